@@ -1,0 +1,1 @@
+"""Pictures and shipped features -> a collection."""

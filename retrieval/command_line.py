@@ -1,0 +1,60 @@
+"""The `kvasir` command: subcommands are found by name and loaded only when they are called.
+
+The table below names modules of the three packages as text, so nothing here imports upward, and
+`kvasir search` pays for nothing that only `kvasir serve` needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from retrieval.errors import RetrievalError
+
+COMMANDS = {
+    "download": ("indexer.commands.download", "Fetch the official Kvasir archives."),
+    "index": ("indexer.commands.index", "Make or complete a collection from a folder or zip of pictures."),
+    "add": ("indexer.commands.add", "Add pictures to a collection."),
+    "remove": ("indexer.commands.remove", "Remove pictures from a collection."),
+    "info": ("retrieval.commands.info", "Show what a collection holds and how it was made."),
+    "verify": ("indexer.commands.verify", "Check a collection against itself, and repair it."),
+    "search": ("retrieval.commands.search", "Find the pictures most similar to one."),
+    "evaluate": ("retrieval.commands.evaluate", "Measure retrieval: every picture queries the others."),
+}
+"""Subcommand -> (module that defines a click command named `command`, help in one line)."""
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="kvasir-retrieval", prog_name="kvasir")
+def kvasir() -> None:
+    """Content-based image retrieval for gastrointestinal endoscopy.
+
+    For research and teaching, not for diagnosis.
+    """
+
+
+def main() -> None:
+    """Run `kvasir`; an error of the project becomes one line on stderr and exit status 2."""
+    try:
+        kvasir()
+    except RetrievalError as error:
+        click.echo(f"kvasir: {error}", err=True)
+        sys.exit(2)

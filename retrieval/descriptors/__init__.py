@@ -1,0 +1,1 @@
+"""Six global descriptors of LIRE, one file each."""

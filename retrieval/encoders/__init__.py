@@ -1,0 +1,1 @@
+"""Encoders: a picture (or a text) -> an embedding of unit length, one file a family."""

@@ -1,0 +1,32 @@
+"""Every error that the engine raises on purpose.
+
+    RetrievalError
+    ├── PictureError               a picture that cannot be used (retrieval.images)
+    ├── EncoderError               an encoder that cannot be built or run
+    ├── CollectionError            a collection that cannot be opened, written or trusted
+    └── QueryError                 a question that has no answer
+
+Each leaf is defined beside the code that finds the fault and derives from one of these, so that
+`except PictureError` catches every fault of a picture. The command line prints the message as one
+line on stderr and exits with 2; REST turns it into a problem document.
+"""
+
+
+class RetrievalError(Exception):
+    """Anything that this project raises on purpose; the message says what, where and what to do."""
+
+
+class PictureError(RetrievalError):
+    """A picture cannot be used."""
+
+
+class EncoderError(RetrievalError):
+    """An encoder cannot be built or run."""
+
+
+class CollectionError(RetrievalError):
+    """A collection cannot be opened, written or trusted."""
+
+
+class QueryError(RetrievalError):
+    """A question to the engine has no answer as it was put."""

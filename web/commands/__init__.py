@@ -1,0 +1,1 @@
+"""Subcommands of `kvasir` that this package does the work of, one file each."""
