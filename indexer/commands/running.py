@@ -118,8 +118,7 @@ def _summary(run: Run) -> str:
     words += [f"{outcome.completed:,} completed"] if outcome.completed else []
     words += [f"{outcome.unchanged:,} unchanged"] if outcome.unchanged else []
     words += [f"{len(outcome.rejected):,} could not be used"] if outcome.rejected else []
-    line = f"{run.collection}: {', '.join(words)} in {run.seconds:.1f} s"
-    return f"{line}\nnext: kvasir evaluate {run.collection}" if outcome.added else line
+    return f"{run.collection}: {', '.join(words)} in {run.seconds:.1f} s"
 
 
 def _list(what: str, entries: list[str]) -> None:
