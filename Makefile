@@ -18,10 +18,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml | $(BIN)/python
+	@echo 'installing into .venv: a few minutes and about 6 GB, once'
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
 .venv/installed-dev: pyproject.toml | $(BIN)/python
+	@echo 'installing into .venv: a few minutes and about 6 GB, once'
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $@ .venv/installed
 
