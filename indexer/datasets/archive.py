@@ -64,9 +64,7 @@ class Archive:
             if file in self._members:
                 self.ignored["members that a later one of the same name replaces"] += 1
             self._members[file] = member
-        self.entries = sorted(
-            Entry(file, member.file_size, member.CRC) for file, member in self._members.items()
-        )
+        self.entries = sorted(Entry(file, member.file_size, member.CRC) for file, member in self._members.items())
 
     def read(self, file: str) -> bytes:
         """The content of a member, its CRC checked."""
@@ -84,9 +82,7 @@ class Archive:
     def _content(self, file: str, size: int) -> bytes:
         member = self._members[file]
         if max(member.file_size, member.compress_size) > MAX_BYTES:
-            raise FileUnreadableError(
-                f"{file}: {member.file_size} bytes, more than the {MAX_BYTES} that are read"
-            )
+            raise FileUnreadableError(f"{file}: {member.file_size} bytes, more than the {MAX_BYTES} that are read")
         whole = size >= member.file_size
         try:
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

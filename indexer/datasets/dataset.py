@@ -95,9 +95,7 @@ def open_dataset(path: Path) -> Dataset:
     if known.note:
         notes.append(known.note)
     classes = tuple(sorted(counts))
-    report = Report(
-        {name: counts[name] for name in classes}, unlabelled, known.expected, dict(ignored), tuple(notes)
-    )
+    report = Report({name: counts[name] for name in classes}, unlabelled, known.expected, dict(ignored), tuple(notes))
     return Dataset(source.path, source.kind, known.name, classes, items, report, source)
 
 
@@ -135,8 +133,6 @@ def _labelled(pictures: list[Entry], ignored: Counter[str]) -> list[Entry]:
 
 
 def _nothing(source: Source) -> str:
-    message = (
-        f"{source.path}: no pictures ({' '.join(sorted(EXTENSIONS))}) among {len(source.entries):,} files"
-    )
+    message = f"{source.path}: no pictures ({' '.join(sorted(EXTENSIONS))}) among {len(source.entries):,} files"
     zips = [entry.file for entry in source.entries if extension(entry.file) == ".zip"]
     return f"{message}; it holds {zips[0]}: give that path" if zips else message

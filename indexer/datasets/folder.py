@@ -29,9 +29,7 @@ class Folder:
             with (self.path / file).open("rb") as stream:
                 length = os.fstat(stream.fileno()).st_size
                 if length > MAX_BYTES:
-                    raise FileUnreadableError(
-                        f"{file}: {length} bytes, more than the {MAX_BYTES} that are read"
-                    )
+                    raise FileUnreadableError(f"{file}: {length} bytes, more than the {MAX_BYTES} that are read")
                 return stream.read(size)
         except OSError as error:
             raise FileUnreadableError(f"{file}: {error.strerror or error}") from error

@@ -52,9 +52,7 @@ KVASIR_ARCHIVES = {
 }
 """Version -> (archive of the images, archive of their `.features`)."""
 
-KVASIR_TERMS = (
-    "Kvasir may be used for research and education only; other use needs its owners' written consent."
-)
+KVASIR_TERMS = "Kvasir may be used for research and education only; other use needs its owners' written consent."
 KVASIR_CITATION = (
     "Konstantin Pogorelov, Kristin Ranheim Randel, Carsten Griwodz, Sigrun Losada Eskeland, Thomas de Lange, "
     "Dag Johansen, Concetto Spampinato, Duc-Tien Dang-Nguyen, Mathias Lux, Peter Thelin Schmidt, "

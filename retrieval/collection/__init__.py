@@ -10,7 +10,14 @@ COLLECTION/
 """
 
 from retrieval.collection.catalog import DamagedCatalogError, Images
-from retrieval.collection.manifest import FormatError, Manifest, NotACollectionError, Space, SpaceNameError
+from retrieval.collection.manifest import (
+    FormatError,
+    Manifest,
+    NotACollectionError,
+    Space,
+    SpaceNameError,
+    tower_folder,
+)
 from retrieval.collection.reading import Collection, NoSuchImageError
 from retrieval.collection.sources import PictureGoneError
 from retrieval.collection.writing import CollectionBusyError, CollectionWriter, KnownImage, NewImage
@@ -30,4 +37,5 @@ __all__ = [
     "PictureGoneError",
     "Space",
     "SpaceNameError",
+    "tower_folder",
 ]

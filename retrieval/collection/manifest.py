@@ -63,6 +63,11 @@ class Manifest:
         raise SpaceNameError(f"there is no space '{name}' in this collection; its spaces: {names}")
 
 
+def tower_folder(collection: Path, space: str) -> Path:
+    """Where a space's converted encoder lies."""
+    return collection / "encoders" / space
+
+
 def read_manifest(collection: Path) -> Manifest:
     """Read a collection's manifest.
 

@@ -123,10 +123,6 @@ class Collection:
         source, kind = self.images.source_paths[self.images.sources[position]]
         return read_member(source, kind, self.images.files[position])
 
-    def tower_folder(self, space: str) -> Path:
-        """Where a space's converted encoder lies."""
-        return self.path / "encoders" / space
-
     def _mapped(self, space: Space) -> NDArray[np.generic]:
         positions = self.positions(space.name)
         rows = int(self.images.ids[positions[-1]]) + 1 if len(positions) else 0

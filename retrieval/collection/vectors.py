@@ -49,6 +49,11 @@ class VectorFile:
         os.write(self._descriptor, data)
         return data
 
+    def read(self, row: int) -> NDArray[np.generic]:
+        """One row, (d,)."""
+        os.lseek(self._descriptor, row * self._stride, os.SEEK_SET)
+        return np.frombuffer(os.read(self._descriptor, self._stride), self._space.dtype)
+
     def sync(self) -> None:
         """Force what was written to disk."""
         os.fsync(self._descriptor)

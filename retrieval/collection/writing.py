@@ -29,6 +29,7 @@ from retrieval.collection.manifest import (
     SpaceNameError,
     read_manifest,
     sync_directory,
+    tower_folder,
     write_manifest,
 )
 from retrieval.collection.vectors import VectorFile
@@ -63,6 +64,7 @@ class KnownImage:
     id: int
     file_size: int
     stamp: int
+    sha256: bytes
     class_name: str | None
     spaces: frozenset[str]
 
@@ -170,19 +172,25 @@ class CollectionWriter:
     def known(self, source: int) -> dict[str, KnownImage]:
         """Everything stored from one source, by file."""
         rows = self._catalog.execute(
-            "SELECT file, id, bytes, stamp, class, checksums FROM images WHERE source = ?", (source,)
+            "SELECT file, id, bytes, stamp, sha256, class, checksums FROM images WHERE source = ?", (source,)
         )
         return {
-            file: KnownImage(image_id, size, stamp, class_name, self._spaces_in(checksums))
-            for file, image_id, size, stamp, class_name, checksums in rows
+            file: KnownImage(image_id, size, stamp, sha256, class_name, self._spaces_in(checksums))
+            for file, image_id, size, stamp, sha256, class_name, checksums in rows
         }
 
-    def vectors_of_content(self, sha256: bytes) -> tuple[int, frozenset[str]] | None:
-        """An image of the same bytes and the spaces that it has vectors in, or None."""
+    def vectors_of_content(self, sha256: bytes) -> dict[str, NDArray[np.generic]]:
+        """The vectors, by space, of an image of the same bytes; empty where there is none."""
         row = self._catalog.execute(
             "SELECT id, checksums FROM images WHERE sha256 = ? ORDER BY id LIMIT 1", (sha256,)
         ).fetchone()
-        return None if row is None else (int(row[0]), self._spaces_in(row[1]))
+        if row is None:
+            return {}
+        return {name: self._file(name).read(row[0]) for name in self._spaces_in(row[1])}
+
+    def touch(self, image_id: int, file_size: int, stamp: int) -> None:
+        """Note that a file's change mark is new though its bytes are the same."""
+        self._catalog.execute("UPDATE images SET bytes = ?, stamp = ? WHERE id = ?", (file_size, stamp, image_id))
 
     def append(self, images: Sequence[NewImage]) -> list[int]:
         """Store images and return their ids; when this returns they are on disk.
@@ -256,12 +264,15 @@ class CollectionWriter:
         packed = np.zeros(len(self.manifest.spaces), "<u4")
         packed[: len(checksums) // 4] = np.frombuffer(checksums, "<u4")
         for name, vector in vectors.items():
-            space = self.manifest.space(name)
-            if name not in self._files:
-                self._files[name] = VectorFile(self.path, space)
-                sync_directory(self.path / "vectors")
-            packed[space.number] = catalog.checksum(self._files[name].write(row, vector))
+            number = self.manifest.space(name).number
+            packed[number] = catalog.checksum(self._file(name).write(row, vector))
         return packed.tobytes()
+
+    def _file(self, space: str) -> VectorFile:
+        if space not in self._files:
+            self._files[space] = VectorFile(self.path, self.manifest.space(space))
+            sync_directory(self.path / "vectors")
+        return self._files[space]
 
     def _sync_files(self) -> None:
         for file in self._files.values():
@@ -269,14 +280,15 @@ class CollectionWriter:
 
     # Encoders
 
-    def adopt_tower(self, space: str, folder: Path) -> None:
-        """Move a converted encoder into the collection, in one step."""
-        place = self.path / "encoders" / space
+    def adopt_tower(self, space: str, folder: Path) -> Path:
+        """Move a converted encoder to its place in the collection, in one step; returns the place."""
+        place = tower_folder(self.path, space)
         place.parent.mkdir(exist_ok=True)
         if place.exists():
             shutil.rmtree(place)
         folder.replace(place)
         sync_directory(place.parent)
+        return place
 
 
 class _transaction:  # noqa: N801  # reads as a statement

@@ -102,7 +102,8 @@ class EmbeddingIndex:
         self, queries: NDArray[np.float32], k: int, existing: int, allowed: NDArray[np.bool_] | None
     ) -> list[tuple[NDArray[np.int64], float]]:
         """Candidates of each query, and the inner product that no row left out exceeds by more than rounding."""
-        count = min(existing, k + 32 if self.exact else 4 * k + 64)
+        # Four-bit codes order coarsely, so many candidates are taken to the exact distances.
+        count = min(existing, k + 32 if self.exact else 8 * k + 256)
         settings = self._settings(count)
         if self.exact:
             selected = allowed
@@ -125,9 +126,8 @@ class EmbeddingIndex:
         if self.exact:
             return faiss.SearchParameters()
         if self.description.startswith("HNSW"):
-            return faiss.SearchParametersHNSW(efSearch=max(128, 2 * count))
-        inverted = faiss.SearchParametersIVF(nprobe=64)
-        return faiss.IndexRefineSearchParameters(k_factor=4, base_index_params=inverted)
+            return faiss.SearchParametersHNSW(efSearch=count)
+        return faiss.SearchParametersIVF(nprobe=64)
 
 
 def _flat(vectors: NDArray[np.float32]) -> Any:
@@ -139,7 +139,7 @@ def _flat(vectors: NDArray[np.float32]) -> Any:
 def _inverted_file(count: int, dimension: int) -> str:
     lists = 1 << int(np.log2(4 * np.sqrt(count)))
     codes = max(m for m in range(1, min(128, dimension // 2) + 1) if dimension % m == 0)
-    return f"IVF{lists},PQ{codes}x4fs,Refine(SQfp16)"
+    return f"IVF{lists},PQ{codes}x4fs"
 
 
 def _build(vectors: NDArray[np.float32], ids: NDArray[np.int64], description: str) -> Any:

@@ -117,9 +117,7 @@ def test_a_mix_of_classes_and_pictures_without_one_is_said(tmp_path: Path, make:
         ([], None, []),
     ],
 )
-def test_wrapping_folders_are_no_classes(
-    files: list[str], archive: str | None, names: list[str | None]
-) -> None:
+def test_wrapping_folders_are_no_classes(files: list[str], archive: str | None, names: list[str | None]) -> None:
     assert class_names(files, archive) == names
 
 
@@ -186,10 +184,7 @@ def test_hyperkvasir_has_its_published_total() -> None:
     assert (len(HYPERKVASIR), sum(HYPERKVASIR.values())) == (23, 10_662)
     known = recognise(HYPERKVASIR)
     assert known.name == "HyperKvasir"
-    assert (
-        Report(HYPERKVASIR, expected=known.expected).lines()[-1]
-        == "complete (official: 10,662 in 23 classes)"
-    )
+    assert Report(HYPERKVASIR, expected=known.expected).lines()[-1] == "complete (official: 10,662 in 23 classes)"
 
 
 def test_few_classes_with_common_names_are_not_taken_for_kvasir() -> None:
@@ -208,9 +203,7 @@ def test_stamp_of_a_zip_member_is_its_crc(tmp_path: Path) -> None:
         assert dataset.items[0].stamp == zlib.crc32(picture())
 
 
-@pytest.mark.parametrize(
-    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
-)
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_many_threads_read_a_zip_right(tmp_path: Path, compression: int) -> None:
     noise = random.Random(0)
     files = {f"c/{n:03}.jpg": noise.randbytes(noise.randrange(40_000)) + b"\0" * 500 for n in range(60)}
