@@ -1,1 +1,13 @@
-"""Data sets as files: Kvasir v1 and v2, HyperKvasir, any folder of class folders; from a folder or a zip."""
+"""Data sets as files: Kvasir v1 and v2, HyperKvasir, any folder of class folders; from a folder or a zip.
+
+with open_dataset(Path("kvasir-dataset-v2.zip")) as dataset:
+    print(dataset.name, *dataset.report.lines())
+    data = dataset.read(dataset.items[0])
+"""
+
+from __future__ import annotations
+
+from indexer.datasets.dataset import Dataset, Item, open_dataset
+from indexer.datasets.report import Report
+
+__all__ = ["Dataset", "Item", "Report", "open_dataset"]

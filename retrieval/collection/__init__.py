@@ -1,1 +1,41 @@
-"""What is stored: catalog, vectors, manifest."""
+"""What is stored: catalog (SQLite), vectors (memory-mapped arrays), manifest, converted encoders.
+
+COLLECTION/
+  manifest.json        format version, each space's recipe
+  catalog.sqlite       one row an image
+  vectors/             SPACE.float32: row number = image id
+  encoders/SPACE/      the encoder as OpenVINO runs it
+  index/               FAISS indexes that take long to build; each can be made again from the vectors
+  writer.lock          held by the one process that writes
+"""
+
+from retrieval.collection.catalog import DamagedCatalogError, Images
+from retrieval.collection.manifest import (
+    FormatError,
+    Manifest,
+    NotACollectionError,
+    Space,
+    SpaceNameError,
+    tower_folder,
+)
+from retrieval.collection.reading import Collection, NoSuchImageError
+from retrieval.collection.sources import PictureGoneError
+from retrieval.collection.writing import CollectionBusyError, CollectionWriter, KnownImage, NewImage
+
+__all__ = [
+    "Collection",
+    "CollectionBusyError",
+    "CollectionWriter",
+    "DamagedCatalogError",
+    "FormatError",
+    "Images",
+    "KnownImage",
+    "Manifest",
+    "NewImage",
+    "NoSuchImageError",
+    "NotACollectionError",
+    "PictureGoneError",
+    "Space",
+    "SpaceNameError",
+    "tower_folder",
+]

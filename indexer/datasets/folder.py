@@ -1,0 +1,96 @@
+"""The files below a folder."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from pathlib import Path
+from typing import Literal
+
+from indexer.datasets.source import MAX_BYTES, Entry, FileUnreadableError, metadata_reason, storable
+
+
+class Folder:
+    """A folder as a source of files, links followed, each folder once."""
+
+    kind: Literal["folder"] = "folder"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries, self.ignored = _walk(path)
+
+    def read(self, file: str) -> bytes:
+        """The content of a file."""
+        return self.head(file, MAX_BYTES)
+
+    def head(self, file: str, size: int) -> bytes:
+        """The first `size` bytes of a file."""
+        try:
+            with (self.path / file).open("rb") as stream:
+                length = os.fstat(stream.fileno()).st_size
+                if length > MAX_BYTES:
+                    raise FileUnreadableError(f"{file}: {length} bytes, more than the {MAX_BYTES} that are read")
+                return stream.read(size)
+        except OSError as error:
+            raise FileUnreadableError(f"{file}: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _walk(top: Path) -> tuple[list[Entry], Counter[str]]:
+    """All regular files below `top`, sorted, and what was left out.
+
+    Links to folders wait until the real folders are through, and a folder that was seen is not entered
+    again: so loops end, and a link to a class folder does not double it.
+    """
+    entries: list[Entry] = []
+    ignored: Counter[str] = Counter()
+    seen: set[tuple[int, int]] = set()
+    folders: deque[str] = deque([""])
+    links: deque[str] = deque()
+    while folders or links:
+        folder = folders.popleft() if folders else links.popleft()
+        try:
+            status = (top / folder).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                ignored["links to folders that are read already"] += 1
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(top / folder) as scan:
+                listing = sorted(scan, key=lambda entry: entry.name)
+        except OSError:
+            if not folder:
+                raise
+            ignored["folders that may not be read"] += 1
+            continue
+        for found in listing:
+            file = f"{folder}/{found.name}" if folder else found.name
+            if reason := metadata_reason(found.name):
+                ignored[reason] += 1
+            elif not storable(file):
+                ignored["names that are not UTF-8"] += 1
+            elif _is_folder(found):
+                (links if found.is_symlink() else folders).append(file)
+            elif entry := _entry(file, found):
+                entries.append(entry)
+            else:
+                ignored["broken links and special files"] += 1
+    return sorted(entries), ignored
+
+
+def _is_folder(found: os.DirEntry[str]) -> bool:
+    try:
+        return found.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _entry(file: str, found: os.DirEntry[str]) -> Entry | None:
+    try:
+        if not found.is_file():
+            return None
+        status = found.stat()
+    except OSError:
+        return None
+    return Entry(file, status.st_size, status.st_mtime_ns)

@@ -1,0 +1,122 @@
+"""Files to read: those below a folder, or the members of a zip, by one interface."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from indexer.errors import DatasetError
+from retrieval.errors import PictureError
+
+MAX_BYTES = 1 << 30
+"""No file larger than this is read into memory; the largest endoscopy still is a thousand times smaller."""
+
+METADATA = {
+    "__macosx": "macOS metadata",
+    "@eadir": "NAS thumbnails",
+    "thumbs.db": "Windows metadata",
+    "desktop.ini": "Windows metadata",
+}
+"""Lower-case names of files and folders that systems leave behind -> what they are."""
+
+
+class SourceNotFoundError(DatasetError):
+    """The path of a data set does not exist."""
+
+
+class NotASourceError(DatasetError):
+    """The path of a data set is neither a folder nor a zip."""
+
+
+class SourceUnreadableError(DatasetError):
+    """The folder or zip may not be read by this user."""
+
+
+class FileUnreadableError(PictureError):
+    """A file that was listed cannot be read any more, or is damaged inside its zip."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Entry:
+    """A file of a source: posix path inside it, size in bytes, and a stamp that changes with the content.
+
+    The stamp is the modification time in nanoseconds for a file, the CRC-32 for a zip's member.
+    """
+
+    file: str
+    bytes: int
+    stamp: int
+
+
+class Source(Protocol):
+    """Where files come from; `read` and `head` may be called from several threads at once."""
+
+    path: Path
+    ignored: Counter[str]
+    """Reason -> how many files were left out for it."""
+
+    @property
+    def kind(self) -> Literal["folder", "zip"]:
+        """What the path is."""
+        ...
+
+    @property
+    def entries(self) -> Sequence[Entry]:
+        """The files, sorted by path."""
+        ...
+
+    def read(self, file: str) -> bytes:
+        """The content of an entry. Raises `FileUnreadableError`."""
+        ...
+
+    def head(self, file: str, size: int) -> bytes:
+        """The first `size` bytes of an entry. Raises `FileUnreadableError`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of open files."""
+        ...
+
+
+def metadata_reason(file: str) -> str | None:
+    """Why a path is no part of a data set: hidden, or left behind by a system; None where it is one."""
+    for part in file.split("/"):
+        if part.lower() in METADATA:
+            return METADATA[part.lower()]
+        if part.startswith("."):
+            return "hidden files"
+    return None
+
+
+def storable(file: str) -> bool:
+    """Whether a name is text; a name that is not UTF-8 could not be stored in a catalog."""
+    try:
+        file.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def open_source(path: Path) -> Source:
+    """The files of a folder or zip.
+
+    Raises `SourceNotFoundError`, `NotASourceError`, `SourceUnreadableError`, and for a zip
+    `DamagedZipError` and `EncryptedZipError` (indexer.datasets.archive).
+    """
+    from indexer.datasets.archive import Archive
+    from indexer.datasets.folder import Folder
+
+    try:
+        path = path.expanduser().resolve()
+        if path.is_dir():
+            return Folder(path)
+        if path.is_file():
+            return Archive(path)
+    except PermissionError as error:
+        raise SourceUnreadableError(f"{path}: no permission to read {error.filename or 'it'}") from error
+    if path.exists():
+        raise NotASourceError(f"{path}: neither a folder nor a zip")
+    raise SourceNotFoundError(f"{path}: no such folder or zip")

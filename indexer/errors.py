@@ -1,0 +1,25 @@
+"""Every error that the indexer raises on purpose.
+
+    RetrievalError                 (retrieval.errors)
+    ├── DatasetError               a folder or zip that cannot be taken as a data set
+    ├── FeaturesError              a `.features` archive or file that cannot be trusted
+    └── DownloadError              an archive that cannot be fetched
+
+Each leaf is defined beside the code that finds the fault.
+"""
+
+from __future__ import annotations
+
+from retrieval.errors import RetrievalError
+
+
+class DatasetError(RetrievalError):
+    """A folder or zip cannot be taken as a data set."""
+
+
+class FeaturesError(RetrievalError):
+    """A `.features` archive or one of its files cannot be trusted."""
+
+
+class DownloadError(RetrievalError):
+    """An archive cannot be fetched."""

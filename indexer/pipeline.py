@@ -1,0 +1,210 @@
+"""Pictures -> vectors -> collection: read, decode once for every space, encode, append; resumable.
+
+Worker threads read and decode ahead while the encoders run; one batch at a time is written, and then it is done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.datasets import Dataset, Item
+from retrieval.collection import CollectionWriter, KnownImage, NewImage
+from retrieval.encoders import Encoder
+from retrieval.encoders.running import available_cores
+from retrieval.errors import RetrievalError
+from retrieval.images import Picture, decode
+
+BATCH = 64
+"""Images that are encoded and committed together; a stop loses at most this many."""
+
+Describe = Callable[[Item, Picture | None], Mapping[str, NDArray[Any]]]
+"""(item, the picture at full size or None where it is not needed) -> vectors by descriptor space."""
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """What makes the vectors of a run.
+
+    encoders: by space. describe: makes the vectors of all descriptor spaces at once; descriptors: their names;
+    full_size: whether `describe` needs the picture's every pixel; describable: whether it can describe a picture.
+    """
+
+    encoders: Mapping[str, Encoder]
+    descriptors: tuple[str, ...] = ()
+    describe: Describe | None = None
+    full_size: bool = False
+    describable: Callable[[Item], bool] = lambda item: True
+
+    def wanted(self, item: Item) -> frozenset[str]:
+        """Every space that a picture is to have a vector in."""
+        described = self.descriptors if self.descriptors and self.describable(item) else ()
+        return frozenset(self.encoders).union(described)
+
+
+@dataclass
+class Outcome:
+    """What a run did. `rejected` is (file, reason) for each picture that could not be used."""
+
+    added: int = 0
+    completed: int = 0
+    unchanged: int = 0
+    rejected: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Pictures dealt with, the rejected ones included."""
+        return self.added + self.completed + self.unchanged + len(self.rejected)
+
+
+@dataclass(frozen=True)
+class _Task:
+    item: Item
+    known: KnownImage | None
+    missing: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    task: _Task
+    sha256: bytes
+    width: int
+    height: int
+    inputs: Mapping[str, NDArray[np.uint8]]
+    vectors: Mapping[str, NDArray[Any]]
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the file's bytes are those already stored, whatever its change mark says."""
+        return self.task.known is not None and self.task.known.sha256 == self.sha256
+
+
+def index_dataset(
+    dataset: Dataset, writer: CollectionWriter, spaces: Spaces, on_progress: Callable[[Outcome], None] | None = None
+) -> Outcome:
+    """Bring a collection up to date with a data set; what is stored already is neither decoded nor encoded again.
+
+    A bad picture never stops the run: it is listed in the outcome with its reason.
+    """
+    outcome = Outcome()
+    source = writer.source(dataset.source, dataset.kind)
+    tasks = []
+    for item, known in _with_known(dataset.items, writer.known(source)):
+        missing = spaces.wanted(item) - (known.spaces if known else frozenset())
+        if known and not missing and (known.file_size, known.stamp) == (item.bytes, item.stamp):
+            outcome.unchanged += 1
+        else:
+            tasks.append(_Task(item, known, missing))
+    report = on_progress or (lambda outcome: None)
+    report(outcome)
+    batch: list[_Prepared] = []
+    for task, result in _ahead(dataset, spaces, tasks):
+        if isinstance(result, RetrievalError):
+            outcome.rejected.append((task.item.file, str(result)))
+        else:
+            batch.append(result)
+        if len(batch) == BATCH:
+            _store(batch, source, writer, spaces, outcome)
+            batch = []
+            report(outcome)
+    _store(batch, source, writer, spaces, outcome)
+    report(outcome)
+    return outcome
+
+
+def _with_known(items: Sequence[Item], known: Mapping[str, KnownImage]) -> Iterator[tuple[Item, KnownImage | None]]:
+    """Pair each item with what is stored of it; a file that moved to another class counts as new."""
+    for item in items:
+        stored = known.get(item.file)
+        yield item, stored if stored and stored.class_name == item.class_name else None
+
+
+def _ahead(
+    dataset: Dataset, spaces: Spaces, tasks: Sequence[_Task]
+) -> Iterator[tuple[_Task, _Prepared | RetrievalError]]:
+    """Prepare pictures on all cores, in order, at most three batches ahead of the encoders."""
+    with ThreadPoolExecutor(available_cores(), "prepare") as pool:
+        waiting: deque[tuple[_Task, Future[_Prepared | RetrievalError]]] = deque()
+        try:
+            for task in tasks:
+                waiting.append((task, pool.submit(_prepare, dataset, spaces, task)))
+                if len(waiting) >= 3 * BATCH:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | RetrievalError:
+    try:
+        data = dataset.read(task.item)
+        sha256 = hashlib.sha256(data).digest()
+        # A changed file needs all its vectors anew; one with a new date but the same bytes only what it lacks.
+        same = task.known is not None and task.known.sha256 == sha256
+        missing = task.missing if same else spaces.wanted(task.item)
+        recipes = {name: encoder.recipe for name, encoder in spaces.encoders.items() if name in missing}
+        described = bool(missing.intersection(spaces.descriptors))
+        draft = None
+        if recipes and not (described and spaces.full_size):
+            draft = max(r.draft[0] for r in recipes.values()), max(r.draft[1] for r in recipes.values())
+        picture = decode(data, draft=draft)
+        inputs = {name: recipe.prepare(picture) for name, recipe in recipes.items()}
+        vectors: Mapping[str, NDArray[Any]] = {}
+        if described and spaces.describe is not None:
+            vectors = spaces.describe(task.item, picture if spaces.full_size else None)
+        return _Prepared(task, sha256, picture.width, picture.height, inputs, vectors)
+    except RetrievalError as error:
+        return error
+
+
+def _store(batch: Sequence[_Prepared], source: int, writer: CollectionWriter, spaces: Spaces, outcome: Outcome) -> None:
+    if not batch:
+        return
+    vectors: list[dict[str, NDArray[Any]]] = [dict(prepared.vectors) for prepared in batch]
+    twins = [{} if prepared.unchanged else writer.vectors_of_content(prepared.sha256) for prepared in batch]
+    for name, encoder in spaces.encoders.items():
+        for made, twin in zip(vectors, twins, strict=True):
+            if name in twin:
+                made[name] = twin[name]
+        rows = [row for row, prepared in enumerate(batch) if name in prepared.inputs and name not in vectors[row]]
+        if rows:
+            embeddings = encoder.encode(np.stack([batch[row].inputs[name] for row in rows]))
+            for row, embedding in zip(rows, embeddings, strict=True):
+                vectors[row][name] = embedding
+    new = [row for row, prepared in enumerate(batch) if not prepared.unchanged]
+    writer.append([_image(batch[row], source, vectors[row]) for row in new])
+    lacking: dict[int, dict[str, NDArray[Any]]] = {}
+    for row, prepared in enumerate(batch):
+        known = prepared.task.known
+        if prepared.unchanged and known is not None:
+            lacking[known.id] = vectors[row]
+            writer.touch(known.id, prepared.task.item.bytes, prepared.task.item.stamp)
+    writer.fill(lacking)
+    outcome.added += len(new)
+    outcome.completed += len(lacking)
+
+
+def _image(prepared: _Prepared, source: int, vectors: Mapping[str, NDArray[Any]]) -> NewImage:
+    item = prepared.task.item
+    return NewImage(
+        source=source,
+        file=item.file,
+        class_name=item.class_name,
+        width=prepared.width,
+        height=prepared.height,
+        file_size=item.bytes,
+        stamp=item.stamp,
+        sha256=prepared.sha256,
+        vectors=vectors,
+    )

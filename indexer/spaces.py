@@ -1,0 +1,84 @@
+"""Which spaces a run fills, and what makes their vectors: encoders, shipped features, computed descriptors."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from retrieval.collection import CollectionWriter, Space
+from retrieval.encoders import (
+    DEFAULT,
+    ConversionError,
+    Encoder,
+    Fit,
+    OpenVinoEncoder,
+    TorchEncoder,
+    build_tower,
+    convert,
+    parse_spec,
+)
+from retrieval.errors import EncoderError
+from retrieval.index import Cosine
+from retrieval.search import load_encoder
+
+log = logging.getLogger(__name__)
+
+
+class EncoderFitError(EncoderError):
+    """An encoder's space was made with another way of fitting frames to the encoder's input."""
+
+
+def open_encoders(writer: CollectionWriter, specs: Sequence[str], fit: Fit | None) -> dict[str, Encoder]:
+    """The encoders of a run by space: those that made the collection's spaces, and new ones by their specs.
+
+    Without specs, a new collection gets the default encoder. Raises EncoderError of several kinds.
+    """
+    existing = {space.name: space for space in writer.manifest.spaces if space.kind == "encoder"}
+    encoders = {}
+    wanted = list(specs) or ([] if writer.manifest.spaces else [DEFAULT])
+    for spec in wanted:
+        space = _space_of(existing, spec)
+        if space is None:
+            name, encoder = _new_encoder(writer, spec, fit)
+            encoders[name] = encoder
+        elif fit is not None and space.recipe["fit"] != fit:
+            raise EncoderFitError(
+                f"the space '{space.name}' was made with --fit {space.recipe['fit']}; "
+                f"index into another collection to use --fit {fit}"
+            )
+    for name, space in existing.items():
+        encoders[name] = load_encoder(writer.path, space)
+    return encoders
+
+
+def _space_of(existing: dict[str, Space], spec: str) -> Space | None:
+    for space in existing.values():
+        if space.recipe["spec"] == spec:
+            return space
+    return None
+
+
+def _new_encoder(writer: CollectionWriter, spec: str, fit: Fit | None) -> tuple[str, Encoder]:
+    """Build an encoder, keep its converted form in the collection, and only then add its space."""
+    import torch
+
+    tower = build_tower(spec) if fit is None else build_tower(spec, fit)
+    taken = {space.name for space in writer.manifest.spaces}
+    base = parse_spec(spec).space
+    name = next(n for n in (base, *(f"{base}-{i}" for i in range(2, 1000))) if n not in taken)
+    beside = writer.path / "encoders" / ".new"
+    shutil.rmtree(beside, ignore_errors=True)
+    fields = asdict(tower.recipe)
+    encoder: Encoder
+    try:
+        fields["converted"] = convert(tower, beside)
+    except ConversionError as error:
+        log.warning("%s; it runs on PyTorch instead, more slowly", error)
+        encoder = TorchEncoder(tower)
+    else:
+        folder = writer.adopt_tower(name, beside)
+        encoder = TorchEncoder(tower) if torch.cuda.is_available() else OpenVinoEncoder(folder, tower.recipe)
+    writer.add_space(name, "encoder", tower.recipe.dimension, Cosine.name, fields)
+    return name, encoder

@@ -1,0 +1,136 @@
+"""The catalog: one SQLite row an image.
+
+An image's `checksums` are its vectors' CRC-32, four little-endian bytes a space in the order of the spaces' numbers; 0
+means that the image has no vector there. So one column says both what exists and whether it is still intact.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import CollectionError
+
+NAME = "catalog.sqlite"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS sources (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, kind TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS images (
+    id INTEGER PRIMARY KEY,
+    source INTEGER NOT NULL REFERENCES sources (id),
+    file TEXT NOT NULL,
+    class TEXT,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    stamp INTEGER NOT NULL,
+    sha256 BLOB NOT NULL,
+    cluster INTEGER NOT NULL,
+    added TEXT NOT NULL,
+    checksums BLOB NOT NULL,
+    UNIQUE (source, file)
+);
+CREATE INDEX IF NOT EXISTS images_by_content ON images (sha256);
+INSERT OR IGNORE INTO counters VALUES ('next image', 0);
+"""
+
+
+class DamagedCatalogError(CollectionError):
+    """The catalog cannot be read."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a collection as arrays of one length n, in order of their ids.
+
+    ids (n,) int64; labels (n,) int32, an index into `classes` or -1 where the class is unknown; clusters (n,) int64;
+    sizes (n, 2) int32, width and height; checksums (n, spaces) uint32, 0 where the image has no vector in that space;
+    files: the path inside its source; sources: an index into `source_paths`.
+    """
+
+    classes: tuple[str, ...]
+    source_paths: tuple[tuple[Path, str], ...]
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    clusters: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    checksums: NDArray[np.uint32]
+    files: tuple[str, ...]
+    sources: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def position(self, image_id: int) -> int | None:
+        """Where an id stands in the arrays, or None."""
+        at = int(np.searchsorted(self.ids, image_id))
+        return at if at < len(self.ids) and self.ids[at] == image_id else None
+
+
+def connect(collection: Path, *, create: bool = False) -> sqlite3.Connection:
+    """Open the catalog. A reader needs write access only after a stop in the middle of a commit.
+
+    Raises DamagedCatalogError.
+    """
+    path = (collection / NAME).absolute()
+    mode = "rwc" if create else "rw"
+    try:
+        connection = _open(path, mode)
+    except sqlite3.OperationalError:
+        try:
+            connection = _open(path, "ro")
+        except sqlite3.OperationalError as error:
+            raise DamagedCatalogError(f"{path} cannot be opened ({error})") from error
+    except sqlite3.DatabaseError as error:
+        raise DamagedCatalogError(f"{path} is damaged ({error})") from error
+    if create:
+        connection.executescript(_SCHEMA)
+    return connection
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=30, isolation_level=None)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    return connection
+
+
+def load_images(connection: sqlite3.Connection, spaces: int) -> Images:
+    """Every image, in one consistent read."""
+    connection.execute("BEGIN")
+    try:
+        rows = connection.execute(
+            "SELECT id, class, cluster, width, height, file, source, checksums FROM images ORDER BY id"
+        ).fetchall()
+        sources = connection.execute("SELECT id, path, kind FROM sources ORDER BY id").fetchall()
+    except sqlite3.DatabaseError as error:
+        raise DamagedCatalogError(f"the catalog cannot be read ({error}); see `kvasir verify`") from error
+    finally:
+        connection.execute("COMMIT")
+    ids, names, clusters, widths, heights, files, source_ids, checksums = zip(*rows, strict=True) if rows else ((),) * 8
+    classes = tuple(sorted({name for name in names if name is not None}))
+    label = {name: number for number, name in enumerate(classes)} | {None: -1}
+    place = {source: at for at, (source, _, _) in enumerate(sources)}
+    packed = b"".join(blob[: 4 * spaces].ljust(4 * spaces, b"\0") for blob in checksums)
+    return Images(
+        classes=classes,
+        source_paths=tuple((Path(path), kind) for _, path, kind in sources),
+        ids=np.array(ids, np.int64),
+        labels=np.array([label[name] for name in names], np.int32),
+        clusters=np.array(clusters, np.int64),
+        sizes=np.array([widths, heights], np.int32).T.reshape(-1, 2),
+        checksums=np.frombuffer(packed, "<u4").reshape(len(ids), spaces),
+        files=tuple(files),
+        sources=tuple(place[source] for source in source_ids),
+    )
+
+
+def checksum(vector: bytes) -> int:
+    """CRC-32 of a vector's bytes, never 0."""
+    return zlib.crc32(vector) or 1

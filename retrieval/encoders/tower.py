@@ -1,0 +1,116 @@
+"""An image tower as PyTorch has it, with its preparation written down: what both ways of running it start from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from retrieval.encoders.recipe import Fit, Recipe
+from retrieval.encoders.spec import EncoderSpec
+from retrieval.errors import EncoderError
+
+
+class WeightsMismatchError(EncoderError):
+    """A weights file does not belong to the architecture."""
+
+
+class Tower(torch.nn.Module):
+    """Pictures (n, h, w, 3) uint8 -> embeddings (n, d) float32 of unit length.
+
+    Normalisation is the first layer, so that pixels travel as bytes and no caller can forget it.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, image_model: torch.nn.Module, recipe: Recipe) -> None:
+        super().__init__()
+        self.image_model = image_model
+        self.recipe = recipe
+        self.register_buffer("mean", 255 * torch.tensor(recipe.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(recipe.std).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Embed a batch."""
+        pixels = (pictures.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return torch.nn.functional.normalize(self.image_model(pixels), dim=-1)
+
+
+def load_tower(spec: EncoderSpec, fit: Fit) -> Tower:
+    """Build a tower with its weights; the family's module knows how.
+
+    Raises WeightsNotFoundError, WeightsMismatchError, EncoderSpecError.
+    """
+    if spec.family == "timm":
+        from retrieval.encoders.timm import load_image_model
+    else:
+        from retrieval.encoders.open_clip import load_image_model
+    image_model, preprocessing, library = load_image_model(spec)
+    image_model.eval()
+    width, height = preprocessing["size"]
+    with torch.inference_mode():
+        dimension = image_model(torch.zeros(1, 3, height, width)).shape[-1]
+    recipe = Recipe(
+        spec=spec.text,
+        weights=weights_digest(image_model.state_dict().items()),
+        dimension=int(dimension),
+        size=(width, height),
+        mean=tuple(preprocessing["mean"]),
+        std=tuple(preprocessing["std"]),
+        interpolation=preprocessing["interpolation"],
+        fit=fit,
+        library=library,
+    )
+    return Tower(image_model, recipe)
+
+
+def weights_digest(state: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """SHA-256 of named tensors, the same for one set of weights whatever file it came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def read_weights(path: Path, spec: EncoderSpec) -> dict[str, torch.Tensor]:
+    """Named tensors of a .safetensors file or a PyTorch checkpoint; code in a checkpoint is never run."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise WeightsMismatchError(
+            f"{spec.text}: {path} cannot be read as weights ({_first_line(error)}); "
+            "give a .safetensors file or a checkpoint of plain tensors"
+        ) from error
+    for wrapper in ("state_dict_ema", "state_dict", "model_ema", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+            break
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise WeightsMismatchError(f"{spec.text}: {path} holds no named tensors")
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+
+
+def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], spec: EncoderSpec) -> None:
+    """Load weights; a missing, surplus or misshapen tensor is an error that names the first ones."""
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise WeightsMismatchError(
+            f"{spec.text}: these weights are not of {spec.architecture}: {_first_line(error, skip=1)}"
+        ) from error
+
+
+def _first_line(error: BaseException, skip: int = 0) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[min(skip, len(lines) - 1)].strip()[:300]

@@ -1,0 +1,133 @@
+"""The answer to a query: ranked hits, how good they are where that can be known, and a way to look at them."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from retrieval.collection import Collection, PictureGoneError
+from retrieval.errors import PictureError
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One neighbour of a query.
+
+    score: larger is more similar. distance: in the first space that was searched; distances: in every one of them (None
+    where the image has no vector there).
+    """
+
+    rank: int
+    id: int
+    score: float
+    distance: float
+    distances: dict[str, float | None]
+    class_name: str | None
+    file: str
+    cluster: int
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good an answer is, for a query whose class is known (definitions: retrieval.metrics).
+
+    relevant: images of the query's class among all that were searched.
+    """
+
+    k: int
+    relevant: int
+    precision: float
+    recall: float | None
+    recall_ceiling: float | None
+
+
+@dataclass(frozen=True)
+class Hits(Sequence[Hit]):
+    """Ranked hits of one query; a list that knows its question."""
+
+    hits: tuple[Hit, ...]
+    spaces: tuple[str, ...]
+    searched: int
+    query_id: int | None
+    query_class: str | None
+    quality: Quality | None
+    collection: Collection = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Hit]: ...
+    def __getitem__(self, index: int | slice) -> Hit | Sequence[Hit]:
+        return self.hits[index]
+
+    @property
+    def ids(self) -> list[int]:
+        """The hits' image ids, best first."""
+        return [hit.id for hit in self.hits]
+
+    @property
+    def class_counts(self) -> dict[str | None, int]:
+        """How many hits each class has, the most frequent first."""
+        return dict(Counter(hit.class_name for hit in self.hits).most_common())
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as plain values."""
+        quality = self.quality
+        return {
+            "spaces": list(self.spaces),
+            "searched": self.searched,
+            "query": {"id": self.query_id, "class": self.query_class},
+            "precision_at_k": quality.precision if quality else None,
+            "recall_at_k": quality.recall if quality else None,
+            "recall_ceiling": quality.recall_ceiling if quality else None,
+            "relevant": quality.relevant if quality else None,
+            "hits": [
+                {
+                    "rank": hit.rank,
+                    "id": hit.id,
+                    "class": hit.class_name,
+                    "score": hit.score,
+                    "distance": hit.distance,
+                    "distances": hit.distances,
+                    "file": hit.file,
+                    "cluster": hit.cluster,
+                }
+                for hit in self.hits
+            ],
+        }
+
+    def _repr_html_(self) -> str:
+        """A grid of pictures, for notebooks."""
+        cells = "".join(self._cell(hit) for hit in self.hits) or "<p>No hits.</p>"
+        quality = self.quality
+        line = ""
+        if quality is not None:
+            line = f"precision@{quality.k} {quality.precision:.2f}"
+            if quality.recall is not None:
+                line += f", recall@{quality.k} {quality.recall:.4f} (at most {quality.recall_ceiling:.4f})"
+        grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(140px,1fr));gap:10px"
+        title = html.escape(f"{len(self)} of {self.searched} images, by {' + '.join(self.spaces)}")
+        return f'<div><p>{title}<br>{line}</p><div style="{grid}">{cells}</div></div>'
+
+    def _cell(self, hit: Hit) -> str:
+        from retrieval.images import decode, thumbnail
+
+        try:
+            data = thumbnail(decode(self.collection.read(hit.id), draft=(320, 320)), 160)
+            source = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+            picture = f'<img src="{source}" alt="image {hit.id}" style="width:100%;border-radius:4px">'
+        except (PictureError, PictureGoneError) as error:
+            picture = f"<em>{html.escape(str(error))}</em>"
+        caption = html.escape(f"{hit.rank}. {hit.class_name or 'no class'}")
+        text = f"{caption}<br>{hit.score:.3f} · #{hit.id}"
+        return f'<figure style="margin:0">{picture}<figcaption>{text}</figcaption></figure>'

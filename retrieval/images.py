@@ -1,0 +1,252 @@
+"""Bytes -> picture: what is accepted, how far it may go, and what a broken one is called.
+
+A picture is believed only by its content, never by its name. The header is read and held against the limits
+before any pixel is decoded, so a small file that claims to be huge costs nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from retrieval.errors import PictureError
+
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "MPO")
+"""Pillow's names of the formats that are decoded; MPO is a JPEG with a second picture behind it."""
+MAX_PIXELS = 64_000_000
+"""Largest width x height that is decoded unless the caller says otherwise: 30 times the largest Kvasir frame."""
+
+
+# The limit above is held against every header before a pixel is decoded; Pillow's own, a warning, would come too late.
+Image.MAX_IMAGE_PIXELS = None
+
+
+class EmptyPictureError(PictureError):
+    """There are no bytes, or the picture has no pixels."""
+
+
+class UnknownFormatError(PictureError):
+    """The bytes are not a JPEG, PNG, TIFF, BMP or WebP picture."""
+
+
+class PictureTooLargeError(PictureError):
+    """The picture has more pixels than the limit."""
+
+
+class BrokenPictureError(PictureError):
+    """The picture is truncated or damaged."""
+
+
+class UnsupportedPixelsError(PictureError):
+    """The picture stores its pixels in a way that has no faithful 8-bit RGB form."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture.
+
+    `image` is 8-bit RGB as the file stores it, not turned by EXIF: LIRE's descriptors ignore the orientation.
+    `width` and `height` are the file's; `image` is smaller where a draft was asked for.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+    orientation: int = 1
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The stored pixels, (h, w, 3) uint8, C-contiguous."""
+        return np.ascontiguousarray(self.image)
+
+    def upright(self) -> Image.Image:
+        """The picture as a person sees it: turned by its EXIF orientation."""
+        method = _TURNS.get(self.orientation)
+        return self.image if method is None else self.image.transpose(method)
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] | None = None) -> Picture:
+    """Decode a picture file held in memory.
+
+    draft: where only an encoder of this (width, height) will see the picture, a JPEG may be decoded at a half,
+    a quarter or an eighth of its size, never below the draft. Never use it for descriptors.
+
+    Grey, palette, CMYK and 16-bit pictures become RGB; transparency is laid over black, as LIRE does; of an
+    animation the first frame counts; an embedded RGB profile other than sRGB is applied.
+
+    Raises EmptyPictureError, UnknownFormatError, PictureTooLargeError, UnsupportedPixelsError, BrokenPictureError.
+    """
+    if not data:
+        raise EmptyPictureError("the file is empty (0 bytes)")
+    with _pillow_faults():
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        width, height = image.size
+        if width < 1 or height < 1:
+            raise EmptyPictureError(f"the picture has no pixels ({width}x{height})")
+        if width * height > max_pixels:
+            raise PictureTooLargeError(
+                f"{width}x{height} is {width * height / 1e6:.1f} megapixels; the limit is {max_pixels / 1e6:.1f}"
+            )
+        file_format = image.format or ""
+        if draft is not None and file_format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+            image.draft(image.mode, draft)
+        image.load()
+        orientation = _orientation(image)
+        return Picture(_to_rgb(image), width, height, file_format, orientation)
+
+
+def read(path: Path, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] | None = None) -> Picture:
+    """Decode a picture file; a fault names the file."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise EmptyPictureError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise BrokenPictureError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        return decode(data, max_pixels=max_pixels, draft=draft)
+    except PictureError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def from_image(image: Image.Image) -> Picture:
+    """A picture from a PIL image of any mode; it is not changed."""
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise EmptyPictureError(f"the picture has no pixels ({width}x{height})")
+    with _pillow_faults():
+        image.load()
+        return Picture(_to_rgb(image), width, height, image.format or "", _orientation(image))
+
+
+def from_array(pixels: NDArray[np.generic]) -> Picture:
+    """A picture from (h, w, 3) or (h, w) uint8 values."""
+    array = np.asarray(pixels)
+    if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
+        raise UnsupportedPixelsError(
+            f"an array of shape {array.shape} and type {array.dtype} is not a picture: give (h, w, 3) or (h, w) uint8"
+        )
+    if 0 in array.shape:
+        raise EmptyPictureError(f"the picture has no pixels (shape {array.shape})")
+    return from_image(Image.fromarray(array))
+
+
+@contextmanager
+def _pillow_faults() -> Iterator[None]:
+    """Turn what Pillow raises on damaged files into the errors of this module."""
+    try:
+        yield
+    except PictureError:
+        raise
+    except UnidentifiedImageError:
+        raise UnknownFormatError("not a picture of a known format (JPEG, PNG, TIFF, BMP, WebP)") from None
+    # Pillow's decoders raise any of these on hostile or damaged files.
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        EOFError,
+        OverflowError,
+        ArithmeticError,
+        AttributeError,
+        NotImplementedError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
+        raise BrokenPictureError(f"damaged or truncated: {error}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(0x0112, 1)
+    return value if isinstance(value, int) and value in _TURNS else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        # The high byte, as Java shows 16-bit grey.
+        values = np.asarray(image).astype(np.uint16) >> 8
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UnsupportedPixelsError(
+            f"pixels of mode {image.mode} (32 bit) have no agreed range; save the picture with 8 or 16 bits"
+        )
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        return Image.alpha_composite(black, rgba).convert("RGB")
+    if image.mode == "RGB":
+        return _apply_profile(image)
+    return image.convert("RGB")
+
+
+def _apply_profile(image: Image.Image) -> Image.Image:
+    """Convert to sRGB by the embedded profile, as LIRE's Java does for JPEG; Java ignores the profile of a PNG."""
+    profile = image.info.get("icc_profile")
+    if not profile or image.format == "PNG":
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if source.profile.xcolor_space.strip() != "RGB":
+            return image
+        transform = ImageCms.buildTransform(source, _java_srgb(), "RGB", "RGB")
+        converted = ImageCms.applyTransform(image, transform)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image  # a damaged profile: the pixels themselves are sound
+    assert converted is not None
+    return converted
+
+
+@cache
+def _java_srgb() -> ImageCms.ImageCmsProfile:
+    """Java's own sRGB profile, built from its numbers so that converted pixels are Java's to the bit.
+
+    A matrix-shaper profile (ICC.1:2001-04): three colorants in s15.16 and one curve of 1024 entries for all channels.
+    """
+    s = np.arange(1024) / 1023
+    linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
+    curve = np.floor(65535 * linear + 0.5).astype(">u2").tobytes()
+    xyz = {"wtpt": (62269, 65536, 71320), "rXYZ": (28564, 14574, 912), "gXYZ": (25253, 46992, 6366)}
+    xyz["bXYZ"] = (9373, 3971, 46782)
+    tags = {name: b"XYZ \0\0\0\0" + struct.pack(">3i", *value) for name, value in xyz.items()}
+    tags |= dict.fromkeys(("rTRC", "gTRC", "bTRC"), b"curv\0\0\0\0" + struct.pack(">I", 1024) + curve)
+    tags["desc"] = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"sRGB\0" + bytes(79)
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, value in tags.items():
+        table += struct.pack(">4sII", name.encode(), 128 + 4 + 12 * len(tags) + len(body), len(value))
+        body += value
+    size = 128 + len(table) + len(body)
+    header = struct.pack(
+        ">I4xI4s4s4s12x4s28x3i", size, 0x02300000, b"mntr", b"RGB ", b"XYZ ", b"acsp", 63190, 65536, 54061
+    )
+    return ImageCms.ImageCmsProfile(io.BytesIO(header.ljust(128, b"\0") + table + body))
+
+
+def thumbnail(picture: Picture, side: int) -> bytes:
+    """A JPEG of the upright picture with its longer side at most `side`, free of EXIF and profiles."""
+    image = ImageOps.contain(picture.upright(), (side, side)) if max(picture.image.size) > side else picture.upright()
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=85)
+    return out.getvalue()

@@ -1,0 +1,178 @@
+"""Nearest embeddings by FAISS: exact to begin with, approximate where the gallery is large; always re-ranked exactly.
+
+FAISS sums in single precision and in an order that depends on how many queries come together, so what it returns is
+taken as candidates only: their distances are computed anew in double precision, and the order is by those, then by row.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.index.cosine import Cosine
+
+EXACT_UP_TO = 50_000
+"""Gallery size up to which every vector is compared; beyond, a graph answers faster (measured at 512 dimensions)."""
+HNSW_UP_TO = 300_000
+"""Beyond this, a graph takes too much memory and building; an inverted file with product quantisation takes over."""
+FILTER_EXACTLY_BELOW = 20_000
+"""A graph under a narrow filter silently loses recall; with fewer candidates than this they are compared one by one."""
+_SLACK = 1e-5
+"""More than single precision can err on the inner product of unit vectors of 100,000 dimensions in FAISS's order."""
+
+
+class EmbeddingIndex:
+    """Nearest unit vectors by cosine.
+
+    vectors: (n, d) float32 rows of unit length, possibly memory-mapped; ids: (n,) int64 ascending. folder and
+    name: where an index that takes long to build is kept between runs. A kept one serves while at most a tenth of the
+    vectors came since, which are then compared one by one; a missing, damaged or outdated one is built again.
+    """
+
+    def __init__(
+        self,
+        vectors: NDArray[np.float32],
+        ids: NDArray[np.int64],
+        folder: Path | None = None,
+        name: str = "",
+        *,
+        exact_up_to: int = EXACT_UP_TO,
+        hnsw_up_to: int = HNSW_UP_TO,
+    ) -> None:
+        self._vectors = vectors
+        self._ids = ids
+        self._metric = Cosine()
+        self.rebuilt = False
+        self.exact = len(vectors) <= exact_up_to
+        if self.exact:
+            self.description = "exact"
+            self._faiss = _flat(vectors)
+            return
+        dimension = vectors.shape[1]
+        self.description = "HNSW32" if len(vectors) <= hnsw_up_to else _inverted_file(len(vectors), dimension)
+        file = None if folder is None else folder / f"{name}.{self.description}.faiss"
+        kept = None if file is None else _read(file, ids, dimension)
+        if kept is None:
+            self.rebuilt = True
+            kept = _build(vectors, ids, self.description)
+            if file is not None:
+                _write(kept, file)
+        self._faiss = kept
+        self._tail = np.flatnonzero(~np.isin(ids, faiss.vector_to_array(kept.id_map)))
+
+    def search(
+        self, queries: NDArray[np.generic], k: int, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The k nearest rows of each query (q, d); see the `Index` protocol."""
+        wanted = np.ascontiguousarray(queries, np.float32)
+        distances = np.full((len(wanted), k), np.inf)
+        rows = np.full((len(wanted), k), -1, np.int64)
+        candidates_exist = len(self._vectors) if allowed is None else int(np.count_nonzero(allowed))
+        if not candidates_exist or not k:
+            return distances, rows
+        faiss.omp_set_num_threads(1 if len(wanted) < 8 else _cores())
+        if self.exact or allowed is None or candidates_exist > FILTER_EXACTLY_BELOW:
+            proposals = self._propose(wanted, k, candidates_exist, allowed)
+        else:
+            proposals = [(np.flatnonzero(allowed), -np.inf)] * len(wanted)
+        for at, (query, (candidates, unseen)) in enumerate(zip(wanted, proposals, strict=True)):
+            found, order = self._rank(query, candidates, k)
+            more = 2 * len(candidates)
+            # Rows left out have a cosine of at most `unseen`; go on until that proves that none of them belongs here.
+            while self.exact and len(candidates) < candidates_exist and 1 - found[-1] <= unseen + _SLACK:
+                ((candidates, unseen),) = self._propose(query[None], more, candidates_exist, allowed)
+                found, order = self._rank(query, candidates, k)
+                more *= 2
+            distances[at, : len(found)], rows[at, : len(order)] = found, order
+        return distances, rows
+
+    def _rank(
+        self, query: NDArray[np.float32], candidates: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        distances = self._metric.distances(query[None], self._vectors[candidates])[0]
+        order = np.lexsort((candidates, distances))[:k]
+        return distances[order], candidates[order]
+
+    def _propose(
+        self, queries: NDArray[np.float32], k: int, existing: int, allowed: NDArray[np.bool_] | None
+    ) -> list[tuple[NDArray[np.int64], float]]:
+        """Candidates of each query, and the inner product that no row left out exceeds by more than rounding."""
+        # Four-bit codes order coarsely, so many candidates are taken to the exact distances.
+        count = min(existing, k + 32 if self.exact else 8 * k + 256)
+        settings = self._settings(count)
+        if self.exact:
+            selected = allowed
+        else:
+            selected = np.zeros(int(self._ids[-1]) + 1, bool)
+            selected[self._ids if allowed is None else self._ids[allowed]] = True
+        if selected is not None:
+            settings.sel = faiss.IDSelectorBitmap(np.packbits(selected, bitorder="little"))
+        products, found = self._faiss.search(queries, count, params=settings)
+        proposals = []
+        for labels, product in zip(found, products, strict=True):
+            rows = labels[labels >= 0]
+            if not self.exact:
+                tail = self._tail if allowed is None else self._tail[allowed[self._tail]]
+                rows = np.concatenate([np.searchsorted(self._ids, rows), tail])
+            proposals.append((rows, float(product[-1])))
+        return proposals
+
+    def _settings(self, count: int) -> Any:
+        if self.exact:
+            return faiss.SearchParameters()
+        if self.description.startswith("HNSW"):
+            return faiss.SearchParametersHNSW(efSearch=count)
+        return faiss.SearchParametersIVF(nprobe=64)
+
+
+def _flat(vectors: NDArray[np.float32]) -> Any:
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(np.ascontiguousarray(vectors, np.float32))
+    return index
+
+
+def _inverted_file(count: int, dimension: int) -> str:
+    lists = 1 << int(np.log2(4 * np.sqrt(count)))
+    codes = max(m for m in range(1, min(128, dimension // 2) + 1) if dimension % m == 0)
+    return f"IVF{lists},PQ{codes}x4fs"
+
+
+def _build(vectors: NDArray[np.float32], ids: NDArray[np.int64], description: str) -> Any:
+    faiss.omp_set_num_threads(_cores())
+    index = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
+    if not index.is_trained:
+        sample = np.random.default_rng(0).choice(len(vectors), min(len(vectors), 200_000), replace=False)
+        index.train(np.ascontiguousarray(vectors[np.sort(sample)], np.float32))
+    named = faiss.IndexIDMap(index)
+    for start in range(0, len(vectors), 65_536):
+        block = np.ascontiguousarray(vectors[start : start + 65_536], np.float32)
+        named.add_with_ids(block, ids[start : start + 65_536])
+    return named
+
+
+def _write(index: Any, file: Path) -> None:
+    file.parent.mkdir(exist_ok=True)
+    beside = file.with_name(file.name + ".new")
+    faiss.write_index(index, str(beside))
+    beside.replace(file)
+
+
+def _read(file: Path, ids: NDArray[np.int64], dimension: int) -> Any | None:
+    """The index kept on disk where it is sound and covers all but a tenth of these ids, else None."""
+    try:
+        index = faiss.read_index(str(file))
+    except (OSError, RuntimeError):  # FAISS raises RuntimeError for whatever it cannot read
+        return None
+    if not isinstance(index, faiss.IndexIDMap) or index.d != dimension:
+        return None
+    covered = int(np.count_nonzero(np.isin(ids, faiss.vector_to_array(index.id_map))))
+    return index if len(ids) - covered <= max(1000, len(ids) // 10) else None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
