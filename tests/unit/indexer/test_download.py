@@ -20,16 +20,8 @@ import pytest
 from click.testing import CliRunner
 
 from indexer.commands.download import command
-from indexer.download import (
-    AlreadyRunningError,
-    BadAddressError,
-    BrokenOffError,
-    DiskFullError,
-    NotAZipError,
-    RefusedError,
-    SiteUnreachableError,
-    download,
-)
+from indexer.download import BadAddressError, CannotStoreError, DiskFullError, SiteUnreachableError, download
+from indexer.transfer import AlreadyRunningError, BrokenOffError, NotAZipError, RefusedError
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
 
@@ -258,6 +250,12 @@ def test_disk_that_is_too_full_is_found_first(
     with pytest.raises(DiskFullError, match=f"{len(site.content):,} bytes are needed and {free:,} are free"):
         list(download([site.url], tmp_path))
     assert site.ranges == []
+
+
+def test_directory_that_is_a_file_is_an_error(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("x")
+    with pytest.raises(CannotStoreError, match="data: File exists"):
+        list(download([site.url], tmp_path / "data"))
 
 
 def test_second_process_is_refused(site: Site, tmp_path: Path) -> None:
