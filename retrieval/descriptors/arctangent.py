@@ -68,8 +68,6 @@ def arctangent(x: float) -> float:
             )
         )
     )
-    if magnitude < 0.4375:
-        result = t - t * (odd + even)
-    else:
-        result = high - ((t * (odd + even) - low) - t)
+    bend = t * (odd + even)
+    result = t - bend if magnitude < 0.4375 else high - ((bend - low) - t)
     return result if x > 0 else -result

@@ -13,21 +13,18 @@ from numpy.typing import NDArray
 from retrieval.descriptors.compilation import compiled
 from retrieval.descriptors.fuzzy_color import fuzzy_color
 
-_QUANTISATION = (
-    np.array(
-        [
-            [180.19686541079636, 23730.024499150866, 61457.152912541605, 113918.55437576842]
-            + [179122.46400035513, 260980.3325940354, 341795.93301552488, 554729.98648386425],
-            [209.25176965926232, 22490.5872862417345, 60250.8935141849988, 120705.788057580583]
-            + [181128.08709063051, 234132.081356900555, 325660.617733105708, 520702.175858657472],
-            [405.4642173212585, 4877.9763319071481, 10882.170090625908, 18167.239081219657]
-            + [27043.385568785292, 38129.413201299016, 52675.221316293857, 79555.402607004813],
-            [968.88475977695578, 10725.159033657819, 24161.205360376698, 41555.917344385321]
-            + [62895.628446402261, 93066.271379694881, 136976.13317822068, 262897.86056221306],
-        ]
-    )[[0, 1, 2, 2, 3, 3]]
-    / 1e6
-)
+# fmt: off
+_QUANTISATION = np.array([
+    [180.19686541079636, 23730.024499150866, 61457.152912541605, 113918.55437576842,
+     179122.46400035513, 260980.3325940354, 341795.93301552488, 554729.98648386425],
+    [209.25176965926232, 22490.5872862417345, 60250.8935141849988, 120705.788057580583,
+     181128.08709063051, 234132.081356900555, 325660.617733105708, 520702.175858657472],
+    [405.4642173212585, 4877.9763319071481, 10882.170090625908, 18167.239081219657,
+     27043.385568785292, 38129.413201299016, 52675.221316293857, 79555.402607004813],
+    [968.88475977695578, 10725.159033657819, 24161.205360376698, 41555.917344385321,
+     62895.628446402261, 93066.271379694881, 136976.13317822068, 262897.86056221306],
+])[[0, 1, 2, 2, 3, 3]] / 1e6
+# fmt: on
 """Eight representative values for each row of 24 bins: (6, 8)."""
 
 
@@ -50,7 +47,8 @@ def quantised(histogram: NDArray[np.float64], representatives: NDArray[np.float6
     if total == 0:
         return np.zeros_like(histogram)
     away = np.abs(histogram[:, :, None] / total - representatives[:, None, :])
-    return away.argmin(axis=2).astype(np.float64)
+    nearest: NDArray[np.float64] = away.argmin(axis=2).astype(np.float64)
+    return nearest
 
 
 @compiled
@@ -82,13 +80,13 @@ def _histogram(rgb: NDArray[np.uint8], histogram: NDArray[np.float64]) -> None:
                 luma = 0.0
                 for y in range(y0, y0 + half_y):
                     for x in range(x0, x0 + half_x):
-                        r, g, b = np.int64(rgb[y, x, 0]), np.int64(rgb[y, x, 1]), np.int64(rgb[y, x, 2])
+                        r, g, b = int(rgb[y, x, 0]), int(rgb[y, x, 1]), int(rgb[y, x, 2])
                         red += r
                         green += g
                         blue += b
                         luma += (0.114 * b + 0.587 * g) + 0.299 * r
                 # The sums often lie on whole numbers, so that their rounding decides: added in order.
-                means[quadrant] = np.int64(luma * (4.0 / pixels))
+                means[quadrant] = int(luma * (4.0 / pixels))
             a1, a2, a3, a4 = means[0], means[1], means[2], means[3]
             strengths[0] = abs(2.0 * a1 - 2.0 * a2 - 2.0 * a3 + 2.0 * a4)
             strengths[1] = abs(a1 + a2 - a3 - a4)

@@ -9,14 +9,13 @@ shipped before that date need the legacy map.
 from __future__ import annotations
 
 from functools import cache
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.descriptors.compilation import compiled
-
-Grey = Literal["modern", "legacy"]
+from retrieval.descriptors.variant import Grey
 
 _ENCODING = 1 + 32767 / 32768
 """LittleCMS's largest XYZ value in its 16-bit encoding."""
@@ -48,7 +47,7 @@ def _linear_light(p: NDArray[np.int64]) -> NDArray[np.float64]:
     cell, rest = p >> 16, p & 0xFFFF
     rise = np.append(np.diff(table), 0)
     linear = table[cell] + ((rise[cell] * rest + 0x8000) >> 16)
-    return (linear / 65535).astype(np.float32).astype(np.float64)
+    return np.asarray((linear / 65535).astype(np.float32), dtype=np.float64)
 
 
 def _shares_of(p: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -62,7 +61,7 @@ def _shares() -> NDArray[np.float64]:
 
 
 @cache
-def _nodes() -> NDArray[np.int64]:
+def _nodes() -> NDArray[np.int32]:
     """16-bit grey at the nodes of the legacy table, flat; 34 a side, since 255 looks one past the last."""
     inputs = np.floor(np.arange(33) * 65535 / 32 + 0.5).astype(np.int64)
     red, green, blue = _shares_of(1023 * inputs)
@@ -70,15 +69,16 @@ def _nodes() -> NDArray[np.int64]:
     y = total.astype(np.float32).astype(np.float64)
     y = (y * _ENCODING).astype(np.float32).astype(np.float64)
     grey = np.clip(np.floor(y * 65535 + 0.5), 0, 65535).astype(np.int64)
-    return np.ascontiguousarray(np.pad(grey, (0, 1), mode="edge")).ravel()
+    return np.pad(grey, (0, 1), mode="edge").astype(np.int32).ravel()
 
 
 @cache
-def _cells() -> NDArray[np.int64]:
-    """Cell of the legacy table and 16-bit rest within it for each of 256 values: (2, 256)."""
+def _cells() -> NDArray[np.int32]:
+    """Place in the legacy table for each value of R, G and B, and the 16-bit rest within it: (4, 256)."""
     f = 32 * 257 * np.arange(256)
     f = f + (f + 0x7FFF) // 0xFFFF
-    return np.stack([f >> 16, f & 0xFFFF])
+    cell, rest = f >> 16, f & 0xFFFF
+    return np.stack([cell * 34 * 34, cell * 34, cell, rest]).astype(np.int32)
 
 
 # Strips of 16 columns: the transposed writes of a strip stay in the first-level cache.
@@ -92,24 +92,25 @@ def _modern(rgb: NDArray[np.uint8], shares: NDArray[np.float64], columns: NDArra
             for x in range(left, min(left + 16, width)):
                 total = (shares[0, rgb[y, x, 0]] + shares[1, rgb[y, x, 1]]) + shares[2, rgb[y, x, 2]]
                 luminance = np.float32(np.float64(np.float32(total)) * 1.999969482421875)
-                wide = np.int64(np.float64(luminance) * 65535.0 + 0.5)
+                wide = int(np.float64(luminance) * 65535.0 + 0.5)
                 columns[x, y] = (min(wide, 65535) * 65281 + 8388608) >> 24
 
 
 @compiled
 def _legacy(
-    rgb: NDArray[np.uint8], cells: NDArray[np.int64], nodes: NDArray[np.int64], columns: NDArray[np.uint8]
+    rgb: NDArray[np.uint8], cells: NDArray[Any], nodes: NDArray[Any], columns: NDArray[np.uint8]
 ) -> None:
     height, width, _ = rgb.shape
     for left in range(0, width, 16):
         for y in range(height):
             for x in range(left, min(left + 16, width)):
                 red, green, blue = rgb[y, x, 0], rgb[y, x, 1], rgb[y, x, 2]
-                rx, ry, rz = cells[1, red], cells[1, green], cells[1, blue]
-                corner = (cells[0, red] * 34 + cells[0, green]) * 34 + cells[0, blue]
+                rx, ry, rz = cells[3, red], cells[3, green], cells[3, blue]
+                corner = cells[0, red] + cells[1, green] + cells[2, blue]
                 # Tetrahedral: walk from the cell's corner to the opposite one, the largest rest first.
                 # Which of two equal rests goes first changes nothing.
-                most, least = max(rx, ry, rz), min(rx, ry, rz)
+                most = max(rx, ry, rz)
+                least = min(rx, ry, rz)
                 first = corner + (34 * 34 if rx == most else (34 if ry == most else 1))
                 opposite = corner + 34 * 34 + 34 + 1
                 second = opposite - (1 if rz == least else (34 if ry == least else 34 * 34))

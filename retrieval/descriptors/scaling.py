@@ -1,4 +1,4 @@
-"""Java's bilinear scaling (Graphics2D, no antialiasing): only the four nearest pixels count, in fixed point."""
+"""Java's bilinear scaling (Graphics2D, no antialiasing): the four nearest pixels, in fixed point."""
 
 from __future__ import annotations
 

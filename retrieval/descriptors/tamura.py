@@ -7,14 +7,17 @@ Transactions on Systems, Man, and Cybernetics 8(6), 1978; as LIRE computes them 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.descriptors.arctangent import arctangent
 from retrieval.descriptors.compilation import compiled
-from retrieval.descriptors.grey import Grey, grey_columns
+from retrieval.descriptors.grey import grey_columns
+from retrieval.descriptors.native_distance import BLOCK, NativeDistance
 from retrieval.descriptors.scaling import neighbours, scaled_size
+from retrieval.descriptors.variant import Grey
 
 _LONGEST = 64
 """Longest side of the grey picture that is looked at, pixels."""
@@ -26,11 +29,11 @@ def extract(rgb: NDArray[np.uint8], grey: Grey) -> NDArray[np.float64]:
     values = np.zeros(18)
     values[0] = _coarseness(columns)
     values[1] = _contrast(columns)
-    _count_directions(columns.astype(np.int64), values[2:])
+    _count_directions(columns, values[2:])
     return values
 
 
-def _small_grey(rgb: NDArray[np.uint8], grey: Grey) -> NDArray[np.int64]:
+def _small_grey(rgb: NDArray[np.uint8], grey: Grey) -> NDArray[Any]:
     """Grey picture scaled to a longest side of 64, [x, y]; only the pixels that the scaling touches count."""
     height, width, _ = rgb.shape
     w, h = scaled_size(width, height, _LONGEST)
@@ -39,11 +42,12 @@ def _small_grey(rgb: NDArray[np.uint8], grey: Grey) -> NDArray[np.int64]:
     upper, lower, down = neighbours(height, h)
     left, right, across = neighbours(width, w)
     touched = rgb[np.concatenate([upper, lower])[:, None], np.concatenate([left, right])[None, :]]
-    columns = grey_columns(touched, grey).astype(np.int64)
+    columns: NDArray[Any] = grey_columns(touched, grey).astype(np.int64)
     west, east = columns[:w], columns[w:]
     mixed = (west << 8) + (east - west) * across[:, None]
     north, south = mixed[:, :h], mixed[:, h:]
-    return ((north << 8) + (south - north) * down + 32768) >> 16
+    scaled: NDArray[Any] = ((north << 8) + (south - north) * down + 32768) >> 16
+    return scaled
 
 
 def _coarseness(grey: NDArray[np.int64]) -> float:
@@ -57,8 +61,8 @@ def _coarseness(grey: NDArray[np.int64]) -> float:
     # Windows reach from 4 before an interior point to 15 behind the last; indices are clamped to the picture.
     sums = np.pad(np.pad(grey, ((4, 16), (4, 16)), mode="edge").cumsum(0).cumsum(1), ((1, 0), (1, 0)))
 
-    def change(reach: int, window: int) -> NDArray[np.int64]:
-        def total(dx: int, dy: int) -> NDArray[np.int64]:
+    def change(reach: int, window: int) -> NDArray[Any]:
+        def total(dx: int, dy: int) -> Any:
             x, y = 5 + dx - reach, 5 + dy - reach  # of the first interior point, 4 in from the frame
             a, b = slice(x, x + w - 2), slice(x + window, x + window + w - 2)
             c, d = slice(y, y + h - 2), slice(y + window, y + window + h - 2)
@@ -66,10 +70,10 @@ def _coarseness(grey: NDArray[np.int64]) -> float:
 
         along_x = np.abs(total(reach, 0) - total(-reach, 0))
         along_y = np.abs(total(0, reach) - total(0, -reach))
-        return np.maximum(along_x, along_y)
+        return np.asarray(np.maximum(along_x, along_y))
 
     coarser = change(2, 16) > 4 * change(1, 4)  # each divided by its window's width
-    return (1.0 / (w * h)) * int(np.where(coarser, 4, 2).sum())
+    return float(1.0 / (w * h)) * int(np.where(coarser, 4, 2).sum())
 
 
 def _contrast(grey: NDArray[np.int64]) -> float:
@@ -98,3 +102,40 @@ def _count_directions(grey: NDArray[np.int64], counts: NDArray[np.float64]) -> N
             else:
                 angle = arctangent(down / across)
             counts[int((math.pi / 2 + angle) / (3.0 / 15))] += 1
+
+
+@compiled
+def _squared_euclid(
+    queries: NDArray[np.float64], gallery: NDArray[np.float64], out: NDArray[np.float64]
+) -> None:
+    """Squared differences of the 16 directions; coarseness and contrast do not count."""
+    lanes = np.zeros((16, BLOCK))
+    sums = np.empty(BLOCK)
+    for start in range(0, len(gallery), BLOCK):
+        count = min(BLOCK, len(gallery) - start)
+        for j in range(count):
+            for c in range(16):
+                lanes[c, j] = gallery[start + j, 2 + c]
+        for i in range(len(queries)):
+            sums[:] = 0.0
+            for c in range(16):
+                value, row = queries[i, 2 + c], lanes[c]
+                for j in range(BLOCK):
+                    away = value - row[j]
+                    sums[j] += away * away
+            out[i, start : start + count] = sums[:count]
+
+
+def _directions(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    return vectors[:, 2:].astype(np.float32)
+
+
+DISTANCE = NativeDistance(
+    name="lire-tamura",
+    length=18,
+    levels=None,
+    typical=82000.0,
+    kernel=_squared_euclid,
+    coordinates=_directions,
+    proposes_by="L2",
+)
