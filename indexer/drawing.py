@@ -126,9 +126,7 @@ class Scene:
         self.shade(1 - np.float32(depth) * (1 - step(0, 1.1, radius)))
         self.paint(DEEP, 0.94 * (1 - step(mouth * 0.45, mouth * 1.35, radius)))
 
-    def mound(
-        self, x: float, y: float, size: float, colour: Colour, squash: float = 0.85, blend: float = 1
-    ) -> None:
+    def mound(self, x: float, y: float, size: float, colour: Colour, squash: float = 0.85, blend: float = 1) -> None:
         """Something round that stands out of the wall: shadow beneath, rounded shading, a drawn outline."""
         turn = self.between(0, 3)
         under = self.radius(x + 0.18 * size, y + 0.24 * size, squash, turn)
@@ -170,18 +168,14 @@ def framed(scene: Scene) -> Image.Image:
         picture = _bordered(picture, scene)
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(15)
-    pen.text(
-        (10, picture.height - 24), LABEL, (235, 235, 235), font, stroke_width=2, stroke_fill=(20, 20, 20)
-    )
+    pen.text((10, picture.height - 24), LABEL, (235, 235, 235), font, stroke_width=2, stroke_fill=(20, 20, 20))
     return picture
 
 
 def _bordered(picture: Image.Image, scene: Scene) -> Image.Image:
     """The picture inside an octagon, black around it."""
     width, height = picture.size
-    left, top, corner = (
-        scene.between(low, high) * height for low, high in ((0.01, 0.06), (0.01, 0.025), (0.12, 0.2))
-    )
+    left, top, corner = (scene.between(low, high) * height for low, high in ((0.01, 0.06), (0.01, 0.025), (0.12, 0.2)))
     right, bottom = width - left, height - top
     octagon = [(left + corner, top), (right - corner, top), (right, top + corner), (right, bottom - corner)]
     octagon += [

@@ -120,8 +120,7 @@ def _described(
     from retrieval.descriptors import warm_up
 
     names = descriptor_names(descriptors)
-    say("preparing the descriptors (compiled once after installation) …")
-    warm_up()
+    warm_up(lambda: say("compiling the descriptors, once after installation: about half a minute …"))
     described, notes = open_described(writer, dataset, archive, names)
     for note in notes:
         say(note)

@@ -30,9 +30,7 @@ def make_sample(directory: Path, per_class: int = 24, seed: int = 0) -> list[Pat
     Pictures that are there are left as they are. Returns all paths, by class and number.
     """
     paths = [
-        directory / name / f"{DRAWN}{seed}-{number:03}.jpg"
-        for name in KVASIR_CLASSES
-        for number in range(per_class)
+        directory / name / f"{DRAWN}{seed}-{number:03}.jpg" for name in KVASIR_CLASSES for number in range(per_class)
     ]
     for name in KVASIR_CLASSES:
         (directory / name).mkdir(parents=True, exist_ok=True)
@@ -130,9 +128,7 @@ def _cecum(scene: Scene) -> None:
     for arm in range(3):  # the three bands of the colon meet here
         away = ((bend - np.float32(turn + 2.1 * arm) + np.pi) % (2 * np.pi) - np.pi) * (radius + 0.08)
         scene.shade(
-            1
-            + step(0.1, 0.3, radius)
-            * (0.3 * np.exp(-((away * 9) ** 2)) - 0.42 * np.exp(-((away * 9 - 1.6) ** 2)))
+            1 + step(0.1, 0.3, radius) * (0.3 * np.exp(-((away * 9) ** 2)) - 0.42 * np.exp(-((away * 9 - 1.6) ** 2)))
         )
     scene.vessels(14, strength=0.4)
     size = scene.between(0.1, 0.15)

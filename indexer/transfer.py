@@ -63,9 +63,7 @@ class RemoteFile:
         return self.validator is not None and self.validator == other.validator and same_length
 
 
-def fetch(
-    client: httpx.Client, url: str, target: Path, report: Progress, retries: int, backoff: float
-) -> None:
+def fetch(client: httpx.Client, url: str, target: Path, report: Progress, retries: int, backoff: float) -> None:
     """Fetch one file, attempt after attempt; those that bring something new do not count as failed."""
     import httpx
 

@@ -11,9 +11,7 @@ from indexer.sample import make_sample
 
 @click.command(epilog="Example: kvasir sample build/sample")
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--per-class", default=24, show_default=True, type=click.IntRange(min=1), help="Pictures a class."
-)
+@click.option("--per-class", default=24, show_default=True, type=click.IntRange(min=1), help="Pictures a class.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Which pictures.")
 def command(directory: Path, per_class: int, seed: int) -> None:
     """Draw a small sample of Kvasir's eight classes into the folder DIR.
