@@ -78,8 +78,10 @@ def run_dataset(
     """
     start = time.perf_counter()
     chosen_fit: Fit | None = next((f for f in get_args(Fit) if f == fit), None)
+    ready = _encoders(
+        writer, encoders, chosen_fit, say
+    )  # first, so that a new collection's first space is an encoder's
     described = _described(dataset, writer, archive, descriptors, say)
-    ready = _encoders(writer, encoders, chosen_fit, say)
     spaces = Spaces(ready)
     if described is not None:
         spaces = Spaces(ready, described.spaces, described, described.compute, described.describable)
@@ -120,8 +122,7 @@ def _described(
     from retrieval.descriptors import warm_up
 
     names = descriptor_names(descriptors)
-    say("preparing the descriptors (compiled once after installation) …")
-    warm_up()
+    warm_up(lambda: say("compiling the descriptors, once after installation: about half a minute …"))
     described, notes = open_described(writer, dataset, archive, names)
     for note in notes:
         say(note)

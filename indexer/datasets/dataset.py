@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from indexer.datasets.classes import (
     extension,
     has_picture_magic,
 )
-from indexer.datasets.official import recognise
+from indexer.datasets.official import DRAWN, DRAWN_SAMPLE, recognise
 from indexer.datasets.report import Report
 from indexer.errors import DatasetError
 from retrieval.sources.source import Entry, FileUnreadableError, Source, open_source
@@ -92,7 +93,8 @@ def open_dataset(path: Path) -> Dataset:
     unlabelled = names.count(None)
     if unlabelled and counts:
         notes.append(f"{unlabelled:,} pictures lie beside the class folders and have no class")
-    known = recognise(counts)
+    drawn = all(posixpath.basename(picture.file).startswith(DRAWN) for picture in pictures)
+    known = DRAWN_SAMPLE if drawn else recognise(counts)
     if known.note:
         notes.append(known.note)
     classes = tuple(sorted(counts))
