@@ -6,6 +6,7 @@ The table below names modules of the three packages as text, so nothing here imp
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from importlib import import_module
 
@@ -53,9 +54,9 @@ def kvasir() -> None:
 
 
 def main() -> None:
-    """Run `kvasir`; an error of the project becomes one line on stderr and exit status 2."""
+    """Run `kvasir`; an error of the project or of the disk becomes one line on stderr and exit status 2."""
     try:
         kvasir()
-    except RetrievalError as error:
+    except (RetrievalError, OSError, sqlite3.Error) as error:
         click.echo(f"kvasir: {error}", err=True)
         sys.exit(2)
