@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from indexer.spaces import open_encoders
 from retrieval.collection import Collection, CollectionWriter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,10 +64,19 @@ def data(gallery_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(gallery_folder, tmp_path / "data"))
 
 
+@pytest.fixture(scope="module")
+def without_images(tiny_spec: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection with the space of a small encoder and nothing in it, so that converting is done once."""
+    path = tmp_path_factory.mktemp("template") / "c"
+    with CollectionWriter(path, create=True) as writer:
+        open_encoders(writer, [tiny_spec], None)
+    return path
+
+
 @pytest.fixture
-def made(run: Run, data: Path, tiny_spec: str, tmp_path: Path) -> Path:
+def made(run: Run, data: Path, tiny_spec: str, without_images: Path, tmp_path: Path) -> Path:
     """A collection of `data` in the space of a small encoder."""
-    path = tmp_path / "c"
+    path = Path(shutil.copytree(without_images, tmp_path / "c"))
     ended = run("index", data, path, "--encoder", tiny_spec, "--json")
     assert ended.status == 0, ended.err
     assert ended.json["added"] == 26
