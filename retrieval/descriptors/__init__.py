@@ -60,6 +60,11 @@ class Descriptor:
         """The descriptor of one picture: (h, w, 3) uint8 -> (length,) of dtype. Raises NotRGBError."""
         return self._extract(_prepared(rgb, variant), variant)
 
+    @property
+    def metric_name(self) -> str:
+        """The name of its distance, known without loading it."""
+        return f"lire-{self.module.replace('_', '-')}"
+
     @cached_property
     def metric(self) -> NativeDistance:
         """LIRE's own distance of this descriptor, a `retrieval.index.protocol.Metric`."""
