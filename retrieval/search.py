@@ -103,9 +103,15 @@ class Searcher:
             return {name: self._stored_vector(int(query), name) for name in spaces}
         if isinstance(query, np.ndarray) and query.ndim == 1:
             return {name: self._checked_vector(query, name) for name in spaces}
-        definitions = [self.collection.manifest.space(name) for name in spaces]
-        picture = self._picture(query, definitions)
-        return {space.name: self._describe(picture, space) for space in definitions}
+        vectors: dict[str, NDArray[Any]] = {}
+        pictures: dict[tuple[int, int] | None, Picture] = {}
+        for space in (self.collection.manifest.space(name) for name in spaces):
+            # The draft that indexing gave this space: its vector must not depend on the others asked for.
+            draft = self.encoder(space.name).recipe.draft if space.kind == "encoder" else None
+            if draft not in pictures:
+                pictures[draft] = self._picture(query, draft)
+            vectors[space.name] = self._describe(pictures[draft], space)
+        return vectors
 
     def encoder(self, space: str) -> Encoder:
         """The encoder that made a space, ready to run."""
@@ -149,11 +155,7 @@ class Searcher:
             raise BadQueryError(f"give one positive weight a space ({count}), not {list(weights)}")
         return list(weights)
 
-    def _picture(self, query: QueryLike, spaces: Sequence[Space]) -> Picture:
-        sizes = [Recipe.from_json(space.recipe).draft for space in spaces if space.kind == "encoder"]
-        draft = None
-        if len(sizes) == len(spaces):  # descriptors need every pixel
-            draft = max(width for width, _ in sizes), max(height for _, height in sizes)
+    def _picture(self, query: QueryLike, draft: tuple[int, int] | None) -> Picture:
         if isinstance(query, Picture):
             return query
         if isinstance(query, bytes | bytearray | memoryview):
