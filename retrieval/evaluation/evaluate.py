@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ _BLOCK = 128
 
 
 class NothingToEvaluateError(QueryError):
-    """No image has a class, so nothing is relevant to anything."""
+    """There is no query with a class, or nothing to search."""
 
 
 @dataclass(frozen=True)
@@ -78,31 +79,29 @@ def evaluate_space(
     is no query; clusters (n,) int, near duplicates share one, -1 or None for an image of its own; ids (n,) ascending,
     0 to n - 1 unless given. A `Protocol` must be made for these n images. space is the name that reports show.
     progress(done, all queries) is called as it goes.
-    Memory grows with n: rankings are measured block by block and not kept. Raises NothingToEvaluateError, UnknownProtocolError,
-    UndefinedDistanceError.
+    Memory grows with n: rankings are measured block by block and not kept.
+    Raises NothingToEvaluateError, UnknownProtocolError, UndefinedDistanceError.
     """
     n = len(vectors)
-    labels = np.asarray(labels, np.int64)
+    labels64: NDArray[np.int64] = np.asarray(labels, np.int64)
     if not (labels >= 0).any():
-        raise NothingToEvaluateError(
-            "no image has a class; index folders named after classes to evaluate a collection"
-        )
-    ids = np.arange(n) if ids is None else np.asarray(ids, np.int64)
+        raise NothingToEvaluateError("no image has a class; index folders named after classes to evaluate a collection")
+    ids64: NDArray[np.int64] = np.arange(n) if ids is None else np.asarray(ids, np.int64)
     numbers = cluster_numbers(np.full(n, -1) if clusters is None else clusters)
     if isinstance(protocol, str):
         protocol = protocol_named(protocol, numbers)
-    images = _Images(vectors, labels, ids, protocol.groups)
+    if not all(len(one.gallery) for one in protocol.rounds):
+        raise NothingToEvaluateError(f"by the protocol {protocol.name} some queries are searched in nothing")
+    images = _Images(vectors, labels64, ids64, protocol.groups)
     keep = max(*ks, vote_k, NEIGHBOURS)
-    blocks = list(
-        _measured(images, metric, protocol, tuple(class_names), ks, vote_k, keep, threads, progress)
-    )
+    blocks = list(_measured(images, metric, protocol, tuple(class_names), ks, vote_k, keep, threads, progress))
     if not blocks:
         raise NothingToEvaluateError(f"no query of the protocol {protocol.name} has a class")
     rows = np.concatenate([block.rows for block in blocks])
-    by_id = np.argsort(ids[rows], kind="stable")
+    by_id = np.argsort(ids64[rows], kind="stable")
     rows = rows[by_id]
 
-    def joined(field: str) -> NDArray[np.generic]:
+    def joined(field: str) -> NDArray[Any]:
         return np.concatenate([getattr(block, field) for block in blocks])[by_id]
 
     return SpaceResult(
@@ -117,14 +116,13 @@ def evaluate_space(
         cluster_count=len(np.unique(numbers)),
         ks=tuple(ks),
         vote_k=vote_k,
-        ids=ids[rows],
-        labels=labels[rows],
+        ids=ids64[rows],
+        labels=labels64[rows],
         clusters=numbers[rows],
         relevant=joined("relevant"),
         listed=joined("listed"),
         measures={
-            name: np.concatenate([block.measures[name] for block in blocks])[by_id]
-            for name in blocks[0].measures
+            name: np.concatenate([block.measures[name] for block in blocks])[by_id] for name in blocks[0].measures
         },
         predicted=joined("predicted"),
         neighbours=joined("neighbours"),
@@ -171,9 +169,7 @@ def _measured(
                 gallery_rows: NDArray[np.int64] = one.gallery,
             ) -> _Block:
                 ranking = rank(distances(images.vectors[queries]), images.side(queries), gallery)
-                return _measure(
-                    ranking, images, queries, gallery_rows, metric, len(class_names), ks, vote_k, keep
-                )
+                return _measure(ranking, images, queries, gallery_rows, metric, len(class_names), ks, vote_k, keep)
 
             starts = range(0, len(one.queries), _BLOCK)
             for block in pool.map(measure, [one.queries[start : start + _BLOCK] for start in starts]):
@@ -200,9 +196,10 @@ def _measure(
     vote_k: int,
     keep: int,
 ) -> _Block:
-    nearest = ranking.order[:, :keep].astype(np.int64)
+    nearest = np.full((len(queries), keep), -1, np.int64)
+    nearest[:, : len(gallery)] = ranking.order[:, :keep]
     missing = nearest < 0
-    distances = np.take_along_axis(ranking.distances, np.maximum(nearest, 0), axis=1)
+    distances = ranking.distances[np.arange(len(queries))[:, None], nearest]
     rows = gallery[nearest]
     classes = np.where(missing, -1, images.labels[rows])
     similarities = metric.scores(distances)

@@ -1,8 +1,8 @@
 """Classification by retrieval: the confusion matrix, and what follows from it for each class and over all.
 
 The measures are those that the authors of Kvasir suggest (Pogorelov et al., KVASIR: A Multi-Class Image Dataset for
-Computer Aided Gastrointestinal Disease Detection, MMSys 2017, section 5). A ratio without cases is 0, as in scikit-learn,
-except for a class without queries: that one is NaN and stays out of the macro means.
+Computer Aided Gastrointestinal Disease Detection, MMSys 2017, section 5). A ratio without cases is 0, as in
+scikit-learn, except for a class without queries: that one is NaN and stays out of the macro means.
 """
 
 from __future__ import annotations
@@ -39,13 +39,11 @@ class OverallScores:
     macro_precision: float
     macro_recall: float
     macro_specificity: float
-    macro_F1: float
+    macro_F1: float  # noqa: N815 -- the field's name
     MCC: float
 
 
-def confusion_matrix(
-    truth: NDArray[np.integer], predicted: NDArray[np.integer], class_count: int
-) -> NDArray[np.int64]:
+def confusion_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer], class_count: int) -> NDArray[np.int64]:
     """Queries by true class (row) and voted class (column), (C, C + 1); the last column is "no class voted" (-1)."""
     columns = class_count + 1
     cells = truth.astype(np.int64) * columns + np.where(predicted < 0, class_count, predicted)
