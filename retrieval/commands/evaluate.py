@@ -79,6 +79,7 @@ def evaluate_collection(
                     opened.classes,
                     opened.images.clusters[positions],
                     ids,
+                    [opened.images.files[position] for position in positions],
                     protocol,
                     space.name,
                     tuple(sorted(set(ks))) or KS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +66,7 @@ def evaluate_space(
     class_names: list[str] | tuple[str, ...],
     clusters: NDArray[np.integer] | None = None,
     ids: NDArray[np.integer] | None = None,
+    files: Sequence[str] | None = None,
     protocol: str | Protocol = "leave-one-out",
     space: str = "",
     ks: tuple[int, ...] = KS,
@@ -77,7 +78,8 @@ def evaluate_space(
 
     vectors (n, d) in the space's stored dtype; labels (n,) int, -1 for an image without a class, which is searched but
     is no query; clusters (n,) int, near duplicates share one, -1 or None for an image of its own; ids (n,) ascending,
-    0 to n - 1 unless given. A `Protocol` must be made for these n images. space is the name that reports show.
+    0 to n - 1 unless given; files: n names by which runs of other collections can find the same images, the ids unless
+    given. A `Protocol` must be made for these n images. space is the name that reports show.
     progress(done, all queries) is called as it goes.
     Memory grows with n: rankings are measured block by block and not kept.
     Raises NothingToEvaluateError, UnknownProtocolError, UndefinedDistanceError.
@@ -117,6 +119,7 @@ def evaluate_space(
         ks=tuple(ks),
         vote_k=vote_k,
         ids=ids64[rows],
+        files=tuple(str(ids64[row]) if files is None else files[row] for row in rows),
         labels=labels64[rows],
         clusters=numbers[rows],
         relevant=joined("relevant"),

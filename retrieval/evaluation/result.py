@@ -56,6 +56,7 @@ class SpaceResult:
     ks: tuple[int, ...]
     vote_k: int
     ids: NDArray[np.int64]
+    files: tuple[str, ...]
     labels: NDArray[np.int64]
     clusters: NDArray[np.int64]
     relevant: NDArray[np.int64]
@@ -135,6 +136,7 @@ class SpaceResult:
         if per_query:
             answer["per_query"] = {
                 "id": self.ids.tolist(),
+                "file": list(self.files),
                 "class": [self.class_names[c] for c in self.labels],
                 "cluster": self.clusters.tolist(),
                 "relevant": self.relevant.tolist(),
