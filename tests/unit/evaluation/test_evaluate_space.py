@@ -68,7 +68,7 @@ def test_leave_cluster_out_leaves_out_near_duplicates_and_what_is_only_they() ->
     assert result.scored.tolist() == [False, False, True, True, True]
     assert np.isnan(result.measures["mAP"][:2]).all()
     assert result.means("mAP").macro == pytest.approx(result.measures["mAP"][2:].mean())
-    assert result.to_dict()["queries"] == {"all": 5, "scored": 3, "nothing_relevant": 2}
+    assert result.to_dict()["queries"] == {"all": 5, "scored": 3, "nothing_relevant": 2, "leaking": 0}
     assert result.cluster_count == 4
 
 
