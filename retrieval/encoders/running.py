@@ -6,6 +6,7 @@ import hashlib
 import os
 import queue
 import sys
+import warnings
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -131,7 +132,8 @@ def convert(tower: Tower, directory: Path) -> str:
     width, height = tower.recipe.size
     example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing warns of its own future, and of shapes that are fixed here
             model = openvino.convert_model(
                 tower, example_input=example, input=[openvino.PartialShape([1, height, width, 3])]
             )

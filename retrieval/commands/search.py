@@ -1,0 +1,75 @@
+"""`kvasir search`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from retrieval.hits import Hits
+from retrieval.search import QueryLike, open_collection
+
+
+@click.command("search")
+@click.argument("query", metavar="IMAGE|ID")
+@click.argument("collection", type=click.Path(path_type=Path))
+@click.option("-k", default=10, show_default=True, help="How many hits.")
+@click.option("--space", "spaces", multiple=True, help="Space to search; several are fused.  [default: the first]")
+@click.option("--class", "classes", multiple=True, help="Only images of this class; may be given several times.")
+@click.option("--query-class", help="The query's class, for precision and recall.  [default: known for an ID]")
+@click.option("--exclude-cluster", is_flag=True, help="Leave out near duplicates of the query, which must be an ID.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def command(
+    query: str,
+    collection: Path,
+    k: int,
+    spaces: tuple[str, ...],
+    classes: tuple[str, ...],
+    query_class: str | None,
+    exclude_cluster: bool,
+    as_json: bool,
+) -> None:
+    """Find the images of COLLECTION that are most similar to a picture file, or to one of its own images by ID.
+
+    Example:  kvasir search polyp.jpg kvasir.collection -k 5 --class polyps --class normal-cecum
+    """
+    # A whole number is an id, unless a file of that name lies here.
+    asked: QueryLike = int(query) if query.isdecimal() and not Path(query).exists() else Path(query)
+    hits = open_collection(collection).search(
+        asked,
+        k,
+        spaces=spaces or None,
+        classes=classes or None,
+        exclude_cluster=exclude_cluster,
+        query_class=query_class,
+    )
+    click.echo(json.dumps(hits.to_json(), indent=2) if as_json else _table(hits))
+
+
+def _table(hits: Hits) -> str:
+    if not hits.hits:
+        return "no hits: nothing was left to search"
+    names = max(len(hit.class_name or "-") for hit in hits)
+    digits = max(2, *(len(str(hit.id)) for hit in hits))
+    fused = len(hits.spaces) > 1
+    head = f"rank  {'id':>{digits}}  {'class':<{names}}  score   {'' if fused else 'distance  '}file"
+    lines = [head]
+    for hit in hits:
+        distance = "" if fused else f"{hit.distance:<8.4g}  "
+        start = f"{hit.rank:>4}  {hit.id:>{digits}}  {hit.class_name or '-':<{names}}"
+        lines.append(f"{start}  {hit.score:<6.4f}  {distance}{hit.file}")
+    counts = ", ".join(f"{count} {name or 'without class'}" for name, count in hits.class_counts.items())
+    lines.append(f"{len(hits)} of {hits.searched:,} images, by {' + '.join(hits.spaces)}: {counts}")
+    quality = hits.quality
+    if quality is not None:
+        line = f"query is {hits.query_class}: precision@{quality.k} {quality.precision:.3f}"
+        if quality.recall is None:
+            line += ", recall undefined: nothing else of this class was searched"
+        else:
+            line += (
+                f", recall@{quality.k} {quality.recall:.4f} "
+                f"(at most {quality.recall_ceiling:.4f}: {quality.relevant:,} are relevant)"
+            )
+        lines.append(line)
+    return "\n".join(lines)
