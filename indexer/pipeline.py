@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from indexer.datasets import Dataset, Item
 from retrieval.collection import CollectionWriter, KnownImage, NewImage
 from retrieval.encoders import Encoder
+from retrieval.encoders.resizing import resize
 from retrieval.encoders.running import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import Picture, decode

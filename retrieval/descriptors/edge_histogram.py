@@ -43,9 +43,7 @@ def extract(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 @compiled
-def _count_edges(
-    rgb: NDArray[np.uint8], side: int, edges: NDArray[np.int64], blocks: NDArray[np.int64]
-) -> None:
+def _count_edges(rgb: NDArray[np.uint8], side: int, edges: NDArray[np.int64], blocks: NDArray[np.int64]) -> None:
     height, width, _ = rgb.shape
     half = side // 2
     root = math.sqrt(2.0)
@@ -102,8 +100,8 @@ def _weighted_city_block(
     sums = np.empty(BLOCK)
     for start in range(0, len(gallery), BLOCK):
         count = min(BLOCK, len(gallery) - start)
-        for j in range(count):
-            for c in range(80):
+        for c in range(80):
+            for j in range(count):
                 level = gallery[start + j, c]
                 levels[c, j] = level
                 shares[c, j] = representatives[c % 5, level]

@@ -97,9 +97,7 @@ def _modern(rgb: NDArray[np.uint8], shares: NDArray[np.float64], columns: NDArra
 
 
 @compiled
-def _legacy(
-    rgb: NDArray[np.uint8], cells: NDArray[Any], nodes: NDArray[Any], columns: NDArray[np.uint8]
-) -> None:
+def _legacy(rgb: NDArray[np.uint8], cells: NDArray[Any], nodes: NDArray[Any], columns: NDArray[np.uint8]) -> None:
     height, width, _ = rgb.shape
     for left in range(0, width, 16):
         for y in range(height):
