@@ -91,7 +91,7 @@ def command(
         if report is not None:
             from retrieval.report.writing import write_report
 
-            write_report(result, opened, report)
+            write_report(result, opened, protocol_of(opened, choices), report)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         return

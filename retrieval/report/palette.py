@@ -14,8 +14,8 @@ CLASS_COLOURS = (
     "#b8a800",
     "#6b3d00",
 )
-"""Seven of Okabe and Ito, Color Universal Design (2008), whose yellow is darkened and whose black is left out, so that
-all show on white and on near black; with a violet, a grey and a brown. More classes than colours also differ by mark."""
+"""Seven of Okabe and Ito, Color Universal Design (2008), whose yellow is darkened and whose black is left out, so
+that all show on white and on near black; with a violet, a grey and a brown. More classes than colours also differ by mark."""
 CLASS_MARKS = ("o", "s", "^", "D", "v", "P", "X")
 """Matplotlib's markers; a class's mark changes each time that the colours start again."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,7 +198,7 @@ def _overview(result: Evaluation) -> Table:
     for space, span in zip(result.ranked(), spans, strict=True):
         mean, *values = [space.means(measure).macro for measure in measures.values()]
         ends = _span(span.macro["mAP"]) if span else ""
-        cells = [_number(float(value)) for value in (*values, space.overall_scores.MCC)]
+        cells = [_number(value) for value in [*values, float(space.overall_scores.MCC)]]
         table.add_row(space.space, _number(mean), ends, *cells)
     return table
 
@@ -230,5 +231,6 @@ def _span(ends: NDArray[np.float64]) -> str:
     return f"{_number(ends[0])}-{_number(ends[1])}"
 
 
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
+def _number(value: SupportsFloat) -> str:
+    number = float(value)
+    return "–" if math.isnan(number) else f"{number:.3f}"
