@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": ("indexer.commands.verify", "Check a collection against itself, and repair it."),
     "search": ("retrieval.commands.search", "Find the pictures most similar to one."),
     "evaluate": ("retrieval.commands.evaluate", "Measure retrieval: every picture queries the others."),
+    "compare": ("retrieval.commands.compare", "Say which of two stored evaluations is better."),
 }
 """Subcommand -> (module that defines a click command named `command`, help in one line)."""
 
