@@ -163,7 +163,7 @@ def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | Retri
             drafts.add(None)
         pictures = {draft: decode(data, draft=draft) for draft in drafts}
         picture = next(iter(pictures.values()))
-        inputs = {name: recipe.prepare(pictures[recipe.draft]) for name, recipe in recipes.items()}
+        inputs = {name: recipe.prepare(pictures[recipe.draft], resize) for name, recipe in recipes.items()}
         vectors: Mapping[str, NDArray[Any]] = {}
         if described and spaces.describe is not None:
             vectors = spaces.describe(task.item, pictures[None] if spaces.full_size else None)

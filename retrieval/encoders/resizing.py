@@ -16,22 +16,24 @@ from PIL import Image
 
 _BITS = 22
 """Pillow's fixed point for 8-bit channels: 32 bits less 8 for the value and 2 for what negative weights overshoot."""
+_MOST = 4
+"""Only what shrinks by at most this is resized here, and only frames that are wide, also beside the target: what an
+endoscope gives, decoded for an encoder. For others Pillow's order of the two passes varies, and they are left to it."""
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
 
 
 def resize(image: Image.Image, size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
     """An RGB picture resized to (width, height), as (height, width, 3) uint8; the same as `image.resize`."""
-    if interpolation not in _SUPPORT or image.mode != "RGB":
+    width, height = size
+    shrinks = width <= image.width <= _MOST * width and height <= image.height <= _MOST * height
+    wide = image.width >= image.height and image.width * height >= image.height * width
+    if interpolation not in _SUPPORT or image.mode != "RGB" or not (shrinks and wide):
         return np.asarray(image.resize(size, Image.Resampling[interpolation.upper()]))
     pixels = np.asarray(image)
-    width, height = size
-    # Pillow goes along the rows of samples first, unless that would make more work for the second pass.
-    upright_first = width > image.width and height < image.height
-    for upright in (upright_first, not upright_first):
-        if upright and image.height != height:
-            pixels = _upright(pixels, *_weights(image.height, height, interpolation))
-        elif not upright and image.width != width:
-            pixels = _turned(_upright(_turned(pixels), *_weights(image.width, width, interpolation)))
+    if image.width != width:
+        pixels = _turned(_upright(_turned(pixels), *_weights(image.width, width, interpolation)))
+    if image.height != height:
+        pixels = _upright(pixels, *_weights(image.height, height, interpolation))
     return pixels
 
 
@@ -70,7 +72,7 @@ def _filter(interpolation: str, x: float) -> float:
     return -0.5 * (((x - 5.0) * x + 8.0) * x - 4.0) if x < 2.0 else 0.0
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _upright(pixels, first, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Resample the height, (h, w, 3) -> (targets, w, 3): whole rows are added, eight values at a time."""
     height, width = pixels.shape[0], pixels.shape[1]
@@ -90,7 +92,7 @@ def _upright(pixels, first, weights):  # type: ignore[no-untyped-def]  # pragma:
     return out.reshape(len(first), width, 3)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _turned(pixels):  # type: ignore[no-untyped-def]  # pragma: no cover
     """(h, w, 3) -> (w, h, 3), in tiles that stay in the cache."""
     height, width = pixels.shape[0], pixels.shape[1]

@@ -14,7 +14,7 @@ side = st.integers(1, 300)
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(width=side, height=side, to_width=side, to_height=side, seed=st.integers(0, 99))
 def test_any_size_to_any_size_is_equal_to_pillow(
     interpolation: str, width: int, height: int, to_width: int, to_height: int, seed: int
