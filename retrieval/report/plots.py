@@ -116,6 +116,7 @@ def per_class_bars(result: SpaceResult) -> str:
     k = 10 if 10 in result.ks else result.ks[-1]
     present = np.flatnonzero(result.confusion.sum(axis=1))
     spans = result.intervals
+    vote = spans.class_scores["recall"] if spans else None
     bars = (
         ("mAP", result.means("mAP").per_class, spans.per_class["mAP"] if spans else None, class_colour(0)),
         (
@@ -283,7 +284,7 @@ def _svg(figure: Figure, name: str) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
-    text = text[text.index("<svg") :]
+    text = re.sub(r' id="[A-Za-z0-9.]+_[0-9]+"', "", text[text.index("<svg") :])  # `figure_1`, the same in each picture
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
     return re.sub(
