@@ -14,8 +14,8 @@ def map_of(vectors: NDArray[np.generic], metric: Metric, seed: int = 0) -> NDArr
     """A place for each vector (n, d), (n, 2): landmark multidimensional scaling.
 
     Classical scaling of the distances between at most 400 seeded landmarks; every other image is placed by its
-    distances to them. It needs no more than distances, so that every space is mapped by its native one. De Silva and Tenenbaum,
-    Sparse multidimensional scaling using landmark points (2004).
+    distances to them. It needs no more than distances, so that every space is mapped by its native
+    one. De Silva and Tenenbaum, Sparse multidimensional scaling using landmark points (2004).
     """
     n = len(vectors)
     chosen = np.sort(np.random.default_rng(seed).permutation(n)[:LANDMARKS])

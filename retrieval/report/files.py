@@ -67,7 +67,7 @@ def latex(result: Evaluation) -> str:
     """Two booktabs tables: all spaces with intervals, and each class of the best space."""
     measures = [name for name in ("mAP", "precision@1", "precision@10", "hit@10") if name in result.spaces[0].measures]
     lines = [
-        "% Needs \\usepackage{booktabs}. Means of the class means; 95 % bootstrap intervals over near-duplicate clusters.",
+        "% Needs \\usepackage{booktabs}. Means of the class means; 95 % bootstrap intervals over clusters.",
         "\\begin{tabular}{l" + "r" * (len(measures) + 1) + "}",
         "\\toprule",
         " & ".join(["Space", *map(_tex, measures), "MCC"]) + r" \\",

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
+import numpy as np
+from numpy.typing import NDArray
+
 from retrieval.evaluation.result import Evaluation, SpaceResult
 from retrieval.report.findings import SHOWN, Finding
 
@@ -109,7 +112,7 @@ def class_table(space: SpaceResult) -> str:
 def value_and_interval(space: SpaceResult, name: str) -> str:
     """A macro mean, and in brackets its interval."""
     value = f"{space.means(name).macro:.3f}"
-    return value if space.intervals is None else f"{value} [{_ends(space.intervals.macro[name])}]"
+    return value if space.intervals is None else f"{value} ({_ends(space.intervals.macro[name])})"
 
 
 def query_rows(
@@ -155,5 +158,5 @@ def _class(space: SpaceResult, labels: dict[int, int], image: int) -> str:
     return space.class_names[label] if label >= 0 else "unlabelled"
 
 
-def _ends(ends: Sequence[float]) -> str:
-    return f"{ends[0]:.3f} to {ends[1]:.3f}"
+def _ends(ends: NDArray[np.float64]) -> str:
+    return f"{ends[0]:.3f}–{ends[1]:.3f}"

@@ -15,7 +15,8 @@ CLASS_COLOURS = (
     "#6b3d00",
 )
 """Seven of Okabe and Ito, Color Universal Design (2008), whose yellow is darkened and whose black is left out, so
-that all show on white and on near black; with a violet, a grey and a brown. More classes than colours also differ by mark."""
+that all show on white and on near black; with a violet, a grey and a brown. Of more classes than
+colours, those of one colour differ by mark."""
 CLASS_MARKS = ("o", "s", "^", "D", "v", "P", "X")
 """Matplotlib's markers; a class's mark changes each time that the colours start again."""
 

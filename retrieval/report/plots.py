@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +21,45 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_P = ParamSpec("_P")
+
 # Drawn in these, then replaced by the page's variables, so that one picture serves light, dark and print.
 _INK, _FAINT, _PAPER, _ACCENT = "#010203", "#040506", "#070809", "#0a0b0c"
 _VARIABLES = {_INK: "var(--ink)", _FAINT: "var(--faint)", _PAPER: "var(--paper)", _ACCENT: "var(--accent)"}
 
+_STYLE: Any = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": _FAINT,
+    "grid.alpha": 0.25,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.facecolor": "none",
+    "legend.frameon": False,
+}
 
+
+def _styled(draw: Callable[_P, str]) -> Callable[_P, str]:
+    """Draw with our style, and leave that of the caller's own matplotlib alone."""
+
+    @wraps(draw)
+    def styled(*arguments: _P.args, **named: _P.kwargs) -> str:
+        import matplotlib as mpl
+
+        with mpl.rc_context(_STYLE):
+            return draw(*arguments, **named)
+
+    return styled
+
+
+@_styled
 def curves_over_k(result: SpaceResult, labels: dict[int, int], samples: int, seed: int) -> str:
     """Precision and recall over k, means over queries and of class means, with bands."""
     scored = result.scored
@@ -41,12 +77,16 @@ def curves_over_k(result: SpaceResult, labels: dict[int, int], samples: int, see
         axes.set_title(title)
         axes.set_xlabel("k")
         axes.set_ylim(0, None if axes is right else 1.02)
-    ceiling = (np.minimum(ks, relevant) / relevant).mean(axis=0)
-    right.plot(ks, ceiling, color=_FAINT, linestyle=":", label="ceiling")
-    right.legend()
+    ceiling = np.minimum(ks, relevant) / relevant
+    labels_scored = result.labels[scored]
+    of_classes = np.array([ceiling[labels_scored == c].mean(axis=0) for c in np.unique(labels_scored)]).mean(axis=0)
+    right.plot(ks, ceiling.mean(axis=0), color=class_colour(0), linestyle=":", label="its ceiling")
+    right.plot(ks, of_classes, color=class_colour(3), linestyle=":", label="its ceiling")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
     return _svg(figure, f"over-k {result.space}")
 
 
+@_styled
 def precision_recall(result: SpaceResult) -> str:
     """Interpolated precision over recall: each class, and the mean of the classes."""
     figure, axes = _figure(7.4, 3.6)
@@ -62,6 +102,7 @@ def precision_recall(result: SpaceResult) -> str:
     return _svg(figure, f"pr {result.space}")
 
 
+@_styled
 def confusion(result: SpaceResult) -> str:
     """Counts of true by elected class, shaded by the row's share."""
     present = np.flatnonzero(result.confusion.sum(axis=1))
@@ -69,20 +110,27 @@ def confusion(result: SpaceResult) -> str:
     return _matrix(result, present, counts / result.confusion.sum(axis=1)[present][:, None], counts, "elected class")
 
 
+@_styled
 def per_class_bars(result: SpaceResult) -> str:
     """mAP, precision@10 (or the largest k) and recall of the vote, per class, with intervals."""
     k = 10 if 10 in result.ks else result.ks[-1]
     present = np.flatnonzero(result.confusion.sum(axis=1))
     spans = result.intervals
+    vote = spans.class_scores["recall"] if spans else None
     bars = (
-        ("mAP", result.means("mAP").per_class, spans and spans.per_class["mAP"], class_colour(0)),
+        ("mAP", result.means("mAP").per_class, spans.per_class["mAP"] if spans else None, class_colour(0)),
         (
             f"precision@{k}",
             result.means(f"precision@{k}").per_class,
-            spans and spans.per_class[f"precision@{k}"],
+            spans.per_class[f"precision@{k}"] if spans else None,
             class_colour(1),
         ),
-        ("recall of the vote", result.class_scores.recall, spans and spans.class_scores["recall"], class_colour(2)),
+        (
+            "recall of the vote",
+            result.class_scores.recall,
+            spans.class_scores["recall"] if spans else None,
+            class_colour(2),
+        ),
     )
     figure, axes = _figure(7.4, 0.9 + 0.48 * len(present))
     places = np.arange(len(present))[::-1]
@@ -97,12 +145,13 @@ def per_class_bars(result: SpaceResult) -> str:
     return _svg(figure, f"bars {result.space}")
 
 
+@_styled
 def flow(result: SpaceResult, shares: NDArray[np.float64]) -> str:
     """Ribbons from query classes to the classes of their first ten neighbours, as wide as the share."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
-    present = np.flatnonzero(result.confusion.sum(axis=1))
+    present = np.flatnonzero(result.confusion.sum(axis=1)).tolist()
     figure, axes = _figure(7.4, 0.6 + 0.5 * len(present))
     gap = 0.25
     right_height = shares[present].sum(axis=0)
@@ -138,6 +187,7 @@ def flow(result: SpaceResult, shares: NDArray[np.float64]) -> str:
     return _svg(figure, f"flow {result.space}")
 
 
+@_styled
 def space_map(result: SpaceResult, places: NDArray[np.float64], labels: NDArray[np.integer], key: str) -> str:
     """Every image as a point; those of class c lie in a group with the id `map-KEY-C`, in the order given."""
     figure, axes = _figure(7.4, 4.6)
@@ -156,13 +206,13 @@ def space_map(result: SpaceResult, places: NDArray[np.float64], labels: NDArray[
                 label=name,
             )
             points.set_gid(f"map-{key}-{c}")
-    axes.set_xticks([])
-    axes.set_yticks([])
     axes.set_aspect("equal", "datalim")
+    axes.axis("off")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return _svg(figure, f"map {result.space}")
 
 
+@_styled
 def standings(comparison: Comparison) -> str:
     """Every space's mean with its interval, best on top."""
     figure, axes = _figure(7.4, 0.8 + 0.32 * len(comparison.standings))
@@ -183,8 +233,8 @@ def _band(
     drawn = resampled_means(values, labels, clusters, len(result.class_names), samples, seed) if samples else None
     means = np.array([values[labels == c].mean(axis=0) for c in np.unique(labels)])
     for name, mean, colour, resampled in (
-        ("over queries", values.mean(axis=0), class_colour(0), drawn and drawn.micro),
-        ("of class means", means.mean(axis=0), class_colour(3), drawn and drawn.macro),
+        ("over queries", values.mean(axis=0), class_colour(0), drawn.micro if drawn else None),
+        ("of class means", means.mean(axis=0), class_colour(3), drawn.macro if drawn else None),
     ):
         axes.plot(ks, mean, color=colour, label=name)
         if resampled is not None:
@@ -219,31 +269,11 @@ def _square(x: int, y: int, colour: str, share: float) -> Any:
 
 
 def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    style = {
-        "font.size": 9,
-        "font.family": "sans-serif",
-        "text.color": _INK,
-        "axes.labelcolor": _INK,
-        "axes.edgecolor": _FAINT,
-        "axes.titlesize": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.color": _FAINT,
-        "grid.alpha": 0.25,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "axes.facecolor": "none",
-        "legend.frameon": False,
-    }
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        figure.patch.set_alpha(0)
-        axes = figure.subplots(rows, columns)
-    return figure, axes
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    return figure, figure.subplots(rows, columns)
 
 
 def _svg(figure: Figure, name: str) -> str:
@@ -254,7 +284,7 @@ def _svg(figure: Figure, name: str) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
-    text = text[text.index("<svg") :]
+    text = re.sub(r' id="[A-Za-z0-9.]+_[0-9]+"', "", text[text.index("<svg") :])  # `figure_1`, the same in each picture
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
     return re.sub(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,7 @@ def _page(result: Evaluation, opened: Collection) -> str:
     pictures = thumbnails(opened, sample.tolist())
     points: dict[str, list[int]] = {}
     names: dict[str, str] = {}
+    common = summary_lines(result.spaces[0])[1:]
     sections = [("overview", "Overview", _overview(result))]
     for number, space in enumerate(result.ranked()):
         ids, vectors = opened.vectors(space.space)
@@ -64,9 +66,10 @@ def _page(result: Evaluation, opened: Collection) -> str:
             points[f"map-{number}-{c}"] = ids[rows][its_labels == c].tolist()
             names[f"map-{number}-{c}"] = "unlabelled" if c < 0 else space.class_names[c]
         drawn = plots.space_map(space, places, its_labels, str(number))
-        sections.append((f"space-{number}", space.space, _space(space, opened, labels, drawn, result.seed)))
-    first = result.spaces[0]
-    head = "".join(f"<p>{escape(line)}</p>" for line in summary_lines(first)[1:])
+        about = [line for line in summary_lines(space) if line not in common]
+        content = _lines(about) + _space(space, opened, labels, drawn, result.seed)
+        sections.append((f"space-{number}", space.space, content))
+    head = _lines(common)
     shown = {"points": points, "classes": names, "thumbnails": pictures}
     return page.page(f"Retrieval in {result.collection}", head, sections, json.dumps(shown).replace("</", "<\\/"))
 
@@ -93,6 +96,10 @@ def _overview(result: Evaluation) -> str:
     return content + f"<details><summary>Every pair</summary><ul>{said}</ul></details>"
 
 
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"<p>{escape(line)}</p>" for line in lines)
+
+
 def _space(space: SpaceResult, opened: Collection, labels: dict[int, int], drawn_map: str, seed: int) -> str:
     best = findings.best_queries(space, _QUERIES)
     worst = findings.worst_queries(space, _QUERIES)
@@ -108,12 +115,11 @@ def _space(space: SpaceResult, opened: Collection, labels: dict[int, int], drawn
     ]
     shown = thumbnails(opened, wanted)
     parts = [
-        "".join(f"<p>{escape(line)}</p>" for line in (summary_lines(space)[0], *summary_lines(space)[2:])),
         page.class_table(space),
         f"<details><summary>All measures</summary>{page.measures_table(space)}</details>",
         page.figure(
             "Precision and recall over k",
-            "How pure the first k hits are, and how much of the class they hold; the dotted ceiling is what a perfect "
+            "How pure the first k hits are, and how much of the class they hold; a dotted ceiling is what a perfect "
             "ranking would reach. Bands are 95 % intervals. Where the two lines part, small classes fare differently.",
             plots.curves_over_k(space, labels, _SAMPLES, seed),
         ),
@@ -161,12 +167,12 @@ def _space(space: SpaceResult, opened: Collection, labels: dict[int, int], drawn
         ),
         page.figure(
             "Most often wrongly retrieved",
-            f"Pictures that are most often among the first {findings.SHOWN} of a query of another class, with how often.",
+            f"Pictures most often among the first {findings.SHOWN} of queries of another class, with how often.",
             page.hub_row(space, hubs, labels, shown),
         ),
         page.figure(
             "Likely label errors",
-            f"Queries whose {findings.SHOWN} nearest nearly all have one other class: either the label is wrong, or the "
+            f"Queries whose {findings.SHOWN} nearest nearly all have one other class: the label is wrong, or the "
             "space sees something that the label does not say. Only a physician can tell.",
             page.query_rows(space, doubtful, labels, shown, _HITS),
         ),
