@@ -22,6 +22,8 @@ COMMANDS = {
     "verify": ("indexer.commands.verify", "Check a collection against itself, and repair it."),
     "search": ("retrieval.commands.search", "Find the pictures most similar to one."),
     "evaluate": ("retrieval.commands.evaluate", "Measure retrieval: every picture queries the others."),
+    "serve": ("web.commands.serve", "Serve a collection as a page for people and a REST API for programs."),
+    "key": ("web.commands.key", "Make, list and revoke the API keys of a collection."),
 }
 """Subcommand -> (module that defines a click command named `command`, help in one line)."""
 
