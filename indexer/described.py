@@ -7,9 +7,9 @@ answer, so that a query is described as the gallery was.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,9 @@ from indexer.datasets import Dataset, Item
 from indexer.errors import FeaturesError
 from indexer.features import FeatureArchive, key_of, match
 from retrieval.collection import CollectionWriter, Space
-from retrieval.descriptors import DEFAULT_VARIANT, DESCRIPTORS, Variant, agreeing_variant, extract_all
+from retrieval.descriptors import DEFAULT_VARIANT, DESCRIPTORS, extract_all
+from retrieval.descriptors.agreement import Agreement, agreeing_variant
+from retrieval.descriptors.variant import Variant, parse_variant
 from retrieval.errors import PictureError
 from retrieval.images import Picture, decode
 
@@ -95,61 +97,45 @@ def open_described(
         return None, []
     notes: list[str] = []
     variant = _stored_variant(existing.values())
-    agreement: dict[str, float] = {}
+    agreement: Agreement | None = None
     if archive is not None:
-        found, agreement, lines = find_variant(dataset, archive)
-        notes += lines
-        if variant is not None and found is not None and found != variant:
+        agreement = find_variant(dataset, archive)
+        notes.append(f"warning: {agreement}" if agreement.variant is None else f"shipped features: {agreement}")
+        if variant is not None and agreement.variant is not None and agreement.variant != variant:
             raise VariantMismatchError(
-                f"{archive.source} was made by variant '{found}' of LIRE, the collection's descriptors by '{variant}'; "
-                "their values cannot be compared: index into another collection"
+                f"{archive.source} was made by LIRE variant `{agreement.variant}`, the collection's descriptors by "
+                f"`{variant}`; their values cannot be compared: index into another collection"
             )
-        variant = variant or found
+        variant = variant or agreement.variant
     variant = variant or DEFAULT_VARIANT
     for name in wanted:
         if name not in existing:
             descriptor = DESCRIPTORS[name]
-            recipe = {
-                "descriptor": name,
-                "variant": str(variant),
-                "origin": "computed" if archive is None else str(archive.source),
-                "agreement": agreement,
-            }
-            writer.add_space(name, "descriptor", descriptor.length, descriptor.metric.name, recipe, descriptor.dtype)
+            recipe: dict[str, Any] = {"descriptor": name, "variant": str(variant), "origin": "computed"}
+            if agreement is not None and archive is not None:
+                shares = {str(candidate): round(share, 6) for candidate, share in agreement.shares.items()}
+                recipe |= {"origin": str(archive.source), "agreement": shares, "compared_pictures": agreement.pictures}
+            dtype: Literal["float32", "float64"] = "float64" if descriptor.dtype is np.float64 else "float32"
+            writer.add_space(name, "descriptor", descriptor.length, descriptor.metric_name, recipe, dtype)
     compute = archive is None or bool(names)
     return Described(tuple(wanted), variant, compute, archive), notes
 
 
-def find_variant(dataset: Dataset, archive: FeatureArchive) -> tuple[Variant | None, dict[str, float], list[str]]:
-    """Which variant of LIRE made an archive, the share of equal values by variant, and the same in words."""
-    matched = list(match(dataset.items, archive).matched)
-    matched.sort(key=lambda item: (-item.bytes, item.file))
-    chosen = matched[: SAMPLE // 2] + matched[SAMPLE // 2 :: max(1, len(matched) // (SAMPLE // 2))][: SAMPLE // 2]
+def find_variant(dataset: Dataset, archive: FeatureArchive) -> Agreement:
+    """Which variant of LIRE made an archive, told from a few pictures that can be read and have features."""
+    matched = sorted(match(dataset.items, archive).matched, key=lambda item: (-item.bytes, item.file))
+    large, others = matched[: SAMPLE // 2], matched[SAMPLE // 2 :]
+    chosen = large + others[:: max(1, len(others) // (SAMPLE // 2))][: SAMPLE // 2]
     samples: list[tuple[NDArray[np.uint8], Mapping[str, NDArray[Any]]]] = []
     for item in chosen:
         try:
             samples.append((decode(dataset.read(item)).pixels(), archive.read(*key_of(item))))
         except (PictureError, FeaturesError):
             continue  # the run itself will list it
-    if not samples:
-        return None, {}, ["no picture has shipped features, so the variant of LIRE that made them is not known"]
-    variant, agreement = agreeing_variant(samples)
-    shares = {str(candidate): round(share, 6) for candidate, share in agreement.items()}
-    best = max(shares.values())
-    if variant is None:
-        line = (
-            f"warning: no variant of LIRE gives the shipped features of {len(samples)} pictures "
-            f"(the best agrees in {best:.1%} of the values); a new picture's distances to them will be off"
-        )
-    else:
-        line = (
-            f"shipped features were made by variant '{variant}' of LIRE: "
-            f"{best:.2%} of the values of {len(samples)} pictures are equal"
-        )
-    return variant, shares, [line]
+    return agreeing_variant(samples)
 
 
-def _stored_variant(spaces: Sequence[Space] | Any) -> Variant | None:
+def _stored_variant(spaces: Iterable[Space]) -> Variant | None:
     for space in spaces:
-        return Variant.parse(space.recipe["variant"])
+        return parse_variant(space.recipe["variant"])
     return None

@@ -19,8 +19,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from indexer.datasets.classes import class_names
 from indexer.datasets.dataset import Item
-from indexer.datasets.source import FileUnreadableError, Source, open_source
 from indexer.errors import FeaturesError
+from retrieval.sources.source import FileUnreadableError, Source, open_source
 
 SHIPPED: Mapping[str, tuple[int, DTypeLike]] = {
     "JCD": (168, np.float32),
@@ -128,7 +128,7 @@ class Match:
 def open_features(path: Path) -> FeatureArchive:
     """List the `.features` files of a folder or zip, nested or not; nothing is unpacked.
 
-    Raises what `indexer.datasets.source.open_source` raises, `NoFeaturesError`, `AmbiguousFeaturesError`.
+    Raises what `retrieval.sources.source.open_source` raises, `NoFeaturesError`, `AmbiguousFeaturesError`.
     """
     source = open_source(path)
     found = [entry.file for entry in source.entries if entry.file.lower().endswith(".features")]

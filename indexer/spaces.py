@@ -6,6 +6,7 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from retrieval.collection import CollectionWriter, Space
 from retrieval.encoders import (
@@ -14,6 +15,7 @@ from retrieval.encoders import (
     Encoder,
     Fit,
     OpenVinoEncoder,
+    Recipe,
     TorchEncoder,
     build_tower,
     convert,
@@ -68,8 +70,7 @@ def _new_encoder(writer: CollectionWriter, spec: str, fit: Fit | None) -> tuple[
     taken = {space.name for space in writer.manifest.spaces}
     base = parse_spec(spec).space
     name = next(n for n in (base, *(f"{base}-{i}" for i in range(2, 1000))) if n not in taken)
-    beside = writer.path / "encoders" / ".new"
-    shutil.rmtree(beside, ignore_errors=True)
+    beside = _scratch(writer)
     fields = asdict(tower.recipe)
     encoder: Encoder
     try:
@@ -82,3 +83,23 @@ def _new_encoder(writer: CollectionWriter, spec: str, fit: Fit | None) -> tuple[
         encoder = TorchEncoder(tower) if torch.cuda.is_available() else OpenVinoEncoder(folder, tower.recipe)
     writer.add_space(name, "encoder", tower.recipe.dimension, Cosine.name, fields)
     return name, encoder
+
+
+def rebuild_tower(writer: CollectionWriter, space: Space) -> None:
+    """Convert a space's encoder anew from the weights that its recipe names.
+
+    Raises EncoderMismatchError where those are not the weights that made the space, and what `build_tower` raises.
+    """
+    recipe = Recipe.from_json(space.recipe)
+    tower = build_tower(recipe.spec, recipe.fit)
+    recipe.require(tower.recipe)
+    beside = _scratch(writer)
+    digest = convert(tower, beside)
+    writer.adopt_tower(space.name, beside)
+    writer.update_recipe(space.name, space.recipe | {"converted": digest})
+
+
+def _scratch(writer: CollectionWriter) -> Path:
+    beside = writer.path / "encoders" / ".new"
+    shutil.rmtree(beside, ignore_errors=True)
+    return beside

@@ -15,6 +15,7 @@ from retrieval.errors import RetrievalError
 
 COMMANDS = {
     "download": ("indexer.commands.download", "Fetch the official Kvasir archives."),
+    "sample": ("indexer.commands.sample", "Draw a small sample of the eight classes; not endoscopy."),
     "index": ("indexer.commands.index", "Make or complete a collection from a folder or zip of pictures."),
     "add": ("indexer.commands.add", "Add pictures to a collection."),
     "remove": ("indexer.commands.remove", "Remove pictures from a collection."),

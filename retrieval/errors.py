@@ -2,6 +2,7 @@
 
     RetrievalError
     ├── PictureError               a picture that cannot be used (retrieval.images)
+    ├── SourceError                a folder or zip that pictures cannot be read from
     ├── EncoderError               an encoder that cannot be built or run
     ├── CollectionError            a collection that cannot be opened, written or trusted
     └── QueryError                 a question that has no answer
@@ -18,6 +19,10 @@ class RetrievalError(Exception):
 
 class PictureError(RetrievalError):
     """A picture cannot be used."""
+
+
+class SourceError(RetrievalError):
+    """Pictures cannot be read from a folder or zip."""
 
 
 class EncoderError(RetrievalError):

@@ -20,8 +20,8 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from retrieval.errors import PictureError
 
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "MPO")
-"""Pillow's names of the formats that are decoded; MPO is a JPEG with a second picture behind it."""
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+"""Pillow's names of the formats that are decoded; MPO, a JPEG with more behind it, comes with JPEG."""
 MAX_PIXELS = 64_000_000
 """Largest width x height that is decoded unless the caller says otherwise: 30 times the largest Kvasir frame."""
 

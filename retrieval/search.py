@@ -195,10 +195,11 @@ class Searcher:
             encoder = self.encoder(space.name)
             vector: NDArray[Any] = encoder.encode(encoder.recipe.prepare(picture)[None])[0]
             return vector
-        from retrieval.descriptors import DESCRIPTORS, Variant
+        from retrieval.descriptors import descriptor_named
+        from retrieval.descriptors.variant import parse_variant
 
-        variant = Variant.parse(space.recipe["variant"])
-        return DESCRIPTORS[space.recipe["descriptor"]].extract(picture.pixels(), variant)
+        variant = parse_variant(space.recipe["variant"])
+        return descriptor_named(space.recipe["descriptor"]).extract(picture.pixels(), variant)
 
     def _stored_vector(self, image_id: int, space: str) -> NDArray[Any]:
         vector = self.collection.vector(space, image_id)

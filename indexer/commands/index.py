@@ -52,4 +52,4 @@ def command(
 
     Example:  kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
     """
-    finish(run_index(data, collection, features, encoders, descriptors, fit), as_json)
+    finish([run_index(data, collection, features, encoders, descriptors, fit)], as_json)

@@ -7,7 +7,7 @@ with open_dataset(Path("kvasir-dataset-v2.zip")) as dataset:
 
 from __future__ import annotations
 
-from indexer.datasets.dataset import Dataset, Item, open_dataset
+from indexer.datasets.dataset import Dataset, Item, chosen_pictures, open_dataset
 from indexer.datasets.report import Report
 
-__all__ = ["Dataset", "Item", "Report", "open_dataset"]
+__all__ = ["Dataset", "Item", "Report", "chosen_pictures", "open_dataset"]

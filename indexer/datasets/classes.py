@@ -8,22 +8,8 @@ from posixpath import basename, commonpath, dirname, splitext
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp"})
 
 OTHER_EXTENSIONS = frozenset(
-    {
-        ".avi",
-        ".csv",
-        ".features",
-        ".gz",
-        ".h5",
-        ".html",
-        ".json",
-        ".md",
-        ".mp4",
-        ".npy",
-        ".npz",
-        ".pdf",
-        ".pt",
-    }
-    | {".py", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip"}
+    {".avi", ".csv", ".features", ".gz", ".h5", ".html", ".json", ".md", ".mp4", ".npy", ".npz", ".part"}
+    | {".pdf", ".pt", ".py", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip"}
 )
 """Files that are not opened to see whether they are pictures after all."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
@@ -15,10 +17,10 @@ from indexer.datasets.classes import (
     extension,
     has_picture_magic,
 )
-from indexer.datasets.official import recognise
+from indexer.datasets.official import DRAWN, DRAWN_SAMPLE, recognise
 from indexer.datasets.report import Report
-from indexer.datasets.source import Entry, FileUnreadableError, Source, open_source
 from indexer.errors import DatasetError
+from retrieval.sources.source import Entry, FileUnreadableError, Source, open_source
 
 LABELLED = "labelled-images"
 """HyperKvasir's folder of classes; its siblings hold unlabelled images, masks and videos."""
@@ -91,12 +93,31 @@ def open_dataset(path: Path) -> Dataset:
     unlabelled = names.count(None)
     if unlabelled and counts:
         notes.append(f"{unlabelled:,} pictures lie beside the class folders and have no class")
-    known = recognise(counts)
+    drawn = all(posixpath.basename(picture.file).startswith(DRAWN) for picture in pictures)
+    known = DRAWN_SAMPLE if drawn else recognise(counts)
     if known.note:
         notes.append(known.note)
     classes = tuple(sorted(counts))
     report = Report({name: counts[name] for name in classes}, unlabelled, known.expected, dict(ignored), tuple(notes))
     return Dataset(source.path, source.kind, known.name, classes, items, report, source)
+
+
+def chosen_pictures(source: Path, classes: Mapping[str, str | None]) -> Dataset:
+    """A data set of certain files of a folder or zip, each with the class that is given for it.
+
+    A file that is not there is an item all the same, so that reading it says so.
+    """
+    opened = open_source(source)
+    items = []
+    for file, class_name in sorted(classes.items()):
+        try:
+            entry = opened.entry(file)
+            items.append(Item(file, class_name, entry.bytes, entry.stamp))
+        except FileUnreadableError:
+            items.append(Item(file, class_name, 0, 0))
+    counts = Counter(name for name in classes.values() if name is not None)
+    report = Report(dict(sorted(counts.items())), list(classes.values()).count(None))
+    return Dataset(opened.path, opened.kind, "pictures", tuple(sorted(counts)), tuple(items), report, opened)
 
 
 def _pictures(source: Source, ignored: Counter[str], notes: list[str]) -> list[Entry]:

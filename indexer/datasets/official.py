@@ -45,6 +45,9 @@ HYPERKVASIR = {
 }
 """Labelled images: 10,662 in 23 classes (Borgli et al., Scientific Data 7:283, 2020)."""
 
+DRAWN = "drawn-"
+"""How the names of drawn pictures begin (indexer.sample), so that a stand-in is never taken for Kvasir."""
+
 KVASIR_SITE = "https://datasets.simula.no/downloads/kvasir/"
 KVASIR_ARCHIVES = {
     "v1": ("kvasir-dataset.zip", "kvasir-dataset-features.zip"),
@@ -70,6 +73,10 @@ class Recognised:
     name: str
     expected: Mapping[str, int] | None = None
     note: str | None = None
+
+
+DRAWN_SAMPLE = Recognised("drawn sample", note="these pictures are drawn by a program, not endoscopy")
+"""What pictures are called whose names all begin with `DRAWN`."""
 
 
 def recognise(counts: Mapping[str, int]) -> Recognised:

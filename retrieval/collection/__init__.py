@@ -18,8 +18,8 @@ from retrieval.collection.manifest import (
     SpaceNameError,
     tower_folder,
 )
+from retrieval.collection.pictures import PictureGoneError
 from retrieval.collection.reading import Collection, NoSuchImageError
-from retrieval.collection.sources import PictureGoneError
 from retrieval.collection.writing import CollectionBusyError, CollectionWriter, KnownImage, NewImage
 
 __all__ = [

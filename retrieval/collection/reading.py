@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from retrieval.collection import catalog
 from retrieval.collection.catalog import Images
 from retrieval.collection.manifest import FormatError, Manifest, Space, read_manifest
+from retrieval.collection.pictures import read_picture
 from retrieval.collection.vectors import map_vectors, vectors_path
 from retrieval.errors import QueryError
 
@@ -117,11 +118,9 @@ class Collection:
 
         Raises PictureGoneError where it is no longer there.
         """
-        from retrieval.collection.sources import read_member
-
         position = self.position(image_id)
-        source, kind = self.images.source_paths[self.images.sources[position]]
-        return read_member(source, kind, self.images.files[position])
+        source, _ = self.images.source_paths[self.images.sources[position]]
+        return read_picture(source, self.images.files[position])
 
     def _mapped(self, space: Space) -> NDArray[np.generic]:
         positions = self.positions(space.name)

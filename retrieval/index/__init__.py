@@ -28,7 +28,7 @@ def metric_named(name: str) -> Metric:
     from retrieval.descriptors import DESCRIPTORS
 
     for descriptor in DESCRIPTORS.values():
-        if descriptor.metric.name == name:
+        if descriptor.metric_name == name:
             return descriptor.metric
     raise UnknownMetricError(f"no distance is called '{name}'; the collection may be of a newer version")
 

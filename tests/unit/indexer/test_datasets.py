@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from indexer.datasets import Item, open_dataset
-from indexer.datasets.archive import DamagedZipError, EncryptedZipError
 from indexer.datasets.classes import class_names, has_picture_magic
 from indexer.datasets.dataset import NoPicturesError
 from indexer.datasets.official import HYPERKVASIR, KVASIR_CLASSES, recognise
 from indexer.datasets.report import Report
-from indexer.datasets.source import FileUnreadableError, NotASourceError, SourceNotFoundError
+from retrieval.sources.archive import DamagedZipError, EncryptedZipError
+from retrieval.sources.source import FileUnreadableError, NotASourceError, SourceNotFoundError
 
 SHARED = Path(__file__).resolve().parents[3] / "../shared"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from indexer.datasets.source import MAX_BYTES, Entry, FileUnreadableError, metadata_reason, storable
+from retrieval.sources.source import MAX_BYTES, Entry, FileUnreadableError, metadata_reason, storable
 
 
 class Folder:
@@ -17,7 +18,28 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.entries, self.ignored = _walk(path)
+
+    @cached_property
+    def _listing(self) -> tuple[list[Entry], Counter[str]]:
+        return _walk(self.path)
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The files, sorted by path; the folder is walked when they are first asked for."""
+        return self._listing[0]
+
+    @property
+    def ignored(self) -> Counter[str]:
+        """Reason -> how many files were left out for it."""
+        return self._listing[1]
+
+    def entry(self, file: str) -> Entry:
+        """One file's size and stamp."""
+        try:
+            status = (self.path / file).stat()
+        except OSError as error:
+            raise FileUnreadableError(f"{file}: {error.strerror or error}") from error
+        return Entry(file, status.st_size, status.st_mtime_ns)
 
     def read(self, file: str) -> bytes:
         """The content of a file."""

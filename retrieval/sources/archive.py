@@ -10,7 +10,8 @@ from pathlib import Path
 from posixpath import normpath
 from typing import Literal
 
-from indexer.datasets.source import (
+from retrieval.errors import SourceError
+from retrieval.sources.source import (
     MAX_BYTES,
     Entry,
     FileUnreadableError,
@@ -18,7 +19,6 @@ from indexer.datasets.source import (
     metadata_reason,
     storable,
 )
-from indexer.errors import DatasetError
 
 ENCRYPTED = 0x1
 """Bit of a member's flags (APPNOTE.TXT 4.4.4)."""
@@ -27,11 +27,11 @@ LOCAL_HEADER = 30
 """Bytes of a local file header before the name (APPNOTE.TXT 4.3.7)."""
 
 
-class DamagedZipError(DatasetError):
+class DamagedZipError(SourceError):
     """A zip has no readable table of contents: cut off, or changed."""
 
 
-class EncryptedZipError(DatasetError):
+class EncryptedZipError(SourceError):
     """A zip asks for a password."""
 
 
@@ -66,6 +66,13 @@ class Archive:
             self._members[file] = member
         self.entries = sorted(Entry(file, member.file_size, member.CRC) for file, member in self._members.items())
 
+    def entry(self, file: str) -> Entry:
+        """One member's size and stamp."""
+        member = self._members.get(file)
+        if member is None:
+            raise FileUnreadableError(f"{file}: not in {self.path.name}")
+        return Entry(file, member.file_size, member.CRC)
+
     def read(self, file: str) -> bytes:
         """The content of a member, its CRC checked."""
         return self._content(file, MAX_BYTES)
@@ -80,7 +87,9 @@ class Archive:
         self._descriptor = -1
 
     def _content(self, file: str, size: int) -> bytes:
-        member = self._members[file]
+        member = self._members.get(file)
+        if member is None:
+            raise FileUnreadableError(f"{file}: not in {self.path.name}")
         if max(member.file_size, member.compress_size) > MAX_BYTES:
             raise FileUnreadableError(f"{file}: {member.file_size} bytes, more than the {MAX_BYTES} that are read")
         whole = size >= member.file_size

@@ -1,4 +1,4 @@
-"""Files to read: those below a folder, or the members of a zip, by one interface."""
+"""What a folder and a zip have in common as sources of files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from indexer.errors import DatasetError
-from retrieval.errors import PictureError
+from retrieval.errors import PictureError, SourceError
 
 MAX_BYTES = 1 << 30
 """No file larger than this is read into memory; the largest endoscopy still is a thousand times smaller."""
@@ -23,15 +22,15 @@ METADATA = {
 """Lower-case names of files and folders that systems leave behind -> what they are."""
 
 
-class SourceNotFoundError(DatasetError):
+class SourceNotFoundError(SourceError):
     """The path of a data set does not exist."""
 
 
-class NotASourceError(DatasetError):
+class NotASourceError(SourceError):
     """The path of a data set is neither a folder nor a zip."""
 
 
-class SourceUnreadableError(DatasetError):
+class SourceUnreadableError(SourceError):
     """The folder or zip may not be read by this user."""
 
 
@@ -55,8 +54,11 @@ class Source(Protocol):
     """Where files come from; `read` and `head` may be called from several threads at once."""
 
     path: Path
-    ignored: Counter[str]
-    """Reason -> how many files were left out for it."""
+
+    @property
+    def ignored(self) -> Counter[str]:
+        """Reason -> how many files were left out for it."""
+        ...
 
     @property
     def kind(self) -> Literal["folder", "zip"]:
@@ -66,6 +68,10 @@ class Source(Protocol):
     @property
     def entries(self) -> Sequence[Entry]:
         """The files, sorted by path."""
+        ...
+
+    def entry(self, file: str) -> Entry:
+        """One file, without listing the others. Raises `FileUnreadableError`."""
         ...
 
     def read(self, file: str) -> bytes:
@@ -104,10 +110,10 @@ def open_source(path: Path) -> Source:
     """The files of a folder or zip.
 
     Raises `SourceNotFoundError`, `NotASourceError`, `SourceUnreadableError`, and for a zip
-    `DamagedZipError` and `EncryptedZipError` (indexer.datasets.archive).
+    `DamagedZipError` and `EncryptedZipError` (retrieval.sources.archive).
     """
-    from indexer.datasets.archive import Archive
-    from indexer.datasets.folder import Folder
+    from retrieval.sources.archive import Archive
+    from retrieval.sources.folder import Folder
 
     try:
         path = path.expanduser().resolve()

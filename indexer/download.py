@@ -1,0 +1,144 @@
+"""Fetch archives over HTTP: all is checked first, then each is fetched and described by its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from threading import Thread
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from indexer.errors import DownloadError
+from indexer.transfer import Progress, check_status, fetch, may_pass, part_of, remote_file, size_of
+
+if TYPE_CHECKING:
+    import httpx
+
+FIRST_ANSWER = 8.0
+"""Seconds until a site that has not answered counts as unreachable, name look-up included."""
+
+SILENCE = 30.0
+"""Seconds without a byte after which a transfer counts as broken off."""
+
+RETRIES = 5
+"""Attempts in a row that bring nothing before a transfer is given up."""
+
+MARGIN = 64 << 20
+"""Bytes that a download leaves free on the disk."""
+
+
+class SiteUnreachableError(DownloadError):
+    """A site does not answer: no network, no such name, or a firewall."""
+
+
+class CannotStoreError(DownloadError):
+    """The directory cannot be made or written to."""
+
+
+class DiskFullError(DownloadError):
+    """A file does not fit on the disk."""
+
+
+class BadAddressError(DownloadError):
+    """An address names no file, or is not HTTP."""
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """A file in its place: size in bytes, SHA-256 in hex, and whether it was there before this call."""
+
+    path: Path
+    bytes: int
+    sha256: str
+    was_there: bool
+
+
+def download(
+    urls: Sequence[str],
+    directory: Path,
+    *,
+    on_progress: Progress | None = None,
+    retries: int = RETRIES,
+    first_answer: float = FIRST_ANSWER,
+    backoff: float = 1.0,
+) -> Iterator[Downloaded]:
+    """Fetch each file into a directory, one after the other; a file that is there is not asked for again.
+
+    All addresses and the free disk are checked before the first byte is fetched. backoff: seconds before
+    the second attempt, doubled for each further one. Raises `SiteUnreachableError`, `RefusedError`,
+    `BrokenOffError`, `DiskFullError`, `CannotStoreError`, `NotAZipError`, `AlreadyRunningError`,
+    `BadAddressError`.
+    """
+    report = on_progress or (lambda name, done, total: None)
+    try:
+        yield from _download(urls, directory, report, retries, first_answer, backoff)
+    except OSError as error:
+        raise CannotStoreError(f"{error.filename or directory}: {error.strerror or error}") from error
+
+
+def _download(
+    urls: Sequence[str], directory: Path, report: Progress, retries: int, first_answer: float, backoff: float
+) -> Iterator[Downloaded]:
+    import httpx
+
+    targets = {url: directory / _name(url) for url in urls}
+    wanted = {url: target for url, target in targets.items() if not target.exists()}
+    directory.mkdir(parents=True, exist_ok=True)
+    timeout = httpx.Timeout(SILENCE, connect=first_answer / 2)
+    headers = {"Accept-Encoding": "identity"}  # a range of a compressed answer would be another range
+    with httpx.Client(timeout=timeout, headers=headers, follow_redirects=True) as client:
+        lengths = {url: _ask(client, url, first_answer) for url in wanted}
+        _check_disk(directory, {wanted[url]: length for url, length in lengths.items()})
+        for url, target in targets.items():
+            if url in wanted:
+                fetch(client, url, target, report, retries, backoff)
+            yield _described(target, was_there=url not in wanted)
+
+
+def _name(url: str) -> str:
+    parts = urlsplit(url)
+    name = PurePosixPath(unquote(parts.path)).name
+    if parts.scheme not in ("http", "https") or not name or parts.path.endswith("/"):
+        raise BadAddressError(f"{url}: not the http(s) address of a file")
+    return name
+
+
+def _ask(client: httpx.Client, url: str, seconds: float) -> int | None:
+    """The length of a file in bytes; in a thread, since no timeout bounds the look-up of a name."""
+    answers: list[httpx.Response | Exception] = []
+
+    def head() -> None:
+        try:
+            answers.append(client.head(url))
+        except Exception as error:  # raised below, in the caller's thread
+            answers.append(error)
+
+    thread = Thread(target=head, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    answer = answers[0] if answers else TimeoutError(f"no answer within {seconds:g} s")
+    if isinstance(answer, Exception):
+        raise SiteUnreachableError(
+            f"{urlsplit(url).netloc} cannot be reached ({str(answer) or type(answer).__name__}); "
+            "check the network, or give a mirror with --base-url"
+        )
+    if answer.status_code == 405 or may_pass(answer):  # no HEAD here, or not now
+        return None
+    check_status(answer, url)
+    return remote_file(answer).length
+
+
+def _check_disk(directory: Path, lengths: dict[Path, int | None]) -> None:
+    needed = sum(length - size_of(part_of(path)) for path, length in lengths.items() if length is not None)
+    free = shutil.disk_usage(directory).free
+    if needed + MARGIN > free and needed > 0:
+        raise DiskFullError(f"{directory}: {needed:,} bytes are needed and {free:,} are free")
+
+
+def _described(target: Path, was_there: bool) -> Downloaded:
+    with target.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Downloaded(target, size_of(target), digest, was_there)

@@ -1,0 +1,131 @@
+"""One run of the indexer: open what makes the vectors, bring the collection up to date, tell what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from indexer.datasets import Dataset
+from indexer.features import FeatureArchive, match
+from indexer.pipeline import Outcome, Spaces, index_dataset
+from indexer.spaces import open_encoders
+from retrieval.collection import CollectionWriter
+from retrieval.encoders import Encoder, Fit
+
+if TYPE_CHECKING:
+    from indexer.described import Described
+
+Say = Callable[[str], None]
+"""Takes one line for a person."""
+
+
+@dataclass
+class Run:
+    """A finished run of the indexer."""
+
+    collection: Path
+    dataset: Dataset
+    outcome: Outcome
+    seconds: float
+    spaces: list[str]
+    feature_faults: list[tuple[str, str]] = field(default_factory=list)
+    without_features: list[str] = field(default_factory=list)
+    without_image: list[str] = field(default_factory=list)
+
+    @property
+    def exit_status(self) -> int:
+        """0 all well, 1 done but some inputs were bad, 2 nothing done."""
+        outcome = self.outcome
+        if not outcome.rejected and not self.feature_faults:
+            return 0
+        return 1 if outcome.added + outcome.completed + outcome.unchanged else 2
+
+    def to_json(self) -> dict[str, Any]:
+        """The run as plain values."""
+        return {
+            "collection": str(self.collection),
+            "dataset": {"name": self.dataset.name, "source": str(self.dataset.source)} | self.dataset.report.as_dict(),
+            "spaces": self.spaces,
+            "added": self.outcome.added,
+            "completed": self.outcome.completed,
+            "unchanged": self.outcome.unchanged,
+            "rejected": [{"file": file, "reason": reason} for file, reason in self.outcome.rejected],
+            "bad_features": [{"file": file, "reason": reason} for file, reason in self.feature_faults],
+            "without_features": self.without_features,
+            "features_without_image": self.without_image,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def run_dataset(
+    dataset: Dataset,
+    writer: CollectionWriter,
+    archive: FeatureArchive | None = None,
+    encoders: tuple[str, ...] = (),
+    descriptors: str | None = None,
+    fit: str | None = None,
+    *,
+    say: Say = lambda line: None,
+    on_progress: Callable[[Outcome], None] | None = None,
+) -> Run:
+    """Index an opened data set by an open writer.
+
+    archive: shipped features. encoders: specs of further encoders. descriptors: names of descriptors to compute, or
+    `all`. fit: how frames meet a new encoder's input. Raises what opening an encoder or reading an archive raises.
+    """
+    start = time.perf_counter()
+    chosen_fit: Fit | None = next((f for f in get_args(Fit) if f == fit), None)
+    ready = _encoders(
+        writer, encoders, chosen_fit, say
+    )  # first, so that a new collection's first space is an encoder's
+    described = _described(dataset, writer, archive, descriptors, say)
+    spaces = Spaces(ready)
+    if described is not None:
+        spaces = Spaces(ready, described.spaces, described, described.compute, described.describable)
+    run = Run(writer.path, dataset, Outcome(), 0.0, [*ready, *spaces.descriptors])
+    run.outcome = index_dataset(dataset, writer, spaces, on_progress)
+    run.seconds = time.perf_counter() - start
+    if described is not None:
+        run.feature_faults = described.faults
+    if archive is not None:
+        paired = match(dataset.items, archive)
+        run.without_features = [item.file for item in paired.without_features]
+        run.without_image = ["/".join(filter(None, key)) for key in paired.without_image]
+    return run
+
+
+def _encoders(writer: CollectionWriter, specs: tuple[str, ...], fit: Fit | None, say: Say) -> dict[str, Encoder]:
+    known = {space.recipe.get("spec") for space in writer.manifest.spaces}
+    if any(spec not in known for spec in specs) or not (specs or known):
+        say("loading the encoder's weights and converting it, once for this collection …")
+    ready = open_encoders(writer, specs, fit)
+    for name, encoder in ready.items():
+        recipe = encoder.recipe
+        width, height = recipe.size
+        say(f"space {name}: {recipe.spec}, {recipe.dimension} numbers, frames {_FITS[recipe.fit]} {width}x{height}")
+    return ready
+
+
+_FITS = {"squash": "squashed to", "pad": "padded to", "crop": "cropped to"}
+
+
+def _described(
+    dataset: Dataset, writer: CollectionWriter, archive: FeatureArchive | None, descriptors: str | None, say: Say
+) -> Described | None:
+    stored = any(space.kind == "descriptor" for space in writer.manifest.spaces)
+    if archive is None and not descriptors and not stored:
+        return None
+    from indexer.described import descriptor_names, open_described
+    from retrieval.descriptors import warm_up
+
+    names = descriptor_names(descriptors)
+    warm_up(lambda: say("compiling the descriptors, once after installation: about half a minute …"))
+    described, notes = open_described(writer, dataset, archive, names)
+    for note in notes:
+        say(note)
+    if described is not None:
+        say(f"spaces {', '.join(described.spaces)}: LIRE's descriptors, variant '{described.variant}'")
+    return described

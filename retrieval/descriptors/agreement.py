@@ -1,0 +1,89 @@
+"""Which variant of LIRE made a set of features: compute all four on a few pictures and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.descriptors import extract_all
+from retrieval.descriptors.variant import VARIANTS, Variant
+
+LOWEST_AGREEMENT = 0.95
+"""Share of equal values from which a variant counts as found; the wrong grey map has about 0.88."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What the pictures say about the variant.
+
+    variant: the one that made the features; None where none agrees
+    shares: variant -> share of the shipped values that it reproduces, 0..1
+    pictures: how many were compared
+    grey_told: whether the pictures could tell the grey maps apart (Tamura and PHOG do)
+    scaling_told: whether they could tell shrunk from full size (pictures above 1,024 pixels do); what
+        they cannot tell is taken from the default variant
+    """
+
+    variant: Variant | None
+    shares: dict[Variant, float]
+    pictures: int
+    grey_told: bool
+    scaling_told: bool
+
+    def __str__(self) -> str:
+        """One sentence for a person."""
+        best = max(self.shares.values(), default=0.0)
+        if self.variant is None:
+            return (
+                f"no variant of LIRE reproduces the shipped features of {self.pictures} pictures: "
+                f"the best has {best:.1%} of the values, {LOWEST_AGREEMENT:.0%} are needed"
+            )
+        guessed = [
+            what
+            for what, told in (("the grey map", self.grey_told), ("the scaling", self.scaling_told))
+            if not told
+        ]
+        doubt = f" ({' and '.join(guessed)} assumed: these pictures cannot tell)" if guessed else ""
+        found = f"LIRE variant `{self.variant}`: {best:.2%} of the values of {self.pictures} pictures agree"
+        return found + doubt
+
+
+def agreeing_variant(
+    pictures: Iterable[tuple[NDArray[np.uint8], Mapping[str, NDArray[np.floating]]]],
+) -> Agreement:
+    """Find the variant that reproduces shipped descriptors.
+
+    pictures: pairs of RGB, (h, w, 3) uint8, and descriptor name -> shipped vector. A handful is enough;
+    some should have more than 1,024 pixels a side, since only those tell whether LIRE shrank them.
+    """
+    equal = dict.fromkeys(VARIANTS, 0)
+    compared = count = 0
+    for rgb, shipped in pictures:
+        count += 1
+        compared += sum(len(vector) for vector in shipped.values())
+        for variant in VARIANTS:
+            ours = extract_all(rgb, shipped, variant)
+            equal[variant] += sum(_equal_values(ours[name], vector) for name, vector in shipped.items())
+    best = max(VARIANTS, key=lambda variant: equal[variant])  # the likeliest of equally good ones
+    return Agreement(
+        variant=best if compared and equal[best] >= LOWEST_AGREEMENT * compared else None,
+        shares={variant: equal[variant] / max(compared, 1) for variant in VARIANTS},
+        pictures=count,
+        grey_told=equal[best] != equal[_other(best, grey=True)],
+        scaling_told=equal[best] != equal[_other(best, grey=False)],
+    )
+
+
+def _equal_values(ours: NDArray[np.floating], shipped: NDArray[np.floating]) -> int:
+    """How many agree to nine digits, as far as text and single precision carry them."""
+    return int(np.isclose(ours, shipped, rtol=1e-9 if shipped.dtype == np.float64 else 1e-6, atol=0).sum())
+
+
+def _other(variant: Variant, *, grey: bool) -> Variant:
+    """The variant that differs in its grey map only, or in its scaling only."""
+    if grey:
+        return replace(variant, grey="modern" if variant.grey == "legacy" else "legacy")
+    return replace(variant, longest=1024 if variant.longest is None else None)

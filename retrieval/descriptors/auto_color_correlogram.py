@@ -1,0 +1,145 @@
+"""AutoColorCorrelogram: how often a colour meets itself at distances of 1 to 4 pixels.
+
+J. Huang, S. R. Kumar, M. Mitra, W.-J. Zhu and R. Zabih, "Image indexing using color correlograms",
+CVPR 1997: the autocorrelogram, over 64 colours of HSV and rings of the maximum norm.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.descriptors.compilation import compiled
+from retrieval.descriptors.native_distance import BLOCK, NativeDistance
+
+_COLORS = 64
+_DISTANCES = 4
+
+_COUNT_STALLS = 16777216
+"""LIRE counts in single precision by adding 1, which stops at 2^24."""
+
+
+def extract(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """256 whole numbers 0..15: (h, w, 3) uint8 -> (256,) float32, [4 * colour + distance - 1]."""
+    height, width, _ = rgb.shape
+    # A frame of no colour, so that no offset has to be checked against the border.
+    colors = np.full((height + _DISTANCES, width + 2 * _DISTANCES), _COLORS, dtype=np.uint8)
+    _quantise(rgb, colors[:height, _DISTANCES : _DISTANCES + width])
+    histogram = np.zeros(_COLORS, dtype=np.int64)
+    pairs = np.zeros((_COLORS, _DISTANCES), dtype=np.int64)
+    _count_pairs(colors, histogram, pairs)
+    count = np.minimum(pairs, _COUNT_STALLS).astype(np.float32)
+    possible = (histogram * 8).astype(np.float32)[:, None] * np.arange(1, 5, dtype=np.float32)
+    present = possible > 0
+    share = np.divide(count, possible, out=np.zeros_like(count), where=present)
+    return np.floor(16.0 * share.astype(np.float64)).astype(np.float32).ravel()
+
+
+@compiled
+def _quantise(rgb: NDArray[np.uint8], colors: NDArray[np.uint8]) -> None:
+    """HSV in single precision, cut to 8 hues x 4 saturations x 2 values."""
+    height, width, _ = rgb.shape
+    for y in range(height):
+        for x in range(width):
+            r, g, b = np.int32(rgb[y, x, 0]), np.int32(rgb[y, x, 1]), np.int32(rgb[y, x, 2])
+            value: Any = max(r, g, b)
+            spread = value - min(r, g, b)
+            saturation = np.int32(np.float32(spread) / np.float32(max(value, 1)) * np.float32(255))
+            ahead = g - b if r == value else (b - r if g == value else r - g)
+            sextant = np.float32(0) if r == value else (np.float32(2) if g == value else np.float32(4))
+            hue = (sextant + np.float32(ahead) / np.float32(max(spread, 1))) * np.float32(60)
+            hue = hue + np.float32(360) if hue < np.float32(0) else hue
+            colors[y, x] = 8 * (np.int32(hue) // 45) + 2 * (saturation >> 6) + (value >> 7)
+
+
+@compiled
+def _count_pairs(colors: NDArray[np.uint8], histogram: NDArray[np.int64], pairs: NDArray[np.int64]) -> None:
+    """Ordered pairs of equal colour on each ring; half of a ring is looked at, and each find counts twice."""
+    height, width = colors.shape[0] - 4, colors.shape[1] - 8
+    met = np.empty((4, width), np.uint8)
+    for y in range(height):
+        met[:] = 0
+        here = colors[y, 4 : 4 + width]
+        for distance in range(1, 5):
+            found = met[distance - 1]
+            for dy in range(distance + 1):
+                edge = dy == distance
+                for dx in range(-distance, distance + 1, 1 if edge else 2 * distance):
+                    if dy > 0 or dx > 0:
+                        there = colors[y + dy, 4 + dx : 4 + dx + width]
+                        for x in range(width):
+                            found[x] += np.uint8(here[x] == there[x])
+        for x in range(width):
+            color = here[x]
+            histogram[color] += 1
+            for k in range(4):
+                pairs[color, k] += 2 * np.int64(met[k, x])
+
+
+def _terms() -> NDArray[np.float64]:
+    """What a pair of values adds to the distance, [a, b]: quotients in single, logarithm in double."""
+    terms = np.zeros((16, 16))
+    for a in range(16):
+        for b in range(16):
+            for one, other in ((a, b), (b, a)):
+                if one > 0:
+                    quotient = np.float32(2 * one) / np.float32(one + other)
+                    terms[a, b] += one / 2 * math.log(float(quotient))
+    return terms
+
+
+_TERMS = _terms()
+
+
+@compiled
+def _jensen_shannon(
+    queries: NDArray[np.uint8],
+    gallery: NDArray[np.uint8],
+    terms: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Divergence of both from their mean; LIRE rounds the running sum to single at every step."""
+    length = gallery.shape[1]
+    lanes = np.zeros((length, BLOCK), np.uint8)
+    empty = np.empty(length, np.bool_)
+    sums = np.empty(BLOCK, np.float32)
+    for start in range(0, len(gallery), BLOCK):
+        count = min(BLOCK, len(gallery) - start)
+        empty[:] = True
+        for j in range(count):
+            for c in range(length):
+                lanes[c, j] = gallery[start + j, c]
+                empty[c] &= lanes[c, j] == 0
+        for i in range(len(queries)):
+            sums[:] = 0.0
+            for c in range(length):
+                value = queries[i, c]
+                if value == 0 and empty[c]:  # adding nothing rounds nothing
+                    continue
+                term, row = terms[value], lanes[c]
+                for j in range(BLOCK):
+                    sums[j] = np.float32(np.float64(sums[j]) + term[row[j]])
+            out[i, start : start + count] = sums[:count]
+
+
+def _distances(queries: NDArray[np.uint8], gallery: NDArray[np.uint8], out: NDArray[np.float64]) -> None:
+    _jensen_shannon(queries, gallery, _TERMS, out)
+
+
+def _square_roots(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """Hellinger's coordinates: squared Euclid there is 2 to 2.9 times the native distance."""
+    return np.sqrt(vectors.astype(np.float32))
+
+
+DISTANCE = NativeDistance(
+    name="lire-auto-color-correlogram",
+    length=256,
+    levels=16,
+    typical=104.0,
+    kernel=_distances,
+    coordinates=_square_roots,
+    proposes_by="L2",
+)

@@ -1,0 +1,20 @@
+"""How the kernels of this package are compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from numba import njit
+
+Kernel = TypeVar("Kernel", bound=Callable[..., object])
+
+
+def compiled(kernel: Kernel) -> Kernel:
+    """Compile a kernel at its first call, keep the machine code on disk, and release the GIL while it runs.
+
+    Never with `fastmath`: these kernels must round like Java. numba notices a change of the kernel's own
+    file only, so a kernel calls no compiled function of another file except those of this package's
+    shared pieces, and takes tables as arguments instead of as globals.
+    """
+    return cast(Kernel, njit(nogil=True, cache=True)(kernel))

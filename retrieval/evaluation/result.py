@@ -1,0 +1,180 @@
+"""What an evaluation of one space found: every query's figures, and the means over them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.metrics.confusion import (
+    ClassScores,
+    OverallScores,
+    class_scores,
+    confusion_matrix,
+    overall_scores,
+)
+
+SCHEMA = "kvasir-evaluation/1"
+"""Name and version of the JSON form; the version goes up when a reader of the old one would be misled."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Means:
+    """One measure over all queries (micro), as the mean of the class means (macro), and per class (C,)."""
+
+    micro: float
+    macro: float
+    per_class: Floats
+
+
+@dataclass(frozen=True)
+class SpaceResult:
+    """One space under one protocol. q queries ordered by image id, C classes, K neighbours kept.
+
+    measures: name of evaluation -> (q,) float64, NaN for a query to which nothing is relevant.
+    relevant, listed: (q,) R and the length of the query's list. predicted: (q,) the class voted, -1 none.
+    neighbours: (q, K) image ids, -1 beyond the list; distances: (q, K), inf there.
+    curve: (q, levels) interpolated precision at equally spaced recall from 0 to 1.
+    class_sizes: (C,) images of each class among all; unlabelled: images without a class, searched but never queries.
+    """
+
+    space: str
+    dimension: int
+    metric: str
+    protocol: str
+    protocol_sentence: str
+    class_names: tuple[str, ...]
+    class_sizes: NDArray[np.int64]
+    unlabelled: int
+    cluster_count: int
+    ks: tuple[int, ...]
+    vote_k: int
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    clusters: NDArray[np.int64]
+    relevant: NDArray[np.int64]
+    listed: NDArray[np.int64]
+    measures: dict[str, Floats]
+    predicted: NDArray[np.int64]
+    neighbours: NDArray[np.int64]
+    distances: Floats
+    curve: Floats
+
+    @cached_property
+    def scored(self) -> NDArray[np.bool_]:
+        """Queries that count, (q,): those to which something is relevant."""
+        return self.relevant > 0
+
+    def means(self, measure: str) -> Means:
+        """Micro, macro and per-class mean of a measure; NaN where no query counts."""
+        values, labels = self.measures[measure][self.scored], self.labels[self.scored]
+        counts = np.bincount(labels, minlength=len(self.class_names))
+        sums = np.bincount(labels, values, len(self.class_names))
+        per_class = np.divide(sums, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+        some = counts > 0
+        if not some.any():
+            return Means(math.nan, math.nan, per_class)
+        return Means(float(values.mean()), float(per_class[some].mean()), per_class)
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """Queries that count by class (row) and voted class (column, the last: none), (C, C + 1)."""
+        return confusion_matrix(self.labels[self.scored], self.predicted[self.scored], len(self.class_names))
+
+    @property
+    def class_scores(self) -> ClassScores:
+        """Classification by retrieval, each class against the rest."""
+        return class_scores(self.confusion)
+
+    @property
+    def overall_scores(self) -> OverallScores:
+        """Classification by retrieval, all classes together."""
+        return overall_scores(self.confusion)
+
+    def to_dict(self, *, per_query: bool = True) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dicts in a fixed order, ready for JSON; NaN becomes None."""
+        per_class = asdict(self.class_scores)
+        answer: dict[str, Any] = {
+            "space": self.space,
+            "dimension": self.dimension,
+            "metric": self.metric,
+            "protocol": {"name": self.protocol, "sentence": self.protocol_sentence},
+            "images": {
+                "all": int(self.class_sizes.sum()) + self.unlabelled,
+                "unlabelled": self.unlabelled,
+                "clusters": self.cluster_count,
+                "per_class": dict(zip(self.class_names, self.class_sizes.tolist(), strict=True)),
+            },
+            "queries": {
+                "all": len(self.ids),
+                "scored": int(self.scored.sum()),
+                "nothing_relevant": int((~self.scored).sum()),
+            },
+            "measures": {name: self._means_to_dict(name) for name in self.measures},
+            "classification": {
+                "vote_k": self.vote_k,
+                "vote": "similarity-weighted",
+                "overall": plain(asdict(self.overall_scores)),
+                "per_class": {
+                    name: {key: plain(values[c]) for key, values in per_class.items()}
+                    for c, name in enumerate(self.class_names)
+                },
+                "confusion": {
+                    "rows": list(self.class_names),
+                    "columns": [*self.class_names, None],
+                    "counts": self.confusion.tolist(),
+                },
+            },
+        }
+        if per_query:
+            answer["per_query"] = {
+                "id": self.ids.tolist(),
+                "class": [self.class_names[c] for c in self.labels],
+                "cluster": self.clusters.tolist(),
+                "relevant": self.relevant.tolist(),
+                "predicted": [None if c < 0 else self.class_names[c] for c in self.predicted],
+                "measures": {name: plain(values) for name, values in self.measures.items()},
+            }
+        return answer
+
+    def _means_to_dict(self, measure: str) -> dict[str, Any]:
+        means = self.means(measure)
+        per_class = dict(zip(self.class_names, plain(means.per_class), strict=True))
+        return {"micro": plain(means.micro), "macro": plain(means.macro), "per_class": per_class}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Several spaces of one collection under one protocol."""
+
+    collection: str
+    spaces: tuple[SpaceResult, ...]
+
+    def ranked(self, measure: str = "mAP") -> list[SpaceResult]:
+        """Best first by the macro mean of a measure; equal ones in the order of the collection."""
+        return sorted(self.spaces, key=lambda space: -np.nan_to_num(space.means(measure).macro))
+
+    def to_dict(self, *, per_query: bool = True) -> dict[str, Any]:
+        """Ready for JSON; the same evaluation gives the same bytes."""
+        return {
+            "schema": SCHEMA,
+            "collection": self.collection,
+            "spaces": [space.to_dict(per_query=per_query) for space in self.spaces],
+        }
+
+
+def plain(value: Any) -> Any:
+    """Arrays as lists and NaN as None, at any depth of a dict."""
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,187 @@
+"""An evaluation as tables in a terminal."""
+
+from __future__ import annotations
+
+import math
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from retrieval.evaluation.result import Evaluation, SpaceResult
+
+WIDE = 110
+"""Columns from which a terminal also gets the counts and what each measure means."""
+_BY_K = (
+    ("precision", "share of the first k that is right"),
+    ("recall", "share of all right ones in the first k"),
+    ("recall ceiling", "what a perfect ranking reaches"),
+    ("hit", "queries with any right one in the first k"),
+    ("AP", "precision at each right one, averaged"),
+    ("nDCG", "right ones weigh less further down"),
+    ("mMV", "queries whose class the first k elect"),
+)
+_WHOLE_LIST = ("mAP", "MAP@R", "R-precision", "MRR")
+
+
+def print_evaluation(result: Evaluation, console: Console) -> None:
+    """Print every space, then all of them in order, so that what matters most stands where a terminal stops."""
+    for space in result.spaces:
+        _print_space(space, console)
+    if len(result.spaces) > 1:
+        console.print(_overview(result))
+
+
+def _print_space(space: SpaceResult, console: Console) -> None:
+    wide = console.width >= WIDE
+    console.rule(Text(space.space, style="bold"), align="left", characters="─")
+    for line in summary_lines(space):
+        console.print(Text(line))
+    console.print()
+    console.print(_by_k(space, wide=wide))
+    console.print(_whole_list(space))
+    console.print(_per_class(space))
+    console.print(_votes(space, wide=wide))
+    console.print(_confusion(space))
+
+
+def summary_lines(space: SpaceResult) -> list[str]:
+    """What was measured on what: distance, protocol, images, queries and those left out."""
+    images = int(space.class_sizes.sum()) + space.unlabelled
+    classes = int((space.class_sizes > 0).sum())
+    without = int((~space.scored).sum())
+    return [
+        f"Space: {space.metric} distance, {space.dimension:,} dimensions.",
+        f"Protocol: {space.protocol}, {space.protocol_sentence}.",
+        f"Images: {images:,} in {classes} classes, {space.unlabelled:,} of them unlabelled; "
+        f"{space.cluster_count:,} clusters of near duplicates.",
+        f"Queries: {int(space.scored.sum()):,}; {without:,} more have nothing relevant to find and are in no figure.",
+    ]
+
+
+def _by_k(space: SpaceResult, *, wide: bool) -> Table:
+    table = _table("The first k hits: mean over queries (mean of the class means)")
+    table.add_column("", no_wrap=True)
+    for k in space.ks:
+        table.add_column(f"k = {k}", justify="right", no_wrap=True)
+    if wide:
+        table.add_column("", style="dim", no_wrap=True)
+    for name, meaning in _BY_K:
+        ceiling = name == "recall ceiling"
+        cells = [_both(space, f"{name}@{k}") for k in space.ks]
+        table.add_row(
+            "  its ceiling" if ceiling else f"{name}@k",
+            *cells,
+            *[meaning] * wide,
+            style="dim" if ceiling else "",
+        )
+    return table
+
+
+def _whole_list(space: SpaceResult) -> Table:
+    table = _table("The whole list: mean over queries (mean of the class means)")
+    for name in _WHOLE_LIST:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_row(*[_both(space, name) for name in _WHOLE_LIST])
+    return table
+
+
+def _per_class(space: SpaceResult) -> Table:
+    table = _table("Each class as queries")
+    table.add_column("", overflow="fold", min_width=12)
+    k = 10 if 10 in space.ks else space.ks[-1]
+    columns = {
+        "mAP": "mAP",
+        "R-prec": "R-precision",
+        "MRR": "MRR",
+        f"prec@{k}": f"precision@{k}",
+        f"rec@{k}": f"recall@{k}",
+        f"hit@{k}": f"hit@{k}",
+    }
+    for heading in ("queries", *columns):
+        table.add_column(heading, justify="right", no_wrap=True)
+    means = [space.means(measure) for measure in columns.values()]
+    queries = space.confusion.sum(axis=1)
+    for c in _present(space):
+        table.add_row(
+            space.class_names[c], f"{queries[c]:,}", *[_number(mean.per_class[c]) for mean in means]
+        )
+    table.add_section()
+    table.add_row("all queries", f"{queries.sum():,}", *[_number(mean.micro) for mean in means])
+    table.add_row("mean of classes", "", *[_number(mean.macro) for mean in means])
+    return table
+
+
+def _votes(space: SpaceResult, *, wide: bool) -> Table:
+    table = _table(f"Classification by the {space.vote_k} nearest, each voting with its similarity")
+    table.add_column("", overflow="fold", min_width=12)
+    counts = ("TP", "TN", "FP", "FN") if wide else ()
+    for heading in (*counts, "recall", "prec", "spec", "acc", "F1", "MCC"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    scores, overall = space.class_scores, space.overall_scores
+    ratios = (scores.recall, scores.precision, scores.specificity, scores.accuracy, scores.F1, scores.MCC)
+    for c in _present(space):
+        whole = [f"{getattr(scores, count)[c]:,.0f}" for count in counts]
+        table.add_row(space.class_names[c], *whole, *[_number(ratio[c]) for ratio in ratios])
+    table.add_section()
+    macro = (overall.macro_recall, overall.macro_precision, overall.macro_specificity, overall.accuracy)
+    row = [_number(value) for value in (*macro, overall.macro_F1, overall.MCC)]
+    table.add_row("all (multi-class MCC)", *[""] * len(counts), *row)
+    return table
+
+
+def _confusion(space: SpaceResult) -> Table:
+    table = _table("Confusion: rows are the true class, columns the elected one")
+    table.add_column("", overflow="fold")
+    present = _present(space)
+    columns = [c for c in range(len(space.class_names)) if c in present or space.confusion[:, c].any()]
+    for c in columns:
+        table.add_column(_letter(c), justify="right", no_wrap=True)
+    for c in columns:
+        cells = [Text(f"{space.confusion[c, d]:,}", style="bold" if c == d else "") for d in columns]
+        table.add_row(f"{_letter(c)}  {space.class_names[c]}", *cells)
+    return table
+
+
+def _overview(result: Evaluation) -> Table:
+    protocol = result.spaces[0].protocol
+    table = _table(f"All spaces, best mAP first: means of the class means, {protocol}")
+    table.add_column("", overflow="fold", min_width=16)
+    measures = {"mAP": "mAP", "R-prec": "R-precision"}
+    measures |= {f"prec@{k}": f"precision@{k}" for k in (1, 10) if k in result.spaces[0].ks}
+    measures |= {f"hit@{k}": f"hit@{k}" for k in (10,) if k in result.spaces[0].ks}
+    for heading in (*measures, "MCC"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for space in result.ranked():
+        values = [space.means(measure).macro for measure in measures.values()]
+        table.add_row(space.space, *[_number(value) for value in (*values, space.overall_scores.MCC)])
+    return table
+
+
+def _present(space: SpaceResult) -> list[int]:
+    return [c for c, count in enumerate(space.confusion.sum(axis=1)) if count]
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="italic",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+
+
+def _letter(c: int) -> str:
+    return chr(ord("a") + c) if c < 26 else str(c)
+
+
+def _both(space: SpaceResult, measure: str) -> str:
+    means = space.means(measure)
+    return f"{_number(means.micro)} ({_number(means.macro)})"
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"

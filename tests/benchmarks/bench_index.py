@@ -1,0 +1,95 @@
+"""Images per second of `kvasir index`, beside the encoder alone and beside a plain loop.
+
+    python tests/benchmarks/bench_index.py DATA [FEATURES]
+
+The three are timed in turns, several rounds, and the medians of the rounds' ratios are what to quote: the speed of a
+shared machine drifts from minute to minute.
+"""
+
+from __future__ import annotations
+
+import io
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import faiss
+import numpy as np
+import timm
+import torch
+from PIL import Image
+
+from indexer.datasets import Dataset, open_dataset
+from indexer.features import open_features
+from indexer.run import run_dataset
+from retrieval.collection import Collection, CollectionWriter
+from retrieval.encoders import DEFAULT, build_tower
+from retrieval.images import decode
+from retrieval.search import load_encoder
+
+ROUNDS = 5
+PLAIN = 64
+"""Pictures that the plain loop is timed on; it is slow and its time grows evenly."""
+
+
+def main() -> None:
+    features = open_features(Path(sys.argv[2])) if len(sys.argv) > 2 else None
+    rows = []
+    with open_dataset(Path(sys.argv[1])) as dataset, tempfile.TemporaryDirectory() as scratch:
+        template = Path(scratch) / "template"
+        with CollectionWriter(template, create=True) as writer:  # converts the encoder, which is not what is timed
+            run_dataset(first(dataset, 1), writer, features)
+        space = Collection.open(template).spaces[0]
+        encoder = load_encoder(template, space)
+        data = [dataset.read(item) for item in dataset.items[:: max(1, len(dataset.items) // 512)]][:512]
+        prepared = np.stack([encoder.recipe.prepare(decode(d, draft=encoder.recipe.draft)) for d in data])
+        encoder.encode(prepared[:16])
+        print(f"{len(dataset.items)} pictures, encoder {DEFAULT}, {'with' if features else 'without'} shipped features")
+        for number in range(ROUNDS):
+            alone = len(prepared) / timed(lambda: encoder.encode(prepared))
+            with CollectionWriter(template) as writer:
+                writer.remove(Collection.open(template).images.ids.tolist())
+                indexing = len(dataset.items) / timed(lambda writer=writer: run_dataset(dataset, writer, features))
+            loop = PLAIN / timed(lambda: plain_loop(data[:PLAIN]))
+            rows.append((indexing, alone, loop))
+            print(
+                f"round {number + 1}, pictures a second: kvasir index {indexing:.1f}, encoder alone {alone:.1f}, "
+                f"plain loop {loop:.1f}; ratios {indexing / alone:.2f} and {indexing / loop:.1f}"
+            )
+    print(f"kvasir index / encoder alone: {statistics.median(r[0] / r[1] for r in rows):.2f}  (to reach: 0.85)")
+    print(f"kvasir index / plain loop:    {statistics.median(r[0] / r[2] for r in rows):.1f}  (to reach: 3)")
+
+
+def first(dataset: Dataset, count: int) -> Dataset:
+    """The same data set with its first pictures only."""
+    from dataclasses import replace
+
+    return replace(dataset, items=dataset.items[:count])
+
+
+def timed(work: object) -> float:
+    start = time.perf_counter()
+    work()  # type: ignore[operator]
+    return time.perf_counter() - start
+
+
+_tower = build_tower(DEFAULT)
+
+
+def plain_loop(data: list[bytes]) -> None:
+    """What one writes first: Pillow, timm's own transform, eager PyTorch, one `add` a picture."""
+    model = _tower.image_model
+    config = timm.data.resolve_model_data_config(model)
+    transform = timm.data.create_transform(**config, is_training=False)
+    index = faiss.IndexFlatIP(_tower.recipe.dimension)
+    with torch.inference_mode():
+        for picture in data:
+            pixels = transform(Image.open(io.BytesIO(picture)).convert("RGB"))
+            embedding = torch.nn.functional.normalize(model(pixels[None]), dim=-1)
+            index.add(embedding.numpy())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval.descriptors import (
+    DESCRIPTORS,
+    NotRGBError,
+    UnknownDescriptorError,
+    descriptor_named,
+    extract_all,
+    warm_up,
+)
+from retrieval.descriptors.variant import VARIANTS, UnknownVariantError, Variant, parse_variant
+
+HIGHEST = {"JCD": 14, "ColorLayout": 63, "EdgeHistogram": 7, "AutoColorCorrelogram": 15, "PHOG": 15}
+
+
+@st.composite
+def pictures(draw):
+    height, width = draw(st.integers(1, 90)), draw(st.integers(1, 90))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    colors = draw(st.sampled_from([2, 5, 256]))
+    coarse = draw(st.sampled_from([1, 7]))
+    palette = random.integers(0, 256, (colors, 3), dtype=np.uint8)
+    picture = palette[random.integers(0, colors, (height, width))]
+    return np.ascontiguousarray(picture.repeat(coarse, 0).repeat(coarse, 1)[:height, :width])
+
+
+def test_the_six_in_the_order_of_the_features_files():
+    assert [(d.name, d.length) for d in DESCRIPTORS.values()] == [
+        ("JCD", 168),
+        ("Tamura", 18),
+        ("ColorLayout", 33),
+        ("EdgeHistogram", 80),
+        ("AutoColorCorrelogram", 256),
+        ("PHOG", 630),
+    ]
+    assert [d.metric.name for d in DESCRIPTORS.values()] == [
+        "lire-jcd",
+        "lire-tamura",
+        "lire-color-layout",
+        "lire-edge-histogram",
+        "lire-auto-color-correlogram",
+        "lire-phog",
+    ]
+    assert all(d.metric.length == d.length for d in DESCRIPTORS.values())
+
+
+def test_importing_the_registry_loads_no_compiler():
+    code = "import sys, retrieval.descriptors; sys.exit('numba' in sys.modules or 'faiss' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(picture=pictures(), variant=st.sampled_from(VARIANTS))
+def test_any_picture_gives_values_in_range(picture, variant):
+    vectors = extract_all(picture, variant=variant)
+    assert list(vectors) == list(DESCRIPTORS)
+    for name, vector in vectors.items():
+        assert vector.shape == (DESCRIPTORS[name].length,)
+        assert vector.dtype == DESCRIPTORS[name].dtype
+        assert np.isfinite(vector).all()
+        assert vector.min() >= 0
+        assert vector.max() <= HIGHEST.get(name, np.inf)
+        steps = vector[2:] if name == "Tamura" else vector * 2 if name == "JCD" else vector
+        np.testing.assert_array_equal(steps, np.round(steps))
+        DESCRIPTORS[name].metric.compact(vector[None])  # its own metric takes it
+    h, w, _ = picture.shape
+    if max(h, w) <= 64:
+        assert vectors["Tamura"][2:].sum() == max(w - 2, 0) * max(h - 2, 0)
+        assert vectors["Tamura"][0] <= 4
+
+
+@settings(max_examples=20, deadline=None)
+@given(picture=pictures(), name=st.sampled_from(list(DESCRIPTORS)), variant=st.sampled_from(VARIANTS))
+def test_alone_together_and_read_only_are_the_same(picture, name, variant):
+    together = extract_all(picture, variant=variant)[name]
+    before = picture.copy()
+    picture.flags.writeable = False
+    np.testing.assert_array_equal(DESCRIPTORS[name].extract(picture, variant), together)
+    np.testing.assert_array_equal(DESCRIPTORS[name].extract(picture[:, ::-1][:, ::-1], variant), together)
+    np.testing.assert_array_equal(picture, before)
+
+
+@settings(max_examples=20, deadline=None)
+@given(picture=pictures())
+def test_only_tamura_and_phog_see_the_grey_map_and_small_pictures_are_not_shrunk(picture):
+    modern, legacy = (
+        extract_all(picture, variant=Variant("modern")),
+        extract_all(picture, variant=Variant("legacy")),
+    )
+    shrunk = extract_all(picture, variant=Variant("legacy", 1024))
+    for name, descriptor in DESCRIPTORS.items():
+        np.testing.assert_array_equal(shrunk[name], legacy[name])
+        if not descriptor.sees_grey:
+            np.testing.assert_array_equal(modern[name], legacy[name])
+
+
+def test_a_single_colour_by_hand():
+    vectors = extract_all(np.full((64, 64, 3), 128, dtype=np.uint8))
+    assert np.flatnonzero(vectors["JCD"]).tolist() == [1]  # no edge, grey
+    assert vectors["Tamura"].tolist() == [2 * 62 * 62 / 64**2, 0, 62 * 62] + [0] * 15
+    assert np.delete(vectors["ColorLayout"], [0, 21, 27]).tolist() == [16] * 30
+    assert vectors["EdgeHistogram"].sum() == 0
+    colour = np.flatnonzero(vectors["AutoColorCorrelogram"])
+    assert colour.tolist() == [4, 5, 6, 7]  # hue 0, saturation 0, value 1
+    assert vectors["PHOG"].sum() == 0
+
+
+def test_correlogram_of_two_pixels_by_hand():
+    # Two white pixels side by side: each meets itself once on the ring of 8 at distance 1: 16 * 2 / 16 = 2.
+    vector = DESCRIPTORS["AutoColorCorrelogram"].extract(np.full((1, 2, 3), 255, dtype=np.uint8))
+    assert {int(i): vector[i].item() for i in np.flatnonzero(vector)} == {4: 2.0}
+
+
+def test_phog_of_an_upright_edge_has_one_direction():
+    picture = np.zeros((40, 40, 3), dtype=np.uint8)
+    picture[:, 20] = 128
+    picture[:, 21:] = 255  # strongest in one column, so that thinning keeps it
+    vector = DESCRIPTORS["PHOG"].extract(picture).reshape(21, 30)
+    assert np.flatnonzero(vector[0]).tolist() == [15]  # angle 0 of -pi/2..pi/2
+    assert vector[0, 15] == 15
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_only_rgb_is_taken(picture):
+    with pytest.raises(NotRGBError):
+        extract_all(picture)
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(UnknownDescriptorError, match="no descriptor `SIFT`; there are JCD, Tamura"):
+        descriptor_named("SIFT")
+
+
+def test_variants_have_a_text_that_reads_back():
+    assert [str(variant) for variant in VARIANTS] == ["legacy", "modern", "legacy,1024", "modern,1024"]
+    assert [parse_variant(str(variant)) for variant in VARIANTS] == list(VARIANTS)
+    with pytest.raises(UnknownVariantError, match="`antique`"):
+        parse_variant("antique")
+
+
+def test_warming_up_twice_announces_nothing_the_second_time():
+    warm_up()
+    announced = []
+    warm_up(lambda: announced.append("compiling"))
+    assert announced == []
