@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from retrieval.errors import PictureError
 
@@ -284,7 +284,11 @@ def _java_srgb() -> ImageCms.ImageCmsProfile:
 
 def thumbnail(picture: Picture, side: int) -> bytes:
     """A JPEG of the upright picture with its longer side at most `side`, free of EXIF and profiles."""
-    image = ImageOps.contain(picture.upright(), (side, side)) if max(picture.image.size) > side else picture.upright()
+    image = picture.upright()
+    if max(image.size) > side:
+        scale = side / max(image.size)
+        # A frame thousands of times wider than high keeps one row.
+        image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
     out = io.BytesIO()
     image.save(out, "JPEG", quality=85)
     return out.getvalue()

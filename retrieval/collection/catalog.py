@@ -74,45 +74,47 @@ class Images:
 
 
 def connect(collection: Path, *, create: bool = False) -> sqlite3.Connection:
-    """Open the catalog. A reader needs write access only after a stop in the middle of a commit.
+    """Open the catalog, or begin an empty one with `create`.
 
-    Raises DamagedCatalogError.
+    A reader needs write access only after a stop in the middle of a commit. Raises DamagedCatalogError.
     """
     path = (collection / NAME).absolute()
-    mode = "rwc" if create else "rw"
     try:
-        connection = _open(path, mode)
-    except sqlite3.OperationalError:
+        if create:
+            return _open(path, "rwc", _SCHEMA)
         try:
-            connection = _open(path, "ro")
-        except sqlite3.OperationalError as error:
-            raise DamagedCatalogError(f"{path} cannot be opened ({error})") from error
+            return _open(path, "rw")
+        except sqlite3.OperationalError:
+            return _open(path, "ro")
     except sqlite3.DatabaseError as error:
-        raise DamagedCatalogError(f"{path} is damaged ({error})") from error
-    if create:
-        connection.executescript(_SCHEMA)
-    return connection
+        raise DamagedCatalogError(f"{path} is damaged or cannot be opened ({error}); see `kvasir verify`") from error
 
 
-def _open(path: Path, mode: str) -> sqlite3.Connection:
+def _open(path: Path, mode: str, schema: str = "") -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=30, isolation_level=None)
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.executescript(schema)
+        # An emptied file is a sound database too, but one that would give ids out again.
+        if connection.execute("SELECT value FROM counters WHERE name = 'next image'").fetchone() is None:
+            raise sqlite3.DatabaseError("it does not say which id comes next")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
 def load_images(connection: sqlite3.Connection, spaces: int) -> Images:
     """Every image, in one consistent read."""
-    connection.execute("BEGIN")
     try:
+        connection.execute("BEGIN")
         rows = connection.execute(
             "SELECT id, class, cluster, width, height, file, source, checksums FROM images ORDER BY id"
         ).fetchall()
         sources = connection.execute("SELECT id, path, kind FROM sources ORDER BY id").fetchall()
+        connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
         raise DamagedCatalogError(f"the catalog cannot be read ({error}); see `kvasir verify`") from error
-    finally:
-        connection.execute("COMMIT")
     ids, names, clusters, widths, heights, files, source_ids, checksums = zip(*rows, strict=True) if rows else ((),) * 8
     classes = tuple(sorted({name for name in names if name is not None}))
     label = {name: number for number, name in enumerate(classes)} | {None: -1}

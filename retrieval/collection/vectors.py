@@ -6,6 +6,7 @@ whatever a stop left half written is never looked at.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class VectorFile:
         data = np.ascontiguousarray(vector, self._space.dtype).tobytes()
         assert len(data) == self._stride
         os.lseek(self._descriptor, row * self._stride, os.SEEK_SET)
-        os.write(self._descriptor, data)
+        if os.write(self._descriptor, data) != self._stride:  # a full disk takes a part without complaint
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: a vector of the space {self._space.name}")
         return data
 
     def read(self, row: int) -> NDArray[np.generic]:

@@ -96,7 +96,7 @@ class CollectionWriter:
                 catalog.connect(self.path, create=True).close()
                 write_manifest(self.path, Manifest(name=name or self.path.name, created=now))
             self.manifest = read_manifest(self.path)
-            self._catalog = catalog.connect(self.path, create=True)
+            self._catalog = catalog.connect(self.path)
         except BaseException:
             self._lock.release()
             raise

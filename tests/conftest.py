@@ -1,0 +1,160 @@
+"""What many tests share: drawn pictures, a small collection made by the default encoder, small checkpoints.
+
+Nothing here is a stand-in: the pictures are real files, the encoders real towers, some of them small and untrained.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+HUES = {"cecum": (200, 120, 90), "polyps": (90, 160, 60), "pylorus": (70, 80, 190)}
+
+
+def drawn(seed: int, colour: tuple[int, int, int] = (150, 90, 80), size: tuple[int, int] = (120, 90)) -> Image.Image:
+    """A picture with structure: blobs of one hue on a dark ground, the same for the same seed."""
+    random = np.random.default_rng(seed)
+    image = Image.new("RGB", size, tuple(value // 4 for value in colour))
+    pen = ImageDraw.Draw(image)
+    for _ in range(12):
+        x, y = random.uniform(0, size[0]), random.uniform(0, size[1])
+        r = random.uniform(4, size[0] / 5)
+        shade = tuple(int(np.clip(value + random.integers(-40, 40), 0, 255)) for value in colour)
+        pen.ellipse((x - r, y - r, x + r, y + r), fill=shade)
+    return image
+
+
+def encoded(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    """The bytes of a picture file."""
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[..., Image.Image]:
+    return drawn
+
+
+@pytest.fixture(scope="session")
+def encode_file() -> Callable[..., bytes]:
+    return encoded
+
+
+@pytest.fixture(scope="session")
+def gallery_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of eight pictures; the ninth of polyps is a copy of its first; one picture has no class."""
+    folder = tmp_path_factory.mktemp("data") / "drawn"
+    for number, (name, colour) in enumerate(HUES.items()):
+        (folder / name).mkdir(parents=True)
+        for index in range(8):
+            (folder / name / f"{index}.jpg").write_bytes(encoded(drawn(100 * number + index, colour), quality=92))
+    (folder / "polyps" / "copy of 0.jpg").write_bytes((folder / "polyps" / "0.jpg").read_bytes())
+    (folder / "without class.png").write_bytes(encoded(drawn(999), "PNG"))
+    return folder
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A collection and the pictures that it was made from."""
+
+    path: Path
+    data: Path
+
+
+@pytest.fixture(scope="session")
+def indexed(tmp_path_factory: pytest.TempPathFactory, gallery_folder: Path) -> Indexed:
+    """The drawn gallery, indexed with the default encoder. Read only: copy it before writing."""
+    from indexer.datasets import open_dataset
+    from indexer.run import run_dataset
+    from retrieval.collection import CollectionWriter
+
+    path = tmp_path_factory.mktemp("collections") / "drawn.collection"
+    with open_dataset(gallery_folder) as dataset, CollectionWriter(path, name="drawn", create=True) as writer:
+        assert run_dataset(dataset, writer).exit_status == 0
+    return Indexed(path, gallery_folder)
+
+
+# Small checkpoints: architectures of the libraries' own, untrained, from fixed seeds.
+
+
+def _timm_weights(folder: Path, architecture: str, suffix: str) -> Path:
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(7)
+    state = timm.create_model(architecture).state_dict()
+    path = folder / f"{architecture}{suffix}"
+    if suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def timm_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """(architecture, suffix) -> a file of its untrained weights."""
+    folder = tmp_path_factory.mktemp("timm")
+    return lambda architecture, suffix=".safetensors": _timm_weights(folder, architecture, suffix)
+
+
+@pytest.fixture(scope="session")
+def tiny_spec(timm_weights: Callable[..., Path]) -> str:
+    """The spec of an encoder that loads and runs in no time: timm's vision transformer for tests, 160x160."""
+    return f"timm:test_vit/{timm_weights('test_vit')}"
+
+
+TINY_CLIP = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@dataclass(frozen=True)
+class ClipFiles:
+    """One small CLIP as the three forms that open_clip reads: `pt`, `safetensors`, and a folder with a config."""
+
+    architecture: str
+    pt: Path
+    safetensors: Path
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> ClipFiles:
+    """A CLIP of two layers whose architecture open_clip knows by name while the tests run."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    configs = tmp_path_factory.mktemp("clip configs")
+    (configs / "tiny-clip.json").write_text(json.dumps(TINY_CLIP))
+    open_clip.add_model_config(configs)
+    torch.manual_seed(11)
+    state = open_clip.create_model("tiny-clip").state_dict()
+    weights = tmp_path_factory.mktemp("clip weights")
+    files = ClipFiles("tiny-clip", weights / "w.pt", weights / "w.safetensors", weights / "tiny-folder")
+    torch.save(state, files.pt)
+    save_file(state, files.safetensors)
+    files.folder.mkdir()
+    preprocess = {
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.25, 0.3],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
+    config = {"model_cfg": TINY_CLIP, "preprocess_cfg": preprocess}
+    (files.folder / "open_clip_config.json").write_text(json.dumps(config))
+    save_file(state, files.folder / "open_clip_model.safetensors")
+    return files
