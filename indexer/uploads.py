@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Literal
 
 from indexer.datasets import Dataset, Item, Report
-from indexer.datasets.source import Entry
 from indexer.pipeline import Spaces, index_dataset
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.collection.manifest import write_atomically
 from retrieval.encoders import Encoder
 from retrieval.errors import PictureError
 from retrieval.images import decode
+from retrieval.sources import open_source
 
 FOLDER = "pictures"
 """Where uploaded pictures lie inside a collection, named by their SHA-256."""
@@ -41,16 +38,16 @@ def add_picture(
     path = folder / file
     if not path.exists():
         write_atomically(path, data)
-    stamp = path.stat().st_mtime_ns
-    source = _OnePicture(folder, Entry(file, len(data), stamp), data)
-    item = Item(file, class_name, len(data), stamp)
+    source = open_source(folder)
+    entry = source.entry(file)
+    item = Item(file, class_name, entry.bytes, entry.stamp)
     report = Report({class_name: 1} if class_name else {}, 0 if class_name else 1)
     classes = (class_name,) if class_name else ()
-    dataset = Dataset(folder, "folder", "uploads", classes, (item,), report, source)
+    dataset = Dataset(source.path, "folder", "uploads", classes, (item,), report, source)
     outcome = index_dataset(dataset, writer, _spaces(writer, dataset, encoders))
     if outcome.rejected:
         raise RejectedPictureError(outcome.rejected[0][1])
-    return writer.known(writer.source(folder, "folder"))[file].id, outcome.added > 0
+    return writer.known(writer.source(source.path, "folder"))[file].id, outcome.added > 0
 
 
 def remove_picture(writer: CollectionWriter, collection: Collection, image_id: int) -> None:
@@ -58,7 +55,7 @@ def remove_picture(writer: CollectionWriter, collection: Collection, image_id: i
     position = collection.position(image_id)
     source, _ = collection.images.source_paths[collection.images.sources[position]]
     writer.remove([image_id])
-    if source == writer.path / FOLDER:
+    if source == (writer.path / FOLDER).resolve():
         (source / collection.file_of(image_id)).unlink(missing_ok=True)
 
 
@@ -70,26 +67,3 @@ def _spaces(writer: CollectionWriter, dataset: Dataset, encoders: Mapping[str, E
     described, _ = open_described(writer, dataset, None, ())
     assert described is not None
     return Spaces(encoders, described.spaces, described, described.compute, described.describable)
-
-
-class _OnePicture:
-    """A source of one file whose bytes are in memory."""
-
-    kind: Literal["folder"] = "folder"
-
-    def __init__(self, path: Path, entry: Entry, data: bytes) -> None:
-        self.path = path
-        self.entries = (entry,)
-        self.ignored: Counter[str] = Counter()
-        self._data = data
-
-    def read(self, file: str) -> bytes:
-        """The picture's bytes."""
-        return self._data
-
-    def head(self, file: str, size: int) -> bytes:
-        """The picture's first bytes."""
-        return self._data[:size]
-
-    def close(self) -> None:
-        """Nothing is open."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from web.problems import MEDIA_TYPE, Problem
+from web.problems import MEDIA_TYPE
 
 _CLASS = Field(alias="class", description="The class, or null where it is unknown.")
 
@@ -122,9 +122,9 @@ class Health(_Answer):
     status: Literal["ok", "loading"]
 
 
-PROBLEM: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": Problem.model_json_schema()}}}
+_PROBLEM = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
 def replies(good: dict[str, Any], *problems: int) -> dict[Any, Any]:
     """What an operation may answer, for the OpenAPI document: its good answers, and problem documents."""
-    return good | {str(status): dict(PROBLEM) for status in problems}
+    return good | {str(status): dict(_PROBLEM) for status in {422, *problems}}

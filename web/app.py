@@ -21,7 +21,7 @@ from web.kept import Kept
 from web.live import LiveCollection
 from web.logs import register_request_log
 from web.metrics import register_metrics
-from web.problems import on_validation, register_problems
+from web.problems import Problem, on_validation, register_problems
 from web.rate import register_rate
 from web.settings import Settings
 from web.state import State
@@ -54,6 +54,7 @@ def create_app(settings: Settings, *, warm_up: bool = True) -> OpenAPI:
             description="Find similar endoscopy images. For research and teaching, not for diagnosis.",
         ),
         security_schemes={"key": {"type": "http", "scheme": "bearer", "description": "A key of `kvasir key create`."}},
+        validation_error_model=Problem,
         validation_error_callback=on_validation,
         doc_ui=False,
     )

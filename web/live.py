@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ from retrieval.collection.catalog import NAME as CATALOG
 from retrieval.collection.manifest import NAME as MANIFEST
 from retrieval.encoders import Encoder
 from retrieval.search import Searcher, open_collection
+
+log = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at whether another process wrote to the collection."""
@@ -51,8 +54,16 @@ class LiveCollection:
         return hashlib.sha256(f"{manifest.name} {manifest.created}".encode()).hexdigest()[:12]
 
     def warm_up(self) -> None:
-        """Load every encoder and index, so that no first query pays for it."""
+        """Load every encoder and index, so that no first query pays for it; until then the server is not ready."""
         searcher = self._searcher
+        try:
+            self._load(searcher)
+        except Exception:
+            log.exception("the collection's encoders and indexes could not be loaded")
+        else:
+            self.ready = True
+
+    def _load(self, searcher: Searcher) -> None:
         for space in searcher.collection.spaces:
             if len(searcher.collection):
                 searcher.index(space.name)
@@ -60,7 +71,6 @@ class LiveCollection:
                 encoder = searcher.encoder(space.name)
                 width, height = encoder.recipe.size
                 encoder.encode(np.zeros((1, height, width, 3), np.uint8))
-        self.ready = True
 
     def add(self, data: bytes, class_name: str | None) -> tuple[int, bool]:
         """Store a picture; returns its id and whether it is new. Raises CollectionBusyError, a PictureError."""

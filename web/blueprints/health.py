@@ -14,13 +14,13 @@ from web.state import state
 api = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 
 
-@api.get("/healthz", operation_id="healthz", responses={"200": answers.Health})
+@api.get("/healthz", operation_id="healthz", responses=replies({"200": answers.Health}))
 def healthz() -> Response:
     """Whether the server answers at all."""
     return jsonify({"status": "ok"})
 
 
-@api.get("/readyz", operation_id="readyz", responses={"200": answers.Health, "503": answers.Health})
+@api.get("/readyz", operation_id="readyz", responses=replies({"200": answers.Health, "503": answers.Health}))
 def readyz() -> tuple[Response, int]:
     """Whether encoders and indexes are loaded."""
     ready = state().live.ready
