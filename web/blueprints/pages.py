@@ -40,7 +40,7 @@ blueprint = Blueprint("pages", __name__)
 REGION = ("left", "top", "width", "height")
 SCORE = "Similarity: 1 for equal pictures, smaller the less alike they are in the space that was searched."
 FUSED_SCORE = "Similarity from the ranks in all chosen spaces: 1 for an image that is first in every one."
-SUGGESTED = 12
+SUGGESTED = 16
 """Images of the collection that the first page offers as a start."""
 
 

@@ -97,7 +97,7 @@ function askForPicture(form) {
 
 /** Draw a box on a picture; the four numbers below are the same box, for the keyboard. */
 function drawRegion(figure) {
-  const form = figure.closest("form") ?? figure.parentElement.querySelector("form");
+  const form = figure.closest("form") ?? document.querySelector("form[data-again]");
   const inputs = ["left", "top", "width", "height"].map((name) => form?.querySelector(`input[name="${name}"]`));
   if (inputs.includes(null) || inputs.includes(undefined)) return;
   const details = inputs[0].closest("details");
