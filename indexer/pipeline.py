@@ -155,14 +155,17 @@ def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | Retri
         missing = task.missing if same else spaces.wanted(task.item)
         recipes = {name: encoder.recipe for name, encoder in spaces.encoders.items() if name in missing}
         described = bool(missing.intersection(spaces.descriptors))
-        draft = None
-        if recipes and not (described and spaces.full_size):
-            draft = max(r.draft[0] for r in recipes.values()), max(r.draft[1] for r in recipes.values())
-        picture = decode(data, draft=draft)
-        inputs = {name: recipe.prepare(picture) for name, recipe in recipes.items()}
+        # A vector must not depend on which other spaces are filled with it, so each encoder sees the draft of its own
+        # size; one decoding serves all encoders of a size.
+        drafts: set[tuple[int, int] | None] = {recipe.draft for recipe in recipes.values()}
+        if not drafts or (described and spaces.full_size):
+            drafts.add(None)
+        pictures = {draft: decode(data, draft=draft) for draft in drafts}
+        picture = next(iter(pictures.values()))
+        inputs = {name: recipe.prepare(pictures[recipe.draft]) for name, recipe in recipes.items()}
         vectors: Mapping[str, NDArray[Any]] = {}
         if described and spaces.describe is not None:
-            vectors = spaces.describe(task.item, picture if spaces.full_size else None)
+            vectors = spaces.describe(task.item, pictures[None] if spaces.full_size else None)
         return _Prepared(task, sha256, picture.width, picture.height, inputs, vectors)
     except RetrievalError as error:
         return error

@@ -17,6 +17,7 @@ COMMANDS = {
     "download": ("indexer.commands.download", "Fetch the official Kvasir archives."),
     "sample": ("indexer.commands.sample", "Draw a small sample of the eight classes; not endoscopy."),
     "index": ("indexer.commands.index", "Make or complete a collection from a folder or zip of pictures."),
+    "features": ("indexer.commands.features", "Write LIRE's descriptors of pictures in Kvasir's file form."),
     "add": ("indexer.commands.add", "Add pictures to a collection."),
     "remove": ("indexer.commands.remove", "Remove pictures from a collection."),
     "info": ("retrieval.commands.info", "Show what a collection holds and how it was made."),

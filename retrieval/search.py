@@ -111,11 +111,18 @@ class Searcher:
             if region is None:
                 return {name: self._stored_vector(int(query), name) for name in spaces}
             query = self.collection.read(int(query))
-        definitions = [self.collection.manifest.space(name) for name in spaces]
-        picture = self._picture(query, definitions, region)
-        if region is not None:
-            picture = picture.crop(region)
-        return {space.name: self._describe(picture, space) for space in definitions}
+        vectors: dict[str, NDArray[Any]] = {}
+        pictures: dict[tuple[int, int] | None, Picture] = {}
+        for space in (self.collection.manifest.space(name) for name in spaces):
+            # The draft that indexing gave this space: its vector must not depend on the others asked for.
+            draft = self.encoder(space.name).recipe.draft if space.kind == "encoder" else None
+            if draft is not None and region is not None:  # the region alone must have the pixels, turned or not
+                draft = 2 * (round(max(draft) / max(min(region[2:]), 0.01)),)
+            if draft not in pictures:
+                picture = self._picture(query, draft)
+                pictures[draft] = picture if region is None else picture.crop(region)
+            vectors[space.name] = self._describe(pictures[draft], space)
+        return vectors
 
     def reopened(self) -> Searcher:
         """A searcher on the collection as it is now; encoders that made the same spaces before are not loaded again."""
@@ -169,13 +176,7 @@ class Searcher:
             raise BadQueryError(f"give one positive weight a space ({count}), not {list(weights)}")
         return list(weights)
 
-    def _picture(self, query: QueryLike, spaces: Sequence[Space], region: Region | None = None) -> Picture:
-        sizes = [Recipe.from_json(space.recipe).draft for space in spaces if space.kind == "encoder"]
-        draft = None
-        if len(sizes) == len(spaces):  # descriptors need every pixel
-            draft = max(width for width, _ in sizes), max(height for _, height in sizes)
-        if draft is not None and region is not None:  # the region alone must have the pixels; a picture may be turned
-            draft = 2 * (round(max(draft) / max(min(region[2:]), 0.01)),)
+    def _picture(self, query: QueryLike, draft: tuple[int, int] | None) -> Picture:
         if isinstance(query, Picture):
             return query
         if isinstance(query, bytes | bytearray | memoryview):

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("collection", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--space", "spaces", multiple=True, metavar="NAME", help="Only this space; may be given several times."
-)
+@click.option("--space", "spaces", multiple=True, metavar="NAME", help="Only this space; may be given several times.")
 @click.option(
     "--protocol",
     type=click.Choice(["leave-one-out", "leave-cluster-out"]),
@@ -25,9 +23,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="What each query is searched in.",
 )
-@click.option(
-    "--k", "ks", multiple=True, type=click.IntRange(min=1), metavar="K", help="Default: 1, 5, 10 and 20."
-)
+@click.option("--k", "ks", multiple=True, type=click.IntRange(min=1), metavar="K", help="Default: 1, 5, 10 and 20.")
 @click.option(
     "--vote-k",
     type=click.IntRange(min=1),
@@ -35,13 +31,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Neighbours that vote on a class.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included."
-)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
 def command(
     collection: Path, spaces: tuple[str, ...], protocol: str, ks: tuple[int, ...], vote_k: int, as_json: bool
 ) -> None:
-    """Measure retrieval: every image of a class queries the others.
+    r"""Measure retrieval: every image of a class queries the others.
 
     \b
     Example: kvasir evaluate kvasir-v2.collection --space JCD --protocol leave-one-out
@@ -85,6 +79,7 @@ def evaluate_collection(
                     opened.classes,
                     opened.images.clusters[positions],
                     ids,
+                    [opened.images.files[position] for position in positions],
                     protocol,
                     space.name,
                     tuple(sorted(set(ks))) or KS,

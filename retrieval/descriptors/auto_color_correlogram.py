@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.descriptors.compilation import compiled
-from retrieval.descriptors.native_distance import BLOCK, NativeDistance
+from retrieval.descriptors.native_distance import NativeDistance
 
 _COLORS = 64
 _DISTANCES = 4
@@ -93,6 +93,9 @@ def _terms() -> NDArray[np.float64]:
 
 _TERMS = _terms()
 
+_ABREAST = 16
+"""Sums that are taken side by side: enough to hide the time that one rounding waits for another."""
+
 
 @compiled
 def _jensen_shannon(
@@ -103,24 +106,25 @@ def _jensen_shannon(
 ) -> None:
     """Divergence of both from their mean; LIRE rounds the running sum to single at every step."""
     length = gallery.shape[1]
-    lanes = np.zeros((length, BLOCK), np.uint8)
-    empty = np.empty(length, np.bool_)
-    sums = np.empty(BLOCK, np.float32)
-    for start in range(0, len(gallery), BLOCK):
-        count = min(BLOCK, len(gallery) - start)
-        empty[:] = True
+    lanes = np.zeros((length, _ABREAST), np.uint8)
+    used = np.empty(length, np.uint8)
+    sums = np.empty(_ABREAST, np.float32)
+    for start in range(0, len(gallery), _ABREAST):
+        count = min(_ABREAST, len(gallery) - start)
+        used[:] = 0
         for j in range(count):
+            vector = gallery[start + j]
             for c in range(length):
-                lanes[c, j] = gallery[start + j, c]
-                empty[c] &= lanes[c, j] == 0
+                lanes[c, j] = vector[c]
+                used[c] |= vector[c]
         for i in range(len(queries)):
             sums[:] = 0.0
             for c in range(length):
                 value = queries[i, c]
-                if value == 0 and empty[c]:  # adding nothing rounds nothing
+                if value == 0 and used[c] == 0:  # adding nothing rounds nothing
                     continue
                 term, row = terms[value], lanes[c]
-                for j in range(BLOCK):
+                for j in range(_ABREAST):
                     sums[j] = np.float32(np.float64(sums[j]) + term[row[j]])
             out[i, start : start + count] = sums[:count]
 

@@ -102,8 +102,8 @@ def _weighted_city_block(
     sums = np.empty(BLOCK)
     for start in range(0, len(gallery), BLOCK):
         count = min(BLOCK, len(gallery) - start)
-        for j in range(count):
-            for c in range(80):
+        for c in range(80):
+            for j in range(count):
                 level = gallery[start + j, c]
                 levels[c, j] = level
                 shares[c, j] = representatives[c % 5, level]

@@ -28,6 +28,10 @@ class ConversionError(EncoderError):
     """OpenVINO cannot convert a tower."""
 
 
+class DamagedTowerError(EncoderError):
+    """A converted tower cannot be loaded."""
+
+
 class Encoder(Protocol):
     """A tower that runs. Safe to call from several threads; one copy of the weights serves them all."""
 
@@ -56,7 +60,7 @@ class TorchEncoder:
         """Prepared pictures (n, h, w, 3) -> embeddings (n, d) float32, rows of unit length."""
         with self._torch.inference_mode():
             parts = [
-                self._tower(self._torch.from_numpy(batch[start : start + 64]).to(self._device)).float().cpu().numpy()
+                self._tower(self._torch.tensor(batch[start : start + 64]).to(self._device)).float().cpu().numpy()
                 for start in range(0, len(batch), 64)
             ]
         return np.concatenate(parts) if parts else np.empty((0, self.recipe.dimension), np.float32)
@@ -82,7 +86,13 @@ class OpenVinoEncoder:
             "INFERENCE_PRECISION_HINT": "f32",  # newer processors would otherwise round to bfloat16
             "ENABLE_CPU_PINNING": False,  # pinned threads would all meet on the same cores when processes share them
         }
-        self._model = openvino.Core().compile_model(directory / MODEL, "CPU", settings)
+        try:
+            self._model = openvino.Core().compile_model(directory / MODEL, "CPU", settings)
+        except RuntimeError as error:
+            raise DamagedTowerError(
+                f"{directory} holds a converted encoder that cannot be loaded; "
+                "`kvasir verify --repair` converts it anew from its weights"
+            ) from error
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(streams):
             self._free.put(self._model.create_infer_request())

@@ -1,31 +1,44 @@
-"""Evaluation: protocols, measures of every query, means."""
+"""Evaluation: protocols, every query's measures, means with intervals, comparisons."""
 
 from __future__ import annotations
 
+from retrieval.evaluation.comparison import Comparison, Contender, NotSameQueriesError, compare, contender
 from retrieval.evaluation.evaluate import KS, VOTE_K, NothingToEvaluateError, evaluate_space
 from retrieval.evaluation.protocols import (
     PROTOCOLS,
     Protocol,
     Round,
+    hold_out,
+    k_fold,
     leave_cluster_out,
     leave_one_out,
     protocol_named,
 )
 from retrieval.evaluation.result import SCHEMA, Evaluation, Means, SpaceResult
+from retrieval.evaluation.splits import SplitFileError, split_from_file
 
 __all__ = [
     "KS",
     "PROTOCOLS",
     "SCHEMA",
     "VOTE_K",
+    "Comparison",
+    "Contender",
     "Evaluation",
     "Means",
+    "NotSameQueriesError",
     "NothingToEvaluateError",
     "Protocol",
     "Round",
     "SpaceResult",
+    "SplitFileError",
+    "compare",
+    "contender",
     "evaluate_space",
+    "hold_out",
+    "k_fold",
     "leave_cluster_out",
     "leave_one_out",
     "protocol_named",
+    "split_from_file",
 ]

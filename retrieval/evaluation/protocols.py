@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import QueryError
+from retrieval.evaluation.splits import stratified_parts
 
 
 class UnknownProtocolError(QueryError):
@@ -16,7 +17,7 @@ class UnknownProtocolError(QueryError):
 
 @dataclass(frozen=True)
 class Round:
-    """Image rows (int64) that are queries, and rows that they are searched in."""
+    """Image rows (int64) that are queries, and rows that they are searched in, where a projection may learn as well."""
 
     queries: NDArray[np.int64]
     gallery: NDArray[np.int64]
@@ -33,6 +34,17 @@ class Protocol:
     sentence: str
     rounds: tuple[Round, ...]
     groups: NDArray[np.int64]
+
+    def restricted_to(self, rows: NDArray[np.int64]) -> Protocol:
+        """The same protocol for some of the images, rows (m,) ascending: those that have a vector in one space."""
+        new = np.full(len(self.groups), -1)
+        new[rows] = np.arange(len(rows))
+
+        def renumbered(old: NDArray[np.int64]) -> NDArray[np.int64]:
+            return new[old][new[old] >= 0]
+
+        rounds = tuple(Round(renumbered(one.queries), renumbered(one.gallery)) for one in self.rounds)
+        return replace(self, rounds=rounds, groups=self.groups[rows])
 
 
 def leave_one_out(clusters: NDArray[np.integer]) -> Protocol:
@@ -52,6 +64,44 @@ def leave_cluster_out(clusters: NDArray[np.integer]) -> Protocol:
     )
 
 
+def hold_out(
+    labels: NDArray[np.integer], clusters: NDArray[np.integer], test_share: float = 0.2, seed: int = 0
+) -> Protocol:
+    """A share of each class queries the rest; no cluster is parted. labels, clusters (n,) int, -1 for none."""
+    parts = stratified_parts(labels, cluster_numbers(clusters), (1 - test_share, test_share), seed)
+    sentence = f"a class-stratified {test_share:.0%} of the images query the rest (seed {seed}); no cluster is parted"
+    one = Round(np.flatnonzero(parts == 1), np.flatnonzero(parts == 0))
+    return Protocol("hold-out", sentence, (one,), np.arange(len(labels)))
+
+
+def k_fold(labels: NDArray[np.integer], clusters: NDArray[np.integer], folds: int = 5, seed: int = 0) -> Protocol:
+    """Each fold queries the other folds; no cluster is parted. labels, clusters (n,) int, -1 for none."""
+    parts = stratified_parts(labels, cluster_numbers(clusters), (1 / folds,) * folds, seed)
+    sentence = f"each of {folds} class-stratified folds queries the other ones (seed {seed}); no cluster is parted"
+    return from_folds("k-fold", sentence, parts)
+
+
+def from_folds(name: str, sentence: str, folds: NDArray[np.integer]) -> Protocol:
+    """Each fold, numbered in folds (n,) int, queries the other ones; an image of fold -1 takes no part."""
+    rounds = tuple(
+        Round(np.flatnonzero(folds == fold), np.flatnonzero((folds != fold) & (folds >= 0)))
+        for fold in np.unique(folds[folds >= 0])
+    )
+    return Protocol(name, sentence, rounds, np.arange(len(folds)))
+
+
+def leaking_queries(protocol: Protocol, clusters: NDArray[np.integer]) -> int:
+    """How many queries can find a near duplicate of themselves: the figures of these are too good."""
+    numbers = cluster_numbers(clusters)
+    both = np.unique(np.stack([numbers, protocol.groups]), axis=1, return_inverse=True)[1]
+    leaking = 0
+    for one in protocol.rounds:
+        mates = np.bincount(numbers[one.gallery], minlength=numbers.max(initial=0) + 1)
+        left_out = np.bincount(both[one.gallery], minlength=both.max(initial=0) + 1)
+        leaking += int((mates[numbers[one.queries]] > left_out[both[one.queries]]).sum())
+    return leaking
+
+
 def cluster_numbers(clusters: NDArray[np.integer]) -> NDArray[np.int64]:
     """Clusters numbered from 0 without gaps, an image without one (-1) being one by itself; (n,) int64."""
     own = np.where(clusters < 0, -1 - np.arange(len(clusters)), clusters)
@@ -65,5 +115,5 @@ PROTOCOLS = {"leave-one-out": leave_one_out, "leave-cluster-out": leave_cluster_
 def protocol_named(name: str, clusters: NDArray[np.integer]) -> Protocol:
     """The protocol of a name for images with these clusters (n,); raises UnknownProtocolError."""
     if name not in PROTOCOLS:
-        raise UnknownProtocolError(f"no protocol {name!r}; there are {', '.join(PROTOCOLS)}")
+        raise UnknownProtocolError(f"no protocol {name!r} that needs no split; there are {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name](clusters)

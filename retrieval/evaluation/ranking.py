@@ -25,8 +25,8 @@ class UndefinedDistanceError(QueryError):
 class Ranking:
     """What q queries get from a gallery of n images.
 
-    order: (q, n) int32, gallery rows, nearest first; only the first `listed` (q,) of a query are hits, what the protocol
-    leaves out is not among them. distances: (q, n) float64 in the gallery's order, as they were.
+    order: (q, n) int32, gallery rows, nearest first; only the first `listed` (q,) of a query are hits, -1 stands in
+    place of what the protocol leaves out. distances: (q, n) float64 in the gallery's order, as they were.
     """
 
     order: NDArray[np.int32]
@@ -75,7 +75,7 @@ def rank(distances: NDArray[np.floating], queries: Side, gallery: Side) -> Ranki
     return Ranking(order, listed, keys, RelevantRanks(flat, relevant))
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _rank(bits, query_labels, query_groups, labels, groups, order, listed, ranks, relevant):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Radix sort of each row: stable, so that equal distances stay in row order, and faster than comparing."""
     queries, n = bits.shape
@@ -125,9 +125,7 @@ def _rank(bits, query_labels, query_groups, labels, groups, order, listed, ranks
         order[q, length:] = -1
 
 
-def distances_by(
-    metric: Metric, gallery: NDArray[np.generic]
-) -> Callable[[NDArray[np.generic]], NDArray[np.floating]]:
+def distances_by(metric: Metric, gallery: NDArray[np.generic]) -> Callable[[NDArray[np.generic]], NDArray[np.floating]]:
     """The function that gives a block of queries its distances to the gallery (n, d): queries (q, d) -> (q, n).
 
     Cosine goes through one matrix product in double precision. A BLAS does not promise that equal vectors get equal
@@ -136,9 +134,7 @@ def distances_by(
     if metric.name != "cosine":
         return lambda queries: metric.distances(queries, gallery)
     first: dict[bytes, int] = {}
-    original = np.array(
-        [first.setdefault(vector.tobytes(), row) for row, vector in enumerate(gallery)], np.int64
-    )
+    original = np.array([first.setdefault(vector.tobytes(), row) for row, vector in enumerate(gallery)], np.int64)
     copies = np.flatnonzero(original != np.arange(len(gallery)))
     transposed = np.asarray(gallery, np.float64).T
 

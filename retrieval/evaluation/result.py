@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.evaluation.intervals import Intervals
 from retrieval.metrics.confusion import (
     ClassScores,
     OverallScores,
@@ -41,6 +42,7 @@ class SpaceResult:
     relevant, listed: (q,) R and the length of the query's list. predicted: (q,) the class voted, -1 none.
     neighbours: (q, K) image ids, -1 beyond the list; distances: (q, K), inf there.
     curve: (q, levels) interpolated precision at equally spaced recall from 0 to 1.
+    leaking: queries that can find a near duplicate of themselves. intervals: None where no bootstrap was asked for.
     class_sizes: (C,) images of each class among all; unlabelled: images without a class, searched but never queries.
     """
 
@@ -56,6 +58,7 @@ class SpaceResult:
     ks: tuple[int, ...]
     vote_k: int
     ids: NDArray[np.int64]
+    files: tuple[str, ...]
     labels: NDArray[np.int64]
     clusters: NDArray[np.int64]
     relevant: NDArray[np.int64]
@@ -65,6 +68,8 @@ class SpaceResult:
     neighbours: NDArray[np.int64]
     distances: Floats
     curve: Floats
+    leaking: int = 0
+    intervals: Intervals | None = None
 
     @cached_property
     def scored(self) -> NDArray[np.bool_]:
@@ -100,6 +105,7 @@ class SpaceResult:
     def to_dict(self, *, per_query: bool = True) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts in a fixed order, ready for JSON; NaN becomes None."""
         per_class = asdict(self.class_scores)
+        spans = self.intervals
         answer: dict[str, Any] = {
             "space": self.space,
             "dimension": self.dimension,
@@ -115,16 +121,29 @@ class SpaceResult:
                 "all": len(self.ids),
                 "scored": int(self.scored.sum()),
                 "nothing_relevant": int((~self.scored).sum()),
+                "leaking": self.leaking,
             },
+            **({"intervals": {"level": spans.level, "samples": spans.samples, "seed": spans.seed}} if spans else {}),
             "measures": {name: self._means_to_dict(name) for name in self.measures},
             "classification": {
                 "vote_k": self.vote_k,
                 "vote": "similarity-weighted",
                 "overall": plain(asdict(self.overall_scores)),
+                **({"overall_interval": plain(spans.overall_scores)} if spans else {}),
                 "per_class": {
                     name: {key: plain(values[c]) for key, values in per_class.items()}
                     for c, name in enumerate(self.class_names)
                 },
+                **(
+                    {
+                        "per_class_interval": {
+                            name: {key: plain(values[c]) for key, values in spans.class_scores.items()}
+                            for c, name in enumerate(self.class_names)
+                        }
+                    }
+                    if spans
+                    else {}
+                ),
                 "confusion": {
                     "rows": list(self.class_names),
                     "columns": [*self.class_names, None],
@@ -135,6 +154,7 @@ class SpaceResult:
         if per_query:
             answer["per_query"] = {
                 "id": self.ids.tolist(),
+                "file": list(self.files),
                 "class": [self.class_names[c] for c in self.labels],
                 "cluster": self.clusters.tolist(),
                 "relevant": self.relevant.tolist(),
@@ -146,7 +166,13 @@ class SpaceResult:
     def _means_to_dict(self, measure: str) -> dict[str, Any]:
         means = self.means(measure)
         per_class = dict(zip(self.class_names, plain(means.per_class), strict=True))
-        return {"micro": plain(means.micro), "macro": plain(means.macro), "per_class": per_class}
+        answer = {"micro": plain(means.micro), "macro": plain(means.macro), "per_class": per_class}
+        if self.intervals:
+            answer["micro_interval"] = plain(self.intervals.micro[measure])
+            answer["macro_interval"] = plain(self.intervals.macro[measure])
+            spans = plain(self.intervals.per_class[measure])
+            answer["per_class_interval"] = dict(zip(self.class_names, spans, strict=True))
+        return answer
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ taken as candidates only: their distances are computed anew in double precision,
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index.cosine import Cosine
+
+log = logging.getLogger(__name__)
 
 EXACT_UP_TO = 50_000
 """Gallery size up to which every vector is compared; beyond, a graph answers faster (measured at 512 dimensions)."""
@@ -104,14 +107,13 @@ class EmbeddingIndex:
         """Candidates of each query, and the inner product that no row left out exceeds by more than rounding."""
         # Four-bit codes order coarsely, so many candidates are taken to the exact distances.
         count = min(existing, k + 32 if self.exact else 8 * k + 256)
-        settings = self._settings(count)
         if self.exact:
             selected = allowed
         else:
             selected = np.zeros(int(self._ids[-1]) + 1, bool)
             selected[self._ids if allowed is None else self._ids[allowed]] = True
-        if selected is not None:
-            settings.sel = faiss.IDSelectorBitmap(np.packbits(selected, bitorder="little"))
+        selector = None if selected is None else faiss.IDSelectorBitmap(np.packbits(selected, bitorder="little"))
+        settings = self._settings(count, selector)
         products, found = self._faiss.search(queries, count, params=settings)
         proposals = []
         for labels, product in zip(found, products, strict=True):
@@ -122,12 +124,12 @@ class EmbeddingIndex:
             proposals.append((rows, float(product[-1])))
         return proposals
 
-    def _settings(self, count: int) -> Any:
+    def _settings(self, count: int, selector: Any) -> Any:
         if self.exact:
-            return faiss.SearchParameters()
+            return faiss.SearchParameters(sel=selector)
         if self.description.startswith("HNSW"):
-            return faiss.SearchParametersHNSW(efSearch=count)
-        return faiss.SearchParametersIVF(nprobe=64)
+            return faiss.SearchParametersHNSW(efSearch=count, sel=selector)
+        return faiss.SearchParametersIVF(nprobe=64, sel=selector)
 
 
 def _flat(vectors: NDArray[np.float32]) -> Any:
@@ -156,10 +158,13 @@ def _build(vectors: NDArray[np.float32], ids: NDArray[np.int64], description: st
 
 
 def _write(index: Any, file: Path) -> None:
-    file.parent.mkdir(exist_ok=True)
-    beside = file.with_name(file.name + ".new")
-    faiss.write_index(index, str(beside))
-    beside.replace(file)
+    beside = file.with_name(f"{file.name}.{os.getpid()}.new")  # two readers may build it at once
+    try:
+        file.parent.mkdir(exist_ok=True)
+        faiss.write_index(index, str(beside))
+        beside.replace(file)
+    except (OSError, RuntimeError) as error:  # a full disk or a folder for reading only costs time, not the answer
+        log.warning("the index %s cannot be kept and will be built again next time (%s)", file, error)
 
 
 def _read(file: Path, ids: NDArray[np.int64], dimension: int) -> Any | None:

@@ -31,7 +31,5 @@ def map_at_r(ranks: RelevantRanks) -> NDArray[np.float64]:
 
     Musgrave, Belongie and Lim, A Metric Learning Reality Check (ECCV 2020), section 3.2.
     """
-    up_to_r = np.where(
-        ranks.ranks <= np.repeat(ranks.relevant, ranks.relevant), ranks.positions / ranks.ranks, 0
-    )
+    up_to_r = np.where(ranks.ranks <= np.repeat(ranks.relevant, ranks.relevant), ranks.positions / ranks.ranks, 0)
     return ranks.sums(up_to_r) / ranks.relevant_or_nan

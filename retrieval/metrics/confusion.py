@@ -1,8 +1,8 @@
 """Classification by retrieval: the confusion matrix, and what follows from it for each class and over all.
 
 The measures are those that the authors of Kvasir suggest (Pogorelov et al., KVASIR: A Multi-Class Image Dataset for
-Computer Aided Gastrointestinal Disease Detection, MMSys 2017, section 5). A ratio without cases is 0, as in scikit-learn,
-except for a class without queries: that one is NaN and stays out of the macro means.
+Computer Aided Gastrointestinal Disease Detection, MMSys 2017, section 5). A ratio without cases is 0, as in
+scikit-learn, except for a class without queries: that one is NaN and stays out of the macro means.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class OverallScores:
-    """All classes together: macro means over the classes that have queries, accuracy, and the multi-class MCC."""
+    """All classes together: accuracy, macro means over the classes that have queries, and the multi-class MCC.
 
-    accuracy: float
-    macro_precision: float
-    macro_recall: float
-    macro_specificity: float
-    macro_F1: float
-    MCC: float
+    Every field has the shape of what was asked: () for one confusion matrix, (b,) for b of them.
+    """
+
+    accuracy: Floats
+    macro_precision: Floats
+    macro_recall: Floats
+    macro_specificity: Floats
+    macro_F1: Floats  # noqa: N815 -- the field's name
+    MCC: Floats
 
 
-def confusion_matrix(
-    truth: NDArray[np.integer], predicted: NDArray[np.integer], class_count: int
-) -> NDArray[np.int64]:
+def confusion_matrix(truth: NDArray[np.integer], predicted: NDArray[np.integer], class_count: int) -> NDArray[np.int64]:
     """Queries by true class (row) and voted class (column), (C, C + 1); the last column is "no class voted" (-1)."""
     columns = class_count + 1
     cells = truth.astype(np.int64) * columns + np.where(predicted < 0, class_count, predicted)
@@ -85,27 +86,31 @@ def class_scores(counts: NDArray[np.generic]) -> ClassScores:
 
 
 def overall_scores(counts: NDArray[np.generic]) -> OverallScores:
-    """A confusion matrix (C, C + 1) in six numbers.
+    """Confusion matrices (..., C, C + 1) in six numbers each, (...); NaN where there are no queries.
 
     MCC is R_K = (c s - sum p_k t_k) / sqrt((s² - sum p_k²)(s² - sum t_k²)) with c right ones of s, p_k voted for and
     t_k truly of class k (Gorodkin, Comparing two K-category assignments by a K-category correlation coefficient, 2004).
     """
     table = np.asarray(counts, np.float64)
-    if not table.sum():
-        return OverallScores(*[np.nan] * len(fields(OverallScores)))
     each = class_scores(table)
-    total, right = table.sum(), each.TP.sum()
-    voted, of_class = table.sum(axis=0), table.sum(axis=1)
-    root = np.sqrt((total**2 - (voted**2).sum()) * (total**2 - (of_class**2).sum()))
-    return OverallScores(
-        accuracy=float(right / total),
-        macro_precision=float(np.nanmean(each.precision)),
-        macro_recall=float(np.nanmean(each.recall)),
-        macro_specificity=float(np.nanmean(each.specificity)),
-        macro_F1=float(np.nanmean(each.F1)),
-        MCC=float((right * total - (voted[:-1] * of_class).sum()) / root) if root else 0.0,
+    of_class, voted = table.sum(axis=-1), table.sum(axis=-2)
+    total, right = of_class.sum(axis=-1), each.TP.sum(axis=-1)
+    present = (of_class > 0).sum(axis=-1)
+    root = np.sqrt((total**2 - (voted**2).sum(axis=-1)) * (total**2 - (of_class**2).sum(axis=-1)))
+    scores = OverallScores(
+        accuracy=_ratio(right, total),
+        macro_precision=_ratio(np.nansum(each.precision, axis=-1), present),
+        macro_recall=_ratio(np.nansum(each.recall, axis=-1), present),
+        macro_specificity=_ratio(np.nansum(each.specificity, axis=-1), present),
+        macro_F1=_ratio(np.nansum(each.F1, axis=-1), present),
+        MCC=_ratio(right * total - (voted[..., :-1] * of_class).sum(axis=-1), root),
     )
+    for field in fields(OverallScores):
+        getattr(scores, field.name)[total == 0] = np.nan
+    return scores
 
 
-def _ratio(above: Floats, below: Floats) -> Floats:
-    return np.divide(above, below, out=np.zeros(above.shape), where=below != 0)
+def _ratio(above: Floats, below: NDArray[np.generic]) -> Floats:
+    above = np.asarray(above)
+    out: Floats = np.divide(above, below, out=np.zeros(above.shape), where=below != 0)
+    return out

@@ -21,6 +21,8 @@ def majority_vote(
     votes with its similarity (a negative one counts nothing). A tie that is left goes to the class that came first.
     """
     classes, similarities = classes[:, :k], np.maximum(similarities[:, :k], 0)
+    if not classes.size:
+        return np.full(len(classes), -1)
     queries = np.arange(len(classes))
     voter = classes >= 0
     cell = (queries[:, None] * class_count + classes)[voter]
@@ -44,4 +46,5 @@ def majority_vote_at(
     class_count: int,
 ) -> NDArray[np.float64]:
     """mMV@k = 1 if the majority class of the first k is the query's, else 0, of each query, (q,)."""
-    return (majority_vote(classes, similarities, k, class_count) == query_classes).astype(np.float64)
+    right: NDArray[np.bool_] = majority_vote(classes, similarities, k, class_count) == query_classes
+    return right.astype(np.float64)

@@ -104,9 +104,7 @@ def _per_class(space: SpaceResult) -> Table:
     means = [space.means(measure) for measure in columns.values()]
     queries = space.confusion.sum(axis=1)
     for c in _present(space):
-        table.add_row(
-            space.class_names[c], f"{queries[c]:,}", *[_number(mean.per_class[c]) for mean in means]
-        )
+        table.add_row(space.class_names[c], f"{queries[c]:,}", *[_number(mean.per_class[c]) for mean in means])
     table.add_section()
     table.add_row("all queries", f"{queries.sum():,}", *[_number(mean.micro) for mean in means])
     table.add_row("mean of classes", "", *[_number(mean.macro) for mean in means])

@@ -41,6 +41,7 @@ def test_the_six_in_the_order_of_the_features_files():
         ("AutoColorCorrelogram", 256),
         ("PHOG", 630),
     ]
+    assert [d.metric.name for d in DESCRIPTORS.values()] == [d.metric_name for d in DESCRIPTORS.values()]
     assert [d.metric.name for d in DESCRIPTORS.values()] == [
         "lire-jcd",
         "lire-tamura",

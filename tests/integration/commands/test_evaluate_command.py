@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from retrieval.collection import CollectionWriter, NewImage, SpaceNameError
+from retrieval.commands.evaluate import command
+
+CLASSES = ("esophagitis", "polyps")
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve images: each is an exact copy of its neighbour by content, so that clusters matter."""
+    path = tmp_path_factory.mktemp("evaluate") / "small"
+    random = np.random.default_rng(0)
+    with CollectionWriter(path, create=True) as writer:
+        for name in ("one", "two"):
+            writer.add_space(name, "encoder", 8, "cosine", {})
+        source = writer.source(path, "folder")
+        images = []
+        for number in range(12):
+            vectors = random.standard_normal((2, 8)).astype(np.float32)
+            vectors[0, number % 2] += 4
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            images.append(
+                NewImage(
+                    source=source,
+                    file=f"{CLASSES[number % 2]}/{number}.jpg",
+                    class_name=CLASSES[number % 2],
+                    width=10,
+                    height=10,
+                    file_size=1,
+                    stamp=0,
+                    sha256=bytes([number // 4 * 2 + number % 2]) * 32,
+                    vectors={"one": vectors[0], "two": vectors[1]},
+                )
+            )
+        writer.append(images)
+    return path
+
+
+def run(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(command, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_json_says_what_was_measured_and_every_querys_figures(collection: Path) -> None:
+    found = json.loads(run(collection, "--json"))
+    assert found["schema"] == "kvasir-evaluation/1"
+    assert [space["space"] for space in found["spaces"]] == ["one", "two"]
+    one = found["spaces"][0]
+    assert one["protocol"]["name"] == "leave-cluster-out"
+    assert one["images"] == {
+        "all": 12,
+        "unlabelled": 0,
+        "clusters": 6,
+        "per_class": {"esophagitis": 6, "polyps": 6},
+    }
+    assert one["per_query"]["relevant"] == [4] * 12
+    assert one["per_query"]["file"][1] == "polyps/1.jpg"
+    assert len(one["per_query"]["measures"]["mAP"]) == 12
+
+
+def test_copies_help_a_query_unless_they_are_left_out(collection: Path) -> None:
+    honest = json.loads(run(collection, "--json", "--space", "one"))
+    with_copies = json.loads(run(collection, "--json", "--space", "one", "--protocol", "leave-one-out"))
+    assert [space["per_query"]["relevant"][0] for result in (honest, with_copies) for space in result["spaces"]] == [
+        4,
+        5,
+    ]
+
+
+def test_same_run_twice_gives_the_same_bytes(collection: Path) -> None:
+    assert run(collection, "--json") == run(collection, "--json")
+
+
+def test_k_can_be_chosen(collection: Path) -> None:
+    found = json.loads(run(collection, "--json", "--k", "3", "--k", "2"))
+    assert [name for name in found["spaces"][0]["measures"] if name.startswith("precision")] == [
+        "precision@2",
+        "precision@3",
+    ]
+
+
+def test_table_names_both_spaces_and_the_protocol(collection: Path) -> None:
+    text = run(collection)
+    assert "All spaces, best mAP first" in text
+    assert "leave-cluster-out, every image queries all the others but its own near duplicates" in " ".join(text.split())
+
+
+def test_an_unknown_space_is_an_error_that_names_those_there_are(collection: Path) -> None:
+    with pytest.raises(SpaceNameError, match="one, two"):
+        run(collection, "--space", "three")

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retrieval.evaluation.protocols import (
+    Protocol,
+    Round,
+    cluster_numbers,
+    hold_out,
+    k_fold,
+    leaking_queries,
+    leave_cluster_out,
+    leave_one_out,
+)
+
+LABELS = np.repeat([0, 1, 2], [500, 50, 10])
+
+
+def test_hold_out_takes_its_share_of_every_class() -> None:
+    (only,) = hold_out(LABELS, np.full(560, -1), test_share=0.2).rounds
+    assert np.bincount(LABELS[only.queries]).tolist() == [100, 10, 2]
+    assert sorted([*only.queries, *only.gallery]) == list(range(560))
+
+
+def test_folds_cover_all_images_and_share_out_every_class() -> None:
+    protocol = k_fold(LABELS, np.full(560, -1), folds=5)
+    assert sorted(row for one in protocol.rounds for row in one.queries) == list(range(560))
+    for one in protocol.rounds:
+        assert np.bincount(LABELS[one.queries]).tolist() == [100, 10, 2]
+        assert not set(one.queries) & set(one.gallery)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(2, 80), st.integers(1, 40), st.integers(2, 5), st.integers(0, 1000))
+def test_no_split_parts_a_cluster(n: int, clusters: int, folds: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels, of = random.integers(-1, 4, n), random.integers(-1, clusters, n)
+    for protocol in (hold_out(labels, of, 0.3, seed), k_fold(labels, of, folds, seed)):
+        assert leaking_queries(protocol, of) == 0
+
+
+def test_a_seed_gives_one_split_and_another_seed_another() -> None:
+    clusters = np.full(560, -1)
+    first, again, other = (hold_out(LABELS, clusters, seed=seed).rounds[0].queries.tolist() for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_leave_one_out_leaks_where_there_are_near_duplicates_and_leave_cluster_out_does_not() -> None:
+    clusters = np.array([4, 4, 4, 9, -1, -1])
+    assert leaking_queries(leave_one_out(clusters), clusters) == 3
+    assert leaking_queries(leave_cluster_out(clusters), clusters) == 0
+
+
+def test_a_parted_cluster_is_found() -> None:
+    protocol = Protocol("split file", "", (Round(np.array([0, 1]), np.array([2, 3])),), np.arange(4))
+    assert leaking_queries(protocol, np.array([7, 8, 7, 9])) == 1
+
+
+def test_images_without_cluster_are_each_their_own() -> None:
+    assert cluster_numbers(np.array([-1, 5, -1, 5])).tolist() == [1, 2, 0, 2]
+
+
+def test_restriction_keeps_each_image_on_its_side() -> None:
+    protocol = Protocol("split", "", (Round(np.array([0, 2, 4]), np.array([1, 3])),), np.array([10, 11, 12, 13, 14]))
+    small = protocol.restricted_to(np.array([0, 3, 4]))
+    assert small.rounds[0].queries.tolist() == [0, 2]
+    assert small.rounds[0].gallery.tolist() == [1]
+    assert small.groups.tolist() == [10, 13, 14]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_share_is_kept_over_clusters_of_several_sizes(share: float) -> None:
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 3, 900)
+    clusters = labels * 1000 + random.integers(0, 120, 900)
+    (only,) = hold_out(labels, clusters, share).rounds
+    assert np.bincount(labels[only.queries]) == pytest.approx(share * np.bincount(labels), abs=3)

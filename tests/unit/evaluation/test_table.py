@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from retrieval.evaluation import Evaluation, evaluate_space
+from retrieval.index.cosine import Cosine
+from retrieval.report import print_evaluation
+
+
+def printed(width: int, spaces: int = 1) -> str:
+    random = np.random.default_rng(0)
+    labels = np.array([0] * 20 + [1] * 20 + [2] + [-1] * 3)
+    results = []
+    for number in range(spaces):
+        vectors = random.standard_normal((len(labels), 8)) + 2 * random.standard_normal((4, 8))[labels]
+        unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+        names = ["dyed-resection-margins", "polyps", "alone"]
+        results.append(evaluate_space(unit, Cosine(), labels, names, space=f"space {number}"))
+    console = Console(file=io.StringIO(), width=width)
+    print_evaluation(Evaluation("sample", tuple(results)), console)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_was_measured_is_said_in_full(width: int) -> None:
+    text = printed(width)
+    for part in (
+        "leave-one-out, every image queries all the others",
+        "44 in 3 classes, 3 of them unlabelled",
+        "44 clusters",
+        "Queries: 40; 1 more have nothing relevant",
+        "its ceiling",
+        "dyed-resection-margins",
+    ):
+        assert part in " ".join(text.split())
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_figure_is_cut_off(width: int) -> None:
+    text = printed(width)
+    assert "…" not in text
+    assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_several_spaces_end_in_one_table() -> None:
+    assert "All spaces, best mAP first" in printed(80, spaces=2)
+    assert "All spaces" not in printed(80)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from retrieval.collection import Collection
+from retrieval.hits import Hit, Hits, Quality
+
+
+def hit(rank: int, image_id: int, class_name: str | None = "a") -> Hit:
+    return Hit(rank, image_id, 0.5, 0.5, {"s": 0.5}, class_name, f"{image_id}.jpg", image_id)
+
+
+def hits(collection: Collection, *entries: Hit, quality: Quality | None = None) -> Hits:
+    return Hits(entries, ("s",), 20, None, quality and "a", quality, collection)
+
+
+@pytest.fixture
+def collection(indexed: object) -> Collection:
+    return Collection.open(indexed.path)  # type: ignore[attr-defined]
+
+
+def test_hits_are_a_list_that_knows_its_question(collection: Collection) -> None:
+    answer = hits(collection, hit(1, 3, "b"), hit(2, 5), hit(3, 0), quality=Quality(3, 7, 2 / 3, 2 / 7, 3 / 7))
+    assert len(answer) == 3
+    assert [each.id for each in answer] == answer.ids == [3, 5, 0]
+    assert answer[0].id == 3
+    assert [each.id for each in answer[1:]] == [5, 0]
+    assert list(answer.class_counts.items()) == [("a", 2), ("b", 1)]
+
+
+def test_json_is_plain_and_complete(collection: Collection) -> None:
+    answer = hits(collection, hit(1, 3, None), quality=Quality(1, 7, 0.0, 0.0, 1 / 7))
+    plain = json.loads(json.dumps(answer.to_json()))
+    assert plain["precision_at_k"] == 0
+    assert plain["recall_at_k"] == 0
+    assert plain["recall_ceiling"] == pytest.approx(1 / 7)
+    assert plain["relevant"] == 7
+    assert plain["query"] == {"id": None, "class": "a"}
+    assert plain["hits"] == [
+        {"rank": 1, "id": 3, "class": None, "score": 0.5, "distance": 0.5}
+        | {"distances": {"s": 0.5}, "file": "3.jpg", "cluster": 3}
+    ]
+
+
+def test_json_of_an_answer_without_a_class_has_no_measures(collection: Collection) -> None:
+    plain = hits(collection).to_json()
+    assert [plain[name] for name in ("precision_at_k", "recall_at_k", "recall_ceiling", "relevant")] == [None] * 4
+
+
+def test_a_notebook_shows_every_picture_and_the_measures(collection: Collection) -> None:
+    page = hits(collection, hit(1, 0), hit(2, 1), quality=Quality(2, 8, 0.5, 0.125, 0.25))._repr_html_()
+    assert len(re.findall(r'<img src="data:image/jpeg;base64,/9j/', page)) == 2
+    assert "precision@2 0.50, recall@2 0.1250 (at most 0.2500)" in page
+    assert "2 of 20 images" in page
+
+
+def test_undefined_recall_is_left_out(collection: Collection) -> None:
+    page = hits(collection, hit(1, 0), quality=Quality(1, 0, 0.0, None, None))._repr_html_()
+    assert "precision@1 0.00" in page
+    assert "recall" not in page
+
+
+def test_class_names_are_text_and_never_markup(collection: Collection) -> None:
+    page = hits(collection, hit(1, 0, '<script>alert("x")</script>'))._repr_html_()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(&quot;x&quot;)" in page
+
+
+def test_a_picture_that_is_gone_is_told_in_its_place(collection: Collection, tmp_path: Path) -> None:
+    import shutil
+
+    from retrieval.collection import CollectionWriter
+
+    moved = tmp_path / "c"
+    shutil.copytree(collection.path, moved)
+    with CollectionWriter(moved) as writer:
+        writer._catalog.execute("UPDATE images SET file = '<b>gone</b>.jpg' WHERE id = 0")
+    page = hits(Collection.open(moved), hit(1, 0), hit(2, 1))._repr_html_()
+    assert page.count("<img ") == 1
+    assert "&lt;b&gt;gone&lt;/b&gt;.jpg is no longer in" in page
+
+
+def test_no_hits_say_so(collection: Collection) -> None:
+    assert "No hits." in hits(collection)._repr_html_()
