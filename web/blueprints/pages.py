@@ -197,9 +197,8 @@ def _suggested(collection: Collection) -> list[dict[str, Any]]:
     """Some images from every class in turn, the same ones each time."""
     labels = collection.images.labels
     groups = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels)]
-    order = [
-        group[len(group) * turn // SUGGESTED] for turn in range(SUGGESTED) for group in groups if turn < len(group)
-    ]
+    turns = -(-SUGGESTED // max(len(groups), 1))
+    order = [group[len(group) * turn // turns] for turn in range(turns) for group in groups if turn < len(group)]
     return [described(collection, position) for position in order[:SUGGESTED]]
 
 
