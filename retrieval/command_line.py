@@ -26,6 +26,8 @@ COMMANDS = {
     "search": ("retrieval.commands.search", "Find the pictures most similar to one."),
     "evaluate": ("retrieval.commands.evaluate", "Measure retrieval: every picture queries the others."),
     "compare": ("retrieval.commands.compare", "Say which of two stored evaluations is better."),
+    "serve": ("web.commands.serve", "Serve a collection as a page for people and a REST API for programs."),
+    "key": ("web.commands.key", "Make, list and revoke the API keys of a collection."),
 }
 """Subcommand -> (module that defines a click command named `command`, help in one line)."""
 

@@ -26,6 +26,9 @@ MAX_PIXELS = 64_000_000
 """Largest width x height that is decoded unless the caller says otherwise: 30 times the largest Kvasir frame."""
 
 
+Region = tuple[float, float, float, float]
+"""A part of an upright picture: left, top, width and height as fractions of its width and height."""
+
 # The limit above is held against every header before a pixel is decoded; Pillow's own, a warning, would come too late.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -50,6 +53,10 @@ class UnsupportedPixelsError(PictureError):
     """The picture stores its pixels in a way that has no faithful 8-bit RGB form."""
 
 
+class BadRegionError(PictureError):
+    """A region lies outside the picture or is too small."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A decoded picture.
@@ -67,6 +74,24 @@ class Picture:
     def pixels(self) -> NDArray[np.uint8]:
         """The stored pixels, (h, w, 3) uint8, C-contiguous."""
         return np.ascontiguousarray(self.image)
+
+    def crop(self, region: Region) -> Picture:
+        """The part of the upright picture that a region frames. Raises BadRegionError."""
+        left, top, width, height = region
+        upright = self.upright()
+        box = tuple(
+            round(edge * side)
+            for edge, side in zip((left, top, left + width, top + height), upright.size * 2, strict=True)
+        )
+        x0, y0, x1, y1 = box
+        inside = left >= 0 and top >= 0 and left + width <= 1 + 1e-6 and top + height <= 1 + 1e-6
+        if not inside or x1 - x0 < 8 or y1 - y0 < 8:
+            raise BadRegionError(
+                f"the region {list(region)} is not a part of the picture of at least 8x8 pixels; "
+                "give left, top, width and height as fractions between 0 and 1"
+            )
+        part = upright.crop((x0, y0, min(x1, upright.width), min(y1, upright.height)))
+        return Picture(part, part.width, part.height, self.format)
 
     def upright(self) -> Image.Image:
         """The picture as a person sees it: turned by its EXIF orientation."""
@@ -96,23 +121,36 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] 
 
     Raises EmptyPictureError, UnknownFormatError, PictureTooLargeError, UnsupportedPixelsError, BrokenPictureError.
     """
-    if not data:
-        raise EmptyPictureError("the file is empty (0 bytes)")
     with _pillow_faults():
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = _open(data, max_pixels)
         width, height = image.size
-        if width < 1 or height < 1:
-            raise EmptyPictureError(f"the picture has no pixels ({width}x{height})")
-        if width * height > max_pixels:
-            raise PictureTooLargeError(
-                f"{width}x{height} is {width * height / 1e6:.1f} megapixels; the limit is {max_pixels / 1e6:.1f}"
-            )
         file_format = image.format or ""
         if draft is not None and file_format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
             image.draft(image.mode, draft)
         image.load()
         orientation = _orientation(image)
         return Picture(_to_rgb(image), width, height, file_format, orientation)
+
+
+def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str]:
+    """Width, height and format from the header alone; no pixel is decoded. Raises as `decode`."""
+    with _pillow_faults():
+        image = _open(data, max_pixels)
+        return image.width, image.height, image.format or ""
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    if not data:
+        raise EmptyPictureError("the file is empty (0 bytes)")
+    image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise EmptyPictureError(f"the picture has no pixels ({width}x{height})")
+    if width * height > max_pixels:
+        raise PictureTooLargeError(
+            f"{width}x{height} is {width * height / 1e6:.1f} megapixels; the limit is {max_pixels / 1e6:.1f}"
+        )
+    return image
 
 
 def read(path: Path, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] | None = None) -> Picture:

@@ -18,7 +18,7 @@ from retrieval.encoders import Encoder, Recipe
 from retrieval.errors import QueryError
 from retrieval.fusion import reciprocal_rank_fusion
 from retrieval.hits import Hit, Hits, Quality
-from retrieval.images import Picture
+from retrieval.images import Picture, Region
 from retrieval.index import Index, Metric, build_index, metric_named
 
 QueryLike = int | str | Path | bytes | Image.Image | NDArray[Any] | Picture
@@ -68,13 +68,15 @@ class Searcher:
         exclude_self: bool = True,
         exclude_cluster: bool = False,
         query_class: str | None = None,
+        region: Region | None = None,
     ) -> Hits:
         """The k nearest images.
 
         spaces: one or several names, by default the collection's first space; several are fused by reciprocal ranks
         with the given weights. classes: only images of these. exclude_self and exclude_cluster leave out the query's
         own image and its near duplicates, where the query is an image of the collection. query_class: the class of
-        the query where it is known; that of an image of the collection is known by itself.
+        the query where it is known; that of an image of the collection is known by itself. region: search only by
+        this part of the query's picture.
 
         Raises BadQueryError, NoSuchClassError, NoSuchImageError, SpaceNameError, EmptySpaceError, a PictureError.
         """
@@ -85,7 +87,7 @@ class Searcher:
         image_id = int(query) if isinstance(query, int | np.integer) else None
         if image_id is not None and query_class is None:
             query_class = self.collection.class_of(image_id)
-        vectors = self.vectors_of(query, names)
+        vectors = self.vectors_of(query, names, region)
         allowed = self._allowed(image_id, classes, exclude_self, exclude_cluster)
         depth = k if len(names) == 1 else max(FUSION_DEPTH, 10 * k)
         found = {name: self._nearest(name, vectors[name], depth, allowed) for name in names}
@@ -97,21 +99,40 @@ class Searcher:
             ids, scores = ids[:k], scores[:k]
         return self._answer(names, vectors, ids, scores, allowed, image_id, query_class, k)
 
-    def vectors_of(self, query: QueryLike, spaces: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """The query's vector (d,) in each space, made by the space's own recipe."""
-        if isinstance(query, int | np.integer):
-            return {name: self._stored_vector(int(query), name) for name in spaces}
+    def vectors_of(
+        self, query: QueryLike, spaces: Sequence[str], region: Region | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """The query's vector (d,) in each space, made by the space's own recipe from the region where one is given."""
         if isinstance(query, np.ndarray) and query.ndim == 1:
+            if region is not None:
+                raise BadQueryError("a vector has no region; give a picture")
             return {name: self._checked_vector(query, name) for name in spaces}
+        if isinstance(query, int | np.integer):
+            if region is None:
+                return {name: self._stored_vector(int(query), name) for name in spaces}
+            query = self.collection.read(int(query))
         vectors: dict[str, NDArray[Any]] = {}
         pictures: dict[tuple[int, int] | None, Picture] = {}
         for space in (self.collection.manifest.space(name) for name in spaces):
             # The draft that indexing gave this space: its vector must not depend on the others asked for.
             draft = self.encoder(space.name).recipe.draft if space.kind == "encoder" else None
+            if draft is not None and region is not None:  # the region alone must have the pixels, turned or not
+                draft = 2 * (round(max(draft) / max(min(region[2:]), 0.01)),)
             if draft not in pictures:
-                pictures[draft] = self._picture(query, draft)
+                picture = self._picture(query, draft)
+                pictures[draft] = picture if region is None else picture.crop(region)
             vectors[space.name] = self._describe(pictures[draft], space)
         return vectors
+
+    def reopened(self) -> Searcher:
+        """A searcher on the collection as it is now; encoders that made the same spaces before are not loaded again."""
+        later = Searcher(Collection.open(self.collection.path), self._purpose)
+        kept = {space.name: space for space in self.collection.spaces}
+        with self._lock:
+            for space in later.collection.spaces:
+                if space == kept.get(space.name) and space.name in self._encoders:
+                    later._encoders[space.name] = self._encoders[space.name]
+        return later
 
     def encoder(self, space: str) -> Encoder:
         """The encoder that made a space, ready to run."""

@@ -5,9 +5,17 @@ Nothing here is a stand-in: the pictures are real files, the encoders real tower
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Callable
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,3 +166,70 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> ClipFiles:
     (files.folder / "open_clip_config.json").write_text(json.dumps(config))
     save_file(state, files.folder / "open_clip_model.safetensors")
     return files
+
+
+# A server, as `kvasir serve` runs it.
+
+
+@dataclass
+class Served:
+    """A running `kvasir serve`: where it is, its process and its log."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    collection: Path
+
+
+@pytest.fixture(scope="session")
+def two_spaces(tmp_path_factory: pytest.TempPathFactory, indexed: Indexed, tiny_spec: str) -> Path:
+    """The drawn gallery with two spaces: the default encoder's and a tiny one's."""
+    from indexer.datasets import open_dataset
+    from indexer.run import run_dataset
+    from retrieval.collection import CollectionWriter
+
+    path = tmp_path_factory.mktemp("served") / "drawn.collection"
+    shutil.copytree(indexed.path, path)
+    with open_dataset(indexed.data) as dataset, CollectionWriter(path) as writer:
+        assert run_dataset(dataset, writer, encoders=(tiny_spec,)).exit_status == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
+    """(collection, *flags) -> a ready server on a free port of this machine; it ends with the tests."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(collection: Path, *flags: str, environment: dict[str, str] | None = None) -> Served:
+        with socket.socket() as trial:
+            trial.bind(("127.0.0.1", 0))
+            port = trial.getsockname()[1]
+        log = tmp_path_factory.mktemp("logs") / "serve.log"
+        program = "from retrieval.command_line import main; main()"
+        command = [sys.executable, "-c", program, "serve", str(collection), "--port", str(port), *flags]
+        root = Path(__file__).parents[1]
+        with log.open("wb") as stderr:
+            process = subprocess.Popen(
+                command, stderr=stderr, cwd=root, env=os.environ | {"PYTHONPATH": str(root)} | (environment or {})
+            )
+        running.append(process)
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/readyz") as answer:
+                if answer.status == 200:
+                    return Served(url, process, log, collection)
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        raise AssertionError(log.read_text())
+
+    yield start
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.wait(40)
+
+
+@pytest.fixture(scope="session")
+def served(serve: Callable[..., Served], two_spaces: Path) -> Served:
+    """A server that many tests read from; nobody writes to its collection."""
+    return serve(two_spaces, "--rate", "off")

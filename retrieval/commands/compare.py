@@ -16,10 +16,9 @@ import click
 @click.option("--seed", default=0, show_default=True, help="Of bootstrap and tests.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output.")
 def command(runs: tuple[Path, ...], measure: str, spaces: tuple[str, ...], seed: int, as_json: bool) -> None:
-    r"""Compare stored evaluations (`kvasir evaluate --json`) on the same queries, with intervals and paired tests.
+    """Compare stored evaluations (`kvasir evaluate --json`) on the same queries, with intervals and paired tests.
 
-    \b
-    Example: kvasir compare before.json after.json --space JCD
+    Example:  kvasir compare before.json after.json --space JCD
     """
     from retrieval.evaluation.comparison import compare
     from retrieval.evaluation.stored import contenders_of

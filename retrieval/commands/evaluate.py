@@ -76,12 +76,9 @@ def command(
     as_json: bool,
     report: Path | None,
 ) -> None:
-    r"""Measure retrieval: every image of a class queries the others.
+    """Measure retrieval: every image of a class queries the others.
 
-    \b
-    Examples:
-      kvasir evaluate kvasir-v2.collection --space JCD --protocol leave-one-out
-      kvasir evaluate kvasir-v2.collection --report report
+    Example:  kvasir evaluate kvasir.collection --report report
     """
     from retrieval.collection import Collection
 

@@ -116,7 +116,6 @@ def per_class_bars(result: SpaceResult) -> str:
     k = 10 if 10 in result.ks else result.ks[-1]
     present = np.flatnonzero(result.confusion.sum(axis=1))
     spans = result.intervals
-    vote = spans.class_scores["recall"] if spans else None
     bars = (
         ("mAP", result.means("mAP").per_class, spans.per_class["mAP"] if spans else None, class_colour(0)),
         (

@@ -1,0 +1,69 @@
+"""Single pictures that come as bytes: kept inside the collection's folder and indexed as all others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from indexer.datasets import Dataset, Item, Report
+from indexer.pipeline import Spaces, index_dataset
+from retrieval.collection import Collection, CollectionWriter
+from retrieval.collection.manifest import write_atomically
+from retrieval.encoders import Encoder
+from retrieval.errors import PictureError
+from retrieval.images import decode
+from retrieval.sources import open_source
+
+FOLDER = "pictures"
+"""Where uploaded pictures lie inside a collection, named by their SHA-256."""
+
+_ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "TIFF": "tif", "BMP": "bmp", "WEBP": "webp"}
+
+
+class RejectedPictureError(PictureError):
+    """An uploaded picture could not be indexed."""
+
+
+def add_picture(
+    writer: CollectionWriter, encoders: Mapping[str, Encoder], data: bytes, class_name: str | None
+) -> tuple[int, bool]:
+    """Keep a picture in the collection and index it in every space; returns its id and whether it is new.
+
+    The same bytes and class again are the same image. Raises a PictureError before anything is written.
+    """
+    picture = decode(data)
+    folder = writer.path / FOLDER
+    folder.mkdir(exist_ok=True)
+    file = f"{hashlib.sha256(data).hexdigest()}.{_ENDINGS[picture.format]}"
+    path = folder / file
+    if not path.exists():
+        write_atomically(path, data)
+    source = open_source(folder)
+    entry = source.entry(file)
+    item = Item(file, class_name, entry.bytes, entry.stamp)
+    report = Report({class_name: 1} if class_name else {}, 0 if class_name else 1)
+    classes = (class_name,) if class_name else ()
+    dataset = Dataset(source.path, "folder", "uploads", classes, (item,), report, source)
+    outcome = index_dataset(dataset, writer, _spaces(writer, dataset, encoders))
+    if outcome.rejected:
+        raise RejectedPictureError(outcome.rejected[0][1])
+    return writer.known(writer.source(source.path, "folder"))[file].id, outcome.added > 0
+
+
+def remove_picture(writer: CollectionWriter, collection: Collection, image_id: int) -> None:
+    """Remove an image; the file of an uploaded one goes as well, one that was indexed in its place stays there."""
+    position = collection.position(image_id)
+    source, _ = collection.images.source_paths[collection.images.sources[position]]
+    writer.remove([image_id])
+    if source == (writer.path / FOLDER).resolve():
+        (source / collection.file_of(image_id)).unlink(missing_ok=True)
+
+
+def _spaces(writer: CollectionWriter, dataset: Dataset, encoders: Mapping[str, Encoder]) -> Spaces:
+    if not any(space.kind == "descriptor" for space in writer.manifest.spaces):
+        return Spaces(encoders)
+    from indexer.described import open_described
+
+    described, _ = open_described(writer, dataset, None, ())
+    assert described is not None
+    return Spaces(encoders, described.spaces, described, described.compute, described.describable)

@@ -1,0 +1,93 @@
+"""/api/v1/evaluations: evaluations as jobs with progress."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from flask import Response, jsonify, request, url_for
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+
+from web import answers
+from web.answers import replies
+from web.evaluating import evaluate
+from web.jobs import Job
+from web.question import Name, UnsupportedBodyError
+from web.rate import limited
+from web.state import state
+
+api = APIBlueprint("evaluations", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="evaluations")])
+
+
+class EvaluationPath(BaseModel):
+    """An evaluation."""
+
+    evaluation_id: str = Field(min_length=1, max_length=64)
+
+
+class Request(BaseModel):
+    """What to evaluate."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    spaces: list[Name] | None = Field(None, min_length=1, description="Spaces to evaluate; all by default.")
+    protocol: Literal["leave-one-out", "leave-cluster-out"] = Field(
+        "leave-cluster-out", description="What each image is searched in: all others, or all but its near duplicates."
+    )
+    samples: int = Field(200, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none.")
+
+
+_BODY = {"required": True, "content": {"application/json": {"schema": Request.model_json_schema()}}}
+
+
+@api.post(
+    "/evaluations",
+    operation_id="start_evaluation",
+    openapi_extensions={"requestBody": _BODY},
+    responses=replies({"202": answers.Evaluation}, 400, 401, 413, 415, 422, 429, 503),
+)
+@limited
+def start() -> tuple[Response, int, dict[str, str]]:
+    """Start an evaluation; ask for its progress where Location points. One runs at a time."""
+    if request.mimetype != "application/json":
+        raise UnsupportedBodyError("say what to evaluate in JSON; {} evaluates every space")
+    wanted = Request.model_validate_json(request.get_data(), strict=True)
+    job = start_evaluation(wanted)
+    place = url_for("evaluations.evaluation", evaluation_id=job.id)
+    return jsonify(described_job(job)), 202, {"Location": place}
+
+
+def start_evaluation(wanted: Request) -> Job:
+    """Start a job. Raises BusyError, SpaceNameError."""
+    held = state()
+    searcher = held.live.searcher
+    spaces = wanted.spaces or [space.name for space in searcher.collection.spaces]
+    for name in spaces:
+        searcher.collection.manifest.space(name)
+    return held.jobs.start(
+        wanted.model_dump() | {"spaces": spaces},
+        lambda on_progress: evaluate(searcher, spaces, wanted.protocol, wanted.samples, on_progress),
+    )
+
+
+@api.get(
+    "/evaluations/<evaluation_id>",
+    operation_id="get_evaluation",
+    responses=replies({"200": answers.Evaluation}, 400, 401, 404, 422),
+)
+def evaluation(path: EvaluationPath) -> Response:
+    """An evaluation's progress, and its result once it is done."""
+    return jsonify(described_job(state().jobs.get(path.evaluation_id)))
+
+
+def described_job(job: Job) -> dict[str, Any]:
+    """A job as the API gives it."""
+    return {
+        "id": job.id,
+        "state": job.state,
+        "progress": job.progress,
+        "created": job.created,
+        "request": job.request,
+        "error": job.error,
+        "result": job.result,
+    }

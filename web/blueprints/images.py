@@ -1,0 +1,279 @@
+"""/api/v1/images: the collection's images, their pictures and neighbours; adding and removing them."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Any
+
+import numpy as np
+from flask import Response, jsonify, request, url_for
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from retrieval.collection import Collection
+from web import answers
+from web.access import writing
+from web.answers import replies
+from web.pictures import THUMBNAIL, shown, small
+from web.question import (
+    MAX_ID,
+    SearchOptions,
+    UnsupportedBodyError,
+    require_picture,
+    search,
+)
+from web.rate import limited
+from web.state import state
+
+api = APIBlueprint("images", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="images")])
+
+YEAR = 31_536_000
+
+
+def _printable(name: str) -> str:
+    if name != name.strip() or any(unicodedata.category(character)[0] == "C" for character in name):
+        raise ValueError("must be printable, without space at its ends")
+    return name
+
+
+ClassName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+
+
+class ImagePath(BaseModel):
+    """An image of the collection."""
+
+    image_id: int = Field(ge=0, le=MAX_ID)
+
+
+class Version(BaseModel):
+    """A picture's address with the collection's version may be cached for good."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    v: str | None = Field(None, description="The collection's version, as in the links of answers.")
+
+
+class Listing(BaseModel):
+    """Which images to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    class_name: str | None = Field(None, alias="class", description="Only images of this class.")
+    cursor: int | None = Field(None, ge=0, le=MAX_ID, description="`next` of the page before.")
+    limit: int = Field(50, ge=1, le=500)
+
+
+class NewPicture(BaseModel):
+    """What is known of a picture that is added."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    class_name: ClassName | None = Field(None, alias="class", description="Its class, where it is known.")
+
+
+def links(image_id: int) -> dict[str, str]:
+    """Where an image's parts are."""
+    version = state().live.version
+    return {
+        "self": url_for("images.image", image_id=image_id),
+        "picture": url_for("images.picture", image_id=image_id, v=version),
+        "thumbnail": url_for("images.thumbnail", image_id=image_id, v=version),
+        "similar": url_for("images.similar", image_id=image_id),
+    }
+
+
+def described(collection: Collection, position: int) -> dict[str, Any]:
+    """An image as the API gives it, by its position in the collection's `images`."""
+    held = collection.images
+    image_id = int(held.ids[position])
+    label = int(held.labels[position])
+    return {
+        "id": image_id,
+        "class": held.classes[label] if label >= 0 else None,
+        "file": held.files[position],
+        "width": int(held.sizes[position, 0]),
+        "height": int(held.sizes[position, 1]),
+        "cluster": int(held.clusters[position]),
+        "spaces": [space.name for space in collection.spaces if held.checksums[position, space.number]],
+        "links": links(image_id),
+    }
+
+
+@api.get(
+    "/images",
+    operation_id="list_images",
+    responses=replies({"200": answers.ImagePage}, 400, 401, 422),
+)
+def list_images(query: Listing) -> Response:
+    """List images in order of their ids."""
+    collection = state().live.searcher.collection
+    positions = positions_of(collection, query.class_name)
+    total = len(positions)
+    if query.cursor is not None:
+        positions = positions[collection.images.ids[positions] >= query.cursor]
+    page, rest = positions[: query.limit], positions[query.limit :]
+    following = str(collection.images.ids[rest[0]]) if len(rest) else None
+    images = [described(collection, position) for position in page.tolist()]
+    return jsonify({"images": images, "total": total, "next": following})
+
+
+def positions_of(collection: Collection, class_name: str | None) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Which images are of a class; all where none is named, none where there is no such class."""
+    if class_name is None:
+        return np.arange(len(collection), dtype=np.int64)
+    if class_name not in collection.classes:
+        return np.empty(0, np.int64)
+    return np.flatnonzero(collection.images.labels == collection.classes.index(class_name)).astype(np.int64)
+
+
+@api.get(
+    "/images/<int:image_id>",
+    operation_id="get_image",
+    responses=replies({"200": answers.Image}, 400, 401, 404, 422),
+)
+def image(path: ImagePath) -> Response:
+    """What is known of an image."""
+    collection = state().live.searcher.collection
+    return jsonify(described(collection, collection.position(path.image_id)))
+
+
+_PICTURE = {"200": {"content": {"image/jpeg": {}, "image/png": {}}}, "304": {"description": "Not Modified"}}
+
+
+@api.get(
+    "/images/<int:image_id>/picture",
+    operation_id="get_picture",
+    responses=replies(_PICTURE, 400, 401, 404, 410, 415, 422),
+)
+def picture(path: ImagePath, query: Version) -> Response:
+    """An image's picture at full size, without metadata."""
+    collection = state().live.searcher.collection
+    collection.position(path.image_id)
+    return unchanged(f"picture-{path.image_id}") or _sent(
+        *shown(collection.read(path.image_id)), f"picture-{path.image_id}"
+    )
+
+
+@api.get(
+    "/images/<int:image_id>/thumbnail",
+    operation_id="get_thumbnail",
+    responses=replies(_PICTURE, 400, 401, 404, 410, 415, 422),
+)
+def thumbnail(path: ImagePath, query: Version) -> Response:
+    """An image's picture with its longer side at most 320 pixels."""
+    held = state()
+    collection = held.live.searcher.collection
+    collection.position(path.image_id)
+    name = f"thumbnail-{path.image_id}"
+    if response := unchanged(name):
+        return response
+    data = held.shown.get(f"{held.live.version}-{name}")
+    if data is None:
+        data = small(collection.read(path.image_id), THUMBNAIL)
+        held.shown.put(f"{held.live.version}-{name}", data)
+    return _sent(data, "image/jpeg", name)
+
+
+def unchanged(name: str) -> Response | None:
+    """304 where the client has this picture already: an id never changes its picture."""
+    if request.if_none_match.contains(_etag(name)):
+        return _cached(Response(status=304), name)
+    return None
+
+
+def _sent(data: bytes, media_type: str, name: str) -> Response:
+    return _cached(Response(data, mimetype=media_type), name)
+
+
+def _etag(name: str) -> str:
+    return f"{state().live.version}-{name}"
+
+
+def _cached(response: Response, name: str) -> Response:
+    response.set_etag(_etag(name))
+    if request.args.get("v") == state().live.version:
+        response.headers["Cache-Control"] = f"private, max-age={YEAR}, immutable"
+    return response
+
+
+@api.get(
+    "/images/<int:image_id>/similar",
+    operation_id="similar_images",
+    responses=replies({"200": answers.Hits}, 400, 401, 404, 410, 422, 429, 503),
+)
+@limited
+def similar(path: ImagePath, query: SearchOptions) -> Response:
+    """Find the images most similar to one of the collection."""
+    from web.blueprints.search import answer
+
+    return jsonify(answer(search(path.image_id, query), query.k))
+
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_NEW_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["image"],
+                "additionalProperties": False,
+                "properties": {
+                    "image": {"type": "string", "format": "binary"},
+                    "class": NewPicture.model_json_schema()["properties"]["class"],
+                },
+            }
+        },
+        **{f"image/{kind}": _BINARY for kind in ("jpeg", "png", "webp", "bmp", "tiff")},
+        "application/octet-stream": _BINARY,
+    },
+}
+_SECURITY: list[dict[str, list[str]]] = [{"key": []}]
+
+
+@api.post(
+    "/images",
+    operation_id="add_image",
+    openapi_extensions={"requestBody": _NEW_BODY},
+    security=_SECURITY,
+    responses=replies({"200": answers.Image, "201": answers.Image}, 400, 401, 403, 413, 415, 422, 429, 503),
+)
+@writing
+@limited
+def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
+    """Add a picture: it is kept in the collection's folder and indexed in every space; needs a key that may write."""
+    class_name = query.class_name
+    if request.mimetype == "multipart/form-data":
+        fields = NewPicture.model_validate(dict(request.form))
+        class_name = fields.class_name or class_name
+        file = request.files.get("image")
+        data = file.read() if file else b""
+    elif request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
+        data = request.get_data()
+    else:
+        raise UnsupportedBodyError(
+            f"a body of type '{request.mimetype or 'none'}' is not understood: send multipart/form-data or image/*"
+        )
+    held = state()
+    require_picture(data)
+    with held.gate.enter():
+        image_id, new = held.live.add(data, class_name)
+    collection = held.live.searcher.collection
+    body = described(collection, collection.position(image_id))
+    return jsonify(body), 201 if new else 200, {"Location": body["links"]["self"]}
+
+
+@api.delete(
+    "/images/<int:image_id>",
+    operation_id="remove_image",
+    security=_SECURITY,
+    responses=replies({"204": None}, 400, 401, 403, 404, 422, 429, 503),
+)
+@writing
+@limited
+def remove_image(path: ImagePath) -> tuple[str, int]:
+    """Remove an image; its id never comes back. Needs a key that may write."""
+    held = state()
+    held.live.remove(path.image_id)
+    held.shown.discard(f"{held.live.version}-thumbnail-{path.image_id}")
+    return "", 204

@@ -1,0 +1,284 @@
+"""The pages: ask, see the answer, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
+from pydantic import ValidationError
+from werkzeug.datastructures import MultiDict
+from werkzeug.wrappers import Response as BaseResponse
+
+from retrieval.collection import Collection
+from retrieval.errors import PictureError, QueryError
+from retrieval.hits import Hits
+from retrieval.search import Searcher
+from web.blueprints.images import described, unchanged
+from web.curves import HEIGHT, WIDTH, curves
+from web.kept_queries import keep_query, kept_query
+from web.palette import colour_number, stylesheet
+from web.pictures import PREVIEW, small
+from web.problems import status_of, wants_json
+from web.question import (
+    MAX_ID,
+    Asked,
+    BadOptionError,
+    NoPictureError,
+    SearchOptions,
+    fields_of,
+    require_picture,
+    search,
+)
+from web.rate import limited
+from web.state import state
+
+blueprint = Blueprint("pages", __name__)
+
+REGION = ("left", "top", "width", "height")
+SCORE = "Similarity: 1 for equal pictures, smaller the less alike they are in the space that was searched."
+FUSED_SCORE = "Similarity from the ranks in all chosen spaces: 1 for an image that is first in every one."
+SUGGESTED = 16
+"""Images of the collection that the first page offers as a start."""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What a page's address asks: an image of the collection or a kept upload, and how to search.
+
+    `fields` are the address's own, so that links can keep them.
+    """
+
+    asked: Asked
+    image_id: int | None
+    upload: str | None
+    options: SearchOptions
+    fields: MultiDict[str, str]
+
+    def link(self, endpoint: str = "pages.answer", **changes: Any) -> str:
+        """An address of the same question; a change of None leaves a field out."""
+        values: dict[str, Any] = {name: self.fields.getlist(name) for name in self.fields} | changes
+        return url_for(endpoint, **{name: value for name, value in values.items() if value is not None})
+
+
+@blueprint.get("/")
+def query() -> str:
+    """The page that asks for a picture."""
+    fields = _filled(request.args)
+    picked = None
+    if "image" in fields:
+        collection = state().live.searcher.collection
+        picked = described(collection, collection.position(_image_id(fields["image"])))
+    return _query_page(picked=picked)
+
+
+@blueprint.post("/search")
+@limited
+def submit() -> BaseResponse | tuple[str, int]:
+    """Take a picture, keep it for a while, and lead on to the address of its answer."""
+    fields = _filled(request.form)
+    files = [data for file in request.files.getlist("picture") if (data := file.read())]
+    try:
+        if files:
+            require_picture(files[0])
+            fields["upload"] = keep_query(state().uploads, files[0])
+            fields.pop("image", None)
+        elif "image" not in fields and "upload" not in fields:
+            raise NoPictureError("choose a picture first, or pick one from the collection")
+        _options(fields)
+    except (PictureError, QueryError) as error:
+        if wants_json():
+            raise
+        return _query_page(error=str(error)), status_of(error)
+    values: dict[str, Any] = {name: fields.getlist(name) for name in fields}
+    place = url_for("pages.answer", **values)
+    if wants_json():
+        return make_response(jsonify({"location": place}), 201, {"Location": place})
+    return redirect(place, 303)
+
+
+@blueprint.get("/answer")
+@limited
+def answer() -> str | tuple[str, int]:
+    """The hits of a query."""
+    asking = _asking()
+    hits = search(asking.asked, asking.options)
+    return render_template("answer.html", asking=asking, **_shown(asking, hits))
+
+
+@blueprint.get("/compare")
+@limited
+def compare() -> str:
+    """One hit beside the query, with its distance in every space."""
+    asking = _asking("hit")
+    hit_id = _image_id(request.args.get("hit", ""))
+    searcher = state().live.searcher
+    collection = searcher.collection
+    image = described(collection, collection.position(hit_id))
+    hits = search(asking.asked, asking.options)
+    at = hits.ids.index(hit_id) if hit_id in hits.ids else None
+    with state().gate.enter():
+        distances = _distances(searcher, asking, hit_id)
+    return render_template(
+        "compare.html",
+        asking=asking,
+        image=image,
+        hit=None if at is None else hits[at],
+        before=hits.ids[at - 1] if at else None,
+        after=hits.ids[at + 1] if at is not None and at + 1 < len(hits) else None,
+        distances=distances,
+        similarities={
+            name: float(searcher.metric(name).scores(np.array(distance)))
+            for name, distance in distances.items()
+            if distance is not None
+        },
+        **_shown(asking, hits),
+    )
+
+
+@blueprint.get("/queries/<name>.jpg")
+def query_picture(name: str) -> Response:
+    """An uploaded query as the page shows it; nothing of its metadata is left."""
+    held = state()
+    if response := unchanged(f"query-{name}"):
+        return response
+    data = held.shown.get(f"query-{name}")
+    if data is None:
+        data = small(kept_query(held.uploads, name), PREVIEW)
+        held.shown.put(f"query-{name}", data)
+    response = Response(data, mimetype="image/jpeg")
+    response.set_etag(f"{held.live.version}-query-{name}")
+    return response
+
+
+@blueprint.get("/classes.css")
+def classes_css() -> Response:
+    """The classes' colours."""
+    return Response(stylesheet(), mimetype="text/css")
+
+
+@blueprint.post("/theme")
+def theme() -> BaseResponse:
+    """Switch between the dark and the light look, for browsers without JavaScript as well."""
+    back = request.form.get("back", "/")
+    if not back.startswith("/") or back.startswith(("//", "/\\")):
+        back = "/"
+    response = redirect(back, 303)
+    look = "light" if request.form.get("to") == "light" else "dark"
+    response.set_cookie("theme", look, max_age=31_536_000, samesite="Strict", httponly=True)
+    return response
+
+
+@blueprint.app_context_processor
+def common() -> dict[str, Any]:
+    """What every template may use."""
+    collection = state().live.searcher.collection
+    return {
+        "collection": collection,
+        "theme": "light" if request.cookies.get("theme") == "light" else "dark",
+        "colour_of": lambda name: _colour_of(collection, name),
+        "settings": state().settings,
+        "version": state().live.version,
+    }
+
+
+def _colour_of(collection: Collection, name: str | None) -> int:
+    return colour_number(collection.classes.index(name)) if name in collection.classes else -1
+
+
+def _query_page(error: str | None = None, picked: Mapping[str, Any] | None = None) -> str:
+    collection = state().live.searcher.collection
+    return render_template("query.html", error=error, picked=picked, suggested=_suggested(collection), asking=None)
+
+
+def _suggested(collection: Collection) -> list[dict[str, Any]]:
+    """Some images from every class in turn, the same ones each time."""
+    labels = collection.images.labels
+    groups = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels)]
+    turns = -(-SUGGESTED // max(len(groups), 1))
+    order = [group[len(group) * turn // turns] for turn in range(turns) for group in groups if turn < len(group)]
+    return [described(collection, position) for position in order[:SUGGESTED]]
+
+
+def _shown(asking: Asking, hits: Hits) -> dict[str, Any]:
+    quality = hits.quality
+    fused = len(hits.spaces) > 1
+    return {
+        "score_text": FUSED_SCORE if fused else SCORE,
+        "hits": hits,
+        "quality": quality,
+        "shares": [(name, count) for name, count in hits.class_counts.items()],
+        "curves": curves(hits),
+        "curve_size": (WIDTH, HEIGHT),
+        "query_picture": _picture_of(asking),
+        "options": asking.options,
+    }
+
+
+def _picture_of(asking: Asking) -> str:
+    if asking.upload is not None:
+        return url_for("pages.query_picture", name=asking.upload)
+    return url_for("images.picture", image_id=asking.image_id, v=state().live.version)
+
+
+def _distances(searcher: Searcher, asking: Asking, hit_id: int) -> dict[str, float | None]:
+    """From the query to one image, in every space of the collection."""
+    found: dict[str, float | None] = {}
+    region = tuple(asking.options.region) if asking.options.region else None
+    for space in searcher.collection.spaces:
+        stored = searcher.collection.vector(space.name, hit_id)
+        found[space.name] = None
+        if stored is not None:
+            try:
+                query = searcher.vectors_of(asking.asked, [space.name], region)[space.name]  # type: ignore[arg-type]
+            except QueryError:
+                continue  # the query has no vector in this space
+            found[space.name] = float(searcher.metric(space.name).distances(query[None], stored[None])[0, 0])
+    return found
+
+
+# Reading the address
+
+
+def _asking(*others: str) -> Asking:
+    fields = _filled(request.args)
+    for name in others:
+        fields.pop(name, None)
+    options = _options(fields)
+    if "upload" in fields:
+        name = fields["upload"]
+        return Asking(kept_query(state().uploads, name), None, name, options, fields)
+    if "image" in fields:
+        image_id = _image_id(fields["image"])
+        return Asking(image_id, image_id, None, options, fields)
+    raise NoPictureError("this address names no picture: start from the search page")
+
+
+def _filled(args: MultiDict[str, str]) -> MultiDict[str, str]:
+    """A form's fields without the empty ones."""
+    return MultiDict([(name, value) for name, value in args.items(multi=True) if value.strip()])
+
+
+def _options(fields: MultiDict[str, str]) -> SearchOptions:
+    """A form's fields as options. Raises QueryError where they do not fit."""
+    wanted = MultiDict(fields)
+    for name in ("image", "upload", "picture"):
+        wanted.poplist(name)
+    edges = [wanted.pop(name, None) for name in REGION]
+    try:
+        if all(edges):
+            wanted.setlist("region", [str(float(edge or "") / 100) for edge in edges])
+        return SearchOptions.model_validate(fields_of(wanted))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise BadOptionError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+    except ValueError:
+        raise BadOptionError("a region needs four numbers in percent") from None
+
+
+def _image_id(text: str) -> int:
+    if not text.isdecimal() or int(text) > MAX_ID:
+        raise BadOptionError(f"'{text[:40]}' is not the number of an image")
+    return int(text)

@@ -1,0 +1,83 @@
+"""Work that takes longer than a request: one job at a time, with progress; the latest results are kept in memory."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from retrieval.errors import QueryError, RetrievalError
+from web.gate import BusyError
+
+log = logging.getLogger(__name__)
+
+KEPT = 20
+
+
+class NoSuchJobError(QueryError):
+    """There is no job of this id."""
+
+
+@dataclass
+class Job:
+    """progress: from 0 to 1. result: what the work returned, once it is done."""
+
+    id: str
+    request: dict[str, Any]
+    created: str
+    state: Literal["running", "done", "failed"] = "running"
+    progress: float = 0.0
+    error: str | None = None
+    result: Any = field(default=None, repr=False)
+
+
+class Jobs:
+    """Runs jobs in a thread of their own."""
+
+    def __init__(self) -> None:
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def start(self, request: dict[str, Any], work: Callable[[Callable[[float], None]], Any]) -> Job:
+        """Start `work(on_progress)`. Raises BusyError while another job runs."""
+        with self._lock:
+            if any(job.state == "running" for job in self._jobs.values()):
+                raise BusyError("an evaluation is running; wait until it is done")
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            job = Job(secrets.token_hex(8), request, now)
+            self._jobs[job.id] = job
+            while len(self._jobs) > KEPT:
+                self._jobs.popitem(last=False)
+        threading.Thread(target=_run, args=(job, work), name=f"job {job.id}", daemon=True).start()
+        return job
+
+    def get(self, job_id: str) -> Job:
+        """A job by its id. Raises NoSuchJobError."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise NoSuchJobError(f"no evaluation '{job_id}'; the latest {KEPT} are kept until the server ends")
+        return job
+
+    def all(self) -> list[Job]:
+        """The jobs, the newest first."""
+        return list(reversed(self._jobs.values()))
+
+
+def _run(job: Job, work: Callable[[Callable[[float], None]], Any]) -> None:
+    def on_progress(share: float) -> None:
+        job.progress = max(job.progress, min(share, 1.0))
+
+    try:
+        job.result = work(on_progress)
+    except RetrievalError as error:
+        job.error, job.state = str(error), "failed"
+    except Exception:
+        log.exception("job %s failed", job.id)
+        job.error, job.state = "the server's log has the details", "failed"
+    else:
+        job.progress, job.state = 1.0, "done"

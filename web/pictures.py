@@ -1,0 +1,68 @@
+"""Pictures as they are shown: free of EXIF and other metadata, upright, in a form that browsers draw."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from retrieval.images import decode, probe, thumbnail
+
+THUMBNAIL = 320
+"""Longer side of a thumbnail in pixels."""
+PREVIEW = 1280
+"""Longer side of a query's picture on the page."""
+
+_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
+_KEPT_SEGMENTS = {0xE0, 0xE2, 0xEE}
+"""JFIF, the colour profile and Adobe's note on how colours are stored; every other APPn and COM may name a patient."""
+
+
+def shown(data: bytes) -> tuple[bytes, str]:
+    """A picture file without metadata, and its media type.
+
+    An upright JPEG keeps its pixels to the bit; a turned one is turned and compressed anew; all others become PNG.
+    Raises a PictureError.
+    """
+    _, _, file_format = probe(data)
+    picture = decode(data)
+    if file_format in ("JPEG", "MPO") and picture.orientation == 1:
+        stripped = _without_metadata(data)
+        if stripped is not None:
+            return stripped, "image/jpeg"
+    out = io.BytesIO()
+    if file_format in ("JPEG", "MPO"):
+        picture.upright().save(out, "JPEG", quality=95, subsampling=0)
+        return out.getvalue(), "image/jpeg"
+    picture.upright().save(out, "PNG", compress_level=1)
+    return out.getvalue(), "image/png"
+
+
+def small(data: bytes, side: int) -> bytes:
+    """A JPEG with its longer side at most `side`, free of metadata."""
+    return thumbnail(decode(data, draft=(side, side)), side)
+
+
+def _without_metadata(data: bytes) -> bytes | None:
+    """A JPEG file without APPn and COM segments and without anything behind its end; None where it is irregular."""
+    out = [b"\xff\xd8"]
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker == 0xFF:  # a fill byte
+            at += 1
+            continue
+        if marker == 0xD9:
+            break
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if end > len(data):
+            return None
+        if marker == 0xDA:  # a scan's pixels follow, up to the next marker that is not a restart
+            found = _MARKER.search(data, end)
+            end = found.start() if found else len(data)
+        if not (0xE0 <= marker <= 0xEF or marker == 0xFE) or marker in _KEPT_SEGMENTS:
+            out.append(data[at:end])
+        at = end
+    out.append(b"\xff\xd9")
+    return b"".join(out)

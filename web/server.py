@@ -1,0 +1,88 @@
+"""The production server: gunicorn with one worker and threads; waitress where gunicorn does not run, on Windows.
+
+One process holds one copy of the encoders, indexes and caches. On SIGTERM it stops listening, lets running requests
+end, and leaves.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import Any
+
+from retrieval.errors import RetrievalError
+from web.logs import log_as_json
+from web.settings import Settings
+
+GRACE = 30
+"""Seconds that running requests are given after SIGTERM."""
+SPARE_THREADS = 24
+"""Threads beyond the queue, so that pictures are served, and a full queue is told at once, while all searches wait."""
+
+
+class CannotListenError(RetrievalError):
+    """The server cannot listen at this address."""
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT. Raises CannotListenError."""
+    require_free(host, port)
+    if sys.platform == "win32":
+        _serve_by_waitress(settings, host, port)
+    else:
+        _serve_by_gunicorn(settings, host, port)
+
+
+def require_free(host: str, port: int) -> None:
+    """Raise CannotListenError, in words, where the address is taken or is not this machine's."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, port))
+    except OSError as error:
+        raise CannotListenError(f"cannot listen at {host}, port {port} ({error.strerror}); try --port") from None
+
+
+def _serve_by_gunicorn(settings: Settings, host: str, port: int) -> None:
+    from gunicorn.app.base import BaseApplication
+
+    class Application(BaseApplication):  # type: ignore[misc]
+        def load_config(self) -> None:
+            for name, value in _gunicorn_settings(settings, host, port).items():
+                self.cfg.set(name, value)
+
+        def load(self) -> Any:
+            # In the worker, after the fork: threads of OpenVINO and FAISS do not survive one.
+            from web.app import create_app
+
+            log_as_json()
+            return create_app(settings)
+
+    Application().run()
+
+
+def _gunicorn_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
+    return {
+        "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        "workers": 1,
+        "worker_class": "gthread",
+        "threads": settings.queue + SPARE_THREADS,
+        "worker_connections": 1000,
+        "graceful_timeout": GRACE,
+        "timeout": 120,  # for the worker as a whole, not for a request
+        "keepalive": 15,
+        "limit_request_line": 8190,
+        "control_socket_disable": True,
+        "loglevel": "warning",
+        "proc_name": "kvasir",
+    }
+
+
+def _serve_by_waitress(settings: Settings, host: str, port: int) -> None:
+    from waitress import serve as run
+
+    from web.app import create_app
+
+    log_as_json()
+    run(create_app(settings), host=host, port=port, threads=settings.queue + SPARE_THREADS)

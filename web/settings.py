@@ -1,0 +1,31 @@
+"""What a server may be told; `kvasir serve` fills it from its flags and the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrieval.images import MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Limits and doors of one server.
+
+    max_upload: bytes of one picture. max_pixels: width x height of one picture. queue: searches that may run and wait
+    at once; one more is answered 503. rate: searches and writes of one client, in flask-limiter's words, or empty for
+    no limit. kept_bytes: memory for uploaded queries, so that an answer has a link. reading_needs_key: nothing is
+    shown without a key. cors: origins whose pages may call the API. trusted_hosts: values of the Host header that are
+    answered, or empty for all. proxies: how many reverse proxies stand before the server.
+    """
+
+    collection: Path
+    max_upload: int = 20 * 2**20
+    max_pixels: int = MAX_PIXELS
+    queue: int = 64
+    rate: str = "600/minute"
+    kept_bytes: int = 128 * 2**20
+    reading_needs_key: bool = False
+    cors: tuple[str, ...] = ()
+    trusted_hosts: tuple[str, ...] = ()
+    proxies: int = 0

@@ -1,0 +1,214 @@
+// Makes the pages quicker to use; every path works without it as well.
+document.documentElement.classList.add("scripted");
+
+const progress = document.getElementById("progress");
+
+/** Show the sign of work unless the work ends within 300 ms; returns a function that ends it. */
+function working() {
+  const timer = setTimeout(() => { progress.hidden = false; }, 300);
+  return () => { clearTimeout(timer); progress.hidden = true; };
+}
+
+addEventListener("pageshow", () => { progress.hidden = true; }); // back to a page that was left while it worked
+for (const link of document.querySelectorAll("a[data-search]")) link.addEventListener("click", working);
+for (const form of document.querySelectorAll("form[data-again]")) form.addEventListener("submit", working);
+
+const ask = document.querySelector("form[data-ask]");
+if (ask) askForPicture(ask);
+for (const figure of document.querySelectorAll("[data-preview] .framed, .query .framed")) drawRegion(figure);
+
+/** Drop, paste or choose a picture; preview it; send it and say in words what went wrong. */
+function askForPicture(form) {
+  const [file, camera] = form.querySelectorAll('input[type="file"]');
+  const drop = form.querySelector("[data-drop]");
+  const preview = form.querySelector("[data-preview]");
+  const fault = form.querySelector("[data-error]");
+  const limit = Number(form.dataset.maxBytes);
+  let chosen = null;
+
+  form.classList.toggle("has-picture", !preview.hidden);
+
+  function say(text) {
+    fault.hidden = !text;
+    fault.textContent = text;
+    if (text) fault.scrollIntoView({ block: "nearest" });
+  }
+
+  function take(picture) {
+    if (!picture) return;
+    say("");
+    if (picture.size > limit) {
+      say(`${picture.name || "The picture"} has ${(picture.size / 2 ** 20).toFixed(1)} MB; a picture may have ${Math.round(limit / 2 ** 20)}.`);
+      return;
+    }
+    chosen = picture;
+    form.querySelector('input[name="image"]')?.remove();
+    form.querySelector("[data-picked]")?.remove();
+    const frame = document.createElement("div");
+    frame.className = "framed";
+    const image = new Image();
+    image.alt = `Your picture, ${picture.name || "pasted"}`;
+    image.src = URL.createObjectURL(picture);
+    image.addEventListener("error", () => {
+      frame.replaceWith(Object.assign(document.createElement("p"), {
+        className: "note", textContent: `${picture.name}: this browser cannot preview it; it can be searched all the same.`,
+      }));
+    });
+    frame.append(image);
+    preview.replaceChildren(frame);
+    preview.hidden = false;
+    form.classList.add("has-picture");
+    clearRegion(form);
+    drawRegion(frame);
+  }
+
+  for (const input of [file, camera]) input.addEventListener("change", () => take(input.files[0]));
+  for (const name of ["dragenter", "dragover"]) {
+    addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
+  }
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) drop.classList.remove("over"); });
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    take(event.dataTransfer.files[0]);
+  });
+  addEventListener("paste", (event) => {
+    const picture = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
+    if (picture) take(picture);
+  });
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const fields = new FormData(form);
+    fields.delete("picture");
+    if (chosen) fields.append("picture", chosen, chosen.name || "pasted");
+    const done = working();
+    try {
+      const answer = await fetch(form.action, { method: "POST", body: fields, headers: { Accept: "application/json" } });
+      const body = await answer.json();
+      if (answer.ok) return location.assign(body.location);
+      say(answer.status === 503 ? "Many searches are running at this moment. Wait a second, and search again." : body.detail);
+    } catch {
+      say("The server does not answer. Your picture is still here: search again when the server is back.");
+    }
+    done();
+  });
+}
+
+/** Draw a box on a picture; the four numbers below are the same box, for the keyboard. */
+function drawRegion(figure) {
+  const form = figure.closest("form") ?? document.querySelector("form[data-again]");
+  const inputs = ["left", "top", "width", "height"].map((name) => form?.querySelector(`input[name="${name}"]`));
+  if (inputs.includes(null) || inputs.includes(undefined)) return;
+  const details = inputs[0].closest("details");
+  const clear = details.querySelector("[data-clear-region]");
+  details.querySelector("[data-drag-note]").textContent = "Draw a box on the picture, or give it in percent.";
+  figure.classList.add("drawable");
+  figure.querySelector(".frame")?.remove();
+  const box = figure.querySelector(".box") ?? figure.appendChild(Object.assign(document.createElement("div"), { className: "box" }));
+
+  function show() {
+    const values = inputs.map((input) => input.value);
+    const whole = values.some((value) => value === "");
+    box.hidden = whole;
+    clear.hidden = whole;
+    if (whole) return;
+    [box.style.left, box.style.top, box.style.width, box.style.height] = values.map((value) => `${value}%`);
+  }
+  for (const input of inputs) input.oninput = show;
+  clear.onclick = () => { clearRegion(form); show(); };
+  show();
+
+  figure.querySelector("img").draggable = false;
+  figure.onpointerdown = (event) => {
+    if (event.button) return;
+    const at = (point) => {
+      const area = figure.getBoundingClientRect();
+      const share = (value, start, size) => Math.min(Math.max((value - start) / size, 0), 1) * 100;
+      return [share(point.clientX, area.left, area.width), share(point.clientY, area.top, area.height)];
+    };
+    const from = at(event);
+    figure.setPointerCapture(event.pointerId);
+    figure.onpointermove = (move) => {
+      const to = at(move);
+      const size = [Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1])];
+      if (Math.max(...size) < 2) return; // a click, not a box
+      const numbers = [Math.min(from[0], to[0]), Math.min(from[1], to[1]), ...size];
+      inputs.forEach((input, index) => { input.value = (Math.floor(numbers[index] * 10) / 10).toString(); });
+      details.open = true;
+      show();
+    };
+    figure.onpointerup = figure.onpointercancel = () => { figure.onpointermove = null; };
+  };
+}
+
+function clearRegion(form) {
+  for (const name of ["left", "top", "width", "height"]) form.querySelector(`input[name="${name}"]`).value = "";
+}
+
+// A hit beside the query, without leaving the hits: arrows go on, Escape ends.
+const dialog = document.querySelector("[data-dialog]");
+if (dialog) {
+  let opener = null;
+
+  async function show(address) {
+    const done = working();
+    try {
+      const answer = await fetch(address);
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const comparison = page.querySelector("[data-comparison]");
+      if (!comparison) return location.assign(address);
+      dialog.replaceChildren(comparison);
+      dialog.scrollTop = 0;
+      if (!dialog.open) dialog.showModal();
+      (dialog.querySelector('[rel="next"]') ?? dialog.querySelector("[data-close]")).focus();
+    } catch {
+      location.assign(address);
+    } finally {
+      done();
+    }
+  }
+
+  for (const link of document.querySelectorAll("a[data-compare]")) {
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      opener = link;
+      show(link.href);
+    });
+  }
+  dialog.addEventListener("click", (event) => {
+    const link = event.target.closest("a");
+    if (event.target === dialog || link?.matches("[data-close]")) { event.preventDefault(); dialog.close(); }
+    else if (link?.rel) { event.preventDefault(); show(link.href); }
+  });
+  dialog.addEventListener("keydown", (event) => {
+    const way = { ArrowRight: "next", ArrowLeft: "prev" }[event.key];
+    const link = way && dialog.querySelector(`[rel="${way}"]`);
+    if (link) { event.preventDefault(); show(link.href); }
+  });
+  dialog.addEventListener("close", () => opener?.focus());
+}
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  if (!navigator.clipboard) continue;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+}
+
+// A running evaluation shows how far it is.
+const job = document.querySelector("[data-job]");
+if (job) {
+  const meter = job.querySelector("progress");
+  const timer = setInterval(async () => {
+    try {
+      const state = await (await fetch(job.dataset.job)).json();
+      meter.value = state.progress;
+      if (state.state !== "running") { clearInterval(timer); location.reload(); }
+    } catch { /* the next turn asks again */ }
+  }, 1000);
+}
