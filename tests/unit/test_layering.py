@@ -84,7 +84,7 @@ def existing_commands() -> list[str]:
 def test_every_command_loads_and_its_help_has_an_example(name: str) -> None:
     command = kvasir.get_command(click.Context(kvasir), name)  # type: ignore[attr-defined]
     assert command is not None
-    assert re.search(rf"Example:\s+kvasir {name}\b", f"{command.help} {command.epilog}")
+    assert re.search(rf"Examples?:\s+kvasir {name}\b", f"{command.help} {command.epilog}")
 
 
 def test_the_commands_that_the_engine_needs_are_there() -> None:
