@@ -52,8 +52,11 @@ class Spaces:
 
 @dataclass
 class Outcome:
-    """What a run did. `rejected` is (file, reason) for each picture that could not be used; `no_longer_listed` are files
-    of the same source that are stored but not in the data set."""
+    """What a run did.
+
+    rejected: (file, reason) of each picture that could not be used. no_longer_listed: files of the same source that are
+    stored but not in the data set.
+    """
 
     added: int = 0
     completed: int = 0

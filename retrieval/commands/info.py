@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
-from retrieval.collection import Collection
+from retrieval.collection import Collection, Space
 from retrieval.collection.vectors import vectors_path
+from retrieval.index import compares_all
+from retrieval.search import Searcher
 
 
 @click.command("info")
@@ -48,11 +50,20 @@ def describe(collection: Collection) -> dict[str, Any]:
                 "distance": space.metric,
                 "images": len(collection.positions(space.name)),
                 "bytes": _size(vectors_path(collection.path, space)),
+                "index": _index(collection, space),
                 "recipe": space.recipe,
             }
             for space in collection.spaces
         ],
     }
+
+
+def _index(collection: Collection, space: Space) -> str:
+    """How a space is searched; where not every vector is compared, with the recall of that, measured now."""
+    if compares_all(space.metric, len(collection.positions(space.name))):
+        return "exact"
+    _, index, _ = Searcher(collection).index(space.name)
+    return f"{index.description}, recall@10 {index.recall_at(10):.3f}"
 
 
 def _size(path: Path) -> int:
@@ -71,7 +82,7 @@ def _text(facts: dict[str, Any]) -> str:
     for space in facts["spaces"]:
         lines.append(
             f"space {space['name']}: {space['images']:,} vectors of {space['dimension']} numbers, "
-            f"{space['distance']} distance, {space['bytes'] / 1e6:.1f} MB"
+            f"{space['distance']} distance, {space['bytes'] / 1e6:.1f} MB, index: {space['index']}"
         )
         for key, value in space["recipe"].items():
             lines.append(f"  {key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")

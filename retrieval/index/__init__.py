@@ -11,7 +11,7 @@ from retrieval.errors import CollectionError
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Index, Metric
 
-__all__ = ["Cosine", "Index", "Metric", "UnknownMetricError", "build_index", "metric_named"]
+__all__ = ["Cosine", "Index", "Metric", "UnknownMetricError", "build_index", "compares_all", "metric_named"]
 
 
 class UnknownMetricError(CollectionError):
@@ -31,6 +31,15 @@ def metric_named(name: str) -> Metric:
         if descriptor.metric_name == name:
             return descriptor.metric
     raise UnknownMetricError(f"no distance is called '{name}'; the collection may be of a newer version")
+
+
+def compares_all(metric_name: str, count: int) -> bool:
+    """Whether a gallery of this size is searched by comparing every vector."""
+    if metric_name == Cosine.name:
+        from retrieval.index.embedding import EXACT_UP_TO
+    else:
+        from retrieval.index.native import EXACT_UP_TO
+    return count <= EXACT_UP_TO
 
 
 def build_index(metric: Metric, vectors: NDArray[Any], ids: NDArray[Any], folder: Path | None, name: str) -> Index:

@@ -25,6 +25,7 @@ HNSW_UP_TO = 300_000
 """Beyond this, a graph takes too much memory and building; an inverted file with product quantisation takes over."""
 FILTER_EXACTLY_BELOW = 20_000
 """A graph under a narrow filter silently loses recall; with fewer candidates than this they are compared one by one."""
+_BLOCK = 16_384
 _SLACK = 1e-5
 """More than single precision can err on the inner product of unit vectors of 100,000 dimensions in FAISS's order."""
 
@@ -93,6 +94,22 @@ class EmbeddingIndex:
                 more *= 2
             distances[at, : len(found)], rows[at, : len(order)] = found, order
         return distances, rows
+
+    def recall_at(self, k: int, sample: int = 100, seed: int = 0) -> float:
+        """Share of the true k nearest that a search finds, for a random sample of the gallery's own vectors.
+
+        A hit as near as the true k-th counts as found. The vector itself is left out, as it is always found.
+        """
+        if self.exact:
+            return 1.0
+        count = len(self._vectors)
+        chosen = np.sort(np.random.default_rng(seed).choice(count, min(sample, count), replace=False))
+        found, _ = self.search(np.array(self._vectors[chosen]), k + 1)
+        true = np.full((len(chosen), k + 1), np.inf)
+        for start in range(0, count, _BLOCK):  # one pass over the vectors for all of the sample
+            block = self._metric.distances(self._vectors[chosen], self._vectors[start : start + _BLOCK])
+            true = np.partition(np.hstack([true, block]), k, axis=1)[:, : k + 1]
+        return float((np.sort(found, axis=1)[:, 1:] <= true.max(axis=1, keepdims=True)).mean())
 
     def _rank(
         self, query: NDArray[np.float32], candidates: NDArray[np.int64], k: int

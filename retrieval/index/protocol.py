@@ -32,6 +32,15 @@ class Metric(Protocol):
 class Index(Protocol):
     """Nearest neighbours among the gallery vectors that it was built from, by the native distance."""
 
+    @property
+    def description(self) -> str:
+        """What kind of index it is, in a few words; `exact` where every vector is compared."""
+        ...
+
+    def recall_at(self, k: int, sample: int = 100, seed: int = 0) -> float:
+        """Share of the true k nearest that a search finds, measured on a random sample of the gallery's own vectors."""
+        ...
+
     def search(
         self, queries: NDArray[np.generic], k: int, allowed: NDArray[np.bool_] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -269,3 +269,18 @@ def test_the_metric_of_a_space_is_found_by_name() -> None:
     assert metric_named("cosine").name == "cosine"
     vectors = gallery(4)
     assert build_index(Cosine(), vectors, ids_of(vectors), None, "s").search(vectors[2:3], 1)[1].tolist() == [[2]]
+
+
+def test_the_recall_that_is_shown_is_one_where_every_vector_is_compared_and_measured_elsewhere() -> None:
+    vectors = np.random.default_rng(3).normal(size=(3000, 24)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    ids = np.arange(3000)
+    assert EmbeddingIndex(vectors, ids).recall_at(10) == 1.0
+    graph = EmbeddingIndex(vectors, ids, exact_up_to=100)
+    shown = graph.recall_at(10, sample=40)
+    chosen = np.sort(np.random.default_rng(0).choice(3000, 40, replace=False))
+    true = np.argsort(-(vectors[chosen].astype(float) @ vectors.T.astype(float)), axis=1)[:, 1:11]
+    _, rows = graph.search(vectors[chosen], 11)
+    found = np.mean([len(set(a) & set(b[b != own])) / 10 for a, b, own in zip(true, rows, chosen, strict=True)])
+    assert shown == pytest.approx(found)
+    assert 0.8 < shown <= 1.0
