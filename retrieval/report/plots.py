@@ -128,7 +128,7 @@ def per_class_bars(result: SpaceResult) -> str:
         (
             "recall of the vote",
             result.class_scores.recall,
-            spans.class_scores["recall"] if spans else None,
+            vote,
             class_colour(2),
         ),
     )
