@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from retrieval.collection import Collection
     from retrieval.evaluation import Evaluation, Protocol
+    from retrieval.evaluation.speed import Speed
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Choices:
     vote_k: int = 5
     samples: int = 1000
     seed: int = 0
+    speed: bool = False
 
 
 @click.command()
@@ -60,6 +62,7 @@ class Choices:
     help="Of the bootstrap; 0 for no intervals.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of splits, bootstrap and tests.")
+@click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
 @click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Write a report into this folder.")
 def command(
@@ -73,6 +76,7 @@ def command(
     vote_k: int,
     samples: int,
     seed: int,
+    speed: bool,
     as_json: bool,
     report: Path | None,
 ) -> None:
@@ -85,7 +89,7 @@ def command(
     """
     from retrieval.collection import Collection
 
-    choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed)
+    choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed, speed)
     with Collection.open(collection) as opened:
         result = evaluate_collection(opened, collection.name, choices)
         if report is not None:
@@ -138,7 +142,14 @@ def evaluate_collection(opened: Collection, name: str, choices: Choices) -> Eval
                     progress=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
                 )
             )
-    return Evaluation(name, tuple(results), choices.seed)
+    speeds: tuple[Speed, ...] = ()
+    if choices.speed:
+        from retrieval.evaluation.speed import measure_speed
+        from retrieval.search import Searcher
+
+        searcher = Searcher(opened)
+        speeds = tuple(measure_speed(searcher, space.name) for space in definitions)
+    return Evaluation(name, tuple(results), choices.seed, speeds)
 
 
 def protocol_of(opened: Collection, choices: Choices) -> Protocol:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.evaluation.comparison import Comparison, compare, contender
 from retrieval.evaluation.intervals import Intervals
+from retrieval.evaluation.speed import Speed
 from retrieval.metrics.confusion import (
     ClassScores,
     OverallScores,
@@ -183,6 +184,7 @@ class Evaluation:
     collection: str
     spaces: tuple[SpaceResult, ...]
     seed: int = 0
+    speeds: tuple[Speed, ...] = ()
 
     def comparison(self, measure: str = "mAP") -> Comparison:
         """The spaces ranked and tested in pairs; raises NotSameQueriesError where they hold different images."""
@@ -193,11 +195,12 @@ class Evaluation:
         return sorted(self.spaces, key=lambda space: -np.nan_to_num(space.means(measure).macro))
 
     def to_dict(self, *, per_query: bool = True) -> dict[str, Any]:
-        """Ready for JSON; the same evaluation gives the same bytes."""
+        """Ready for JSON; the same evaluation gives the same bytes, `speed` aside."""
         return {
             "schema": SCHEMA,
             "collection": self.collection,
             "spaces": [space.to_dict(per_query=per_query) for space in self.spaces],
+            **({"speed": [asdict(one) for one in self.speeds]} if self.speeds else {}),
         }
 
 

@@ -1,6 +1,6 @@
 """Time and memory of an evaluation: beside ranx, beside one matrix product, and as the collection grows.
 
-    python tests/benchmarks/bench_evaluation.py [--images 8000] [--ranx-queries 400] [--growth]
+    python tests/benchmarks/bench_evaluation.py [--images 8000] [--ranx-queries 400] [--descriptors] [--growth]
 
 ranx takes the same ranking as dicts and is timed on the first queries with their full lists, then scaled by the number
 of queries (its work on a query does not depend on the others); what it computes on them must equal ours to 1e-9.
@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.descriptors import DESCRIPTORS
 from retrieval.evaluation import SpaceResult, evaluate_space
 from retrieval.index.cosine import Cosine
 
@@ -52,6 +53,13 @@ def seconds(work: Callable[[], object], repeat: int = 3) -> float:
 
 def ours(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> SpaceResult:
     return evaluate_space(vectors, Cosine(), labels, [f"class {c}" for c in range(CLASSES)])
+
+
+def descriptor(name: str, n: int) -> SpaceResult:
+    """A descriptor's space of random vectors, by its native distance."""
+    metric, length = DESCRIPTORS[name].metric, DESCRIPTORS[name].length
+    vectors = np.random.default_rng(0).integers(0, 4, (n, length)).astype(DESCRIPTORS[name].dtype)
+    return evaluate_space(vectors, metric, np.arange(n) % CLASSES, [f"class {c}" for c in range(CLASSES)])
 
 
 def memory_mib(field: str) -> float:
@@ -117,6 +125,7 @@ def main() -> None:
     arguments.add_argument("--images", type=int, default=8000)
     arguments.add_argument("--ranx-queries", type=int, default=400)
     arguments.add_argument("--growth", action="store_true", help="2,000 to 16,000 images")
+    arguments.add_argument("--descriptors", action="store_true", help="the six of LIRE as well")
     options = arguments.parse_args()
     n = options.images
     print(f"{n:,} images, {DIMENSION:,} dimensions, {CLASSES} classes, {os.cpu_count()} cores")
@@ -130,6 +139,12 @@ def main() -> None:
         f"ranx                  {scaled:7.1f} s for the measures of both, scaled from {options.ranx_queries} queries "
         f"({taken:.1f} s): {scaled / evaluation:.0f} times ours; equal to 1e-9"
     )
+    if options.descriptors:
+        for name in DESCRIPTORS:
+            taken_by = seconds(lambda name=name: descriptor(name, n), repeat=1)
+            print(
+                f"{name:21s} {taken_by:7.2f} s, {taken_by / product:.1f} times one X @ X.T of {DIMENSION:,} dimensions"
+            )
     if options.growth:
         for size in (2000, 4000, 8000, 16000):
             product, evaluation, before, after = in_own_process(size)
