@@ -79,6 +79,7 @@ def _overview(result: Evaluation) -> str:
     content += (
         "<p>Means of the class means, in brackets the 95 % interval by bootstrap over near-duplicate clusters.</p>"
     )
+    content += _lines(result.gap_sentences())
     content += _lines([f"Speed of {one.space}: {one.sentence()}." for one in result.speeds])
     if len(result.spaces) < 2:
         return content

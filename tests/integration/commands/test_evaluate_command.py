@@ -117,3 +117,12 @@ def test_a_split_file_that_parts_copies_is_found_out(collection: Path, tmp_path:
     assert found["spaces"][0]["queries"] == {"all": 2, "scored": 2, "nothing_relevant": 0, "leaking": 2}
     text = run(collection, "--space", "one", "--split", split)
     assert "2 queries can find a near duplicate of themselves" in " ".join(text.split())
+
+
+def test_what_copies_would_add_is_said(collection: Path) -> None:
+    found = json.loads(run(collection, "--json", "--space", "one"))
+    (beside,) = found["leave_one_out"]
+    alone = json.loads(run(collection, "--json", "--space", "one", "--protocol", "leave-one-out"))
+    assert beside["measures"]["mAP"]["macro"] == alone["spaces"][0]["measures"]["mAP"]["macro"]
+    assert "leave-one-out, which lets near duplicates help, would give mAP" in " ".join(run(collection).split())
+    assert "leave_one_out" not in alone
