@@ -76,12 +76,13 @@ def curves_over_k(result: SpaceResult, labels: dict[int, int], samples: int, see
         _band(axes, ks, values, result, samples, seed)
         axes.set_title(title)
         axes.set_xlabel("k")
-        axes.set_ylim(0, None if axes is right else 1.02)
     ceiling = np.minimum(ks, relevant) / relevant
     labels_scored = result.labels[scored]
     of_classes = np.array([ceiling[labels_scored == c].mean(axis=0) for c in np.unique(labels_scored)]).mean(axis=0)
     right.plot(ks, ceiling.mean(axis=0), color=class_colour(0), linestyle=":", label="its ceiling")
     right.plot(ks, of_classes, color=class_colour(3), linestyle=":", label="its ceiling")
+    left.set_ylim(0, 1.02)
+    right.set_ylim(0, None)
     figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
     return _svg(figure, f"over-k {result.space}")
 
