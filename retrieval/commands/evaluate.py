@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from retrieval.collection import Collection
-    from retrieval.evaluation import Evaluation, Protocol
+    from retrieval.collection import Collection, Space
+    from retrieval.evaluation import Evaluation, Protocol, SpaceResult
+    from retrieval.evaluation.speed import Speed
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Choices:
     vote_k: int = 5
     samples: int = 1000
     seed: int = 0
+    speed: bool = False
 
 
 @click.command()
@@ -60,6 +62,7 @@ class Choices:
     help="Of the bootstrap; 0 for no intervals.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of splits, bootstrap and tests.")
+@click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
 @click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Write a report into this folder.")
 def command(
@@ -73,6 +76,7 @@ def command(
     vote_k: int,
     samples: int,
     seed: int,
+    speed: bool,
     as_json: bool,
     report: Path | None,
 ) -> None:
@@ -82,7 +86,7 @@ def command(
     """
     from retrieval.collection import Collection
 
-    choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed)
+    choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed, speed)
     with Collection.open(collection) as opened:
         result = evaluate_collection(opened, collection.name, choices)
         if report is not None:
@@ -106,36 +110,48 @@ def evaluate_collection(opened: Collection, name: str, choices: Choices) -> Eval
     from rich.console import Console
     from rich.progress import Progress
 
-    from retrieval.evaluation import KS, Evaluation, evaluate_space
+    from retrieval.evaluation import KS, Evaluation, evaluate_space, protocol_named
     from retrieval.index import metric_named
 
-    definitions = [opened.manifest.space(space) for space in choices.spaces] or opened.spaces
+    definitions = [opened.manifest.space(space) for space in choices.spaces] or list(opened.spaces)
     protocol = protocol_of(opened, choices)
-    results = []
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        for space in definitions:
+
+        def measured(space: Space, protocol: Protocol, samples: int) -> SpaceResult:
             ids, vectors = opened.vectors(space.name)
             positions = opened.positions(space.name)
             task = bar.add_task(space.name, total=len(ids))
-            results.append(
-                evaluate_space(
-                    vectors,
-                    metric_named(space.metric),
-                    opened.images.labels[positions],
-                    opened.classes,
-                    opened.images.clusters[positions],
-                    ids,
-                    [opened.images.files[position] for position in positions],
-                    protocol.restricted_to(positions),
-                    space.name,
-                    tuple(sorted(set(choices.ks))) or KS,
-                    choices.vote_k,
-                    choices.samples,
-                    choices.seed,
-                    progress=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
-                )
+            return evaluate_space(
+                vectors,
+                metric_named(space.metric),
+                opened.images.labels[positions],
+                opened.classes,
+                opened.images.clusters[positions],
+                ids,
+                [opened.images.files[position] for position in positions],
+                protocol.restricted_to(positions),
+                space.name,
+                tuple(sorted(set(choices.ks))) or KS,
+                choices.vote_k,
+                samples,
+                choices.seed,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
             )
-    return Evaluation(name, tuple(results), choices.seed)
+
+        results = tuple(measured(space, protocol, choices.samples) for space in definitions)
+        beside: tuple[SpaceResult, ...] = ()
+        clusters = opened.images.clusters
+        if protocol.name == "leave-cluster-out" and len(set(clusters.tolist())) < len(clusters):
+            one_out = protocol_named("leave-one-out", clusters)
+            beside = tuple(measured(space, one_out, 0) for space in definitions)
+    speeds: tuple[Speed, ...] = ()
+    if choices.speed:
+        from retrieval.evaluation.speed import measure_speed
+        from retrieval.search import Searcher
+
+        searcher = Searcher(opened)
+        speeds = tuple(measure_speed(searcher, space.name) for space in definitions)
+    return Evaluation(name, results, choices.seed, speeds, beside)
 
 
 def protocol_of(opened: Collection, choices: Choices) -> Protocol:

@@ -9,6 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.descriptors.native_distance import NativeDistance
 from retrieval.errors import QueryError
 from retrieval.index.protocol import Metric
 from retrieval.metrics.ranks import RelevantRanks
@@ -131,6 +132,9 @@ def distances_by(metric: Metric, gallery: NDArray[np.generic]) -> Callable[[NDAr
     Cosine goes through one matrix product in double precision. A BLAS does not promise that equal vectors get equal
     products, so that every copy of a vector takes its first one's distance, and ties stay ties.
     """
+    if isinstance(metric, NativeDistance):
+        compact = metric.compact(gallery)  # once, not for every block
+        return lambda queries: metric.compact_distances(metric.compact(queries), compact)
     if metric.name != "cosine":
         return lambda queries: metric.distances(queries, gallery)
     first: dict[bytes, int] = {}

@@ -76,12 +76,13 @@ def curves_over_k(result: SpaceResult, labels: dict[int, int], samples: int, see
         _band(axes, ks, values, result, samples, seed)
         axes.set_title(title)
         axes.set_xlabel("k")
-        axes.set_ylim(0, None if axes is right else 1.02)
     ceiling = np.minimum(ks, relevant) / relevant
     labels_scored = result.labels[scored]
     of_classes = np.array([ceiling[labels_scored == c].mean(axis=0) for c in np.unique(labels_scored)]).mean(axis=0)
     right.plot(ks, ceiling.mean(axis=0), color=class_colour(0), linestyle=":", label="its ceiling")
     right.plot(ks, of_classes, color=class_colour(3), linestyle=":", label="its ceiling")
+    left.set_ylim(0, 1.02)
+    right.set_ylim(0, None)
     figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
     return _svg(figure, f"over-k {result.space}")
 
@@ -116,6 +117,7 @@ def per_class_bars(result: SpaceResult) -> str:
     k = 10 if 10 in result.ks else result.ks[-1]
     present = np.flatnonzero(result.confusion.sum(axis=1))
     spans = result.intervals
+    vote = spans.class_scores["recall"] if spans else None
     bars = (
         ("mAP", result.means("mAP").per_class, spans.per_class["mAP"] if spans else None, class_colour(0)),
         (
@@ -127,7 +129,7 @@ def per_class_bars(result: SpaceResult) -> str:
         (
             "recall of the vote",
             result.class_scores.recall,
-            spans.class_scores["recall"] if spans else None,
+            vote,
             class_colour(2),
         ),
     )

@@ -34,6 +34,10 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     """Print every space, then all of them in order, so that what matters most stands where a terminal stops."""
     for space in result.spaces:
         _print_space(space, console)
+    for sentence in result.gap_sentences():
+        console.print(Text(sentence))
+    for speed in result.speeds:
+        console.print(Text(f"Speed of {speed.space}: {speed.sentence()}."))
     if len(result.spaces) > 1:
         console.print(_overview(result))
         try:

@@ -79,6 +79,8 @@ def _overview(result: Evaluation) -> str:
     content += (
         "<p>Means of the class means, in brackets the 95 % interval by bootstrap over near-duplicate clusters.</p>"
     )
+    content += _lines(result.gap_sentences())
+    content += _lines([f"Speed of {one.space}: {one.sentence()}." for one in result.speeds])
     if len(result.spaces) < 2:
         return content
     try:
@@ -137,7 +139,7 @@ def _space(space: SpaceResult, opened: Collection, labels: dict[int, int], drawn
         ),
         page.figure(
             "Confusion",
-            f"Row: what a query is; column: what its {space.vote_k} nearest elect, each by its similarity. Darker is a "
+            f"Row: what a query is; column: what its {space.vote_k} nearest elect, each by its similarity. A stronger colour is a "
             "larger share of the row; blue is right, orange is wrong.",
             plots.confusion(space),
         ),

@@ -97,3 +97,32 @@ def test_table_names_both_spaces_and_the_protocol(collection: Path) -> None:
 def test_an_unknown_space_is_an_error_that_names_those_there_are(collection: Path) -> None:
     with pytest.raises(SpaceNameError, match="one, two"):
         run(collection, "--space", "three")
+
+
+@pytest.mark.parametrize(
+    ("choice", "queries"),
+    [(("--protocol", "hold-out", "--test-share", "0.34"), 4), (("--protocol", "k-fold", "--folds", "3"), 12)],
+)
+def test_splits_keep_copies_together(collection: Path, choice: tuple[str, ...], queries: int) -> None:
+    found = json.loads(run(collection, "--json", "--space", "one", *choice))["spaces"][0]["queries"]
+    assert found == {"all": queries, "scored": queries, "nothing_relevant": 0, "leaking": 0}
+
+
+def test_a_split_file_that_parts_copies_is_found_out(collection: Path, tmp_path: Path) -> None:
+    split = tmp_path / "split.csv"
+    parts = ["test" if number < 2 else "train" for number in range(12)]
+    lines = [f"{CLASSES[number % 2]}/{number}.jpg,{part}" for number, part in enumerate(parts)]
+    split.write_text("file,split\n" + "\n".join(lines), encoding="utf-8")
+    found = json.loads(run(collection, "--json", "--space", "one", "--split", split))
+    assert found["spaces"][0]["queries"] == {"all": 2, "scored": 2, "nothing_relevant": 0, "leaking": 2}
+    text = run(collection, "--space", "one", "--split", split)
+    assert "2 queries can find a near duplicate of themselves" in " ".join(text.split())
+
+
+def test_what_copies_would_add_is_said(collection: Path) -> None:
+    found = json.loads(run(collection, "--json", "--space", "one"))
+    (beside,) = found["leave_one_out"]
+    alone = json.loads(run(collection, "--json", "--space", "one", "--protocol", "leave-one-out"))
+    assert beside["measures"]["mAP"]["macro"] == alone["spaces"][0]["measures"]["mAP"]["macro"]
+    assert "leave-one-out, which lets near duplicates help, would give mAP" in " ".join(run(collection).split())
+    assert "leave_one_out" not in alone

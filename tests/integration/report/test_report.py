@@ -80,11 +80,7 @@ def test_page_needs_no_other_file(report: Path) -> None:
 
 def test_no_two_pictures_share_an_id(report: Path) -> None:
     """Matplotlib names marks and clips by hash; a shared one would let one picture change another."""
-    ids = [
-        one
-        for one in Page((report / "index.html").read_text("utf-8")).ids
-        if re.match(r"m[0-9a-f]{6}|p[0-9a-f]{6}", one)
-    ]
+    ids = Page((report / "index.html").read_text("utf-8")).ids
     assert len(ids) > 20
     assert len(set(ids)) == len(ids)
 
@@ -95,9 +91,9 @@ def test_every_point_of_a_map_has_its_image(report: Path) -> None:
     pictures = json.loads(shown)
     for key in ("map-0-1", "map-1-2"):
         group = text[text.index(f'<g id="{key}">') :]
-        assert group[: group.index("</g>\n   <g id=")].count("<use ") == len(pictures["points"][key]) == 15
+        assert group[: group.index("</g>\n   <g")].count("<use ") == len(pictures["points"][key]) == 15
     assert len(pictures["thumbnails"]) == 44  # all but the one that is gone
-    assert "no picture" in text or "7" not in re.findall(r'title="image (\d+)"', text)
+    assert "7" not in pictures["thumbnails"]
 
 
 def test_every_picture_says_how_to_read_it(report: Path) -> None:
