@@ -44,7 +44,7 @@ _BODY = {"required": True, "content": {"application/json": {"schema": Request.mo
     "/evaluations",
     operation_id="start_evaluation",
     openapi_extensions={"requestBody": _BODY},
-    responses=replies({"202": answers.Evaluation}, 400, 401, 413, 415, 422, 429, 503),
+    responses=replies({"202": answers.Evaluation}, 400, 401, 409, 413, 415, 422, 429),
 )
 @limited
 def start() -> tuple[Response, int, dict[str, str]]:
@@ -58,7 +58,7 @@ def start() -> tuple[Response, int, dict[str, str]]:
 
 
 def start_evaluation(wanted: Request) -> Job:
-    """Start a job. Raises BusyError, SpaceNameError."""
+    """Start a job. Raises JobRunningError, SpaceNameError."""
     held = state()
     searcher = held.live.searcher
     spaces = wanted.spaces or [space.name for space in searcher.collection.spaces]

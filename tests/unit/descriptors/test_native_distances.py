@@ -71,9 +71,7 @@ def test_real_pairs_have_the_distance_of_a_lire_index(oracle, shared_oracle, nam
 
 
 def test_a_picture_is_at_no_distance_from_itself_where_lires_bytes_lose_it(oracle):
-    checker = next(image for image in oracle["images"] if image["file"].startswith("checker"))["modern"][
-        "JCD"
-    ]
+    checker = next(image for image in oracle["images"] if image["file"].startswith("checker"))["modern"]["JCD"]
     assert distance("JCD", checker, through_lires_bytes(checker)) == pytest.approx(88.8889, abs=1e-4)
     assert distance("JCD", checker, checker) == 0
 
@@ -128,9 +126,7 @@ def random_vectors(name, count, seed):
     random = np.random.default_rng(seed)
     descriptor = DESCRIPTORS[name]
     levels = descriptor.metric.levels
-    vectors = random.integers(0, levels or 29, (count, descriptor.length)) * (
-        random.random(descriptor.length) < 0.6
-    )
+    vectors = random.integers(0, levels or 29, (count, descriptor.length)) * (random.random(descriptor.length) < 0.6)
     return (vectors / 2 if name == "JCD" else vectors).astype(descriptor.dtype)
 
 
@@ -139,9 +135,7 @@ def test_a_pair_has_the_same_distance_whatever_else_is_asked(name):
     metric = DESCRIPTORS[name].metric
     vectors = random_vectors(name, 300, 1)
     together = metric.distances(vectors[:5], vectors)
-    alone = [
-        [metric.distances(q[None], g[None])[0, 0] for g in vectors[[0, 127, 128, 299]]] for q in vectors[:5]
-    ]
+    alone = [[metric.distances(q[None], g[None])[0, 0] for g in vectors[[0, 127, 128, 299]]] for q in vectors[:5]]
     np.testing.assert_array_equal(together[:, [0, 127, 128, 299]], alone)
 
 

@@ -128,9 +128,7 @@ def stop_early(site: Site, directory: Path, after: int = 100_000) -> None:
 
 def test_file_arrives_whole_with_its_sum_and_progress(site: Site, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int | None]] = []
-    (done,) = download(
-        [site.url], tmp_path / "new/folder", on_progress=lambda *progress: seen.append(progress)
-    )
+    (done,) = download([site.url], tmp_path / "new/folder", on_progress=lambda *progress: seen.append(progress))
     assert done.path == tmp_path / "new/folder/kvasir-dataset-v2.zip"
     assert (done.bytes, done.was_there) == (len(site.content), False)
     assert seen[-1] == ("kvasir-dataset-v2.zip", len(site.content), len(site.content))
@@ -170,9 +168,7 @@ def test_server_without_ranges_starts_anew(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("checks_if_range", [True, False])
-def test_file_that_changed_is_never_joined_to_the_old_part(
-    site: Site, tmp_path: Path, checks_if_range: bool
-) -> None:
+def test_file_that_changed_is_never_joined_to_the_old_part(site: Site, tmp_path: Path, checks_if_range: bool) -> None:
     stop_early(site, tmp_path)
     site.content, site.etag, site.checks_if_range = zipped(2), '"two"', checks_if_range
     fetch(site, tmp_path)
@@ -242,9 +238,7 @@ def test_page_in_place_of_the_zip_is_an_error(site: Site, tmp_path: Path) -> Non
     assert not (tmp_path / "kvasir-dataset-v2.zip").exists()
 
 
-def test_disk_that_is_too_full_is_found_first(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_that_is_too_full_is_found_first(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = len(site.content) - 1
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(free, 0, free))  # type: ignore[attr-defined]
     with pytest.raises(DiskFullError, match=f"{len(site.content):,} bytes are needed and {free:,} are free"):
@@ -267,9 +261,7 @@ def test_second_process_is_refused(site: Site, tmp_path: Path) -> None:
             input()
     """
     part = str(tmp_path / "kvasir-dataset-v2.zip.part")
-    with subprocess.Popen(
-        [sys.executable, "-c", code, part], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
+    with subprocess.Popen([sys.executable, "-c", code, part], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(AlreadyRunningError, match="another process"):
@@ -313,9 +305,7 @@ def test_command_shows_terms_citation_and_sums(site: Site, tmp_path: Path) -> No
 
 
 def test_command_prints_json_for_programs(site: Site, tmp_path: Path) -> None:
-    run = CliRunner().invoke(
-        command, ["v1", str(tmp_path), "--json", "--base-url", site.url.rpartition("/")[0]]
-    )
+    run = CliRunner().invoke(command, ["v1", str(tmp_path), "--json", "--base-url", site.url.rpartition("/")[0]])
     assert [file["path"] for file in json.loads(run.stdout)] == [str(tmp_path / "kvasir-dataset.zip")]
 
 
@@ -325,9 +315,7 @@ def test_command_says_that_a_site_is_unreachable_in_one_line_and_exits_2(tmp_pat
     run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
     assert run.returncode == 2
     assert run.stdout == ""
-    assert [
-        line for line in run.stderr.splitlines() if line.startswith("kvasir: 127.0.0.1:9 cannot be reached")
-    ]
+    assert [line for line in run.stderr.splitlines() if line.startswith("kvasir: 127.0.0.1:9 cannot be reached")]
     assert "Traceback" not in run.stderr
 
 

@@ -41,19 +41,14 @@ def test_second_run_draws_only_what_is_missing(tmp_path: Path) -> None:
 def test_pictures_are_determined_by_number_and_seed_and_vary(class_name: str) -> None:
     first = draw(class_name, 0)
     assert first.tobytes() == draw(class_name, 0).tobytes()
-    small = [
-        np.asarray(p.resize((32, 24)), float) for p in (first, draw(class_name, 1), draw(class_name, 0, 1))
-    ]
+    small = [np.asarray(p.resize((32, 24)), float) for p in (first, draw(class_name, 1), draw(class_name, 0, 1))]
     assert all(np.abs(a - b).mean() > 2 for a, b in pairwise(small))
 
 
 def test_dyed_classes_are_blue_and_colitis_is_red() -> None:
     blue = {name: _share(name, lambda r, g, b: b > r) for name in KVASIR_CLASSES}
     assert all((share > 0.03) == name.startswith("dyed-") for name, share in blue.items()), blue
-    red = {
-        name: _share(name, lambda r, g, b: (r > 100) & (g < 0.35 * r))
-        for name in ("polyps", "ulcerative-colitis")
-    }
+    red = {name: _share(name, lambda r, g, b: (r > 100) & (g < 0.35 * r)) for name in ("polyps", "ulcerative-colitis")}
     assert red["ulcerative-colitis"] > 2 * red["polyps"]
 
 
