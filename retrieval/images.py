@@ -289,7 +289,7 @@ def _java_srgb() -> ImageCms.ImageCmsProfile:
 
 
 def thumbnail(picture: Picture, side: int) -> bytes:
-    """A JPEG of the upright picture with its longer side at most `side`, free of all that the file says beside pixels."""
+    """A JPEG of the upright picture with its longer side at most `side`, free of comments, EXIF and profiles."""
     image = picture.bare()
     if max(image.size) > side:
         scale = side / max(image.size)
