@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from flask import Response, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from web import answers
 from web.answers import replies
 from web.evaluating import evaluate
+from web.fields import Fields
 from web.jobs import Job
 from web.question import Name, UnsupportedBodyError
 from web.rate import limited
@@ -19,13 +20,13 @@ from web.state import state
 api = APIBlueprint("evaluations", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="evaluations")])
 
 
-class EvaluationPath(BaseModel):
+class EvaluationPath(Fields):
     """An evaluation."""
 
     evaluation_id: str = Field(min_length=1, max_length=64)
 
 
-class Request(BaseModel):
+class Request(Fields):
     """What to evaluate."""
 
     model_config = ConfigDict(extra="forbid")
