@@ -44,7 +44,8 @@ run: .venv/installed
 	fi; \
 	COLLECTION=$$WORK/$$(basename "$$DATA" .zip).collection; \
 	$$BIN/kvasir index "$$DATA" "$$COLLECTION" $${FEATURES:+--features "$$FEATURES"} || [ $$? -eq 1 ]; \
-	$$BIN/kvasir evaluate "$$COLLECTION"'
+	$$BIN/kvasir evaluate "$$COLLECTION"; \
+	exec $$BIN/kvasir serve "$$COLLECTION"'
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest

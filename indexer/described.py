@@ -98,7 +98,8 @@ def open_described(
     notes: list[str] = []
     variant = _stored_variant(existing.values())
     agreement: Agreement | None = None
-    if archive is not None:
+    known = {space.recipe["origin"] for space in existing.values()}
+    if archive is not None and (len(existing) < len(DESCRIPTORS) or str(archive.source) not in known):
         agreement = find_variant(dataset, archive)
         notes.append(f"warning: {agreement}" if agreement.variant is None else f"shipped features: {agreement}")
         if variant is not None and agreement.variant is not None and agreement.variant != variant:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from indexer.datasets import Dataset, Item
 from retrieval.collection import CollectionWriter, KnownImage, NewImage
 from retrieval.encoders import Encoder
+from retrieval.encoders.resizing import resize
 from retrieval.encoders.running import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import Picture, decode
@@ -162,7 +163,7 @@ def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | Retri
             drafts.add(None)
         pictures = {draft: decode(data, draft=draft) for draft in drafts}
         picture = next(iter(pictures.values()))
-        inputs = {name: recipe.prepare(pictures[recipe.draft]) for name, recipe in recipes.items()}
+        inputs = {name: recipe.prepare(pictures[recipe.draft], resize) for name, recipe in recipes.items()}
         vectors: Mapping[str, NDArray[Any]] = {}
         if described and spaces.describe is not None:
             vectors = spaces.describe(task.item, pictures[None] if spaces.full_size else None)

@@ -6,6 +6,7 @@ The table below names modules of the three packages as text, so nothing here imp
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from importlib import import_module
 
@@ -24,6 +25,7 @@ COMMANDS = {
     "verify": ("indexer.commands.verify", "Check a collection against itself, and repair it."),
     "search": ("retrieval.commands.search", "Find the pictures most similar to one."),
     "evaluate": ("retrieval.commands.evaluate", "Measure retrieval: every picture queries the others."),
+    "compare": ("retrieval.commands.compare", "Say which of two stored evaluations is better."),
     "serve": ("web.commands.serve", "Serve a collection as a page for people and a REST API for programs."),
     "key": ("web.commands.key", "Make, list and revoke the API keys of a collection."),
 }
@@ -56,9 +58,9 @@ def kvasir() -> None:
 
 
 def main() -> None:
-    """Run `kvasir`; an error of the project becomes one line on stderr and exit status 2."""
+    """Run `kvasir`; an error of the project or of the disk becomes one line on stderr and exit status 2."""
     try:
         kvasir()
-    except RetrievalError as error:
+    except (RetrievalError, OSError, sqlite3.Error) as error:
         click.echo(f"kvasir: {error}", err=True)
         sys.exit(2)

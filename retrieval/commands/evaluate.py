@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,22 @@ import click
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
-    from retrieval.evaluation import Evaluation
+    from retrieval.evaluation import Evaluation, Protocol
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose: spaces (all where none), protocol with its settings, k, votes, bootstrap samples, seed."""
+
+    spaces: tuple[str, ...] = ()
+    protocol: str = "leave-cluster-out"
+    test_share: float = 0.2
+    folds: int = 5
+    split: Path | None = None
+    ks: tuple[int, ...] = ()
+    vote_k: int = 5
+    samples: int = 1000
+    seed: int = 0
 
 
 @click.command()
@@ -18,32 +34,61 @@ if TYPE_CHECKING:
 @click.option("--space", "spaces", multiple=True, metavar="NAME", help="Only this space; may be given several times.")
 @click.option(
     "--protocol",
-    type=click.Choice(["leave-one-out", "leave-cluster-out"]),
+    type=click.Choice(["leave-one-out", "leave-cluster-out", "hold-out", "k-fold"]),
     default="leave-cluster-out",
     show_default=True,
     help="What each query is searched in.",
 )
+@click.option(
+    "--split",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Instead of a protocol: a CSV file `file,split`, or an official one of HyperKvasir.",
+)
+@click.option(
+    "--test-share", type=click.FloatRange(0, 1, True, True), default=0.2, show_default=True, help="Of hold-out."
+)
+@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of k-fold.")
 @click.option("--k", "ks", multiple=True, type=click.IntRange(min=1), metavar="K", help="Default: 1, 5, 10 and 20.")
 @click.option(
-    "--vote-k",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="Neighbours that vote on a class.",
+    "--vote-k", type=click.IntRange(min=1), default=5, show_default=True, help="Neighbours that elect a class."
 )
+@click.option(
+    "--samples",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Of the bootstrap; 0 for no intervals.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of splits, bootstrap and tests.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
+@click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Write a report into this folder.")
 def command(
-    collection: Path, spaces: tuple[str, ...], protocol: str, ks: tuple[int, ...], vote_k: int, as_json: bool
+    collection: Path,
+    spaces: tuple[str, ...],
+    protocol: str,
+    split: Path | None,
+    test_share: float,
+    folds: int,
+    ks: tuple[int, ...],
+    vote_k: int,
+    samples: int,
+    seed: int,
+    as_json: bool,
+    report: Path | None,
 ) -> None:
-    r"""Measure retrieval: every image of a class queries the others.
+    """Measure retrieval: every image of a class queries the others.
 
-    \b
-    Example: kvasir evaluate kvasir-v2.collection --space JCD --protocol leave-one-out
+    Example:  kvasir evaluate kvasir.collection --report report
     """
     from retrieval.collection import Collection
 
+    choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed)
     with Collection.open(collection) as opened:
-        result = evaluate_collection(opened, collection.name, spaces, protocol, ks, vote_k)
+        result = evaluate_collection(opened, collection.name, choices)
+        if report is not None:
+            from retrieval.report.writing import write_report
+
+            write_report(result, opened, protocol_of(opened, choices), report)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         return
@@ -52,19 +97,20 @@ def command(
     from retrieval.report import print_evaluation
 
     print_evaluation(result, Console())
+    if report is not None:
+        click.echo(f"Report: {report / 'index.html'}")
 
 
-def evaluate_collection(
-    opened: Collection, name: str, spaces: tuple[str, ...], protocol: str, ks: tuple[int, ...], vote_k: int
-) -> Evaluation:
-    """Evaluate some spaces of an open collection, all where none is named, with a progress bar on stderr."""
+def evaluate_collection(opened: Collection, name: str, choices: Choices) -> Evaluation:
+    """Evaluate spaces of an open collection as chosen, with a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import Progress
 
     from retrieval.evaluation import KS, Evaluation, evaluate_space
     from retrieval.index import metric_named
 
-    definitions = [opened.manifest.space(space) for space in spaces] or opened.spaces
+    definitions = [opened.manifest.space(space) for space in choices.spaces] or opened.spaces
+    protocol = protocol_of(opened, choices)
     results = []
     with Progress(console=Console(stderr=True), transient=True) as bar:
         for space in definitions:
@@ -80,11 +126,27 @@ def evaluate_collection(
                     opened.images.clusters[positions],
                     ids,
                     [opened.images.files[position] for position in positions],
-                    protocol,
+                    protocol.restricted_to(positions),
                     space.name,
-                    tuple(sorted(set(ks))) or KS,
-                    vote_k,
+                    tuple(sorted(set(choices.ks))) or KS,
+                    choices.vote_k,
+                    choices.samples,
+                    choices.seed,
                     progress=lambda done, total, task=task: bar.update(task, completed=done, total=total),  # type: ignore[misc]
                 )
             )
-    return Evaluation(name, tuple(results))
+    return Evaluation(name, tuple(results), choices.seed)
+
+
+def protocol_of(opened: Collection, choices: Choices) -> Protocol:
+    """The chosen protocol for all images of a collection, so that every space is measured on the same split."""
+    from retrieval.evaluation import hold_out, k_fold, protocol_named, split_from_file
+
+    images = opened.images
+    if choices.split is not None:
+        return split_from_file(choices.split, images.files)
+    if choices.protocol == "hold-out":
+        return hold_out(images.labels, images.clusters, choices.test_share, choices.seed)
+    if choices.protocol == "k-fold":
+        return k_fold(images.labels, images.clusters, choices.folds, choices.seed)
+    return protocol_named(choices.protocol, images.clusters)

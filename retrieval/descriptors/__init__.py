@@ -101,9 +101,7 @@ def descriptor_named(name: str) -> Descriptor:
     try:
         return DESCRIPTORS[name]
     except KeyError:
-        raise UnknownDescriptorError(
-            f"There is no descriptor `{name}`; there are {', '.join(DESCRIPTORS)}."
-        ) from None
+        raise UnknownDescriptorError(f"There is no descriptor `{name}`; there are {', '.join(DESCRIPTORS)}.") from None
 
 
 def extract_all(

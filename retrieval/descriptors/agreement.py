@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.descriptors import extract_all
+from retrieval.descriptors import DESCRIPTORS, extract_all
 from retrieval.descriptors.variant import VARIANTS, Variant
 
 LOWEST_AGREEMENT = 0.95
@@ -42,9 +42,7 @@ class Agreement:
                 f"the best has {best:.1%} of the values, {LOWEST_AGREEMENT:.0%} are needed"
             )
         guessed = [
-            what
-            for what, told in (("the grey map", self.grey_told), ("the scaling", self.scaling_told))
-            if not told
+            what for what, told in (("the grey map", self.grey_told), ("the scaling", self.scaling_told)) if not told
         ]
         doubt = f" ({' and '.join(guessed)} assumed: these pictures cannot tell)" if guessed else ""
         found = f"LIRE variant `{self.variant}`: {best:.2%} of the values of {self.pictures} pictures agree"
@@ -64,9 +62,15 @@ def agreeing_variant(
     for rgb, shipped in pictures:
         count += 1
         compared += sum(len(vector) for vector in shipped.values())
+        ours: dict[Variant, dict[str, NDArray[np.floating]]] = {}
         for variant in VARIANTS:
-            ours = extract_all(rgb, shipped, variant)
-            equal[variant] += sum(_equal_values(ours[name], vector) for name, vector in shipped.items())
+            # Only two descriptors look at grey; a small picture is never shrunk: what is known is not made again.
+            same = ours.get(replace(variant, longest=None)) if max(rgb.shape[:2]) <= 1024 else None
+            other = ours.get(_other(variant, grey=True), {})
+            known = same or {name: v for name, v in other.items() if not DESCRIPTORS[name].sees_grey}
+            missing = [name for name in shipped if name not in known]
+            ours[variant] = known | extract_all(rgb, missing, variant)
+            equal[variant] += sum(_equal_values(ours[variant][name], vector) for name, vector in shipped.items())
     best = max(VARIANTS, key=lambda variant: equal[variant])  # the likeliest of equally good ones
     return Agreement(
         variant=best if compared and equal[best] >= LOWEST_AGREEMENT * compared else None,

@@ -7,6 +7,7 @@ CVPR 1997: the autocorrelogram, over 64 colours of HSV and rings of the maximum 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def extract(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     height, width, _ = rgb.shape
     # A frame of no colour, so that no offset has to be checked against the border.
     colors = np.full((height + _DISTANCES, width + 2 * _DISTANCES), _COLORS, dtype=np.uint8)
-    _quantise(rgb, colors[:height, _DISTANCES : _DISTANCES + width])
+    _quantise(rgb, _hues(), _shades(), colors[:height, _DISTANCES : _DISTANCES + width])
     histogram = np.zeros(_COLORS, dtype=np.int64)
     pairs = np.zeros((_COLORS, _DISTANCES), dtype=np.int64)
     _count_pairs(colors, histogram, pairs)
@@ -38,21 +39,38 @@ def extract(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.floor(16.0 * share.astype(np.float64)).astype(np.float32).ravel()
 
 
+@cache
+def _hues() -> NDArray[np.uint8]:
+    """8 x hue, one of eight: [largest channel, spread, 255 + lead of the next channel over the third]."""
+    spread = np.maximum(np.arange(256), 1).astype(np.float32)[:, None]
+    lead = np.arange(-255, 256).astype(np.float32)
+    degrees = np.stack([(np.float32(2 * largest) + lead / spread) * np.float32(60) for largest in range(3)])
+    degrees = np.where(degrees < 0, degrees + np.float32(360), degrees)
+    return (8 * (degrees.astype(np.int64) // 45)).astype(np.uint8)
+
+
+@cache
+def _shades() -> NDArray[np.uint8]:
+    """2 x saturation, one of four, plus value, one of two: [value, spread]."""
+    value, spread = np.arange(256)[:, None], np.arange(256).astype(np.float32)
+    saturation = spread / np.maximum(value, 1).astype(np.float32) * np.float32(255)
+    return (2 * (saturation.astype(np.int64) >> 6) + (value >> 7)).astype(np.uint8)
+
+
 @compiled
-def _quantise(rgb: NDArray[np.uint8], colors: NDArray[np.uint8]) -> None:
+def _quantise(
+    rgb: NDArray[np.uint8], hues: NDArray[np.uint8], shades: NDArray[np.uint8], colors: NDArray[np.uint8]
+) -> None:
     """HSV in single precision, cut to 8 hues x 4 saturations x 2 values."""
     height, width, _ = rgb.shape
     for y in range(height):
         for x in range(width):
-            r, g, b = np.int32(rgb[y, x, 0]), np.int32(rgb[y, x, 1]), np.int32(rgb[y, x, 2])
+            r, g, b = np.int64(rgb[y, x, 0]), np.int64(rgb[y, x, 1]), np.int64(rgb[y, x, 2])
             value: Any = max(r, g, b)
             spread = value - min(r, g, b)
-            saturation = np.int32(np.float32(spread) / np.float32(max(value, 1)) * np.float32(255))
-            ahead = g - b if r == value else (b - r if g == value else r - g)
-            sextant = np.float32(0) if r == value else (np.float32(2) if g == value else np.float32(4))
-            hue = (sextant + np.float32(ahead) / np.float32(max(spread, 1))) * np.float32(60)
-            hue = hue + np.float32(360) if hue < np.float32(0) else hue
-            colors[y, x] = 8 * (np.int32(hue) // 45) + 2 * (saturation >> 6) + (value >> 7)
+            largest = 0 if r == value else (1 if g == value else 2)
+            lead = g - b if largest == 0 else (b - r if largest == 1 else r - g)
+            colors[y, x] = hues[largest, spread, 255 + lead] + shades[value, spread]
 
 
 @compiled

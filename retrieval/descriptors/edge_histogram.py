@@ -43,9 +43,7 @@ def extract(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 @compiled
-def _count_edges(
-    rgb: NDArray[np.uint8], side: int, edges: NDArray[np.int64], blocks: NDArray[np.int64]
-) -> None:
+def _count_edges(rgb: NDArray[np.uint8], side: int, edges: NDArray[np.int64], blocks: NDArray[np.int64]) -> None:
     height, width, _ = rgb.shape
     half = side // 2
     root = math.sqrt(2.0)

@@ -108,9 +108,7 @@ def _count_edges(grey: NDArray[np.uint8], histograms: NDArray[np.float64]) -> No
 
 
 @compiled
-def _add(
-    histogram: NDArray[np.float64], low_bin: int, low_share: float, high_bin: int, high_share: float
-) -> None:
+def _add(histogram: NDArray[np.float64], low_bin: int, low_share: float, high_bin: int, high_share: float) -> None:
     histogram[low_bin] += low_share
     histogram[high_bin] += high_share
 

@@ -105,9 +105,7 @@ def _count_directions(grey: NDArray[np.int64], counts: NDArray[np.float64]) -> N
 
 
 @compiled
-def _squared_euclid(
-    queries: NDArray[np.float64], gallery: NDArray[np.float64], out: NDArray[np.float64]
-) -> None:
+def _squared_euclid(queries: NDArray[np.float64], gallery: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     """Squared differences of the 16 directions; coarseness and contrast do not count."""
     lanes = np.zeros((16, BLOCK))
     sums = np.empty(BLOCK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,8 @@ from retrieval.errors import EncoderError
 from retrieval.images import Picture
 
 Fit = Literal["squash", "pad", "crop"]
+Resize = Callable[[Image.Image, tuple[int, int], str], NDArray[np.uint8]]
+"""(RGB picture, (width, height), interpolation) -> (height, width, 3) uint8."""
 DEFAULT_FIT: Fit = "squash"
 """Chosen by measurement, tests/benchmarks/bench_fit.py; cropping would cut the sides of a wide frame away."""
 
@@ -40,9 +43,15 @@ class Recipe:
     fit: Fit
     library: str
 
-    def prepare(self, picture: Picture) -> NDArray[np.uint8]:
-        """The tower's input: (height, width, 3) uint8. Normalisation is the tower's own first step."""
+    def prepare(self, picture: Picture, resize: Resize | None = None) -> NDArray[np.uint8]:
+        """The tower's input: (height, width, 3) uint8. Normalisation is the tower's own first step.
+
+        resize: `retrieval.encoders.resizing.resize` where many pictures are prepared; Pillow's own by default, which
+        gives the same bytes.
+        """
         image = picture.upright()
+        if self.fit == "squash" and resize is not None:
+            return resize(image, self.size, self.interpolation)
         resample = Image.Resampling[self.interpolation.upper()]
         if self.fit == "squash":
             image = image.resize(self.size, resample)

@@ -77,6 +77,19 @@ class Comparison:
     standings: tuple[Standing, ...]
     differences: tuple[Difference, ...]
 
+    def summary(self) -> list[str]:
+        """The same in few sentences where there are many pairs: how many are real, and each that is not."""
+        if len(self.differences) <= 3:
+            return self.sentences()
+        real = sum(one.real for one in self.differences)
+        rest = ", all but these:" if 0 < real < len(self.differences) else "."
+        counted = (
+            f"{real} of {len(self.differences)} differences in {self.measure} are real (p < {SIGNIFICANT} after Holm's "
+            f"correction, sign flips over {self.clusters:,} clusters){rest}"
+        )
+        pairs = zip(self.sentences(), self.differences, strict=True)
+        return [counted, *[sentence for sentence, one in pairs if not one.real]]
+
     def sentences(self) -> list[str]:
         """What is shown and what is not, in words."""
         pairs = len(self.differences)
@@ -118,6 +131,8 @@ def compare(
     Raises NotSameQueriesError.
     """
     first = contenders[0]
+    if not len(first.values):
+        raise NotSameQueriesError(f"{first.name} has no query that counts, so there is nothing to compare")
     for other in contenders[1:]:
         _require_same_queries(first, other)
     names, labels = np.unique(np.array(first.classes), return_inverse=True)

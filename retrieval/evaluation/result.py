@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.evaluation.comparison import Comparison, compare, contender
 from retrieval.evaluation.intervals import Intervals
 from retrieval.metrics.confusion import (
     ClassScores,
@@ -181,6 +182,11 @@ class Evaluation:
 
     collection: str
     spaces: tuple[SpaceResult, ...]
+    seed: int = 0
+
+    def comparison(self, measure: str = "mAP") -> Comparison:
+        """The spaces ranked and tested in pairs; raises NotSameQueriesError where they hold different images."""
+        return compare([contender(space, measure) for space in self.spaces], measure, seed=self.seed)
 
     def ranked(self, measure: str = "mAP") -> list[SpaceResult]:
         """Best first by the macro mean of a measure; equal ones in the order of the collection."""

@@ -39,6 +39,8 @@ def build_index(metric: Metric, vectors: NDArray[Any], ids: NDArray[Any], folder
         from retrieval.index.embedding import EmbeddingIndex
 
         return EmbeddingIndex(vectors, ids, folder, name)
-    from retrieval.index.native import NativeIndex
+    from retrieval.descriptors.native_distance import NativeDistance
+    from retrieval.index.native import native_index
 
-    return NativeIndex(metric, vectors)
+    assert isinstance(metric, NativeDistance)
+    return native_index(metric, vectors, ids, folder, name)

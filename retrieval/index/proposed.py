@@ -88,9 +88,7 @@ class ProposedIndex:
         found, _ = self.search(queries, k + 1)
         return float((found[:, 1:] <= true[:, -1:]).mean())
 
-    def _propose(
-        self, queries: NDArray[Any], count: int, allowed: NDArray[np.bool_] | None
-    ) -> NDArray[np.int64]:
+    def _propose(self, queries: NDArray[Any], count: int, allowed: NDArray[np.bool_] | None) -> NDArray[np.int64]:
         settings: Any = faiss.SearchParametersIVF()
         settings.nprobe = self._lists
         if allowed is not None:

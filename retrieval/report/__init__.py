@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from retrieval.report.table import print_evaluation
+from retrieval.report.table import print_comparison, print_evaluation
 
-__all__ = ["print_evaluation"]
+__all__ = ["print_comparison", "print_evaluation"]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import SupportsFloat
 
+import numpy as np
+from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from retrieval.evaluation.bootstrap import LEVEL
+from retrieval.evaluation.comparison import Comparison, NotSameQueriesError
 from retrieval.evaluation.result import Evaluation, SpaceResult
 
 WIDE = 110
@@ -31,6 +36,30 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
         _print_space(space, console)
     if len(result.spaces) > 1:
         console.print(_overview(result))
+        try:
+            _say(result.comparison(), console)
+        except NotSameQueriesError as error:
+            console.print(Text(f"Not compared: {error}."))
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """Print contenders, best first, with intervals, and what their differences are worth, in words."""
+    table = _table(
+        f"{comparison.measure}, mean of the class means, {LEVEL:.0%} interval; {comparison.queries:,} queries in "
+        f"{comparison.clusters:,} clusters"
+    )
+    table.add_column("", overflow="fold", min_width=16)
+    table.add_column(comparison.measure, justify="right", no_wrap=True)
+    table.add_column("interval", no_wrap=True)
+    for one in comparison.standings:
+        table.add_row(one.name, f"{one.mean:.4f}", f"{one.low:.4f} to {one.high:.4f}")
+    console.print(table)
+    _say(comparison, console)
+
+
+def _say(comparison: Comparison, console: Console) -> None:
+    for sentence in comparison.summary():
+        console.print(Text(sentence))
 
 
 def _print_space(space: SpaceResult, console: Console) -> None:
@@ -57,7 +86,14 @@ def summary_lines(space: SpaceResult) -> list[str]:
         f"Images: {images:,} in {classes} classes, {space.unlabelled:,} of them unlabelled; "
         f"{space.cluster_count:,} clusters of near duplicates.",
         f"Queries: {int(space.scored.sum()):,}; {without:,} more have nothing relevant to find and are in no figure.",
+        f"Leak check: {_leak(space)}.",
     ]
+
+
+def _leak(space: SpaceResult) -> str:
+    if not space.leaking:
+        return "no query can find a near duplicate of itself"
+    return f"{space.leaking:,} queries can find a near duplicate of themselves, which makes the figures too good"
 
 
 def _by_k(space: SpaceResult, *, wide: bool) -> Table:
@@ -80,10 +116,17 @@ def _by_k(space: SpaceResult, *, wide: bool) -> Table:
 
 
 def _whole_list(space: SpaceResult) -> Table:
-    table = _table("The whole list: mean over queries (mean of the class means)")
+    table = _table("The whole list")
+    table.add_column("", no_wrap=True)
     for name in _WHOLE_LIST:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_row(*[_both(space, name) for name in _WHOLE_LIST])
+    means, spans = [space.means(name) for name in _WHOLE_LIST], space.intervals
+    table.add_row("mean over queries", *[_number(mean.micro) for mean in means])
+    if spans:
+        table.add_row(f"  {spans.level:.0%} interval", *[_span(spans.micro[name]) for name in _WHOLE_LIST], style="dim")
+    table.add_row("mean of the class means", *[_number(mean.macro) for mean in means])
+    if spans:
+        table.add_row(f"  {spans.level:.0%} interval", *[_span(spans.macro[name]) for name in _WHOLE_LIST], style="dim")
     return table
 
 
@@ -146,14 +189,17 @@ def _overview(result: Evaluation) -> Table:
     protocol = result.spaces[0].protocol
     table = _table(f"All spaces, best mAP first: means of the class means, {protocol}")
     table.add_column("", overflow="fold", min_width=16)
-    measures = {"mAP": "mAP", "R-prec": "R-precision"}
+    spans = [space.intervals for space in result.ranked()]
+    measures = {"mAP": "mAP"}
     measures |= {f"prec@{k}": f"precision@{k}" for k in (1, 10) if k in result.spaces[0].ks}
     measures |= {f"hit@{k}": f"hit@{k}" for k in (10,) if k in result.spaces[0].ks}
-    for heading in (*measures, "MCC"):
+    for heading in ("mAP", f"{LEVEL:.0%} interval", *list(measures)[1:], "MCC"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for space in result.ranked():
-        values = [space.means(measure).macro for measure in measures.values()]
-        table.add_row(space.space, *[_number(value) for value in (*values, space.overall_scores.MCC)])
+    for space, span in zip(result.ranked(), spans, strict=True):
+        mean, *values = [space.means(measure).macro for measure in measures.values()]
+        ends = _span(span.macro["mAP"]) if span else ""
+        cells = [_number(value) for value in [*values, float(space.overall_scores.MCC)]]
+        table.add_row(space.space, _number(mean), ends, *cells)
     return table
 
 
@@ -181,5 +227,10 @@ def _both(space: SpaceResult, measure: str) -> str:
     return f"{_number(means.micro)} ({_number(means.macro)})"
 
 
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
+def _span(ends: NDArray[np.float64]) -> str:
+    return f"{_number(ends[0])}-{_number(ends[1])}"
+
+
+def _number(value: SupportsFloat) -> str:
+    number = float(value)
+    return "–" if math.isnan(number) else f"{number:.3f}"

@@ -133,8 +133,9 @@ def main() -> None:
         for size in (2000, 4000, 8000, 16000):
             product, evaluation, before, after = in_own_process(size)
             print(
-                f"{size:6,} images         {evaluation:7.2f} s, {evaluation / (size / 1000) ** 2 * 1000:.0f} ms per million "
-                f"pairs, {evaluation / product:.1f} times X @ X.T, peak {after - before:.0f} MiB above what the vectors take"
+                f"{size:6,} images         {evaluation:7.2f} s, "
+                f"{evaluation / (size / 1000) ** 2 * 1000:.0f} ms per million pairs, "
+                f"{evaluation / product:.1f} times X @ X.T, peak {after - before:.0f} MiB above what the vectors take"
             )
 
 

@@ -1,0 +1,39 @@
+"""`kvasir compare`: which of two stored evaluations is better."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--measure", default="mAP", show_default=True, metavar="NAME", help="Such as mAP or precision@10.")
+@click.option("--space", "spaces", multiple=True, metavar="NAME", help="Only this space; may be given several times.")
+@click.option("--seed", default=0, show_default=True, help="Of bootstrap and tests.")
+@click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output.")
+def command(runs: tuple[Path, ...], measure: str, spaces: tuple[str, ...], seed: int, as_json: bool) -> None:
+    """Compare stored evaluations (`kvasir evaluate --json`) on the same queries, with intervals and paired tests.
+
+    Example:  kvasir compare before.json after.json --space JCD
+    """
+    from retrieval.evaluation.comparison import compare
+    from retrieval.evaluation.stored import contenders_of
+
+    found = [one for run in runs for one in contenders_of(run, measure, spaces)]
+    names = [one.name for one, _ in found]
+    contenders = [
+        replace(one, name=f"{one.name} ({run.stem})") if names.count(one.name) > 1 else one for one, run in found
+    ]
+    comparison = compare(contenders, measure, seed=seed)
+    if as_json:
+        click.echo(json.dumps(asdict(comparison), indent=1, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from retrieval.report import print_comparison
+
+    print_comparison(comparison, Console())

@@ -1,0 +1,129 @@
+"""An evaluation as files for programs and papers: CSV, LaTeX, and TREC's run and qrels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.evaluation.protocols import Protocol
+from retrieval.evaluation.result import Evaluation, SpaceResult
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\^{}",
+}
+
+
+def means_csv(result: Evaluation) -> str:
+    """One line a space, measure and mean: `space,measure,mean,value,low,high`; mean is micro, macro or a class."""
+    file = io.StringIO()
+    lines = csv.writer(file, lineterminator="\n")
+    lines.writerow(["space", "measure", "mean", "value", "low", "high"])
+    for space in result.spaces:
+        spans = space.intervals
+        for name in space.measures:
+            means = space.means(name)
+            lines.writerow([space.space, name, "micro", means.micro, *(spans.micro[name] if spans else ("", ""))])
+            lines.writerow([space.space, name, "macro", means.macro, *(spans.macro[name] if spans else ("", ""))])
+            for c, class_name in enumerate(space.class_names):
+                ends = spans.per_class[name][c] if spans else ("", "")
+                lines.writerow([space.space, name, class_name, means.per_class[c], *ends])
+    return file.getvalue()
+
+
+def queries_csv(result: Evaluation) -> str:
+    """One line a space and query, with every measure."""
+    file = io.StringIO()
+    lines = csv.writer(file, lineterminator="\n")
+    names = list(result.spaces[0].measures)
+    lines.writerow(["space", "id", "file", "class", "cluster", "relevant", "elected", *names])
+    for space in result.spaces:
+        values = np.column_stack([space.measures[name] for name in names])
+        for row in range(len(space.ids)):
+            elected = space.class_names[space.predicted[row]] if space.predicted[row] >= 0 else ""
+            lines.writerow(
+                [
+                    space.space,
+                    space.ids[row],
+                    space.files[row],
+                    space.class_names[space.labels[row]],
+                    space.clusters[row],
+                    space.relevant[row],
+                    elected,
+                    *["" if np.isnan(value) else value for value in values[row]],
+                ]
+            )
+    return file.getvalue()
+
+
+def latex(result: Evaluation) -> str:
+    """Two booktabs tables: all spaces with intervals, and each class of the best space."""
+    measures = [name for name in ("mAP", "precision@1", "precision@10", "hit@10") if name in result.spaces[0].measures]
+    lines = [
+        "% Needs \\usepackage{booktabs}. Means of the class means; 95 % bootstrap intervals over clusters.",
+        "\\begin{tabular}{l" + "r" * (len(measures) + 1) + "}",
+        "\\toprule",
+        " & ".join(["Space", *map(_tex, measures), "MCC"]) + r" \\",
+        "\\midrule",
+    ]
+    for space in result.ranked():
+        cells = [_with_interval(space, name) for name in measures]
+        lines.append(" & ".join([_tex(space.space), *cells, f"{float(space.overall_scores.MCC):.3f}"]) + r" \\")
+    lines += ["\\bottomrule", "\\end{tabular}", ""]
+    best = result.ranked()[0]
+    scores = best.class_scores
+    lines += [
+        f"% {best.space}: classification by the {best.vote_k} nearest",
+        "\\begin{tabular}{lrrrrrrr}",
+        "\\toprule",
+        r"Class & Queries & mAP & Recall & Precision & Specificity & F1 & MCC \\",
+        "\\midrule",
+    ]
+    queries, ap = best.confusion.sum(axis=1), best.means("mAP").per_class
+    for c in np.flatnonzero(queries):
+        ratios = (ap, scores.recall, scores.precision, scores.specificity, scores.F1, scores.MCC)
+        cells = [f"{ratio[c]:.3f}" for ratio in ratios]
+        lines.append(" & ".join([_tex(best.class_names[c]), str(queries[c]), *cells]) + r" \\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def trec_run(space: SpaceResult) -> Iterator[str]:
+    """Lines `query Q0 image rank score tag` of the neighbours kept, nearest first; the score falls with the rank.
+
+    trec_eval orders by score alone and breaks ties by name, so the score here is what keeps our order: 1 / rank.
+    """
+    tag = re.sub(r"\s+", "_", space.space)
+    for row in np.flatnonzero(space.scored):
+        for rank, image in enumerate(space.neighbours[row], 1):
+            if image < 0:
+                break
+            yield f"{space.ids[row]} Q0 {image} {rank} {1 / rank:.9f} {tag}\n"
+
+
+def trec_qrels(protocol: Protocol, ids: NDArray[np.int64], labels: NDArray[np.integer]) -> Iterator[str]:
+    """Lines `query 0 image 1` for everything relevant to each query of a protocol made for these images (n,)."""
+    for one in protocol.rounds:
+        gallery = one.gallery[np.argsort(ids[one.gallery])]
+        for query in one.queries[labels[one.queries] >= 0]:
+            right = (labels[gallery] == labels[query]) & (protocol.groups[gallery] != protocol.groups[query])
+            for image in ids[gallery[right]]:
+                yield f"{ids[query]} 0 {image} 1\n"
+
+
+def _with_interval(space: SpaceResult, name: str) -> str:
+    value = f"{space.means(name).macro:.3f}"
+    if space.intervals is None:
+        return value
+    low, high = space.intervals.macro[name]
+    return f"{value} [{low:.3f}, {high:.3f}]"
+
+
+def _tex(text: str) -> str:
+    return "".join(_SPECIAL.get(sign, sign) for sign in text)

@@ -1,0 +1,291 @@
+"""The pictures of a report: matplotlib draws, the page's style sheet colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.evaluation.bootstrap import interval, resampled_means
+from retrieval.evaluation.comparison import Comparison
+from retrieval.evaluation.measuring import NEIGHBOURS, RECALL_LEVELS
+from retrieval.evaluation.result import SpaceResult
+from retrieval.report.palette import class_colour, class_mark
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_P = ParamSpec("_P")
+
+# Drawn in these, then replaced by the page's variables, so that one picture serves light, dark and print.
+_INK, _FAINT, _PAPER, _ACCENT = "#010203", "#040506", "#070809", "#0a0b0c"
+_VARIABLES = {_INK: "var(--ink)", _FAINT: "var(--faint)", _PAPER: "var(--paper)", _ACCENT: "var(--accent)"}
+
+_STYLE: Any = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": _FAINT,
+    "grid.alpha": 0.25,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.facecolor": "none",
+    "legend.frameon": False,
+}
+
+
+def _styled(draw: Callable[_P, str]) -> Callable[_P, str]:
+    """Draw with our style, and leave that of the caller's own matplotlib alone."""
+
+    @wraps(draw)
+    def styled(*arguments: _P.args, **named: _P.kwargs) -> str:
+        import matplotlib as mpl
+
+        with mpl.rc_context(_STYLE):
+            return draw(*arguments, **named)
+
+    return styled
+
+
+@_styled
+def curves_over_k(result: SpaceResult, labels: dict[int, int], samples: int, seed: int) -> str:
+    """Precision and recall over k, means over queries and of class means, with bands."""
+    scored = result.scored
+    near = result.neighbours[scored]
+    classes = np.vectorize(lambda image: labels.get(int(image), -1), otypes=[np.int64])(near)
+    found = np.cumsum(classes == result.labels[scored][:, None], axis=1)[:, :NEIGHBOURS]
+    ks = np.arange(1, found.shape[1] + 1)
+    relevant = result.relevant[scored][:, None]
+    figure, (left, right) = _figure(7.4, 3.0, 1, 2)
+    for axes, values, title in (
+        (left, found / ks, "precision@k"),
+        (right, found / relevant, "recall@k"),
+    ):
+        _band(axes, ks, values, result, samples, seed)
+        axes.set_title(title)
+        axes.set_xlabel("k")
+        axes.set_ylim(0, None if axes is right else 1.02)
+    ceiling = np.minimum(ks, relevant) / relevant
+    labels_scored = result.labels[scored]
+    of_classes = np.array([ceiling[labels_scored == c].mean(axis=0) for c in np.unique(labels_scored)]).mean(axis=0)
+    right.plot(ks, ceiling.mean(axis=0), color=class_colour(0), linestyle=":", label="its ceiling")
+    right.plot(ks, of_classes, color=class_colour(3), linestyle=":", label="its ceiling")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
+    return _svg(figure, f"over-k {result.space}")
+
+
+@_styled
+def precision_recall(result: SpaceResult) -> str:
+    """Interpolated precision over recall: each class, and the mean of the classes."""
+    figure, axes = _figure(7.4, 3.6)
+    means = []
+    for c, name in enumerate(result.class_names):
+        rows = (result.labels == c) & result.scored
+        if rows.any():
+            means.append(result.curve[rows].mean(axis=0))
+            axes.plot(RECALL_LEVELS, means[-1], color=class_colour(c), linewidth=1.2, label=name)
+    axes.plot(RECALL_LEVELS, np.mean(means, axis=0), color=_INK, linewidth=2.4, label="mean of classes")
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return _svg(figure, f"pr {result.space}")
+
+
+@_styled
+def confusion(result: SpaceResult) -> str:
+    """Counts of true by elected class, shaded by the row's share."""
+    present = np.flatnonzero(result.confusion.sum(axis=1))
+    counts = result.confusion[np.ix_(present, present)]
+    return _matrix(result, present, counts / result.confusion.sum(axis=1)[present][:, None], counts, "elected class")
+
+
+@_styled
+def per_class_bars(result: SpaceResult) -> str:
+    """mAP, precision@10 (or the largest k) and recall of the vote, per class, with intervals."""
+    k = 10 if 10 in result.ks else result.ks[-1]
+    present = np.flatnonzero(result.confusion.sum(axis=1))
+    spans = result.intervals
+    bars = (
+        ("mAP", result.means("mAP").per_class, spans.per_class["mAP"] if spans else None, class_colour(0)),
+        (
+            f"precision@{k}",
+            result.means(f"precision@{k}").per_class,
+            spans.per_class[f"precision@{k}"] if spans else None,
+            class_colour(1),
+        ),
+        (
+            "recall of the vote",
+            result.class_scores.recall,
+            spans.class_scores["recall"] if spans else None,
+            class_colour(2),
+        ),
+    )
+    figure, axes = _figure(7.4, 0.9 + 0.48 * len(present))
+    places = np.arange(len(present))[::-1]
+    for at, (name, values, ends, colour) in enumerate(bars):
+        y = places + 0.27 * (1 - at)
+        axes.barh(y, values[present], 0.25, color=colour, label=name)
+        if ends is not None:
+            axes.hlines(y, ends[present, 0], ends[present, 1], color=_INK, linewidth=1)
+    axes.set_yticks(places, [result.class_names[c] for c in present])
+    axes.set_xlim(0, 1.02)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return _svg(figure, f"bars {result.space}")
+
+
+@_styled
+def flow(result: SpaceResult, shares: NDArray[np.float64]) -> str:
+    """Ribbons from query classes to the classes of their first ten neighbours, as wide as the share."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    present = np.flatnonzero(result.confusion.sum(axis=1)).tolist()
+    figure, axes = _figure(7.4, 0.6 + 0.5 * len(present))
+    gap = 0.25
+    right_height = shares[present].sum(axis=0)
+    left_at = {c: -(1 + gap) * i for i, c in enumerate(present)}
+    total = (1 + gap) * len(present) - gap
+    right_gap = max((total - right_height[present].sum()) / max(len(present) - 1, 1), 0)
+    right_at, top = {}, 0.0
+    for d in present:
+        right_at[d] = top
+        top -= right_height[d] + right_gap
+    right_start = dict(right_at)
+    for c in present:
+        y0 = left_at[c]
+        for d in present:
+            width = shares[c, d]
+            if width > 0:
+                y1 = right_at[d]
+                corners = [(0, y0), (0.5, y0), (0.5, y1), (1, y1), (1, y1 - width)]
+                corners += [(0.5, y1 - width), (0.5, y0 - width), (0, y0 - width), (0, y0)]
+                codes = [1, 4, 4, 4, 2, 4, 4, 4, 79]
+                axes.add_patch(
+                    PathPatch(
+                        Path(corners, codes), facecolor=class_colour(c), alpha=0.85 if c == d else 0.45, linewidth=0
+                    )
+                )
+            y0 -= width
+            right_at[d] -= width
+        axes.text(-0.02, left_at[c] - 0.5, result.class_names[c], ha="right", va="center", color=_INK)
+        middle = right_start[c] - right_height[c] / 2
+        axes.text(1.02, middle, f"{result.class_names[c]}  {shares[c, c]:.0%}", ha="left", va="center", color=_INK)
+    axes.set(xlim=(-0.6, 1.75), ylim=(-total - 0.1, 0.1))
+    axes.axis("off")
+    return _svg(figure, f"flow {result.space}")
+
+
+@_styled
+def space_map(result: SpaceResult, places: NDArray[np.float64], labels: NDArray[np.integer], key: str) -> str:
+    """Every image as a point; those of class c lie in a group with the id `map-KEY-C`, in the order given."""
+    figure, axes = _figure(7.4, 4.6)
+    for c in (-1, *range(len(result.class_names))):
+        rows = labels == c
+        if rows.any():
+            name = "unlabelled" if c < 0 else result.class_names[c]
+            points = axes.scatter(
+                places[rows, 0],
+                places[rows, 1],
+                s=14,
+                marker="o" if c < 0 else class_mark(c),
+                color=_FAINT if c < 0 else class_colour(c),
+                alpha=0.75,
+                linewidths=0,
+                label=name,
+            )
+            points.set_gid(f"map-{key}-{c}")
+    axes.set_aspect("equal", "datalim")
+    axes.axis("off")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return _svg(figure, f"map {result.space}")
+
+
+@_styled
+def standings(comparison: Comparison) -> str:
+    """Every space's mean with its interval, best on top."""
+    figure, axes = _figure(7.4, 0.8 + 0.32 * len(comparison.standings))
+    for y, one in enumerate(reversed(comparison.standings)):
+        axes.hlines(y, one.low, one.high, color=_ACCENT, linewidth=3, alpha=0.5)
+        axes.plot(one.mean, y, "o", color=_ACCENT)
+        axes.annotate(f"{one.mean:.3f}", (one.mean, y), (0, 6), textcoords="offset points", ha="center", color=_INK)
+    axes.set_yticks(range(len(comparison.standings)), [one.name for one in reversed(comparison.standings)])
+    axes.set_ylim(-0.6, len(comparison.standings) - 0.2)
+    axes.set_xlabel(f"{comparison.measure}, mean of the class means")
+    return _svg(figure, "standings")
+
+
+def _band(
+    axes: Axes, ks: NDArray[Any], values: NDArray[np.float64], result: SpaceResult, samples: int, seed: int
+) -> None:
+    labels, clusters = result.labels[result.scored], result.clusters[result.scored]
+    drawn = resampled_means(values, labels, clusters, len(result.class_names), samples, seed) if samples else None
+    means = np.array([values[labels == c].mean(axis=0) for c in np.unique(labels)])
+    for name, mean, colour, resampled in (
+        ("over queries", values.mean(axis=0), class_colour(0), drawn.micro if drawn else None),
+        ("of class means", means.mean(axis=0), class_colour(3), drawn.macro if drawn else None),
+    ):
+        axes.plot(ks, mean, color=colour, label=name)
+        if resampled is not None:
+            ends = interval(resampled)
+            axes.fill_between(ks, ends[:, 0], ends[:, 1], color=colour, alpha=0.2, linewidth=0)
+
+
+def _matrix(
+    result: SpaceResult, present: NDArray[np.int64], shares: NDArray[np.float64], counts: NDArray[np.int64], title: str
+) -> str:
+    names = [result.class_names[c] for c in present]
+    side = 0.42 * len(present)
+    figure, axes = _figure(3.4 + side, 1.8 + side)
+    for i, row in enumerate(shares):
+        for j, share in enumerate(row):
+            # Opacity instead of a colour scale: on any paper a small share is near the paper's colour.
+            axes.add_patch(_square(j, i, class_colour(0) if i == j else class_colour(3), share))
+            if counts[i, j]:
+                axes.text(j + 0.5, i + 0.5, f"{counts[i, j]:,}", ha="center", va="center", fontsize=8, color=_INK)
+    axes.set(xlim=(0, len(names)), ylim=(len(names), 0), aspect="equal", xlabel=title, ylabel="true class")
+    axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=40, ha="right")
+    axes.set_yticks(np.arange(len(names)) + 0.5, names)
+    axes.tick_params(length=0)
+    axes.grid(False)
+    return _svg(figure, f"confusion {result.space}")
+
+
+def _square(x: int, y: int, colour: str, share: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x, y), 1, 1, facecolor=colour, alpha=0.75 * float(share), edgecolor=_FAINT, linewidth=0.4)
+
+
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    return figure, figure.subplots(rows, columns)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """A figure as inline SVG, the same bytes each time; ids differ between the pictures of one page by their names."""
+    import matplotlib as mpl
+
+    file = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = re.sub(r' id="[A-Za-z0-9.]+_[0-9]+"', "", text[text.index("<svg") :])  # `figure_1`, the same in each picture
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, variable)
+    return re.sub(
+        r'(<svg [^>]*?) ?width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1), count=1
+    )

@@ -1,0 +1,157 @@
+"""LIRE's descriptors in Python: time a picture, growth, memory, and time a query.
+
+    python tests/benchmarks/bench_descriptors.py
+
+LIRE cannot run here: its figures were measured elsewhere, one core, 720x576, median. The fixed NumPy task
+printed beside them lets a reader scale ours. The pictures are endoscopy from ../shared where that
+exists, else drawn ones. The peer of the distance scans is a flat FAISS index over the coordinates that come
+nearest to the native distance; its answers are not LIRE's order.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # one core for FAISS and BLAS as well
+
+import faiss
+import numpy as np
+from PIL import Image
+
+from retrieval.descriptors import DESCRIPTORS, extract_all, warm_up
+from retrieval.index.native import NativeIndex
+
+LIRE_MS = {
+    "JCD": 13.0,
+    "Tamura": 120.0,
+    "ColorLayout": 4.0,
+    "EdgeHistogram": 2.5,
+    "AutoColorCorrelogram": 112.0,
+    "PHOG": 54.0,
+}
+SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "kvasir-v2-subset"
+PICTURES, ROUNDS = 8, 9
+GALLERY = 8000
+
+
+def main() -> None:
+    if sys.argv[1:]:
+        print(peak_bytes_per_pixel(sys.argv[1]))
+        return
+    start = time.perf_counter()
+    warm_up(lambda: print("compiling the descriptors, once per installation"))
+    print(f"loading the kernels of six descriptors and distances: {time.perf_counter() - start:.2f} s")
+    numbers = np.random.default_rng(0).random(10**7)
+    print(f"fixed task, np.sort of 10^7 seeded float64: {median_seconds(lambda: np.sort(numbers)):.3f} s")
+    pictures = sample()
+    a_picture(pictures)
+    growth(pictures[0])
+    a_query(pictures)
+
+
+def a_picture(pictures: list[np.ndarray]) -> None:
+    print("\none core, 720x576, median      ours      LIRE   LIRE/ours")
+    for name, lire in LIRE_MS.items():
+        ours = describing(pictures, (name,)) * 1000
+        print(f"  {name:22} {ours:9.2f} ms {lire:6.1f} ms {lire / ours:7.1f}")
+    ours = describing(pictures, tuple(DESCRIPTORS)) * 1000
+    print(f"  {'all six':22} {ours:9.2f} ms {307:6.1f} ms {307 / ours:7.1f}   (to reach: 31 ms)")
+
+
+def describing(pictures: list[np.ndarray], names: tuple[str, ...]) -> float:
+    """Median over pictures of the median seconds for one."""
+    return statistics.median(median_seconds(partial(extract_all, picture, names)) for picture in pictures)
+
+
+def growth(picture: np.ndarray) -> None:
+    sizes = [(360, 288), (720, 576), (1440, 1152), (2880, 2304)]
+    print("\nnanoseconds a pixel, and peak bytes a pixel above the picture (to reach: under 12)")
+    print(f"  {'':22}" + "".join(f"{f'{w}x{h}':>11}" for w, h in sizes) + f"{'bytes':>11}")
+    scaled = [np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC)) for size in sizes]
+    for name in [*DESCRIPTORS, "all"]:
+        names = tuple(DESCRIPTORS) if name == "all" else (name,)
+        times = [describing([p], names) / (p.size / 3) * 1e9 for p in scaled]
+        alone = subprocess.run([sys.executable, __file__, name], capture_output=True, text=True, check=True)
+        print(f"  {name:22}" + "".join(f"{t:11.1f}" for t in times) + f"{float(alone.stdout):11.2f}")
+
+
+def peak_bytes_per_pixel(name: str) -> float:
+    """Growth of the process's peak resident memory while one large picture is described; Linux only."""
+    picture = np.random.default_rng(0).integers(0, 256, (2304, 2880, 3), dtype=np.uint8)
+    names = tuple(DESCRIPTORS) if name == "all" else (name,)
+    extract_all(np.ascontiguousarray(picture[:64, :64]), names)  # loads the kernels
+    Path("/proc/self/clear_refs").write_text("5")  # sets the peak to the present
+    before = resident("VmHWM")
+    extract_all(picture, names)
+    return (resident("VmHWM") - before) / (picture.size / 3)
+
+
+def resident(field: str) -> int:
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(field))
+    return 1024 * int(line.split()[1])
+
+
+def a_query(pictures: list[np.ndarray]) -> None:
+    random = np.random.default_rng(0)
+    embeddings = random.random((GALLERY, 1280), dtype=np.float32)
+    product = median_seconds(lambda: embeddings @ embeddings.T, rounds=3)
+    print(f"\n{GALLERY:,} vectors, one core; one X @ X.T of {GALLERY:,} x 1280 takes {product:.2f} s")
+    print(f"  {'':22} a query, k=20    flat FAISS       all pairs  in X @ X.T (to reach: under 25)")
+    described = [extract_all(p) for p in pictures]
+    for name, descriptor in DESCRIPTORS.items():
+        known = np.array([vectors[name] for vectors in described])
+        parents = random.integers(0, len(known), (GALLERY, 2))
+        crossed = random.random((GALLERY, descriptor.length)) < 0.3
+        gallery = np.where(crossed, known[parents[:, 1]], known[parents[:, 0]])
+        metric = descriptor.metric
+        index = NativeIndex(metric, gallery)
+        coordinates = metric.coordinates(gallery)
+        by = faiss.METRIC_L1 if metric.proposes_by == "L1" else faiss.METRIC_L2
+        flat = faiss.IndexFlat(coordinates.shape[1], by)
+        flat.add(coordinates)
+        query = median_seconds(partial(index.search, gallery[:1], 20)) * 1000
+        peer = median_seconds(partial(flat.search, coordinates[:1], 20)) * 1000
+        part = partial(metric.distances, gallery[: GALLERY // 16], gallery)
+        pairs = 16 * median_seconds(part, rounds=3)
+        print(f"  {name:22} {query:10.2f} ms {peer:10.2f} ms {pairs:14.2f} s {pairs / product:11.2f}")
+
+
+def sample() -> list[np.ndarray]:
+    """Pictures of 720x576."""
+    files = sorted(SHARED.glob("*/*.jpg")) if SHARED.exists() else []
+    chosen = []
+    for file in files:
+        with Image.open(file) as image:
+            if image.size == (720, 576):
+                chosen.append(np.array(image.convert("RGB")))
+        if len(chosen) == PICTURES:
+            return chosen
+    print("drawn pictures, since ../shared is not here")
+    random = np.random.default_rng(0)
+    for _ in range(PICTURES):
+        small = Image.fromarray(random.integers(40, 220, (18, 24, 3), dtype=np.uint8))
+        large = np.array(small.resize((720, 576), Image.Resampling.BICUBIC)).astype(np.int64)
+        chosen.append((large + random.integers(-6, 7, large.shape)).clip(0, 255).astype(np.uint8))
+    return chosen
+
+
+def median_seconds(task: Callable[[], object], rounds: int = ROUNDS) -> float:
+    """Processor time of one thread; everything here runs on one."""
+    task()
+    seconds = []
+    for _ in range(rounds):
+        start = time.thread_time()  # as the wall's on an idle machine, and the same on a busy one
+        task()
+        seconds.append(time.thread_time() - start)
+    return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from retrieval.commands.compare import command
+from retrieval.evaluation import Evaluation, NotSameQueriesError, evaluate_space
+from retrieval.evaluation.stored import StoredEvaluationError
+from retrieval.index.cosine import Cosine
+
+LABELS = np.arange(60) % 3
+
+
+def stored(path: Path, strength: float, count: int = 60, *, reverse: bool = False, per_query: bool = True) -> Path:
+    """An evaluation of one space; reverse numbers the same images the other way round."""
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((60, 12)) + strength * random.standard_normal((3, 12))[LABELS]
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    order = np.arange(60)[::-1] if reverse else np.arange(60)
+    order = order[:count]
+    files = [f"{row}.jpg" for row in order]
+    result = evaluate_space(unit[order], Cosine(), LABELS[order], list("abc"), files=files, space="tower")
+    path.write_text(json.dumps(Evaluation("c", (result,)).to_dict(per_query=per_query)), encoding="utf-8")
+    return path
+
+
+def run(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(command, [str(one) for one in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_better_run_is_named_by_its_file(tmp_path: Path) -> None:
+    weak, strong = stored(tmp_path / "weak.json", 0.3), stored(tmp_path / "strong.json", 2)
+    text = " ".join(run(weak, strong).split())
+    assert "tower (strong) is better than tower (weak): mAP higher by" in text
+
+
+def test_queries_are_matched_by_file_and_not_by_id(tmp_path: Path) -> None:
+    one, other = stored(tmp_path / "one.json", 1), stored(tmp_path / "other.json", 1, reverse=True)
+    (difference,) = json.loads(run(one, other, "--json"))["differences"]
+    assert difference["by"] == pytest.approx(0, abs=1e-12)
+
+
+def test_other_queries_are_refused(tmp_path: Path) -> None:
+    one, other = stored(tmp_path / "one.json", 1), stored(tmp_path / "other.json", 1, count=59)
+    with pytest.raises(NotSameQueriesError, match="1 are only in the first"):
+        run(one, other)
+
+
+def test_what_is_no_evaluation_is_an_error_that_says_so(tmp_path: Path) -> None:
+    good = stored(tmp_path / "good.json", 1)
+    bad = tmp_path / "bad.json"
+    bad.write_text("[]")
+    with pytest.raises(StoredEvaluationError, match="is not an evaluation"):
+        run(good, bad)
+    bad.write_text('{"schema": "kvasir-evaluation/99"}')
+    with pytest.raises(StoredEvaluationError, match="kvasir-evaluation/99"):
+        run(good, bad)
+    with pytest.raises(StoredEvaluationError, match="no figures of single queries"):
+        run(good, stored(bad, 1, per_query=False))
+    with pytest.raises(StoredEvaluationError, match="no measure 'beauty'; it has mAP"):
+        run(good, good, "--measure", "beauty")
+    with pytest.raises(StoredEvaluationError, match="no space 'sea'; it has tower"):
+        run(good, "--space", "sea")

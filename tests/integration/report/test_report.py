@@ -1,0 +1,121 @@
+"""A report of a real collection with real picture files, from the command to the page."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from retrieval.collection import CollectionWriter, NewImage
+from retrieval.commands.evaluate import command
+
+CLASSES = ("esophagitis", "polyps", "normal-cecum")
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    pictures, path = folder / "pictures", folder / "collection"
+    random = np.random.default_rng(0)
+    with CollectionWriter(path, create=True) as writer:
+        for name in ("one", "two"):
+            writer.add_space(name, "encoder", 8, "cosine", {})
+        source = writer.source(pictures, "folder")
+        images = []
+        for number in range(45):
+            kind = number % 3
+            file = pictures / CLASSES[kind] / f"{number}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if number != 7:  # one picture is gone since
+                Image.new("RGB", (40, 30), (80 * kind, 100, number)).save(file)
+            vectors = random.standard_normal((2, 8)).astype(np.float32)
+            vectors[0, kind] += 4
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            images.append(
+                NewImage(
+                    source=source,
+                    file=f"{CLASSES[kind]}/{number}.jpg",
+                    class_name=CLASSES[kind],
+                    width=40,
+                    height=30,
+                    file_size=1,
+                    stamp=0,
+                    sha256=bytes([number]) * 32,
+                    vectors={"one": vectors[0], "two": vectors[1]},
+                )
+            )
+        writer.append(images)
+    arguments = [str(path), "--report", str(folder / "out"), "--samples", "100"]
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return folder / "out"
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.outside: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "href", "xlink:href") and not (value or "").startswith(("#", "data:")):
+                self.outside.append(value or "")
+
+
+def test_page_needs_no_other_file(report: Path) -> None:
+    text = (report / "index.html").read_text("utf-8")
+    assert Page(text).outside == []
+    assert not re.search(r"@import|url\((?!#)", text)
+
+
+def test_no_two_pictures_share_an_id(report: Path) -> None:
+    """Matplotlib names marks and clips by hash; a shared one would let one picture change another."""
+    ids = [
+        one
+        for one in Page((report / "index.html").read_text("utf-8")).ids
+        if re.match(r"m[0-9a-f]{6}|p[0-9a-f]{6}", one)
+    ]
+    assert len(ids) > 20
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_point_of_a_map_has_its_image(report: Path) -> None:
+    text = (report / "index.html").read_text("utf-8")
+    (shown,) = re.findall(r"const pictures = (\{.*\});", text)
+    pictures = json.loads(shown)
+    for key in ("map-0-1", "map-1-2"):
+        group = text[text.index(f'<g id="{key}">') :]
+        assert group[: group.index("</g>\n   <g id=")].count("<use ") == len(pictures["points"][key]) == 15
+    assert len(pictures["thumbnails"]) == 44  # all but the one that is gone
+    assert "no picture" in text or "7" not in re.findall(r'title="image (\d+)"', text)
+
+
+def test_every_picture_says_how_to_read_it(report: Path) -> None:
+    text = (report / "index.html").read_text("utf-8")
+    assert text.count("<figure>") == text.count("<figcaption>") == 1 + 2 * 10
+
+
+def test_the_files_beside_the_page(report: Path) -> None:
+    names = {
+        "index.html",
+        "evaluation.json",
+        "means.csv",
+        "queries.csv",
+        "tables.tex",
+        "qrels.txt",
+        "one.run",
+        "two.run",
+    }
+    assert {file.name for file in report.iterdir()} == names
+    assert json.loads((report / "evaluation.json").read_text())["schema"] == "kvasir-evaluation/1"
+    assert len((report / "qrels.txt").read_text().splitlines()) == 45 * 14

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from indexer.spaces import open_encoders
+from retrieval.collection import Collection, CollectionWriter
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def shell(*arguments: object) -> Ended:
+    """`kvasir` as a person runs it."""
+    script = "from retrieval.command_line import main; main()"
+    command = [sys.executable, "-W", "error", "-c", script, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def kvasir(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object) -> Ended:
+    """The same inside this process, where torch is loaded already."""
+    from retrieval.command_line import main
+
+    monkeypatch.setattr(sys, "argv", ["kvasir", *map(str, arguments)])
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capfd.readouterr()
+    return Ended(int(ended.value.code or 0), out, err)
+
+
+Run = Callable[..., Ended]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    return lambda *arguments: kvasir(monkeypatch, capfd, *arguments)
+
+
+@pytest.fixture
+def data(gallery_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(gallery_folder, tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def without_images(tiny_spec: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection with the space of a small encoder and nothing in it, so that converting is done once."""
+    path = tmp_path_factory.mktemp("template") / "c"
+    with CollectionWriter(path, create=True) as writer:
+        open_encoders(writer, [tiny_spec], None)
+    return path
+
+
+@pytest.fixture
+def made(run: Run, data: Path, tiny_spec: str, without_images: Path, tmp_path: Path) -> Path:
+    """A collection of `data` in the space of a small encoder."""
+    path = Path(shutil.copytree(without_images, tmp_path / "c"))
+    ended = run("index", data, path, "--encoder", tiny_spec, "--json")
+    assert ended.status == 0, ended.err
+    assert ended.json["added"] == 26
+    return path
+
+
+def files(path: Path) -> dict[str, tuple[int, str | None]]:
+    collection = Collection.open(path)
+    return {
+        file: (int(i), collection.class_of(int(i)))
+        for i, file in zip(collection.images.ids, collection.images.files, strict=True)
+    }
+
+
+def test_index_search_and_info_with_the_default_encoder_from_the_shell(indexed: Any, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(indexed.path, tmp_path / "c"))
+    again = shell("index", indexed.data, path)
+    assert (again.status, again.out.startswith(f"{path}: 0 added, 26 unchanged")) == (0, True), again.err
+    found = shell("search", indexed.data / "polyps" / "2.jpg", path, "-k", 3, "--json")
+    assert found.status == 0, found.err
+    assert found.json["hits"][0]["file"] == "polyps/2.jpg"
+    table = shell("search", 0, path, "-k", 4)
+    assert table.out.splitlines()[-1].startswith("query is cecum: precision@4 ")
+    facts = shell("info", path, "--json").json
+    assert facts["classes"] == {"cecum": 8, "polyps": 9, "pylorus": 8}
+    assert (facts["images"], facts["unlabelled"], facts["clusters_of_duplicates"]) == (26, 1, 1)
+    space = facts["spaces"][0]
+    assert (space["name"], space["dimension"], space["distance"]) == ("tf_efficientnet_lite0", 1280, "cosine")
+    assert space["recipe"]["fit"] == "squash"
+    assert len(space["recipe"]["weights"]) == len(space["recipe"]["converted"]) == 64
+
+
+def test_a_second_run_adds_nothing_and_keeps_every_id(run: Run, made: Path, data: Path) -> None:
+    before = files(made)
+    again = run("index", data, made, "--json")
+    assert (again.status, again.json["added"], again.json["completed"], again.json["unchanged"]) == (0, 0, 0, 26)
+    assert files(made) == before
+
+
+def test_a_changed_file_is_replaced_under_a_new_id(
+    run: Run, made: Path, data: Path, draw: Callable[..., Image.Image]
+) -> None:
+    before = files(made)
+    draw(4321).save(data / "polyps" / "3.jpg")
+    again = run("index", data, made, "--json")
+    assert (again.status, again.json["added"], again.json["unchanged"]) == (0, 1, 25)
+    after = files(made)
+    assert after.pop("polyps/3.jpg") == (26, "polyps")
+    assert after == {file: entry for file, entry in before.items() if file != "polyps/3.jpg"}
+
+
+def test_a_new_date_on_the_same_bytes_changes_no_id(run: Run, made: Path, data: Path) -> None:
+    before = files(made)
+    os.utime(data / "polyps" / "3.jpg", (1, 1))
+    assert run("index", data, made, "--json").json["added"] == 0
+    assert files(made) == before
+    assert run("index", data, made, "--json").json["unchanged"] == 26
+
+
+def test_bad_pictures_are_listed_by_path_and_reason_and_the_run_goes_on(
+    run: Run, data: Path, tiny_spec: str, without_images: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(without_images, tmp_path / "c")
+    good = (data / "polyps" / "1.jpg").read_bytes()
+    bad = {"empty.jpg": b"", "cut.jpg": good[: len(good) // 2], "page.png": b"<html>404</html>", "cut.png": good[:3]}
+    for name, content in bad.items():
+        (data / "cecum" / name).write_bytes(content)
+    (data / "cecum" / "mislabelled.png").write_bytes(good)
+    ended = run("index", data, tmp_path / "c", "--encoder", tiny_spec, "--json")
+    assert ended.status == 1
+    assert ended.json["added"] == 27
+    reasons = {entry["file"]: entry["reason"] for entry in ended.json["rejected"]}
+    assert sorted(reasons) == sorted(f"cecum/{name}" for name in bad)
+    assert "empty" in reasons["cecum/empty.jpg"]
+    assert "truncated" in reasons["cecum/cut.jpg"]
+    assert "not a picture" in reasons["cecum/page.png"]
+    again = run("index", data, tmp_path / "c")
+    assert again.status == 1
+    assert "4 could not be used" in again.out
+    assert "cecum/cut.jpg: damaged or truncated" in again.err
+
+
+def test_nothing_but_bad_pictures_is_nothing_done(run: Run, without_images: Path, tmp_path: Path) -> None:
+    shutil.copytree(without_images, tmp_path / "c")
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    (tmp_path / "data" / "a" / "x.jpg").write_bytes(b"")
+    assert run("index", tmp_path / "data", tmp_path / "c").status == 2
+
+
+def test_a_zip_is_read_in_place_and_gives_the_same(
+    run: Run, made: Path, data: Path, without_images: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(without_images, tmp_path / "z")
+    path = tmp_path / "drawn.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(data.rglob("*.*")):
+            archive.write(file, f"wrapped/{file.relative_to(data)}")
+    before = sorted(tmp_path.iterdir())
+    ended = run("index", path, tmp_path / "z", "--json")
+    assert (ended.status, ended.json["added"]) == (0, 26)
+    assert sorted(tmp_path.iterdir()) == before
+    assert {f"wrapped/{file}": entry for file, entry in files(made).items()} == files(tmp_path / "z")
+    ids, vectors = Collection.open(tmp_path / "z").vectors("test_vit-test_vit")
+    assert vectors.tolist() == Collection.open(made).vectors("test_vit-test_vit")[1].tolist()
+    assert Collection.open(tmp_path / "z").read(int(ids[0])) == (data / "cecum" / "0.jpg").read_bytes()
+    assert run("index", path, tmp_path / "z", "--json").json["unchanged"] == 26
+
+
+def test_a_second_encoder_can_come_later_and_the_first_is_not_run_again(
+    run: Run, made: Path, data: Path, timm_weights: Callable[..., Path]
+) -> None:
+    first = (made / "vectors" / "test_vit-test_vit.float32").read_bytes()
+    before = files(made)
+    spec = f"timm:test_convnext/{timm_weights('test_convnext')}"
+    later = run("index", data, made, "--encoder", spec, "--json")
+    assert (later.status, later.json["added"], later.json["completed"]) == (0, 0, 26)
+    assert [space.name for space in Collection.open(made).spaces] == [
+        "test_vit-test_vit",
+        "test_convnext-test_convnext",
+    ]
+    assert (made / "vectors" / "test_vit-test_vit.float32").read_bytes() == first
+    assert files(made) == before
+    both = run("search", 3, made, "--space", "test_vit-test_vit", "--space", "test_convnext-test_convnext", "--json")
+    assert both.status == 0
+    assert len(both.json["hits"][0]["distances"]) == 2
+
+
+def test_a_vector_does_not_depend_on_the_encoders_beside_it(
+    run: Run, data: Path, tiny_spec: str, tiny_clip: Any, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    draw(77, size=(1400, 1000)).save(data / "cecum" / "large.jpg")
+    clip = f"open_clip:local-dir:{tiny_clip.folder}"  # 64x64, so a smaller draft than the 160x160 of the other
+    assert run("index", data, tmp_path / "alone", "--encoder", clip).status == 0
+    assert run("index", data, tmp_path / "both", "--encoder", clip, "--encoder", tiny_spec).status == 0
+    alone = Collection.open(tmp_path / "alone").vectors("tiny-folder")[1]
+    both = Collection.open(tmp_path / "both").vectors("tiny-folder")[1]
+    assert abs(alone - both).max() < 1e-6  # type: ignore[operator]
+
+
+def test_a_picture_in_another_class_folder_is_a_new_image_and_the_old_one_can_be_removed(
+    run: Run, made: Path, data: Path
+) -> None:
+    (data / "polyps" / "5.jpg").rename(data / "cecum" / "was a polyp.jpg")
+    assert run("index", data, made, "--json").json["added"] == 1
+    assert files(made)["cecum/was a polyp.jpg"] == (26, "cecum")
+    removed = run("remove", made, "--gone")
+    assert removed.status == 0
+    assert "polyps/5.jpg" not in files(made)
+    assert len(files(made)) == 26
+
+
+def test_unlabelled_pictures_are_indexed_without_a_class(
+    run: Run, without_images: Path, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    shutil.copytree(without_images, tmp_path / "c")
+    (tmp_path / "data").mkdir()
+    for number in range(3):
+        draw(number).save(tmp_path / "data" / f"{number}.png")
+    ended = run("index", tmp_path / "data", tmp_path / "c", "--json")
+    assert (ended.status, ended.json["dataset"]["unlabelled"]) == (0, 3)
+    found = run("search", 0, tmp_path / "c", "--json")
+    assert found.json["precision_at_k"] is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("nosuchcommand",),
+        ("index", "only one"),
+        ("search", "0"),
+        ("index", "{tmp}/nowhere", "{tmp}/n"),
+        ("index", "{data}", "{data}"),
+        ("index", "{data}", "{tmp}/n", "--encoder", "keras:x"),
+        ("index", "{data}", "{tmp}/n", "--encoder", "timm:test_vit//no/where.pt"),
+        ("index", "{data}", "{tmp}/a file/n", "--encoder", "timm:test_vit//no/where.pt"),
+        ("info", "{tmp}/nowhere"),
+        ("search", "0", "{tmp}/nowhere"),
+        ("search", "999", "{c}"),
+        ("search", "{tmp}/nowhere.jpg", "{c}"),
+        ("search", "0", "{c}", "-k", "0"),
+        ("search", "0", "{c}", "--space", "nowhere"),
+        ("search", "0", "{c}", "--class", "nothing"),
+    ],
+)
+def test_wrong_use_is_status_2_and_a_line_that_says_why(
+    arguments: tuple[str, ...], run: Run, indexed: Any, gallery_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a file").write_text("")
+    ended = run(*(text.format(tmp=tmp_path, c=indexed.path, data=gallery_folder) for text in arguments))
+    assert ended.status == 2
+    assert ended.err.strip()
+    assert "Traceback" not in ended.err
+
+
+def test_a_second_writer_is_refused_with_a_clear_message(run: Run, made: Path, data: Path) -> None:
+    with CollectionWriter(made):
+        ended = run("index", data, made)
+    assert ended.status == 2
+    assert "another process is writing to" in ended.err

@@ -1,0 +1,166 @@
+"""Kill -9 at any moment: the collection opens, holds all that was reported as done, and a second run completes it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from retrieval.collection import Collection, NotACollectionError
+from retrieval.collection.catalog import checksum
+
+ROOT = Path(__file__).resolve().parents[2]
+PICTURES = 200
+
+WORKER = """
+    import os, sys, signal
+    from pathlib import Path
+    import numpy as np
+    from indexer import pipeline
+    from indexer.datasets import open_dataset
+    from retrieval.collection import CollectionWriter, catalog, manifest, vectors, writing
+    from retrieval.encoders import Recipe
+
+    pipeline.BATCH = 16
+
+    class MeanColours:
+        '''An encoder as small as can be: the mean colours of a grid, of unit length.'''
+        recipe = Recipe("mean colours", "none", 12, (8, 8), (0.5,) * 3, (0.5,) * 3, "bilinear", "squash", "none")
+        def encode(self, batch):
+            cells = batch.reshape(len(batch), 2, 4, 2, 4, 3).mean((2, 4)).reshape(len(batch), 12) + 1
+            return (cells / np.linalg.norm(cells, axis=1, keepdims=True)).astype(np.float32)
+
+    def die_at(step):
+        '''Kill this process between two steps: at the step-th call of anything that writes.'''
+        calls = [0]
+        def counted(function, after):
+            def call(*arguments, **options):
+                if not after:
+                    tick()
+                result = function(*arguments, **options)
+                if after:
+                    tick()
+                return result
+            return call
+        def tick():
+            calls[0] += 1
+            if calls[0] == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+        for owner, name in ((vectors.VectorFile, "write"), (vectors.VectorFile, "sync"),
+                            (writing._transaction, "__enter__"), (writing._transaction, "__exit__"),
+                            (manifest, "write_atomically"), (writing, "write_manifest"), (os, "fsync")):
+            setattr(owner, name, counted(counted(getattr(owner, name), False), True))
+
+    data, path, step = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    if step:
+        die_at(step)
+    with open_dataset(data) as dataset, CollectionWriter(path, name="t", create=True) as writer:
+        for name in ("one", "two"):
+            if name not in [space.name for space in writer.manifest.spaces]:
+                writer.add_space(name, "encoder", 12, "cosine", {"spec": name})
+        spaces = pipeline.Spaces({"one": MeanColours(), "two": MeanColours()})
+        pipeline.index_dataset(dataset, writer, spaces, lambda o: print(o.done, flush=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, draw: Callable[..., Image.Image]) -> Path:
+    folder = tmp_path_factory.mktemp("kill") / "data"
+    for number in range(PICTURES):
+        (folder / f"class{number % 4}").mkdir(parents=True, exist_ok=True)
+        draw(number, size=(24, 18)).save(folder / f"class{number % 4}" / f"{number}.png")
+    return folder
+
+
+def work(data: Path, path: Path, step: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(WORKER), str(data), str(path), str(step)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def reported(child: subprocess.Popen[str]) -> int:
+    """How many pictures the child said were done before it ended."""
+    assert child.stdout is not None
+    with child:
+        return max((int(line) for line in child.stdout.read().split()), default=0)
+
+
+def state(path: Path) -> dict[str, tuple[int, bytes, bytes]]:
+    """file -> id and vectors, each vector compared with its checksum; SQLite's own check too."""
+    connection = sqlite3.connect(path / "catalog.sqlite")
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+    collection = Collection.open(path)
+    by_file: dict[str, list[bytes]] = {file: [] for file in collection.images.files}
+    for space in collection.spaces:
+        ids, vectors = collection.vectors(space.name)
+        for image_id, vector in zip(ids.tolist(), np.asarray(vectors), strict=True):
+            data = vector.tobytes()
+            assert checksum(data) == collection.images.checksums[collection.position(image_id), space.number]
+            by_file[collection.file_of(image_id)].append(data)
+    return {
+        file: (int(image_id), *vectors)  # type: ignore[misc]
+        for image_id, (file, vectors) in zip(collection.images.ids, by_file.items(), strict=True)
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, bytes, bytes]]:
+    path = tmp_path_factory.mktemp("whole") / "c"
+    assert reported(work(data, path)) == PICTURES
+    whole = state(path)
+    assert len(whole) == PICTURES
+    assert all(len(entry) == 3 for entry in whole.values())
+    return whole
+
+
+def check_and_complete(data: Path, path: Path, done: int, whole: dict[str, tuple[int, bytes, bytes]]) -> None:
+    try:
+        partial = state(path) if path.exists() else {}
+    except (NotACollectionError, sqlite3.OperationalError):
+        assert done == 0  # killed while the collection was being made: nothing was promised yet
+        partial = {}
+    assert len(partial) >= done
+    assert all(whole[file] == entry for file, entry in partial.items())
+    assert reported(work(data, path)) == PICTURES
+    assert state(path) == whole
+
+
+# Early steps make the collection; each batch of 16 has 32 vectors, two syncs and a commit.
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5, 7, 9, 11, 13, 20, 50, 80, 145, 148, 150, 152, 154, 156, 158, 400, 900])
+def test_killed_between_two_steps(
+    step: int, data: Path, tmp_path: Path, undisturbed: dict[str, tuple[int, bytes, bytes]]
+) -> None:
+    path = tmp_path / "c"
+    child = work(data, path, step)
+    done = reported(child)
+    assert child.returncode == -signal.SIGKILL
+    check_and_complete(data, path, done, undisturbed)
+
+
+def test_killed_again_and_again_at_any_moment(
+    data: Path, tmp_path: Path, undisturbed: dict[str, tuple[int, bytes, bytes]]
+) -> None:
+    random = np.random.default_rng(int.from_bytes(os.urandom(4)))
+    path = tmp_path / "c"
+    done = 0
+    for _ in range(8):
+        child = work(data, path)
+        assert child.stdout is not None
+        line = child.stdout.readline()  # it has begun
+        time.sleep(float(random.uniform(0, 0.08)))
+        child.kill()
+        done = max(done, int(line or 0), reported(child))
+        partial = state(path)
+        assert len(partial) >= done
+        assert all(undisturbed[file] == entry for file, entry in partial.items())
+    check_and_complete(data, path, done, undisturbed)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import csv
+
+import ir_measures
+import numpy as np
+import pytest
+from ir_measures import RR, P, R, nDCG
+
+from retrieval.evaluation import Evaluation, Protocol, evaluate_space, leave_cluster_out
+from retrieval.index.cosine import Cosine
+from retrieval.report.files import latex, means_csv, queries_csv, trec_qrels, trec_run
+
+LABELS = np.array([0, 1, 2, -1] * 15)
+IDS = np.arange(60) * 3
+CLUSTERS = np.arange(60) // 8
+
+
+@pytest.fixture(scope="module")
+def protocol() -> Protocol:
+    return leave_cluster_out(CLUSTERS)
+
+
+@pytest.fixture(scope="module")
+def evaluation(protocol: Protocol) -> Evaluation:
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((60, 8))
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    names = ["normal_cecum", "polyps & more", "100 %"]
+    space = evaluate_space(
+        unit, Cosine(), LABELS, names, CLUSTERS, IDS, protocol=protocol, space="my space", samples=50
+    )
+    return Evaluation("c", (space,))
+
+
+def test_trec_eval_reads_run_and_qrels_and_finds_our_figures(evaluation: Evaluation, protocol: Protocol) -> None:
+    (space,) = evaluation.spaces
+    run = list(ir_measures.read_trec_run("".join(trec_run(space))))
+    qrels = list(ir_measures.read_trec_qrels("".join(trec_qrels(protocol, IDS, LABELS))))
+    for ours, theirs in (("precision@10", P @ 10), ("recall@20", R @ 20), ("nDCG@10", nDCG @ 10), ("MRR", RR)):
+        found = {int(one.query_id): one.value for one in ir_measures.iter_calc([theirs], qrels, run)}
+        assert [found[query] for query in space.ids] == pytest.approx(space.measures[ours].tolist(), abs=1e-9)
+
+
+def test_means_are_one_line_each_with_their_interval(evaluation: Evaluation) -> None:
+    lines = list(csv.DictReader(means_csv(evaluation).splitlines()))
+    (macro,) = [line for line in lines if line["measure"] == "mAP" and line["mean"] == "macro"]
+    assert float(macro["value"]) == evaluation.spaces[0].means("mAP").macro
+    assert float(macro["low"]) < float(macro["value"]) < float(macro["high"])
+    assert {line["mean"] for line in lines} == {"micro", "macro", "normal_cecum", "polyps & more", "100 %"}
+
+
+def test_every_query_is_a_line(evaluation: Evaluation) -> None:
+    lines = list(csv.DictReader(queries_csv(evaluation).splitlines()))
+    assert [int(line["id"]) for line in lines] == evaluation.spaces[0].ids.tolist()
+    assert float(lines[7]["mAP"]) == evaluation.spaces[0].measures["mAP"][7]
+
+
+def test_latex_escapes_what_latex_reads_otherwise(evaluation: Evaluation) -> None:
+    text = latex(evaluation)
+    assert r"normal\_cecum" in text
+    assert r"polyps \& more" in text
+    assert r"100 \%" in text
+    assert text.count("\\toprule") == text.count("\\bottomrule") == 2
