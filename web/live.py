@@ -65,6 +65,10 @@ class LiveCollection:
             self.ready = True
 
     def _load(self, searcher: Searcher) -> None:
+        if any(space.kind == "descriptor" for space in searcher.collection.spaces):
+            from retrieval.descriptors import warm_up
+
+            warm_up()
         for space in searcher.collection.spaces:
             if len(searcher.collection):
                 searcher.index(space.name)
