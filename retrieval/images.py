@@ -71,6 +71,12 @@ class Picture:
     format: str
     orientation: int = 1
 
+    def bare(self) -> Image.Image:
+        """The upright picture without comments, EXIF and profiles, which Pillow would write into a copy."""
+        image = self.upright().copy()
+        image.info = {}
+        return image
+
     def pixels(self) -> NDArray[np.uint8]:
         """The stored pixels, (h, w, 3) uint8, C-contiguous."""
         return np.ascontiguousarray(self.image)
@@ -283,8 +289,8 @@ def _java_srgb() -> ImageCms.ImageCmsProfile:
 
 
 def thumbnail(picture: Picture, side: int) -> bytes:
-    """A JPEG of the upright picture with its longer side at most `side`, free of EXIF and profiles."""
-    image = picture.upright()
+    """A JPEG of the upright picture with its longer side at most `side`, free of comments, EXIF and profiles."""
+    image = picture.bare()
     if max(image.size) > side:
         scale = side / max(image.size)
         # A frame thousands of times wider than high keeps one row.

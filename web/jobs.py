@@ -12,11 +12,14 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from retrieval.errors import QueryError, RetrievalError
-from web.gate import BusyError
 
 log = logging.getLogger(__name__)
 
 KEPT = 20
+
+
+class JobRunningError(RetrievalError):
+    """Another evaluation is running."""
 
 
 class NoSuchJobError(QueryError):
@@ -44,10 +47,10 @@ class Jobs:
         self._lock = threading.Lock()
 
     def start(self, request: dict[str, Any], work: Callable[[Callable[[float], None]], Any]) -> Job:
-        """Start `work(on_progress)`. Raises BusyError while another job runs."""
+        """Start `work(on_progress)`. Raises JobRunningError while another one runs."""
         with self._lock:
             if any(job.state == "running" for job in self._jobs.values()):
-                raise BusyError("an evaluation is running; wait until it is done")
+                raise JobRunningError("one evaluation runs at a time; wait until it is done")
             now = datetime.now(UTC).isoformat(timespec="seconds")
             job = Job(secrets.token_hex(8), request, now)
             self._jobs[job.id] = job

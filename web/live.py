@@ -30,6 +30,8 @@ class LiveCollection:
         self.path = path
         self._stamp = _stamp(path)
         self._searcher = open_collection(path, "throughput")
+        manifest = self._searcher.collection.manifest
+        self._version = hashlib.sha256(f"{manifest.name} {manifest.created}".encode()).hexdigest()[:12]
         self._looked = time.monotonic()
         self._looking = threading.Lock()
         self._writing = threading.Lock()
@@ -50,8 +52,7 @@ class LiveCollection:
     @property
     def version(self) -> str:
         """Names this collection among all that may be served at one address; an id's picture never changes in it."""
-        manifest = self._searcher.collection.manifest
-        return hashlib.sha256(f"{manifest.name} {manifest.created}".encode()).hexdigest()[:12]
+        return self._version
 
     def warm_up(self) -> None:
         """Load every encoder and index, so that no first query pays for it; until then the server is not ready."""
@@ -64,6 +65,10 @@ class LiveCollection:
             self.ready = True
 
     def _load(self, searcher: Searcher) -> None:
+        if any(space.kind == "descriptor" for space in searcher.collection.spaces):
+            from retrieval.descriptors import warm_up
+
+            warm_up()
         for space in searcher.collection.spaces:
             if len(searcher.collection):
                 searcher.index(space.name)

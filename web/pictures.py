@@ -31,9 +31,9 @@ def shown(data: bytes) -> tuple[bytes, str]:
             return stripped, "image/jpeg"
     out = io.BytesIO()
     if file_format in ("JPEG", "MPO"):
-        picture.upright().save(out, "JPEG", quality=95, subsampling=0)
+        picture.bare().save(out, "JPEG", quality=95, subsampling=0)
         return out.getvalue(), "image/jpeg"
-    picture.upright().save(out, "PNG", compress_level=1)
+    picture.bare().save(out, "PNG", compress_level=1)
     return out.getvalue(), "image/png"
 
 

@@ -15,7 +15,7 @@ from retrieval.errors import PictureError, QueryError, RetrievalError
 from retrieval.images import PictureTooLargeError, UnknownFormatError
 from web.access import KeyNeededError, KeyRefusedError
 from web.gate import BusyError
-from web.jobs import NoSuchJobError
+from web.jobs import JobRunningError, NoSuchJobError
 from web.kept_queries import QueryGoneError
 from web.question import UnsupportedBodyError, UploadTooLargeError
 from web.state import state
@@ -29,6 +29,7 @@ STATUS: dict[type[RetrievalError], int] = {
     KeyRefusedError: 403,
     NoSuchImageError: 404,
     NoSuchJobError: 404,
+    JobRunningError: 409,
     PictureGoneError: 410,
     QueryGoneError: 410,
     PictureTooLargeError: 413,

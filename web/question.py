@@ -7,12 +7,13 @@ import binascii
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo
 from werkzeug.datastructures import MultiDict
 
 from retrieval.errors import PictureError, QueryError
 from retrieval.hits import Hits
 from retrieval.images import probe
+from web.fields import Fields
 from web.state import state
 
 MAX_K = 1000
@@ -78,7 +79,7 @@ Weight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class SearchOptions(BaseModel):
+class SearchOptions(Fields):
     """How to search."""
 
     model_config = ConfigDict(extra="forbid")

@@ -123,6 +123,16 @@ class Collection:
         return read_picture(source, self.images.files[position])
 
     def _mapped(self, space: Space) -> NDArray[np.generic]:
+        if space.name not in self._maps:
+            self._maps[space.name] = self._map(space)
+        return self._maps[space.name]
+
+    @cached_property
+    def _maps(self) -> dict[str, NDArray[np.generic]]:
+        """Spaces' vectors, mapped once: to map a file for each vector takes longer than a search."""
+        return {}
+
+    def _map(self, space: Space) -> NDArray[np.generic]:
         positions = self.positions(space.name)
         rows = int(self.images.ids[positions[-1]]) + 1 if len(positions) else 0
         try:

@@ -50,7 +50,7 @@ def test_every_answer_conforms_to_the_document(writable: Any) -> None:
         "--checks",
         ",".join(CHECKS),
         "--max-examples",
-        "25",
+        "8",
         "--seed",
         "1",
         "--suppress-health-check",

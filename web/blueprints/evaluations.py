@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from flask import Response, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from web import answers
 from web.answers import replies
 from web.evaluating import evaluate
+from web.fields import Fields
 from web.jobs import Job
 from web.question import Name, UnsupportedBodyError
 from web.rate import limited
@@ -19,13 +20,13 @@ from web.state import state
 api = APIBlueprint("evaluations", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="evaluations")])
 
 
-class EvaluationPath(BaseModel):
+class EvaluationPath(Fields):
     """An evaluation."""
 
     evaluation_id: str = Field(min_length=1, max_length=64)
 
 
-class Request(BaseModel):
+class Request(Fields):
     """What to evaluate."""
 
     model_config = ConfigDict(extra="forbid")
@@ -44,7 +45,7 @@ _BODY = {"required": True, "content": {"application/json": {"schema": Request.mo
     "/evaluations",
     operation_id="start_evaluation",
     openapi_extensions={"requestBody": _BODY},
-    responses=replies({"202": answers.Evaluation}, 400, 401, 413, 415, 422, 429, 503),
+    responses=replies({"202": answers.Evaluation}, 400, 401, 409, 413, 415, 422, 429),
 )
 @limited
 def start() -> tuple[Response, int, dict[str, str]]:
@@ -58,7 +59,7 @@ def start() -> tuple[Response, int, dict[str, str]]:
 
 
 def start_evaluation(wanted: Request) -> Job:
-    """Start a job. Raises BusyError, SpaceNameError."""
+    """Start a job. Raises JobRunningError, SpaceNameError."""
     held = state()
     searcher = held.live.searcher
     spaces = wanted.spaces or [space.name for space in searcher.collection.spaces]

@@ -6,14 +6,15 @@ import unicodedata
 from typing import Annotated, Any
 
 import numpy as np
-from flask import Response, jsonify, request, url_for
+from flask import Response, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from retrieval.collection import Collection
 from web import answers
 from web.access import writing
 from web.answers import replies
+from web.fields import Fields
 from web.pictures import THUMBNAIL, shown, small
 from web.question import (
     MAX_ID,
@@ -39,13 +40,13 @@ def _printable(name: str) -> str:
 ClassName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
 
 
-class ImagePath(BaseModel):
+class ImagePath(Fields):
     """An image of the collection."""
 
     image_id: int = Field(ge=0, le=MAX_ID)
 
 
-class Version(BaseModel):
+class Version(Fields):
     """A picture's address with the collection's version may be cached for good."""
 
     model_config = ConfigDict(extra="forbid")
@@ -53,7 +54,7 @@ class Version(BaseModel):
     v: str | None = Field(None, description="The collection's version, as in the links of answers.")
 
 
-class Listing(BaseModel):
+class Listing(Fields):
     """Which images to list."""
 
     model_config = ConfigDict(extra="forbid")
@@ -63,7 +64,7 @@ class Listing(BaseModel):
     limit: int = Field(50, ge=1, le=500)
 
 
-class NewPicture(BaseModel):
+class NewPicture(Fields):
     """What is known of a picture that is added."""
 
     model_config = ConfigDict(extra="forbid")
@@ -73,12 +74,14 @@ class NewPicture(BaseModel):
 
 def links(image_id: int) -> dict[str, str]:
     """Where an image's parts are."""
+    # Spelled out, because url_for takes longer than the search where an answer has many hits.
+    place = f"{request.script_root}{api.url_prefix}/images/{image_id}"
     version = state().live.version
     return {
-        "self": url_for("images.image", image_id=image_id),
-        "picture": url_for("images.picture", image_id=image_id, v=version),
-        "thumbnail": url_for("images.thumbnail", image_id=image_id, v=version),
-        "similar": url_for("images.similar", image_id=image_id),
+        "self": place,
+        "picture": f"{place}/picture?v={version}",
+        "thumbnail": f"{place}/thumbnail?v={version}",
+        "similar": f"{place}/similar",
     }
 
 

@@ -51,7 +51,7 @@ function askForPicture(form) {
     image.src = URL.createObjectURL(picture);
     image.addEventListener("error", () => {
       frame.replaceWith(Object.assign(document.createElement("p"), {
-        className: "note", textContent: `${picture.name}: this browser cannot preview it; it can be searched all the same.`,
+        className: "note", textContent: `${picture.name}: this browser cannot preview it; the server may read it all the same.`,
       }));
     });
     frame.append(image);

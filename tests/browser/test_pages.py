@@ -1,0 +1,276 @@
+"""The pages in a real browser: every way in, the states, the keyboard, a narrow screen, no JavaScript, axe."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+expect = sync_api.expect
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, served: Any) -> Iterator[Any]:
+    """A page that fails its test where anything is blocked, missing or broken."""
+    context = browser.new_context(base_url=served.url, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
+    page.faults = faults
+    yield page
+    context.close()
+    assert not [fault for fault in faults if "status of 4" not in fault and "ERR_" not in fault]
+
+
+@pytest.fixture
+def polyp(indexed: Any) -> Path:
+    return Path(indexed.data / "polyps" / "3.jpg")
+
+
+def expect_no_violation(page: Any) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    found = axe.Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def upload(page: Any, picture: Path) -> None:
+    page.goto("/")
+    page.locator("#file").set_input_files(picture)
+    expect(page.get_by_alt_text(re.compile("Your picture"))).to_be_visible()
+
+
+def test_an_uploaded_picture_is_previewed_and_finds_itself(page: Any, polyp: Path) -> None:
+    upload(page, polyp)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("polyps")
+    expect(page.locator(".hit")).to_have_count(12)
+    first = page.locator(".hit").first
+    expect(first).to_contain_text("polyps")
+    expect(first.locator(".how .word")).to_have_text(re.compile(r"^(1\.000|0\.999)$"))
+
+
+def test_a_pasted_picture_is_searched(page: Any, polyp: Path) -> None:
+    page.goto("/")
+    data = base64.b64encode(polyp.read_bytes()).decode()
+    page.evaluate(
+        """data => {
+            const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "clip.jpg", { type: "image/jpeg" }));
+            dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer }));
+        }""",
+        data,
+    )
+    expect(page.get_by_alt_text("Your picture, clip.jpg")).to_be_visible()
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".hit").first).to_contain_text("polyps")
+
+
+def test_a_box_drawn_on_the_preview_is_the_region_searched(page: Any, polyp: Path) -> None:
+    upload(page, polyp)
+    frame = page.locator("[data-preview] .framed")
+    area = frame.bounding_box()
+    page.mouse.move(area["x"] + area["width"] * 0.25, area["y"] + area["height"] * 0.25)
+    page.mouse.down()
+    page.mouse.move(area["x"] + area["width"] * 0.75, area["y"] + area["height"] * 0.9, steps=4)
+    page.mouse.up()
+    expect(page.locator(".box")).to_be_visible()
+    assert float(page.locator('input[name="left"]').input_value()) == pytest.approx(25, abs=1.5)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_text("only the framed part was searched")).to_be_visible()
+    assert "left=2" in page.url
+    expect(page.locator(".box")).to_be_visible()
+
+
+def test_a_hit_leads_on_and_back_and_forward_work(page: Any) -> None:
+    page.goto("/answer?image=3&k=5")
+    heading = page.locator(".query .note")
+    expect(heading).to_contain_text("Image 3")
+    page.get_by_role("link", name=re.compile("Search from hit 2")).click()
+    expect(heading).not_to_contain_text("Image 3,")
+    second = page.url
+    page.go_back()
+    expect(heading).to_contain_text("Image 3")
+    page.go_forward()
+    assert page.url == second
+
+
+def test_hits_are_compared_by_keyboard_alone(page: Any) -> None:
+    page.goto("/answer?image=3&k=5")
+    page.locator("a[data-compare]").first.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading", name="Hit 1 of 5")).to_be_visible()
+    expect(dialog.get_by_role("row")).to_have_count(3)  # the head and both spaces
+    expect_no_violation(page)
+    page.keyboard.press("ArrowRight")
+    expect(dialog.get_by_role("heading", name="Hit 2 of 5")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(dialog.get_by_role("heading", name="Hit 1 of 5")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert page.evaluate("document.activeElement.matches('a[data-compare]')")
+
+
+def test_the_whole_way_goes_by_keyboard(page: Any) -> None:
+    page.goto("/?image=3")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('button.primary')"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator(".hit")).to_have_count(12)
+
+
+def test_a_class_filter_and_a_known_class_show_in_the_answer(page: Any, polyp: Path) -> None:
+    upload(page, polyp)
+    page.get_by_text("Only some classes").click()
+    page.get_by_role("checkbox", name="cecum").check()
+    page.get_by_role("checkbox", name="polyps").check()
+    page.get_by_label("Class of the query").select_option("polyps")
+    page.get_by_label("Hits").fill("10")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".legend li")).to_have_count(2)
+    expect(page.get_by_text("precision@10")).to_be_visible()
+    expect(page.locator("svg[aria-label^='Recall over k']")).to_be_visible()
+    word = page.get_by_role("button", name="precision@10")
+    word.hover()
+    expect(page.get_by_role("tooltip", name=re.compile("Of the 10 images asked for"))).to_be_visible()
+
+
+def test_the_link_of_an_answer_brings_it_back_elsewhere(page: Any, browser: Any, polyp: Path) -> None:
+    upload(page, polyp)
+    page.get_by_role("button", name="Search", exact=True).click()
+    link = page.get_by_label("Link to this answer").input_value()
+    other = browser.new_context().new_page()
+    other.goto(link)
+    expect(other.locator(".hit")).to_have_count(12)
+    assert other.locator(".query img").evaluate("image => image.naturalWidth") > 0
+    other.context.close()
+
+
+def test_faults_are_told_in_words_where_the_picture_was_given(page: Any, tmp_path: Path) -> None:
+    bad = tmp_path / "notes.jpg"
+    bad.write_text("not a picture")
+    page.goto("/")
+    page.locator("#file").set_input_files(bad)
+    page.get_by_role("button", name="Search", exact=True).click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("not a picture of a known format")
+    big = tmp_path / "big.jpg"
+    big.write_bytes(bytes(21 * 2**20))
+    page.locator("#file").set_input_files(big)
+    expect(alert).to_contain_text("a picture may have 20")
+    expect_no_violation(page)
+
+
+def test_a_server_that_is_gone_and_one_that_is_slow_are_told(page: Any, polyp: Path) -> None:
+    upload(page, polyp)
+    page.route("**/search", lambda route: route.abort("connectionrefused"))
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.unroute("**/search")
+    held: list[Any] = []
+    page.route("**/search", lambda route: held.append(route))
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator("#progress")).to_be_visible()
+    held[0].continue_()
+    expect(page.locator(".hit")).to_have_count(12)
+
+
+def test_without_javascript_a_picture_is_uploaded_and_its_hits_are_seen(browser: Any, served: Any, polyp: Path) -> None:
+    context = browser.new_context(base_url=served.url, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/")
+    page.locator("#file").set_input_files(polyp)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".hit")).to_have_count(12)
+    page.locator(".look").first.click()
+    expect(page.get_by_role("heading", name="Hit 1 of 12")).to_be_visible()
+    page.get_by_role("link", name="Next").click()
+    expect(page.get_by_role("heading", name="Hit 2 of 12")).to_be_visible()
+    page.goto("/")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("choose a picture first")
+    page.get_by_role("button", name="Light").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    context.close()
+
+
+PAGES = [
+    "/",
+    "/?image=3",
+    "/answer?image=3&k=6",
+    "/answer?image=24&k=6",
+    "/answer?image=3&k=6&left=10&top=10&width=50&height=50",
+    "/compare?image=3&hit=9",
+    "/collection/",
+    "/collection/images/",
+    "/collection/images/?class=polyps",
+    "/collection/images/?class=none",
+    "/collection/images/3",
+    "/collection/duplicates/",
+    "/evaluation/",
+    "/answer?upload=gone",
+    "/nothing",
+]
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_axe_finds_no_violation_and_nothing_overflows(page: Any, served: Any, theme: str) -> None:
+    page.context.add_cookies([{"name": "theme", "value": theme, "url": served.url}])
+    for width in (1280, 360):
+        page.set_viewport_size({"width": width, "height": 800})
+        for path in PAGES:
+            page.goto(path)
+            assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), f"{path} at {width}"
+            if width == 1280 or path == "/answer?image=3&k=6":
+                expect_no_violation(page)
+
+
+def test_no_hits_and_an_empty_collection_are_states(
+    page: Any, serve: Callable[..., Any], two_spaces: Path, tmp_path: Path
+) -> None:
+    from retrieval.collection import Collection, CollectionWriter
+
+    path = tmp_path / "small.collection"
+    shutil.copytree(two_spaces, path)
+    ids = Collection.open(path).images.ids.tolist()
+    with CollectionWriter(path) as writer:
+        writer.remove(ids[1:])
+    small = serve(path)
+    page.goto(f"{small.url}/answer?image={ids[0]}")
+    expect(page.get_by_role("heading", name="No hits")).to_be_visible()
+    expect_no_violation(page)
+    with CollectionWriter(path) as writer:
+        writer.remove(ids[:1])
+    page.wait_for_timeout(1500)
+    for address, text in (("/", "This collection is empty"), ("/collection/", "The collection is empty")):
+        page.goto(f"{small.url}{address}")
+        expect(page.get_by_text(text)).to_be_visible()
+        expect_no_violation(page)
+
+
+def test_the_documentation_of_the_api_needs_nothing_from_outside(page: Any, served: Any) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/api/v1/docs")
+    expect(page.get_by_text("/api/v1/search")).to_be_visible()
+    assert all(url.startswith((served.url, "data:", "blob:")) for url in asked)

@@ -1,0 +1,387 @@
+"""The REST API on a live port: what each kind of question gets, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from web.keys import FILE, create_key, revoke_key
+
+
+@pytest.fixture(scope="module")
+def api(served: Any) -> Any:
+    with httpx.Client(base_url=served.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def picture(indexed: Any) -> bytes:
+    return (indexed.data / "polyps" / "3.jpg").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def writable(serve: Callable[..., Any], two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    path = tmp_path_factory.mktemp("writable") / "drawn.collection"
+    shutil.copytree(two_spaces, path)
+    return serve(path, "--rate", "off")
+
+
+def ids(answer: httpx.Response) -> list[int]:
+    assert answer.status_code == 200, answer.text
+    return [hit["id"] for hit in answer.json()["hits"]]
+
+
+def problem(answer: httpx.Response, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    fields = answer.json()
+    assert fields["status"] == status
+    assert fields["request_id"] == answer.headers["X-Request-ID"]
+    return str(fields["type"])
+
+
+def image_of(api: httpx.Client, file: str) -> dict[str, Any]:
+    images = api.get("/api/v1/images", params={"limit": 500}).json()["images"]
+    return next(image for image in images if image["file"] == file)
+
+
+# Questions
+
+
+def test_a_form_a_body_and_base64_get_one_answer(api: httpx.Client, picture: bytes) -> None:
+    form = api.post("/api/v1/search", files={"image": picture}, data={"k": "5"})
+    body = api.post("/api/v1/search?k=5", content=picture, headers={"Content-Type": "image/jpeg"})
+    text = api.post("/api/v1/search", json={"image": base64.b64encode(picture).decode(), "k": 5})
+    assert ids(form) == ids(body) == ids(text)
+    best = form.json()["hits"][0]
+    assert (best["file"], best["class"]) == ("polyps/3.jpg", "polyps")
+    assert best["score"] == pytest.approx(1, abs=1e-4)
+
+
+def test_an_image_id_leaves_itself_out_and_knows_its_class(api: httpx.Client) -> None:
+    image = image_of(api, "polyps/3.jpg")
+    by_post = api.post("/api/v1/search", json={"image_id": image["id"], "k": 4})
+    by_get = api.get(image["links"]["similar"], params={"k": 4})
+    assert ids(by_post) == ids(by_get)
+    assert image["id"] not in ids(by_get)
+    answer = by_get.json()
+    right = sum(hit["class"] == "polyps" for hit in answer["hits"])
+    assert answer["precision_at_k"] == right / 4
+    assert answer["relevant"] == 8  # nine polyps, the query aside
+    assert answer["recall_at_k"] == right / 8
+    assert answer["recall_ceiling"] == 4 / 8
+    with_itself = api.get(image["links"]["similar"], params={"k": 1, "exclude_self": "false"})
+    assert ids(with_itself) == [image["id"]]
+
+
+def test_near_duplicates_are_left_out_on_request(api: httpx.Client) -> None:
+    image, copy = image_of(api, "polyps/0.jpg"), image_of(api, "polyps/copy of 0.jpg")
+    assert image["cluster"] == copy["cluster"]
+    assert ids(api.get(image["links"]["similar"], params={"k": 1})) == [copy["id"]]
+    assert copy["id"] not in ids(api.get(image["links"]["similar"], params={"k": 20, "exclude_cluster": "true"}))
+
+
+def test_a_vector_is_searched_in_its_space(api: httpx.Client, two_spaces: Path) -> None:
+    from retrieval.collection import Collection
+
+    image = image_of(api, "cecum/2.jpg")
+    collection = Collection.open(two_spaces)
+    space = collection.spaces[1].name
+    vector = np.asarray(collection.vector(space, image["id"]), float)
+    answer = api.post("/api/v1/search", json={"vector": (7 * vector).tolist(), "spaces": [space], "k": 1})
+    assert ids(answer) == [image["id"]]
+    assert problem(api.post("/api/v1/search", json={"vector": [1, 2, 3]}), 422) == "urn:kvasir:bad-query"
+
+
+def test_several_spaces_are_fused_by_weights(api: httpx.Client) -> None:
+    spaces = [space["name"] for space in api.get("/api/v1/collection").json()["spaces"]]
+    image = image_of(api, "pylorus/1.jpg")
+    alone = [ids(api.get(image["links"]["similar"], params={"spaces": space, "k": 25})) for space in spaces]
+    heavy = api.get(image["links"]["similar"], params={"spaces": spaces, "weights": "1,1000000", "k": 25})
+    assert ids(heavy) == alone[1] != alone[0]
+    assert set(heavy.json()["hits"][0]["distances"]) == set(spaces)
+
+
+def test_a_class_filter_gives_only_that_class(api: httpx.Client, picture: bytes) -> None:
+    answer = api.post("/api/v1/search", files={"image": picture}, data={"classes": ["cecum", "pylorus"], "k": "30"})
+    assert {hit["class"] for hit in answer.json()["hits"]} == {"cecum", "pylorus"}
+    assert answer.json()["searched"] == 16
+
+
+def test_a_region_is_the_same_as_the_cut_picture(api: httpx.Client, encode_file: Callable[..., bytes]) -> None:
+    random = np.random.default_rng(3)
+    whole = Image.fromarray(random.integers(0, 255, (120, 160, 3), dtype=np.uint8)).resize((320, 240))
+    part = whole.crop((80, 60, 240, 180))
+    by_region = api.post("/api/v1/search?region=0.25,0.25,0.5,0.5", files={"image": encode_file(whole, "PNG")})
+    by_cut = api.post("/api/v1/search", files={"image": encode_file(part, "PNG")})
+    scores = [[hit["score"] for hit in answer.json()["hits"]] for answer in (by_region, by_cut)]
+    assert ids(by_region) == ids(by_cut)
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+    outside = api.post("/api/v1/search?region=0.5,0.5,0.6,0.2", files={"image": encode_file(whole, "PNG")})
+    assert problem(outside, 422) == "urn:kvasir:invalid-request"
+
+
+# Refusals
+
+
+def test_faults_have_their_own_problem_documents(api: httpx.Client, picture: bytes) -> None:
+    def send(data: bytes) -> httpx.Response:
+        return api.post("/api/v1/search", files={"image": data})
+
+    assert problem(send(b"GIF89a" + bytes(100)), 415) == "urn:kvasir:unknown-format"
+    assert problem(send(picture[: len(picture) // 2]), 422) == "urn:kvasir:broken-picture"
+    assert problem(send(b""), 422) == "urn:kvasir:no-picture"
+    assert problem(api.post("/api/v1/search", content=b"<a/>", headers={"Content-Type": "text/xml"}), 415)
+    assert problem(api.post("/api/v1/search", json={"image": "no base64!"}), 422) == "urn:kvasir:not-base64"
+    assert problem(api.post("/api/v1/search", json={"image_id": 10**6}), 404) == "urn:kvasir:no-such-image"
+    assert problem(api.post("/api/v1/search", json={"image_id": 1, "vector": [1.0]}), 422) == "urn:kvasir:no-picture"
+    assert problem(api.get("/api/v1/images/1/similar?spaces=none"), 422) == "urn:kvasir:space-name"
+    assert problem(api.get("/api/v1/images/1/similar?classes=none"), 422) == "urn:kvasir:no-such-class"
+    assert problem(api.get("/api/v1/images/1/similar?k=0"), 422) == "urn:kvasir:invalid-request"
+    assert problem(api.get("/api/v1/nothing"), 404) == "urn:kvasir:not-found"
+    assert problem(api.put("/api/v1/images"), 405) == "urn:kvasir:method-not-allowed"
+
+
+def test_a_picture_is_judged_by_its_content_not_its_name(api: httpx.Client, picture: bytes) -> None:
+    odd = api.post("/api/v1/search", files={"image": ("../../etc/passwd.exe", picture, "application/x-sh")})
+    assert odd.json()["hits"][0]["file"] == "polyps/3.jpg"
+    assert problem(api.post("/api/v1/search", files={"image": ("a.jpg", b"#!/bin/sh", "image/jpeg")}), 415)
+
+
+def test_limits_of_bytes_and_pixels_hold_before_decoding(
+    serve: Callable[..., Any], two_spaces: Path, encode_file: Callable[..., bytes]
+) -> None:
+    server = serve(two_spaces, "--max-upload", "0.05", "--max-pixels", "0.1", "--rate", "3/hour")
+    huge = encode_file(Image.new("L", (4000, 4000)), "PNG")  # 16 megapixels in some kilobytes
+    with httpx.Client(base_url=server.url) as api:
+        assert problem(api.post("/api/v1/search", files={"image": huge}), 413) == "urn:kvasir:picture-too-large"
+        assert problem(api.post("/api/v1/search", files={"image": bytes(60_000)}), 413) == "urn:kvasir:upload-too-large"
+        assert problem(api.post("/api/v1/search", files={"image": bytes(5_000_000)}), 413)
+        refused = api.get("/api/v1/images/1/similar")
+        assert problem(refused, 429)
+        assert int(refused.headers["Retry-After"]) > 0
+        assert api.get("/api/v1/images/1").status_code == 200  # only searches and writes are counted
+
+
+# Images and pictures
+
+
+def test_images_are_listed_by_class_page_by_page(api: httpx.Client) -> None:
+    found: list[int] = []
+    cursor = None
+    for _ in range(10):
+        page = api.get(
+            "/api/v1/images", params={"class": "polyps", "limit": 4} | ({"cursor": cursor} if cursor else {})
+        )
+        found += [image["id"] for image in page.json()["images"]]
+        cursor = page.json()["next"]
+        if cursor is None:
+            break
+    assert page.json()["total"] == len(found) == len(set(found)) == 9
+    assert found == sorted(found)
+
+
+def test_shown_pictures_carry_no_metadata_and_are_cached(
+    writable: Any, encode_file: Callable[..., bytes], draw: Callable[..., Image.Image]
+) -> None:
+    _, key = create_key(writable.collection, "pictures", "write")
+    exif = Image.Exif()
+    exif[0x010E] = "NAME OF A PATIENT"
+    plain = encode_file(draw(77), exif=exif, comment=b"NAME OF A PATIENT")
+    exif[0x0112] = 6
+    turned = encode_file(draw(78), exif=exif)
+    assert b"NAME OF A PATIENT" in plain
+    with httpx.Client(base_url=writable.url, headers={"Authorization": f"Bearer {key}"}) as api:
+        for data, size in ((plain, (120, 90)), (turned, (90, 120))):
+            image = api.post("/api/v1/images", files={"image": data}).json()
+            for part in ("picture", "thumbnail"):
+                answer = api.get(image["links"][part])
+                assert b"PATIENT" not in answer.content
+                shown = Image.open(io.BytesIO(answer.content))
+                assert shown.size == size
+                assert not shown.getexif()
+                assert "immutable" in answer.headers["Cache-Control"]
+                again = api.get(image["links"][part], headers={"If-None-Match": answer.headers["ETag"]})
+                assert (again.status_code, again.content) == (304, b"")
+        stored = api.get(f"/api/v1/images/{image['id']}/picture")
+        assert "immutable" not in stored.headers["Cache-Control"]
+        first = api.post("/api/v1/images", files={"image": plain}).json()
+        kept = Image.open(io.BytesIO(api.get(first["links"]["picture"]).content))
+        assert np.array_equal(np.asarray(kept), np.asarray(Image.open(io.BytesIO(plain))))
+
+
+# Writing
+
+
+def test_writing_needs_a_key_that_may_write(writable: Any, picture: bytes) -> None:
+    _, reader = create_key(writable.collection, "reader", "read")
+    kept, writer = create_key(writable.collection, "writer", "write")
+    assert writer not in (writable.collection / FILE).read_text()
+    with httpx.Client(base_url=writable.url) as api:
+
+        def remove(headers: dict[str, str], auth: Any = None) -> httpx.Response:
+            return api.delete("/api/v1/images/999999", headers=headers, auth=auth)
+
+        assert problem(remove({}), 401)
+        assert remove({}).headers["WWW-Authenticate"].startswith("Bearer")
+        assert problem(remove({"Authorization": "Bearer kvasir_00000000_x"}), 401)
+        assert problem(remove({"Authorization": f"Bearer {writer}x"}), 401)
+        assert problem(remove({}, auth=("anyone", writer)), 401)  # a browser would send this for any page
+        assert problem(remove({"Authorization": f"Bearer {reader}"}), 403) == "urn:kvasir:key-refused"
+        assert problem(remove({"Authorization": f"Bearer {writer}"}), 404)
+        assert problem(remove({"X-API-Key": writer}), 404)
+        revoke_key(writable.collection, kept.id)
+        assert problem(remove({"Authorization": f"Bearer {writer}"}), 401)
+
+
+def test_an_added_picture_is_found_and_a_removed_one_is_not(
+    writable: Any, encode_file: Callable[..., bytes], draw: Callable[..., Image.Image]
+) -> None:
+    _, key = create_key(writable.collection, "adds", "write")
+    data = encode_file(draw(4711), "PNG")
+    with httpx.Client(base_url=writable.url, headers={"Authorization": f"Bearer {key}"}) as api:
+        before = api.get("/api/v1/collection").json()["images"]
+        added = api.post("/api/v1/images?class=new%20class", content=data, headers={"Content-Type": "image/png"})
+        assert added.status_code == 201
+        image = added.json()
+        assert added.headers["Location"] == image["links"]["self"]
+        assert image["class"] == "new class"
+        assert len(image["spaces"]) == 2
+        again = api.post("/api/v1/images?class=new%20class", content=data, headers={"Content-Type": "image/png"})
+        assert (again.status_code, again.json()["id"]) == (200, image["id"])
+        assert ids(api.post("/api/v1/search", files={"image": data}, data={"k": "1"})) == [image["id"]]
+        files = list((writable.collection / "pictures").iterdir())
+        assert any(file.name == Path(image["file"]).name for file in files)
+        assert api.delete(image["links"]["self"]).status_code == 204
+        assert problem(api.get(image["links"]["self"]), 404)
+        assert image["id"] not in ids(api.post("/api/v1/search", files={"image": data}, data={"k": "50"}))
+        assert not (writable.collection / "pictures" / Path(image["file"]).name).exists()
+        assert api.get("/api/v1/collection").json()["images"] == before
+
+
+def test_what_another_process_wrote_is_seen(writable: Any) -> None:
+    from retrieval.collection import CollectionWriter
+
+    with httpx.Client(base_url=writable.url) as api:
+        image = image_of(api, "cecum/7.jpg")
+        with CollectionWriter(writable.collection) as writer:
+            writer.remove([image["id"]])
+        deadline = time.monotonic() + 20
+        while api.get(image["links"]["self"]).status_code != 404:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_reading_can_be_set_to_need_a_key(serve: Callable[..., Any], writable: Any) -> None:
+    _, key = create_key(writable.collection, "reader", "read")
+    server = serve(writable.collection, "--require-key", "--rate", "off")
+    with httpx.Client(base_url=server.url) as api:
+        assert problem(api.get("/api/v1/collection"), 401) == "urn:kvasir:key-needed"
+        assert api.get("/").status_code == 401
+        assert api.get("/").headers["WWW-Authenticate"].startswith("Basic")
+        assert api.get("/healthz").status_code == 200
+        assert api.get("/", auth=("me", key)).status_code == 200
+        assert api.get("/api/v1/collection", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+
+
+# Around
+
+
+def test_evaluations_are_jobs_with_progress(api: httpx.Client) -> None:
+    started = api.post("/api/v1/evaluations", json={"samples": 0})
+    assert started.status_code == 202
+    deadline = time.monotonic() + 120
+    while (job := api.get(started.headers["Location"]).json())["state"] == "running":
+        assert 0 <= job["progress"] <= 1
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert (job["state"], job["progress"]) == ("done", 1)
+    assert len(job["result"]["spaces"]) == 2
+    assert 0 < job["result"]["spaces"][0]["measures"]["mAP"]["macro"] <= 1
+    assert problem(api.post("/api/v1/evaluations", json={"spaces": ["none"]}), 422)
+    assert problem(api.get("/api/v1/evaluations/none"), 404)
+
+
+def test_every_answer_has_the_security_headers(api: httpx.Client) -> None:
+    for path in ("/", "/api/v1/collection", "/api/v1/nothing", "/nothing", "/static/page.css"):
+        headers = api.get(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert "unsafe" not in policy
+        assert "default-src 'none'" in policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_other_origins_are_refused_unless_configured(serve: Callable[..., Any], two_spaces: Path, served: Any) -> None:
+    origin = {"Origin": "https://lab.example"}
+    assert "Access-Control-Allow-Origin" not in httpx.get(f"{served.url}/api/v1/collection", headers=origin).headers
+    server = serve(two_spaces, "--cors", "https://lab.example")
+    allowed = httpx.get(f"{server.url}/api/v1/collection", headers=origin)
+    assert allowed.headers["Access-Control-Allow-Origin"] == "https://lab.example"
+    other = httpx.get(f"{server.url}/api/v1/collection", headers={"Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in other.headers
+    asked = httpx.options(f"{server.url}/api/v1/search", headers=origin | {"Access-Control-Request-Method": "POST"})
+    assert "POST" in asked.headers["Access-Control-Allow-Methods"]
+
+
+def test_a_foreign_host_name_is_refused_on_loopback(served: Any) -> None:
+    answer = httpx.get(f"{served.url}/api/v1/collection", headers={"Host": "evil.example"})
+    assert answer.status_code == 400
+
+
+def test_metrics_and_logs_tell_of_requests(served: Any, api: httpx.Client) -> None:
+    api.get("/api/v1/collection", headers={"X-Request-ID": "my-own-id"})
+    assert 'kvasir_requests_total{endpoint="collection.collection_info",status="200"}' in api.get("/metrics").text
+    assert '"request_id": "my-own-id"' in served.log.read_text()
+
+
+def test_a_full_queue_is_told_at_once(serve: Callable[..., Any], two_spaces: Path, picture: bytes) -> None:
+    server = serve(two_spaces, "--queue", "1", "--rate", "off")
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        with httpx.Client(base_url=server.url, timeout=60) as api:
+            answers.extend(api.post("/api/v1/search", files={"image": picture}) for _ in range(15))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for answer in answers} == {200, 503}
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert problem(refused, 503) == "urn:kvasir:busy"
+    assert refused.headers["Retry-After"] == "1"
+
+
+def test_sigterm_lets_a_running_request_end(serve: Callable[..., Any], two_spaces: Path, picture: bytes) -> None:
+    server = serve(two_spaces)
+    length = len(picture)
+    head = "POST /api/v1/search?k=1 HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\n"
+    head += f"Content-Length: {length}\r\n\r\n"
+    port = int(server.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(head.encode() + picture[:100])
+        time.sleep(0.5)  # the server has begun to read the picture
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        connection.sendall(picture[100:])
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'"polyps/3.jpg"' in answer
+    assert server.process.wait(30) == 0

@@ -1,0 +1,60 @@
+"""The short clients of the README, run as they stand there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def client(language: str, served: Any) -> str:
+    """The README's client in a language, pointed to the server of the tests."""
+    blocks = re.findall(rf"```{language}\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    (block,) = [block for block in blocks if "/api/v1/" in block]
+    return str(block.replace("http://127.0.0.1:8000", served.url))
+
+
+@pytest.fixture
+def folder(indexed: Any, tmp_path: Path) -> Path:
+    shutil.copy(indexed.data / "polyps" / "3.jpg", tmp_path / "picture.jpg")
+    return tmp_path
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_client_for_curl(served: Any, folder: Path) -> None:
+    run = subprocess.run(["sh", "-c", client("sh", served)], cwd=folder, capture_output=True, check=True)
+    assert json.loads(run.stdout)["hits"][0]["file"] == "polyps/3.jpg"
+
+
+def test_the_client_for_python(served: Any, folder: Path) -> None:
+    command = [sys.executable, "-c", client("python", served)]
+    run = subprocess.run(command, cwd=folder, capture_output=True, check=True, text=True)
+    lines = run.stdout.splitlines()
+    assert len(lines) == 5
+    assert lines[0].endswith("polyps/3.jpg")
+
+
+def test_the_client_for_javascript(served: Any) -> None:
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("chromium is not installed")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page()
+        said: list[str] = []
+        page.on("console", lambda line: said.append(line.text))
+        page.goto(served.url)
+        page.evaluate(f"async () => {{ {client('js', served)} }}")
+        browser.close()
+    (text,) = said
+    assert len(text.splitlines()) == 5
+    assert text.startswith("1 ")

@@ -1,0 +1,215 @@
+"""The parts that a server is put together from, each alone."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from retrieval.collection import CollectionWriter
+from retrieval.command_line import kvasir
+from web.commands.serve import OpenToAllError, is_loopback, require_guarded
+from web.gate import BusyError, Gate
+from web.kept import Kept
+from web.keys import FILE, KeysFileError, NoSuchKeyError, create_key, find_key, read_keys, revoke_key
+from web.palette import COLOURS, colour_number, stylesheet
+from web.pictures import shown
+from web.server import CannotListenError, require_free
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    path = tmp_path / "c"
+    CollectionWriter(path, create=True).close()
+    return path
+
+
+# Gate
+
+
+def test_the_gate_turns_away_who_finds_it_full_and_lets_others_in_by_order() -> None:
+    gate = Gate(running=1, queue=3)
+    order: list[int] = []
+
+    def come(number: int) -> None:
+        with gate.enter():
+            order.append(number)
+
+    with gate.enter():
+        threads = []
+        for number in (1, 2):
+            threads.append(threading.Thread(target=come, args=(number,)))
+            threads[-1].start()
+            while gate.inside < number + 1:
+                time.sleep(0.001)
+        with pytest.raises(BusyError, match="3 searches"), gate.enter():
+            pass
+        assert order == []
+    for thread in threads:
+        thread.join(10)
+    assert order == [1, 2]
+    assert gate.inside == 0
+    with gate.enter():
+        assert gate.inside == 1
+
+
+def test_a_search_that_fails_leaves_the_gate() -> None:
+    gate = Gate(running=1, queue=1)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), gate.enter():
+            _ = 1 / 0
+    assert gate.inside == 0
+
+
+# Kept
+
+
+def test_kept_things_go_when_room_ends_the_least_used_first() -> None:
+    kept = Kept(10)
+    kept.put("a", b"1234")
+    kept.put("b", b"1234")
+    assert kept.get("a") == b"1234"
+    kept.put("c", b"1234")
+    assert kept.get("b") is None
+    assert kept.get("a") == b"1234"
+    kept.put("a", b"1")
+    kept.put("d", b"12345")
+    assert [kept.get(name) for name in "acd"] == [b"1", b"1234", b"12345"]
+    kept.put("large", bytes(50))
+    assert kept.get("large") == bytes(50)
+    assert kept.get("d") is None
+
+
+# Keys
+
+
+def test_a_key_is_kept_as_a_hash_that_only_its_owner_may_read(collection: Path) -> None:
+    key, secret = create_key(collection, "lab", "write")
+    file = collection / FILE
+    assert secret.rpartition("_")[2] not in file.read_text()
+    assert secret not in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert find_key(read_keys(collection), secret) == key
+
+
+@pytest.mark.parametrize("wrong", ["", "_", "kvasir", "kvasir_", "kvasir__", "é", "kvasir_x_y", "\ud800"])
+def test_what_is_not_a_key_is_none(collection: Path, wrong: str) -> None:
+    key, secret = create_key(collection, "lab", "read")
+    keys = read_keys(collection)
+    assert find_key(keys, wrong) is None
+    assert find_key(keys, secret[:-1]) is None
+    assert find_key(keys, secret.replace("kvasir", "other")) is None
+    assert find_key(keys, secret.replace(key.id, "0" * 8)) is None
+
+
+def test_a_revoked_key_is_forgotten_and_a_damaged_file_is_told(collection: Path) -> None:
+    first, secret = create_key(collection, "a", "read")
+    second, _ = create_key(collection, "b", "write")
+    revoke_key(collection, first.id)
+    assert read_keys(collection) == [second]
+    assert find_key(read_keys(collection), secret) is None
+    with pytest.raises(NoSuchKeyError):
+        revoke_key(collection, first.id)
+    (collection / FILE).write_text('[{"id": 1}]')
+    with pytest.raises(KeysFileError):
+        read_keys(collection)
+
+
+def test_the_key_command_shows_a_key_once(collection: Path) -> None:
+    run = CliRunner().invoke(kvasir, ["key", "create", str(collection), "--name", "lab"])
+    secret = run.stdout.strip()
+    assert find_key(read_keys(collection), secret) is not None
+    listed = CliRunner().invoke(kvasir, ["key", "list", str(collection)]).stdout
+    assert "lab" in listed
+    assert secret not in listed
+    key_id = listed.split()[0]
+    assert CliRunner().invoke(kvasir, ["key", "revoke", str(collection), key_id]).exit_code == 0
+    assert CliRunner().invoke(kvasir, ["key", "list", str(collection)]).stdout == ""
+
+
+# Serve
+
+
+def test_a_server_for_others_asks_for_a_key_or_is_told_not_to() -> None:
+    require_guarded("127.0.0.1", False, False, False)
+    require_guarded("::1", False, False, False)
+    require_guarded("0.0.0.0", False, True, False)
+    require_guarded("0.0.0.0", True, False, True)
+    for host, require_key, has_keys in (
+        ("0.0.0.0", False, True),
+        ("0.0.0.0", True, False),
+        ("lab.example", False, True),
+    ):
+        with pytest.raises(OpenToAllError):
+            require_guarded(host, require_key, False, has_keys)
+    assert is_loopback("localhost")
+    assert not is_loopback("10.0.0.1")
+
+
+def test_every_setting_of_serve_has_a_flag_and_a_variable_in_the_help() -> None:
+    text = CliRunner().invoke(kvasir, ["serve", "--help"]).stdout
+    command = kvasir.get_command(None, "serve")  # type: ignore[arg-type]
+    assert command is not None
+    options = [one for one in command.params if one.param_type_name == "option" and one.name != "help"]
+    assert len(options) == 12
+    for option in options:
+        flag = option.opts[0]
+        assert flag in text
+        assert f"KVASIR_{flag[2:].replace('-', '_').upper()}" in text
+
+
+def test_a_taken_port_is_told_in_words() -> None:
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(CannotListenError, match="try --port"):
+            require_free("127.0.0.1", other.getsockname()[1])
+
+
+# Pictures
+
+
+def test_a_progressive_jpeg_keeps_its_pixels_and_loses_its_words() -> None:
+    random = np.random.default_rng(0)
+    image = Image.fromarray(random.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    out = io.BytesIO()
+    image.save(out, "JPEG", progressive=True, comment=b"secret", exif=_exif("secret"), quality=90)
+    data, media_type = shown(out.getvalue() + b"secret behind the end")
+    assert media_type == "image/jpeg"
+    assert b"secret" not in data
+    before, after = (np.asarray(Image.open(io.BytesIO(one))) for one in (out.getvalue(), data))
+    assert np.array_equal(before, after)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "BMP"])
+def test_other_formats_become_plain_png(kind: str) -> None:
+    image = Image.new("RGB", (20, 10), (200, 30, 40))
+    out = io.BytesIO()
+    image.save(out, kind, **({"exif": _exif("secret")} if kind != "BMP" else {}))
+    data, media_type = shown(out.getvalue())
+    assert media_type == "image/png"
+    assert b"secret" not in data
+    assert Image.open(io.BytesIO(data)).size == (20, 10)
+
+
+def _exif(text: str) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x010E] = text
+    return exif
+
+
+# Colours
+
+
+def test_classes_have_colours_that_begin_again_and_no_class_has_none() -> None:
+    assert len(set(COLOURS)) == 8
+    assert [colour_number(label) for label in (0, 7, 8, -1)] == [0, 7, 0, -1]
+    assert stylesheet().count("color:") == 8
