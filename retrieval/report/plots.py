@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,51 +11,14 @@ from retrieval.evaluation.bootstrap import interval, resampled_means
 from retrieval.evaluation.comparison import Comparison
 from retrieval.evaluation.measuring import NEIGHBOURS, RECALL_LEVELS
 from retrieval.evaluation.result import SpaceResult
+from retrieval.report.drawing import ACCENT, FAINT, INK, new_figure, styled, svg
 from retrieval.report.palette import class_colour, class_mark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_P = ParamSpec("_P")
-
-# Drawn in these, then replaced by the page's variables, so that one picture serves light, dark and print.
-_INK, _FAINT, _PAPER, _ACCENT = "#010203", "#040506", "#070809", "#0a0b0c"
-_VARIABLES = {_INK: "var(--ink)", _FAINT: "var(--faint)", _PAPER: "var(--paper)", _ACCENT: "var(--accent)"}
-
-_STYLE: Any = {
-    "font.size": 9,
-    "font.family": "sans-serif",
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _FAINT,
-    "axes.titlesize": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": _FAINT,
-    "grid.alpha": 0.25,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.facecolor": "none",
-    "legend.frameon": False,
-}
 
 
-def _styled(draw: Callable[_P, str]) -> Callable[_P, str]:
-    """Draw with our style, and leave that of the caller's own matplotlib alone."""
-
-    @wraps(draw)
-    def styled(*arguments: _P.args, **named: _P.kwargs) -> str:
-        import matplotlib as mpl
-
-        with mpl.rc_context(_STYLE):
-            return draw(*arguments, **named)
-
-    return styled
-
-
-@_styled
+@styled
 def curves_over_k(result: SpaceResult, labels: dict[int, int], samples: int, seed: int) -> str:
     """Precision and recall over k, means over queries and of class means, with bands."""
     scored = result.scored
@@ -68,7 +27,7 @@ def curves_over_k(result: SpaceResult, labels: dict[int, int], samples: int, see
     found = np.cumsum(classes == result.labels[scored][:, None], axis=1)[:, :NEIGHBOURS]
     ks = np.arange(1, found.shape[1] + 1)
     relevant = result.relevant[scored][:, None]
-    figure, (left, right) = _figure(7.4, 3.0, 1, 2)
+    figure, (left, right) = new_figure(7.4, 3.0, 1, 2)
     for axes, values, title in (
         (left, found / ks, "precision@k"),
         (right, found / relevant, "recall@k"),
@@ -84,26 +43,26 @@ def curves_over_k(result: SpaceResult, labels: dict[int, int], samples: int, see
     left.set_ylim(0, 1.02)
     right.set_ylim(0, None)
     figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
-    return _svg(figure, f"over-k {result.space}")
+    return svg(figure, f"over-k {result.space}")
 
 
-@_styled
+@styled
 def precision_recall(result: SpaceResult) -> str:
     """Interpolated precision over recall: each class, and the mean of the classes."""
-    figure, axes = _figure(7.4, 3.6)
+    figure, axes = new_figure(7.4, 3.6)
     means = []
     for c, name in enumerate(result.class_names):
         rows = (result.labels == c) & result.scored
         if rows.any():
             means.append(result.curve[rows].mean(axis=0))
             axes.plot(RECALL_LEVELS, means[-1], color=class_colour(c), linewidth=1.2, label=name)
-    axes.plot(RECALL_LEVELS, np.mean(means, axis=0), color=_INK, linewidth=2.4, label="mean of classes")
+    axes.plot(RECALL_LEVELS, np.mean(means, axis=0), color=INK, linewidth=2.4, label="mean of classes")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return _svg(figure, f"pr {result.space}")
+    return svg(figure, f"pr {result.space}")
 
 
-@_styled
+@styled
 def confusion(result: SpaceResult) -> str:
     """Counts of true by elected class, shaded by the row's share."""
     present = np.flatnonzero(result.confusion.sum(axis=1))
@@ -111,7 +70,7 @@ def confusion(result: SpaceResult) -> str:
     return _matrix(result, present, counts / result.confusion.sum(axis=1)[present][:, None], counts, "elected class")
 
 
-@_styled
+@styled
 def per_class_bars(result: SpaceResult) -> str:
     """mAP, precision@10 (or the largest k) and recall of the vote, per class, with intervals."""
     k = 10 if 10 in result.ks else result.ks[-1]
@@ -133,27 +92,27 @@ def per_class_bars(result: SpaceResult) -> str:
             class_colour(2),
         ),
     )
-    figure, axes = _figure(7.4, 0.9 + 0.48 * len(present))
+    figure, axes = new_figure(7.4, 0.9 + 0.48 * len(present))
     places = np.arange(len(present))[::-1]
     for at, (name, values, ends, colour) in enumerate(bars):
         y = places + 0.27 * (1 - at)
         axes.barh(y, values[present], 0.25, color=colour, label=name)
         if ends is not None:
-            axes.hlines(y, ends[present, 0], ends[present, 1], color=_INK, linewidth=1)
+            axes.hlines(y, ends[present, 0], ends[present, 1], color=INK, linewidth=1)
     axes.set_yticks(places, [result.class_names[c] for c in present])
     axes.set_xlim(0, 1.02)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return _svg(figure, f"bars {result.space}")
+    return svg(figure, f"bars {result.space}")
 
 
-@_styled
+@styled
 def flow(result: SpaceResult, shares: NDArray[np.float64]) -> str:
     """Ribbons from query classes to the classes of their first ten neighbours, as wide as the share."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
     present = np.flatnonzero(result.confusion.sum(axis=1)).tolist()
-    figure, axes = _figure(7.4, 0.6 + 0.5 * len(present))
+    figure, axes = new_figure(7.4, 0.6 + 0.5 * len(present))
     gap = 0.25
     right_height = shares[present].sum(axis=0)
     left_at = {c: -(1 + gap) * i for i, c in enumerate(present)}
@@ -180,18 +139,18 @@ def flow(result: SpaceResult, shares: NDArray[np.float64]) -> str:
                 )
             y0 -= width
             right_at[d] -= width
-        axes.text(-0.02, left_at[c] - 0.5, result.class_names[c], ha="right", va="center", color=_INK)
+        axes.text(-0.02, left_at[c] - 0.5, result.class_names[c], ha="right", va="center", color=INK)
         middle = right_start[c] - right_height[c] / 2
-        axes.text(1.02, middle, f"{result.class_names[c]}  {shares[c, c]:.0%}", ha="left", va="center", color=_INK)
+        axes.text(1.02, middle, f"{result.class_names[c]}  {shares[c, c]:.0%}", ha="left", va="center", color=INK)
     axes.set(xlim=(-0.6, 1.75), ylim=(-total - 0.1, 0.1))
     axes.axis("off")
-    return _svg(figure, f"flow {result.space}")
+    return svg(figure, f"flow {result.space}")
 
 
-@_styled
+@styled
 def space_map(result: SpaceResult, places: NDArray[np.float64], labels: NDArray[np.integer], key: str) -> str:
     """Every image as a point; those of class c lie in a group with the id `map-KEY-C`, in the order given."""
-    figure, axes = _figure(7.4, 4.6)
+    figure, axes = new_figure(7.4, 4.6)
     for c in (-1, *range(len(result.class_names))):
         rows = labels == c
         if rows.any():
@@ -201,7 +160,7 @@ def space_map(result: SpaceResult, places: NDArray[np.float64], labels: NDArray[
                 places[rows, 1],
                 s=14,
                 marker="o" if c < 0 else class_mark(c),
-                color=_FAINT if c < 0 else class_colour(c),
+                color=FAINT if c < 0 else class_colour(c),
                 alpha=0.75,
                 linewidths=0,
                 label=name,
@@ -210,21 +169,21 @@ def space_map(result: SpaceResult, places: NDArray[np.float64], labels: NDArray[
     axes.set_aspect("equal", "datalim")
     axes.axis("off")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return _svg(figure, f"map {result.space}")
+    return svg(figure, f"map {result.space}")
 
 
-@_styled
+@styled
 def standings(comparison: Comparison) -> str:
     """Every space's mean with its interval, best on top."""
-    figure, axes = _figure(7.4, 0.8 + 0.32 * len(comparison.standings))
+    figure, axes = new_figure(7.4, 0.8 + 0.32 * len(comparison.standings))
     for y, one in enumerate(reversed(comparison.standings)):
-        axes.hlines(y, one.low, one.high, color=_ACCENT, linewidth=3, alpha=0.5)
-        axes.plot(one.mean, y, "o", color=_ACCENT)
-        axes.annotate(f"{one.mean:.3f}", (one.mean, y), (0, 6), textcoords="offset points", ha="center", color=_INK)
+        axes.hlines(y, one.low, one.high, color=ACCENT, linewidth=3, alpha=0.5)
+        axes.plot(one.mean, y, "o", color=ACCENT)
+        axes.annotate(f"{one.mean:.3f}", (one.mean, y), (0, 6), textcoords="offset points", ha="center", color=INK)
     axes.set_yticks(range(len(comparison.standings)), [one.name for one in reversed(comparison.standings)])
     axes.set_ylim(-0.6, len(comparison.standings) - 0.2)
     axes.set_xlabel(f"{comparison.measure}, mean of the class means")
-    return _svg(figure, "standings")
+    return svg(figure, "standings")
 
 
 def _band(
@@ -248,46 +207,22 @@ def _matrix(
 ) -> str:
     names = [result.class_names[c] for c in present]
     side = 0.42 * len(present)
-    figure, axes = _figure(3.4 + side, 1.8 + side)
+    figure, axes = new_figure(3.4 + side, 1.8 + side)
     for i, row in enumerate(shares):
         for j, share in enumerate(row):
             # Opacity instead of a colour scale: on any paper a small share is near the paper's colour.
             axes.add_patch(_square(j, i, class_colour(0) if i == j else class_colour(3), share))
             if counts[i, j]:
-                axes.text(j + 0.5, i + 0.5, f"{counts[i, j]:,}", ha="center", va="center", fontsize=8, color=_INK)
+                axes.text(j + 0.5, i + 0.5, f"{counts[i, j]:,}", ha="center", va="center", fontsize=8, color=INK)
     axes.set(xlim=(0, len(names)), ylim=(len(names), 0), aspect="equal", xlabel=title, ylabel="true class")
     axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=40, ha="right")
     axes.set_yticks(np.arange(len(names)) + 0.5, names)
     axes.tick_params(length=0)
     axes.grid(False)
-    return _svg(figure, f"confusion {result.space}")
+    return svg(figure, f"confusion {result.space}")
 
 
 def _square(x: int, y: int, colour: str, share: float) -> Any:
     from matplotlib.patches import Rectangle
 
-    return Rectangle((x, y), 1, 1, facecolor=colour, alpha=0.75 * float(share), edgecolor=_FAINT, linewidth=0.4)
-
-
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.patch.set_alpha(0)
-    return figure, figure.subplots(rows, columns)
-
-
-def _svg(figure: Figure, name: str) -> str:
-    """A figure as inline SVG, the same bytes each time; ids differ between the pictures of one page by their names."""
-    import matplotlib as mpl
-
-    file = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    text = file.getvalue()
-    text = re.sub(r' id="[A-Za-z0-9.]+_[0-9]+"', "", text[text.index("<svg") :])  # `figure_1`, the same in each picture
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, variable)
-    return re.sub(
-        r'(<svg [^>]*?) ?width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1), count=1
-    )
+    return Rectangle((x, y), 1, 1, facecolor=colour, alpha=0.75 * float(share), edgecolor=FAINT, linewidth=0.4)

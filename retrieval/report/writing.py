@@ -139,8 +139,8 @@ def _space(space: SpaceResult, opened: Collection, labels: dict[int, int], drawn
         ),
         page.figure(
             "Confusion",
-            f"Row: what a query is; column: what its {space.vote_k} nearest elect, each by its similarity. A stronger colour is a "
-            "larger share of the row; blue is right, orange is wrong.",
+            f"Row: what a query is; column: what its {space.vote_k} nearest elect, each by its similarity. A stronger "
+            "colour is a larger share of the row; blue is right, orange is wrong.",
             plots.confusion(space),
         ),
         page.figure(

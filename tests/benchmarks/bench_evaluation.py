@@ -51,8 +51,8 @@ def seconds(work: Callable[[], object], repeat: int = 3) -> float:
     return statistics.median(taken)
 
 
-def ours(vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> SpaceResult:
-    return evaluate_space(vectors, Cosine(), labels, [f"class {c}" for c in range(CLASSES)])
+def ours(vectors: NDArray[np.float32], labels: NDArray[np.int64], samples: int = 1000) -> SpaceResult:
+    return evaluate_space(vectors, Cosine(), labels, [f"class {c}" for c in range(CLASSES)], samples=samples)
 
 
 def descriptor(name: str, n: int) -> SpaceResult:

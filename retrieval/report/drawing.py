@@ -1,0 +1,74 @@
+"""How every picture of a report is drawn: one style, and colours that the page's style sheet decides."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_P = ParamSpec("_P")
+
+# Drawn in these, then replaced by the page's variables, so that one picture serves light, dark and print.
+INK, FAINT, ACCENT = "#010203", "#040506", "#0a0b0c"
+_VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", ACCENT: "var(--accent)"}
+
+_STYLE: Any = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.facecolor": "none",
+    "legend.frameon": False,
+}
+
+
+def styled(draw: Callable[_P, str]) -> Callable[_P, str]:
+    """Draw with our style, and leave that of the caller's own matplotlib alone."""
+
+    @wraps(draw)
+    def drawn(*arguments: _P.args, **named: _P.kwargs) -> str:
+        import matplotlib as mpl
+
+        with mpl.rc_context(_STYLE):
+            return draw(*arguments, **named)
+
+    return drawn
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """A figure of this size in inches on no background, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    return figure, figure.subplots(rows, columns)
+
+
+def svg(figure: Figure, name: str) -> str:
+    """A figure as inline SVG, the same bytes each time; ids differ between the pictures of one page by their names."""
+    import matplotlib as mpl
+
+    file = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    text = re.sub(r' id="[A-Za-z0-9.]+_[0-9]+"', "", text[text.index("<svg") :])  # `figure_1`, the same in each picture
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, variable)
+    return re.sub(
+        r'(<svg [^>]*?) ?width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1), count=1
+    )
