@@ -52,12 +52,14 @@ class Spaces:
 
 @dataclass
 class Outcome:
-    """What a run did. `rejected` is (file, reason) for each picture that could not be used."""
+    """What a run did. `rejected` is (file, reason) for each picture that could not be used; `no_longer_listed` are files
+    of the same source that are stored but not in the data set."""
 
     added: int = 0
     completed: int = 0
     unchanged: int = 0
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    no_longer_listed: list[str] = field(default_factory=list)
 
     @property
     def done(self) -> int:
@@ -97,7 +99,9 @@ def index_dataset(
     outcome = Outcome()
     source = writer.source(dataset.source, dataset.kind)
     tasks = []
-    for item, known in _with_known(dataset.items, writer.known(source)):
+    stored = writer.known(source)
+    outcome.no_longer_listed = sorted(stored.keys() - {item.file for item in dataset.items})
+    for item, known in _with_known(dataset.items, stored):
         missing = spaces.wanted(item) - (known.spaces if known else frozenset())
         if known and not missing and (known.file_size, known.stamp) == (item.bytes, item.stamp):
             outcome.unchanged += 1

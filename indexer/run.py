@@ -24,7 +24,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class Run:
-    """A finished run of the indexer."""
+    """A finished run of the indexer. `whole`: the data set was all of its source, not a choice of files."""
 
     collection: Path
     dataset: Dataset
@@ -34,6 +34,7 @@ class Run:
     feature_faults: list[tuple[str, str]] = field(default_factory=list)
     without_features: list[str] = field(default_factory=list)
     without_image: list[str] = field(default_factory=list)
+    whole: bool = False
 
     @property
     def exit_status(self) -> int:

@@ -41,7 +41,9 @@ def run_index(
             say(f"  {line}")
         archive = open_features(features) if features is not None else None
         with CollectionWriter(collection, name=dataset.name, create=create) as writer:
-            return shown(dataset, writer, archive, encoders, descriptors, fit)
+            run = shown(dataset, writer, archive, encoders, descriptors, fit)
+            run.whole = True
+            return run
 
 
 def shown(
@@ -118,7 +120,13 @@ def _summary(run: Run) -> str:
     words += [f"{outcome.completed:,} completed"] if outcome.completed else []
     words += [f"{outcome.unchanged:,} unchanged"] if outcome.unchanged else []
     words += [f"{len(outcome.rejected):,} could not be used"] if outcome.rejected else []
-    return f"{run.collection}: {', '.join(words)} in {run.seconds:.1f} s"
+    line = f"{run.collection}: {', '.join(words)} in {run.seconds:.1f} s"
+    if gone := outcome.no_longer_listed if run.whole else []:
+        line += (
+            f"\n{len(gone):,} images of the collection are no longer in {run.dataset.source}, the first {gone[0]}: "
+            f"`kvasir remove {run.collection} --gone` takes them out"
+        )
+    return line
 
 
 def _list(what: str, entries: list[str]) -> None:
