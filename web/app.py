@@ -59,7 +59,8 @@ def create_app(settings: Settings, *, warm_up: bool = True) -> OpenAPI:
         doc_ui=False,
     )
     live = LiveCollection(settings.collection)
-    gate = Gate(available_cores(), settings.queue)
+    # One more than the cores: while pictures are encoded on all of them, the next one is decoded.
+    gate = Gate(available_cores() + 1, settings.queue)
     held = State(settings, live, gate, Kept(settings.kept_bytes), Kept(SHOWN_BYTES), Jobs())
     app.extensions["kvasir"] = held
     # Base64 makes a third more of a picture, and a form or JSON has some fields around it.

@@ -71,7 +71,7 @@ def _gunicorn_settings(settings: Settings, host: str, port: int) -> dict[str, An
         "worker_connections": 1000,
         "graceful_timeout": GRACE,
         "timeout": 120,  # for the worker as a whole, not for a request
-        "keepalive": 15,
+        "keepalive": 75,  # longer than clients keep a connection, so that theirs is the end that closes
         "limit_request_line": 8190,
         "control_socket_disable": True,
         "loglevel": "warning",

@@ -39,7 +39,7 @@ def writable(serve: Callable[..., Any], two_spaces: Path, tmp_path_factory: pyte
     return serve(path, "--rate", "off")
 
 
-def test_every_answer_conforms_to_the_document(writable: Any) -> None:
+def test_every_answer_conforms_to_the_document(writable: Any, tmp_path: Path) -> None:
     _, key = create_key(writable.collection, "conformance", "write")
     command = [
         Path(sys.executable).with_name("schemathesis"),
@@ -59,7 +59,9 @@ def test_every_answer_conforms_to_the_document(writable: Any) -> None:
         "none",
         "--no-color",
     ]
-    run = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONWARNINGS": "ignore"})
+    run = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"PYTHONWARNINGS": "ignore"}
+    )
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-2000:]
 
 
