@@ -23,7 +23,7 @@ from retrieval.encoders.running import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import Picture, decode
 
-BATCH = 64
+BATCH = 128
 """Images that are encoded and committed together; a stop loses at most this many."""
 
 Describe = Callable[[Item, Picture | None], Mapping[str, NDArray[Any]]]
