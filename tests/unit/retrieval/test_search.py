@@ -88,6 +88,17 @@ def test_hits_come_by_distance_with_rank_and_score(paper: Searcher) -> None:
     assert (hits.query_id, hits.query_class, hits.searched) == (0, "a", 6)
 
 
+def test_rounding_makes_no_distance_negative_and_no_score_larger_than_one(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    with CollectionWriter(path, create=True) as writer:
+        writer.add_space("plane", "encoder", 2, "cosine", {"spec": "none"})
+        writer.source(path, "folder")
+        a_little_long = on_circle(30) * np.float32(1 + 1e-6)
+        writer.append([NewImage(1, "0.jpg", "a", 1, 1, 1, 1, b"0".ljust(32), {"plane": a_little_long})])
+    hit = retrieval.open(path).search(0, 1, exclude_self=False)[0]
+    assert (hit.distance, hit.distances, hit.score) == (0, {"plane": 0}, 1)
+
+
 def test_precision_recall_and_ceiling_by_hand(paper: Searcher) -> None:
     # searched are 1..6; of class a: 1, 4, 6
     quality = paper.search(0, 2).quality
