@@ -308,6 +308,17 @@ def test_a_file_gets_the_vector_that_indexing_gave_it(engine: Searcher, indexed:
     assert float(made @ stored) == pytest.approx(1, abs=1e-6)
 
 
+def test_searching_by_a_file_tells_nobody(indexed: Any) -> None:
+    file = indexed.data / "polyps" / "2.jpg"
+    script = f"""
+import sys, retrieval
+retrieval.open({str(indexed.path)!r}).search({str(file)!r})
+print("openvino" in sys.modules, [name for name in sys.modules if name.startswith("openvino_telemetry.")])
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert told.stdout == "True []\n"
+
+
 def test_a_lost_tower_is_built_again_from_the_same_weights(indexed: Any, tmp_path: Path) -> None:
     path = tmp_path / "c"
     shutil.copytree(indexed.path, path)
