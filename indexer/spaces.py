@@ -64,9 +64,9 @@ def _space_of(existing: dict[str, Space], spec: str) -> Space | None:
 
 def _new_encoder(writer: CollectionWriter, spec: str, fit: Fit | None) -> tuple[str, Encoder]:
     """Build an encoder, keep its converted form in the collection, and only then add its space."""
-    import torch
-
     tower = build_tower(spec) if fit is None else build_tower(spec, fit)
+    import torch  # only now: missing weights are told in less time than it takes to load
+
     taken = {space.name for space in writer.manifest.spaces}
     base = parse_spec(spec).space
     name = next(n for n in (base, *(f"{base}-{i}" for i in range(2, 1000))) if n not in taken)

@@ -22,6 +22,7 @@ from indexer.run import run_dataset
 from indexer.spaces import rebuild_tower
 from retrieval.collection import Collection, CollectionWriter, PictureGoneError, Space, tower_folder
 from retrieval.collection.catalog import DamagedCatalogError, checksum, connect
+from retrieval.collection.manifest import read_manifest
 from retrieval.collection.vectors import vectors_path
 from retrieval.encoders.running import available_cores, converted_digest
 from retrieval.errors import RetrievalError
@@ -45,6 +46,7 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
     pictures: whether to read every picture and compare its SHA-256, which takes most of the time.
     Raises NotACollectionError, FormatError, DamagedCatalogError where nothing can be checked at all.
     """
+    read_manifest(path)
     connection = connect(path)
     try:
         verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]

@@ -253,7 +253,8 @@ class Searcher:
         there = allowed[positions]
         distances, rows = index.search(vector[None], min(k, len(positions)), None if there.all() else there)
         found = rows[0] >= 0
-        return self.collection.images.ids[positions[rows[0][found]]], distances[0][found]
+        # Unit vectors in single precision are of unit length but for rounding: their cosine may pass 1 by 1e-7.
+        return self.collection.images.ids[positions[rows[0][found]]], np.maximum(distances[0][found], 0)
 
     def _answer(
         self,
@@ -299,7 +300,7 @@ class Searcher:
         stored = [self.collection.vector(space, image_id) for image_id in ids.tolist()]
         there = [vector for vector in stored if vector is not None]
         computed = iter(self.metric(space).distances(query[None], np.array(there))[0].tolist() if there else [])
-        return [None if vector is None else float(next(computed)) for vector in stored]
+        return [None if vector is None else max(0.0, float(next(computed))) for vector in stored]
 
 
 def _quality(hits: Sequence[Hit], query_class: str, relevant: int, k: int) -> Quality:

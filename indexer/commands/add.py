@@ -22,6 +22,8 @@ def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, a
 
     Example:  kvasir add kvasir.collection new/polyp1.jpg new/polyp2.jpg --class polyps
     """
+    if class_name is not None and not class_name.strip():
+        raise click.UsageError("--class is empty; leave it out for pictures without a class")
     runs = []
     files: dict[Path, dict[str, str | None]] = defaultdict(dict)
     for path in paths:

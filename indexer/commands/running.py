@@ -12,10 +12,13 @@ from pathlib import Path
 import click
 
 from indexer.datasets import Dataset, open_dataset
+from indexer.described import descriptor_names
 from indexer.features import FeatureArchive, open_features
 from indexer.pipeline import Outcome
 from indexer.run import Run, run_dataset
 from retrieval.collection import CollectionWriter
+from retrieval.collection.manifest import NAME
+from retrieval.encoders import parse_spec
 
 SHOWN = 20
 """How many bad inputs the terminal lists; JSON has all of them."""
@@ -33,6 +36,10 @@ def run_index(
     create: bool = True,
 ) -> Run:
     """Index a data set into a collection, telling stderr what happens. `class_name` overrides its classes."""
+    descriptor_names(descriptors)  # a slip of the pen is told before an encoder is loaded and a collection begun
+    if not (collection / NAME).exists():
+        for spec in encoders:
+            parse_spec(spec)
     with open_dataset(data) as dataset:
         if class_name is not None:
             dataset = replace(dataset, items=tuple(replace(item, class_name=class_name) for item in dataset.items))

@@ -61,7 +61,9 @@ class Choices:
     show_default=True,
     help="Of the bootstrap; 0 for no intervals.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of splits, bootstrap and tests.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of splits, bootstrap and tests."
+)
 @click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
 @click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Write a report into this folder.")

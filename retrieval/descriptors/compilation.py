@@ -13,8 +13,13 @@ Kernel = TypeVar("Kernel", bound=Callable[..., object])
 def compiled(kernel: Kernel) -> Kernel:
     """Compile a kernel at its first call, keep the machine code on disk, and release the GIL while it runs.
 
+    Where no folder can be written to, as in some containers, each process compiles for itself.
+
     Never with `fastmath`: these kernels must round like Java. numba notices a change of the kernel's own
     file only, so a kernel calls no compiled function of another file except those of this package's
     shared pieces, and takes tables as arguments instead of as globals.
     """
-    return cast(Kernel, njit(nogil=True, cache=True)(kernel))
+    try:
+        return cast(Kernel, njit(nogil=True, cache=True)(kernel))
+    except RuntimeError:  # numba can write neither beside the source nor in the home folder
+        return cast(Kernel, njit(nogil=True)(kernel))

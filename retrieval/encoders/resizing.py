@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from retrieval.descriptors.compilation import compiled
 
 _BITS = 22
 """Pillow's fixed point for 8-bit channels: 32 bits less 8 for the value and 2 for what negative weights overshoot."""
@@ -72,8 +74,8 @@ def _filter(interpolation: str, x: float) -> float:
     return -0.5 * (((x - 5.0) * x + 8.0) * x - 4.0) if x < 2.0 else 0.0
 
 
-@numba.njit(nogil=True, cache=True)
-def _upright(pixels, first, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
+@compiled
+def _upright(pixels: NDArray[Any], first: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.uint8]:  # pragma: no cover
     """Resample the height, (h, w, 3) -> (targets, w, 3): whole rows are added, eight values at a time."""
     height, width = pixels.shape[0], pixels.shape[1]
     source = pixels.reshape(height, 3 * width)
@@ -92,8 +94,8 @@ def _upright(pixels, first, weights):  # type: ignore[no-untyped-def]  # pragma:
     return out.reshape(len(first), width, 3)
 
 
-@numba.njit(nogil=True, cache=True)
-def _turned(pixels):  # type: ignore[no-untyped-def]  # pragma: no cover
+@compiled
+def _turned(pixels: NDArray[Any]) -> NDArray[np.uint8]:  # pragma: no cover
     """(h, w, 3) -> (w, h, 3), in tiles that stay in the cache."""
     height, width = pixels.shape[0], pixels.shape[1]
     out = np.empty((width, height, 3), np.uint8)

@@ -75,8 +75,7 @@ class OpenVinoEncoder:
     def __init__(
         self, directory: Path, recipe: Recipe, purpose: Literal["throughput", "latency"] = "throughput"
     ) -> None:
-        import openvino
-
+        openvino = _openvino()
         cores = available_cores()
         self.recipe = recipe
         streams = cores if purpose == "throughput" else 1
@@ -135,10 +134,9 @@ def convert(tower: Tower, directory: Path) -> str:
 
     Raises ConversionError where OpenVINO's PyTorch front end cannot.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # converting must not phone home
-    import openvino
     import torch
 
+    openvino = _openvino()
     width, height = tower.recipe.size
     example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     try:
@@ -153,6 +151,14 @@ def convert(tower: Tower, directory: Path) -> str:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConversionError(f"{tower.recipe.spec}: OpenVINO cannot convert it ({reason})") from error
     return converted_digest(directory)
+
+
+def _openvino() -> Any:
+    """OpenVINO without its telemetry, which would tell a server of each import and of each conversion."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
 
 
 def converted_digest(directory: Path) -> str:

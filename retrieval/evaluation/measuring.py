@@ -64,7 +64,7 @@ def measure(
     settings: Settings,
 ) -> Measured:
     """Measure a ranking of a gallery for some queries, both rows of labels and ids (n,)."""
-    keep = max(*settings.ks, settings.vote_k, NEIGHBOURS)
+    keep = max(NEIGHBOURS, min(max(*settings.ks, settings.vote_k), len(labels)))  # a k beyond the gallery needs no room
     nearest = np.full((len(queries), keep), -1, np.int64)
     nearest[:, : len(gallery)] = ranking.order[:, :keep]
     missing = nearest < 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.descriptors.compilation import compiled
 from retrieval.descriptors.native_distance import NativeDistance
 from retrieval.errors import QueryError
 from retrieval.index.protocol import Metric
@@ -76,8 +77,18 @@ def rank(distances: NDArray[np.floating], queries: Side, gallery: Side) -> Ranki
     return Ranking(order, listed, keys, RelevantRanks(flat, relevant))
 
 
-@numba.njit(nogil=True, cache=True)
-def _rank(bits, query_labels, query_groups, labels, groups, order, listed, ranks, relevant):  # type: ignore[no-untyped-def]  # pragma: no cover
+@compiled
+def _rank(  # pragma: no cover
+    bits: NDArray[Any],
+    query_labels: NDArray[Any],
+    query_groups: NDArray[Any],
+    labels: NDArray[Any],
+    groups: NDArray[Any],
+    order: NDArray[Any],
+    listed: NDArray[Any],
+    ranks: NDArray[Any],
+    relevant: NDArray[Any],
+) -> None:
     """Radix sort of each row: stable, so that equal distances stay in row order, and faster than comparing."""
     queries, n = bits.shape
     buckets = 1 << _DIGIT_BITS

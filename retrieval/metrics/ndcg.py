@@ -15,6 +15,7 @@ def ndcg_at(ranks: RelevantRanks, k: int) -> NDArray[np.float64]:
     (TOIS 2002), with the discount log2(i + 1) of Burges et al. (ICML 2005) that is now usual.
     """
     gains = np.where(ranks.ranks <= k, 1 / np.log2(ranks.ranks + 1.0), 0)
-    ideal: NDArray[np.float64] = np.concatenate([[np.nan], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
+    depth = min(k, int(ranks.relevant.max(initial=0)))
+    ideal: NDArray[np.float64] = np.concatenate([[np.nan], np.cumsum(1 / np.log2(np.arange(2, depth + 2)))])
     at_best = ideal[np.minimum(ranks.relevant, k)]
     return ranks.sums(gains) / at_best

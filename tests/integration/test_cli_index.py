@@ -253,7 +253,12 @@ def test_unlabelled_pictures_are_indexed_without_a_class(
         ("index", "{data}", "{tmp}/n", "--encoder", "keras:x"),
         ("index", "{data}", "{tmp}/n", "--encoder", "timm:test_vit//no/where.pt"),
         ("index", "{data}", "{tmp}/a file/n", "--encoder", "timm:test_vit//no/where.pt"),
+        ("index", "{data}", "{tmp}/n", "--descriptors", "JCD,SIFT"),
+        ("add", "{c}", "{data}", "--class", ""),
+        ("evaluate", "{c}", "--seed", "-1"),
         ("info", "{tmp}/nowhere"),
+        ("verify", "{tmp}/nowhere"),
+        ("verify", "{data}"),
         ("search", "0", "{tmp}/nowhere"),
         ("search", "999", "{c}"),
         ("search", "{tmp}/nowhere.jpg", "{c}"),
@@ -270,6 +275,9 @@ def test_wrong_use_is_status_2_and_a_line_that_says_why(
     assert ended.status == 2
     assert ended.err.strip()
     assert "Traceback" not in ended.err
+    assert not (tmp_path / "n").exists()  # a slip of the pen begins no collection
+    if arguments[:1] == ("verify",):
+        assert "is not a collection" in ended.err
 
 
 def test_a_second_writer_is_refused_with_a_clear_message(run: Run, made: Path, data: Path) -> None:

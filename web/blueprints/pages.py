@@ -235,7 +235,8 @@ def _distances(searcher: Searcher, asking: Asking, hit_id: int) -> dict[str, flo
                 query = searcher.vectors_of(asking.asked, [space.name], region)[space.name]  # type: ignore[arg-type]
             except QueryError:
                 continue  # the query has no vector in this space
-            found[space.name] = float(searcher.metric(space.name).distances(query[None], stored[None])[0, 0])
+            distance = searcher.metric(space.name).distances(query[None], stored[None])[0, 0]
+            found[space.name] = max(0.0, float(distance))
     return found
 
 

@@ -51,6 +51,12 @@ def test_every_labelled_image_queries_all_others() -> None:
     assert result.unlabelled == 1
 
 
+def test_a_k_far_beyond_the_gallery_takes_no_room() -> None:
+    result = evaluate_space(on_circle(ANGLES), Cosine(), LABELS, ["a", "b"], ks=(5, 10**12), vote_k=10**12)
+    assert result.measures[f"recall@{10**12}"].tolist() == [1] * 5
+    assert result.measures["precision@5"].tolist() == [0.2, 0.2, 0.4, 0.4, 0.4]
+
+
 def test_micro_is_over_queries_and_macro_over_classes() -> None:
     result = evaluate_space(on_circle(ANGLES), Cosine(), LABELS, ["a", "b", "nobody's"])
     means = result.means("precision@5")

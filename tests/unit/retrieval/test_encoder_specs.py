@@ -99,9 +99,12 @@ def test_missing_weights_say_how_to_supply_them(text: str, message: str) -> None
 def test_offline_missing_weights_are_told_without_even_loading_torch(spec: str, instead: str, tmp_path: Path) -> None:
     script = f"""
 import sys
-from retrieval.encoders import WeightsNotFoundError, build_tower
+from indexer.spaces import open_encoders
+from retrieval.collection import CollectionWriter
+from retrieval.encoders import WeightsNotFoundError
 try:
-    build_tower({spec!r})
+    with CollectionWriter({str(tmp_path / "c")!r}, create=True) as writer:
+        open_encoders(writer, [{spec!r}], None)
 except WeightsNotFoundError as error:
     print("torch" in sys.modules, error)
 """

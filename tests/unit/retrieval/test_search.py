@@ -88,6 +88,17 @@ def test_hits_come_by_distance_with_rank_and_score(paper: Searcher) -> None:
     assert (hits.query_id, hits.query_class, hits.searched) == (0, "a", 6)
 
 
+def test_rounding_makes_no_distance_negative_and_no_score_larger_than_one(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    with CollectionWriter(path, create=True) as writer:
+        writer.add_space("plane", "encoder", 2, "cosine", {"spec": "none"})
+        writer.source(path, "folder")
+        a_little_long = on_circle(30) * np.float32(1 + 1e-6)
+        writer.append([NewImage(1, "0.jpg", "a", 1, 1, 1, 1, b"0".ljust(32), {"plane": a_little_long})])
+    hit = retrieval.open(path).search(0, 1, exclude_self=False)[0]
+    assert (hit.distance, hit.distances, hit.score) == (0, {"plane": 0}, 1)
+
+
 def test_precision_recall_and_ceiling_by_hand(paper: Searcher) -> None:
     # searched are 1..6; of class a: 1, 4, 6
     quality = paper.search(0, 2).quality
@@ -295,6 +306,17 @@ def test_a_file_gets_the_vector_that_indexing_gave_it(engine: Searcher, indexed:
     (made,) = engine.vectors_of(path, [SPACE]).values()
     stored = engine.collection.vector(SPACE, file_id(engine, "cecum/2.jpg"))
     assert float(made @ stored) == pytest.approx(1, abs=1e-6)
+
+
+def test_searching_by_a_file_tells_nobody(indexed: Any) -> None:
+    file = indexed.data / "polyps" / "2.jpg"
+    script = f"""
+import sys, retrieval
+retrieval.open({str(indexed.path)!r}).search({str(file)!r})
+print("openvino" in sys.modules, [name for name in sys.modules if name.startswith("openvino_telemetry.")])
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert told.stdout == "True []\n"
 
 
 def test_a_lost_tower_is_built_again_from_the_same_weights(indexed: Any, tmp_path: Path) -> None:
