@@ -123,6 +123,7 @@ def _register(left: Stack, right: Stack, moves: Stack, steps: int) -> Stack:
     side = left.shape[1]
     known_left, known_right = _known(left), _known(right)
     grid = _grid(side)
+    damping = np.diag(np.array([1e-2] * 4 + [1e-5] * 2, np.float32))
     for _ in range(steps):
         seen, known = _moved(right, known_right, moves)
         known = known * known_left
@@ -133,7 +134,8 @@ def _register(left: Stack, right: Stack, moves: Stack, steps: int) -> Stack:
         # left = gain * seen(move + step) + offset, linear in the step, the gain and the offset
         weighted = columns * known.reshape(len(left), 1, side * side)
         normal = weighted @ columns.transpose(0, 2, 1)
-        normal += np.eye(6, dtype=np.float32) * (1e-4 * np.trace(normal, axis1=1, axis2=2)[:, None, None] / 6 + 1e-3)
+        # Damped where the picture says little (Levenberg-Marquardt), but gain and offset hardly: that would bias them.
+        normal += normal * damping + np.eye(6, dtype=np.float32) * 1e-2
         target = weighted @ left.reshape(len(left), side * side, 1)
         solved = np.linalg.solve(normal, target)[:, :, 0]
         moves = moves + np.clip(solved[:, :4] / np.clip(solved[:, 4:5], 0.3, 3), -0.1, 0.1)
