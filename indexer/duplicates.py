@@ -22,7 +22,7 @@ from retrieval.encoders.running import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
 
-NEIGHBOURS = 5
+NEIGHBOURS = 3
 """How many nearest images are candidates: on Kvasir the picture that a copy was made from is always the first."""
 NEAR = 0.75
 """Cosine that candidates have at least: copies of Kvasir's pictures have 0.82 or more with the default encoder."""
