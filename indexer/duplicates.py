@@ -7,16 +7,17 @@ smallest image id in it. Only images that came since the last search are checked
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexer.alignment import SAME, SIDE, similarity, small_grey
+from indexer.greys import kept_greys
 from retrieval.collection import Collection, CollectionWriter, Space
 from retrieval.encoders.running import available_cores
 from retrieval.errors import RetrievalError
@@ -97,26 +98,23 @@ def update_clusters(writer: CollectionWriter) -> int:
 
 def links(held: Collection, space: Space, new: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Pairs of images, as positions in `images`, that show one picture; one of each pair is among `new`."""
-    with tempfile.TemporaryFile() as file, ThreadPoolExecutor(available_cores(), "duplicates") as pool:
-        # Sparse, and on disk where memory is short: only candidates are ever decoded, each once.
-        greys: NDArray[np.uint8] = np.memmap(file, np.uint8, "w+", shape=(len(held.images), SIDE, SIDE))
-        decoded = np.zeros(len(held.images), bool)
+    ids = held.images.ids
+    with ThreadPoolExecutor(available_cores(), "duplicates") as pool:
+        greys = kept_greys(held.path, int(ids[-1]) + 1)
 
-        def read(position: int) -> None:
+        def complete(image_id: int) -> None:
+            if greys[image_id].any():
+                return
             try:
-                picture = decode(held.read(int(held.images.ids[position])), draft=(SIDE, SIDE))
+                greys[image_id] = small_grey(decode(held.read(image_id), draft=(SIDE, SIDE)))
             except RetrievalError:  # a picture that is gone stays black, which resembles nothing
                 return
-            greys[position] = small_grey(picture)
 
-        def compare(pairs: NDArray[np.int64]) -> NDArray[np.float32]:
-            return similarity(greys[pairs[:, 0]], greys[pairs[:, 1]])
+        def compare(pairs: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+            return similarity(greys[ids[pairs[:, 0]]], greys[ids[pairs[:, 1]]])
 
         for pairs, cosines in _candidates(held, space, new):
-            lacking = np.unique(pairs)
-            lacking = lacking[~decoded[lacking]]
-            list(pool.map(read, lacking.tolist()))
-            decoded[lacking] = True
+            list(pool.map(complete, ids[np.unique(pairs)].tolist()))
             parts = [pairs[start : start + _PAIRS] for start in range(0, len(pairs), _PAIRS)]
             similar = np.concatenate([np.empty(0, np.float32), *pool.map(compare, parts)])
             for (first, second), cosine, alike in zip(pairs.tolist(), cosines, similar, strict=True):

@@ -162,6 +162,7 @@ def test_a_picture_that_is_gone_does_not_stop_the_search(planted: Path, tmp_path
     with CollectionWriter(tmp_path / "c") as writer:
         apart = {int(i): int(i) for i in images.ids}
         writer.set_clusters(apart, "duplicates looked for in tf_efficientnet_lite0", 0)
+        (tmp_path / "c" / "greys.uint8").unlink()
         hidden.rename(hidden.with_suffix(".hidden"))
         try:
             assert update_clusters(writer) == len(images)
@@ -171,6 +172,17 @@ def test_a_picture_that_is_gone_does_not_stop_the_search(planted: Path, tmp_path
     assert np.array_equal(again[6:], images.clusters[6:])
     assert again[0] == images.ids[0]
     assert again[1] == images.ids[1]
+
+
+def test_small_greys_that_are_missing_are_made_again(planted: Path, tmp_path: Path) -> None:
+    shutil.copytree(planted, tmp_path / "c")
+    images = Collection.open(planted).images
+    (tmp_path / "c" / "greys.uint8").unlink()
+    with CollectionWriter(tmp_path / "c") as writer:
+        apart = {int(i): int(i) for i in images.ids}
+        writer.set_clusters(apart, "duplicates looked for in tf_efficientnet_lite0", 0)
+        update_clusters(writer)
+    assert np.array_equal(Collection.open(tmp_path / "c").images.clusters, images.clusters)
 
 
 def test_the_command_lists_clusters_and_marks_those_that_span_classes(
