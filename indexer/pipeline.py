@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from indexer.alignment import small_grey
 from indexer.datasets import Dataset, Item
+from indexer.greys import keep_greys
 from retrieval.collection import CollectionWriter, KnownImage, NewImage
 from retrieval.encoders import Encoder
 from retrieval.encoders.resizing import resize
@@ -83,6 +85,7 @@ class _Prepared:
     sha256: bytes
     width: int
     height: int
+    grey: NDArray[np.uint8]
     inputs: Mapping[str, NDArray[np.uint8]]
     vectors: Mapping[str, NDArray[Any]]
 
@@ -169,12 +172,12 @@ def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | Retri
         if not drafts or (described and spaces.full_size):
             drafts.add(None)
         pictures = {draft: decode(data, draft=draft) for draft in drafts}
-        picture = next(iter(pictures.values()))
+        picture = min(pictures.values(), key=lambda drafted: drafted.image.width)
         inputs = {name: recipe.prepare(pictures[recipe.draft], resize) for name, recipe in recipes.items()}
         vectors: Mapping[str, NDArray[Any]] = {}
         if described and spaces.describe is not None:
             vectors = spaces.describe(task.item, pictures[None] if spaces.full_size else None)
-        return _Prepared(task, sha256, picture.width, picture.height, inputs, vectors)
+        return _Prepared(task, sha256, picture.width, picture.height, small_grey(picture), inputs, vectors)
     except RetrievalError as error:
         return error
 
@@ -194,7 +197,8 @@ def _store(batch: Sequence[_Prepared], source: int, writer: CollectionWriter, sp
             for row, embedding in zip(rows, embeddings, strict=True):
                 vectors[row][name] = embedding
     new = [row for row, prepared in enumerate(batch) if not prepared.unchanged]
-    writer.append([_image(batch[row], source, vectors[row]) for row in new])
+    ids = writer.append([_image(batch[row], source, vectors[row]) for row in new])
+    keep_greys(writer.path, {image_id: batch[row].grey for image_id, row in zip(ids, new, strict=True)})
     lacking: dict[int, dict[str, NDArray[Any]]] = {}
     for row, prepared in enumerate(batch):
         known = prepared.task.known

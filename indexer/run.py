@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from indexer.datasets import Dataset
+from indexer.duplicates import Cluster, clusters, update_clusters
 from indexer.features import FeatureArchive, match
 from indexer.pipeline import Outcome, Spaces, index_dataset
 from indexer.spaces import open_encoders
-from retrieval.collection import CollectionWriter
+from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import Encoder, Fit
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Run:
     without_features: list[str] = field(default_factory=list)
     without_image: list[str] = field(default_factory=list)
     whole: bool = False
+    clusters: list[Cluster] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
@@ -57,6 +59,10 @@ class Run:
             "bad_features": [{"file": file, "reason": reason} for file, reason in self.feature_faults],
             "without_features": self.without_features,
             "features_without_image": self.without_image,
+            "duplicates": {
+                "clusters": len(self.clusters),
+                "spanning_classes": sum(cluster.spans_classes for cluster in self.clusters),
+            },
             "seconds": round(self.seconds, 3),
         }
 
@@ -88,6 +94,8 @@ def run_dataset(
         spaces = Spaces(ready, described.spaces, described, described.compute, described.describable)
     run = Run(writer.path, dataset, Outcome(), 0.0, [*ready, *spaces.descriptors])
     run.outcome = index_dataset(dataset, writer, spaces, on_progress)
+    update_clusters(writer)
+    run.clusters = clusters(Collection.open(writer.path))
     run.seconds = time.perf_counter() - start
     if described is not None:
         run.feature_faults = described.faults

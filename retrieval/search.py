@@ -80,15 +80,44 @@ class Searcher:
 
         Raises BadQueryError, NoSuchClassError, NoSuchImageError, SpaceNameError, EmptySpaceError, a PictureError.
         """
-        names = self._space_names(spaces)
-        shares = self._weights(weights, len(names))
-        if k < 1:
-            raise BadQueryError(f"k is {k}; ask for at least one hit")
+        names = self.space_names(spaces)
         image_id = int(query) if isinstance(query, int | np.integer) else None
         if image_id is not None and query_class is None:
             query_class = self.collection.class_of(image_id)
+        shares = self._weights(weights, len(names))
+        self._require_hits(k)
         vectors = self.vectors_of(query, names, region)
         allowed = self._allowed(image_id, classes, exclude_self, exclude_cluster)
+        return self._ranked(vectors, shares, k, allowed, image_id, query_class)
+
+    def search_by_vectors(
+        self,
+        vectors: Mapping[str, NDArray[Any]],
+        k: int = 10,
+        *,
+        weights: Sequence[float] | None = None,
+        classes: str | Names[str] | None = None,
+        query_class: str | None = None,
+    ) -> Hits:
+        """The k nearest images to a query from outside, whose vector (d,) in each space is as `vectors_of` makes it."""
+        self._require_hits(k)
+        allowed = self._allowed(None, classes, False, False)
+        return self._ranked(vectors, self._weights(weights, len(vectors)), k, allowed, None, query_class)
+
+    def _require_hits(self, k: int) -> None:
+        if k < 1:
+            raise BadQueryError(f"k is {k}; ask for at least one hit")
+
+    def _ranked(
+        self,
+        vectors: Mapping[str, NDArray[Any]],
+        shares: Sequence[float],
+        k: int,
+        allowed: NDArray[np.bool_],
+        image_id: int | None,
+        query_class: str | None,
+    ) -> Hits:
+        names = list(vectors)
         depth = k if len(names) == 1 else max(FUSION_DEPTH, 10 * k)
         found = {name: self._nearest(name, vectors[name], depth, allowed) for name in names}
         if len(names) == 1:
@@ -159,7 +188,8 @@ class Searcher:
 
     # The question
 
-    def _space_names(self, spaces: str | Sequence[str] | None) -> list[str]:
+    def space_names(self, spaces: str | Sequence[str] | None) -> list[str]:
+        """The spaces that are searched where these are asked for. Raises SpaceNameError, EmptySpaceError."""
         if not self.collection.spaces:
             raise EmptySpaceError(f"{self.collection.path} has no spaces yet; `kvasir index` makes them")
         if spaces is None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from indexer.commands.duplicates import summary
 from indexer.datasets import Dataset, open_dataset
 from indexer.described import descriptor_names
 from indexer.features import FeatureArchive, open_features
@@ -112,6 +113,8 @@ def finish(runs: Sequence[Run], as_json: bool) -> None:
     for run in runs:
         if not as_json:
             click.echo(_summary(run))
+            if run.clusters:
+                click.echo(f"{summary(run.clusters)}; `kvasir duplicates {run.collection}` lists them")
         _list("could not be used", [f"{file}: {reason}" for file, reason in run.outcome.rejected])
         _list("have features that cannot be read", [f"{file}: {reason}" for file, reason in run.feature_faults])
         _list("pictures have no shipped features", run.without_features)

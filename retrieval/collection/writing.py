@@ -256,6 +256,19 @@ class CollectionWriter:
         with _transaction(self._catalog):
             return sum(self._catalog.execute("DELETE FROM images WHERE id = ?", (int(i),)).rowcount for i in ids)
 
+    def set_clusters(self, clusters: Mapping[int, int], counter: str, value: int) -> None:
+        """Give images (by id) other clusters, and a counter its value, both or neither."""
+        with _transaction(self._catalog):
+            self._catalog.executemany(
+                "UPDATE images SET cluster = ? WHERE id = ?", [(cluster, i) for i, cluster in clusters.items()]
+            )
+            self._catalog.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (counter, value))
+
+    def counter(self, name: str) -> int:
+        """A counter of the catalog; 0 where it was never set."""
+        row = self._catalog.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
+        return int(row[0]) if row else 0
+
     def _spaces_in(self, checksums: bytes) -> frozenset[str]:
         present = np.flatnonzero(np.frombuffer(checksums, "<u4"))
         return frozenset(self.manifest.spaces[number].name for number in present)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -12,8 +13,19 @@ from retrieval.search import QueryLike, open_collection
 
 
 @click.command("search")
-@click.argument("query", metavar="IMAGE|ID")
-@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("arguments", metavar="[IMAGE|ID] COLLECTION", nargs=-1, required=True)
+@click.option(
+    "--batch",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER|LIST|TREC",
+    help="Many queries instead of one: a folder or zip of pictures, whose folders are their classes; a .csv of "
+    "file[,class] or a text file of one file a line; or a .tsv or .trec of QUERY-ID, a tab, file.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where --batch writes: .csv, .jsonl or .trec. The same command again goes on where a stopped one was.",
+)
 @click.option("-k", default=10, show_default=True, help="How many hits.")
 @click.option("--space", "spaces", multiple=True, help="Space to search; several are fused.  [default: the first]")
 @click.option("--class", "classes", multiple=True, help="Only images of this class; may be given several times.")
@@ -21,8 +33,9 @@ from retrieval.search import QueryLike, open_collection
 @click.option("--exclude-cluster", is_flag=True, help="Leave out near duplicates of the query, which must be an ID.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
-    query: str,
-    collection: Path,
+    arguments: tuple[str, ...],
+    batch: Path | None,
+    out: Path | None,
     k: int,
     spaces: tuple[str, ...],
     classes: tuple[str, ...],
@@ -32,8 +45,24 @@ def command(
 ) -> None:
     """Find the images of COLLECTION that are most similar to a picture file, or to one of its own images by ID.
 
+    With --batch it answers many queries, and says how good the answers are where the queries have classes.
+
     Example:  kvasir search polyp.jpg kvasir.collection -k 5 --class polyps --class normal-cecum
+
+    Example:  kvasir search --batch queries/ --out run.csv kvasir.collection
     """
+    *query_part, place = arguments
+    collection = Path(place)
+    if batch is not None or out is not None:
+        if batch is None or out is None or query_part or exclude_cluster:
+            raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
+        # Data sets are the indexer's business, which this package must not import.
+        run_batch = import_module("indexer.commands.batch").run_batch
+        run_batch(batch, out, collection, k, spaces, classes, query_class, as_json)
+        return
+    if len(query_part) != 1:
+        raise click.UsageError("give a picture file or an ID, then COLLECTION; or --batch, --out and COLLECTION")
+    (query,) = query_part
     # A whole number is an id, unless a file of that name lies here.
     asked: QueryLike = int(query) if query.isdecimal() and not Path(query).exists() else Path(query)
     hits = open_collection(collection).search(

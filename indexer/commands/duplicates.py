@@ -1,0 +1,49 @@
+"""`kvasir duplicates`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from indexer.duplicates import Cluster, clusters
+from retrieval.collection import Collection
+
+
+@click.command("duplicates")
+@click.argument("collection", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the clusters as JSON.")
+def command(collection: Path, as_json: bool) -> None:
+    """List the pictures of COLLECTION that show the same: copies, and near duplicates such as crops and re-encodings.
+
+    They are found when pictures are indexed or added. Those that lie in several classes come first: at least one of
+    their labels is wrong or doubtful.
+
+    Example:  kvasir duplicates kvasir.collection
+    """
+    found = clusters(Collection.open(collection))
+    if as_json:
+        click.echo(json.dumps([_to_json(cluster) for cluster in found], indent=2))
+        return
+    for cluster in found:
+        mark = f"  IN SEVERAL CLASSES: {', '.join(cluster.classes)}" if cluster.spans_classes else ""
+        click.echo(f"cluster {cluster.id}, {len(cluster.ids)} images{mark}")
+        for image_id, file in zip(cluster.ids, cluster.files, strict=True):
+            click.echo(f"  {image_id:>7}  {file}")
+    click.echo(summary(found))
+
+
+def summary(found: list[Cluster]) -> str:
+    """The clusters of a collection in one line."""
+    images = sum(len(cluster.ids) for cluster in found)
+    spanning = sum(cluster.spans_classes for cluster in found)
+    return f"near duplicates: {len(found):,} clusters of {images:,} images; {spanning:,} of them in several classes"
+
+
+def _to_json(cluster: Cluster) -> dict[str, object]:
+    images = [
+        {"id": image_id, "file": file, "class": class_name}
+        for image_id, file, class_name in zip(cluster.ids, cluster.files, cluster.class_names, strict=True)
+    ]
+    return {"cluster": cluster.id, "spans_classes": cluster.spans_classes, "images": images}

@@ -1,0 +1,171 @@
+"""Exact copies and near duplicates -> cluster ids.
+
+An embedding alone takes two frames of one organ for neighbours, so its neighbours are only candidates: a pair is linked
+where one picture, aligned to the other, shows the same fine structure. A cluster is what links connect; its id is the
+smallest image id in it. Only images that came since the last search are checked, against all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.alignment import SAME, SIDE, similarity, small_grey
+from indexer.greys import kept_greys
+from retrieval.collection import Collection, CollectionWriter, Space
+from retrieval.encoders.running import available_cores
+from retrieval.errors import RetrievalError
+from retrieval.images import decode
+
+NEIGHBOURS = 3
+"""How many nearest images are candidates: on Kvasir the picture that a copy was made from is always the first."""
+NEAR = 0.75
+"""Cosine that candidates have at least: copies of Kvasir's pictures have 0.82 or more with the default encoder."""
+_EQUAL = 0.98
+"""Cosine from which a pair too dark or too plain to be aligned is compared pixel by pixel."""
+_BLOCK = 512
+_PAIRS = 128
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Images that show the same picture, in order of their ids; classes: the different ones that they have, sorted."""
+
+    id: int
+    ids: tuple[int, ...]
+    files: tuple[str, ...]
+    class_names: tuple[str | None, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The different classes of the images, sorted; more than one is a fault in the labels."""
+        return tuple(sorted({name for name in self.class_names if name is not None}))
+
+    @property
+    def spans_classes(self) -> bool:
+        """Whether one picture has several labels."""
+        return len(self.classes) > 1
+
+
+def clusters(collection: Collection) -> list[Cluster]:
+    """The clusters of more than one image, those that span classes first, then by id."""
+    held = collection.images
+    members: defaultdict[int, list[int]] = defaultdict(list)
+    for position, cluster in enumerate(held.clusters.tolist()):
+        members[cluster].append(position)
+    found = [
+        Cluster(
+            cluster,
+            tuple(held.ids[positions].tolist()),
+            tuple(held.files[at] for at in positions),
+            tuple(held.classes[held.labels[at]] if held.labels[at] >= 0 else None for at in positions),
+        )
+        for cluster, positions in members.items()
+        if len(positions) > 1
+    ]
+    return sorted(found, key=lambda cluster: (not cluster.spans_classes, cluster.id))
+
+
+def update_clusters(writer: CollectionWriter) -> int:
+    """Look for near duplicates of the images that came since the last call; returns how many those were.
+
+    The first encoder space gives the candidates; without one, only equal files share a cluster.
+    """
+    held = Collection.open(writer.path)
+    space = next((space for space in held.spaces if space.kind == "encoder"), None)
+    if space is None:
+        return 0
+    counter = f"duplicates looked for in {space.name}"
+    new = np.flatnonzero(held.images.ids >= writer.counter(counter))
+    if not len(new):
+        return 0
+    parents = _parents(held.images.clusters)
+    for first, second in links(held, space, new):
+        _join(parents, first, second)
+    roots = [_root(parents, at) for at in range(len(parents))]
+    wanted = held.images.ids[roots]
+    changed = np.flatnonzero(wanted != held.images.clusters)
+    renamed = dict(zip(held.images.ids[changed].tolist(), wanted[changed].tolist(), strict=True))
+    writer.set_clusters(renamed, counter, int(held.images.ids[-1]) + 1)
+    return len(new)
+
+
+def links(held: Collection, space: Space, new: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Pairs of images, as positions in `images`, that show one picture; one of each pair is among `new`."""
+    ids = held.images.ids
+    with ThreadPoolExecutor(available_cores(), "duplicates") as pool:
+        greys = kept_greys(held.path, int(ids[-1]) + 1)
+
+        def complete(image_id: int) -> None:
+            if greys[image_id].any():
+                return
+            try:
+                greys[image_id] = small_grey(decode(held.read(image_id), draft=(SIDE, SIDE)))
+            except RetrievalError:  # a picture that is gone stays black, which resembles nothing
+                return
+
+        def compare(pairs: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+            return similarity(greys[ids[pairs[:, 0]]], greys[ids[pairs[:, 1]]])
+
+        for pairs, cosines in _candidates(held, space, new):
+            list(pool.map(complete, ids[np.unique(pairs)].tolist()))
+            parts = [pairs[start : start + _PAIRS] for start in range(0, len(pairs), _PAIRS)]
+            similar = np.concatenate([np.empty(0, np.float32), *pool.map(compare, parts)])
+            for (first, second), cosine, alike in zip(pairs.tolist(), cosines, similar, strict=True):
+                if alike >= SAME or (cosine >= _EQUAL and _same_pixels(held, first, second)):
+                    yield first, second
+
+
+def _candidates(
+    held: Collection, space: Space, new: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Pairs (p, 2) of neighbours by position, the smaller first, each once in a block; and their cosines (p,)."""
+    from retrieval.index import build_index, metric_named
+
+    ids, vectors = held.vectors(space.name)
+    positions = held.positions(space.name)
+    index = build_index(metric_named(space.metric), vectors, ids, held.path / "index", space.name)
+    queries = np.flatnonzero(np.isin(positions, new))
+    for start in range(0, len(queries), _BLOCK):
+        block = queries[start : start + _BLOCK]
+        distances, rows = index.search(vectors[block], min(NEIGHBOURS + 1, len(ids)))
+        near = (rows >= 0) & (rows != block[:, None]) & (distances <= 1 - NEAR)
+        pairs = np.sort(positions[np.stack([np.repeat(block, near.sum(1)), rows[near]], axis=1)], axis=1)
+        pairs, first = np.unique(pairs, axis=0, return_index=True)
+        yield pairs, 1 - distances[near][first]
+
+
+def _same_pixels(held: Collection, first: int, second: int) -> bool:
+    if (held.images.sizes[first] != held.images.sizes[second]).any():
+        return False
+    try:
+        one, other = (decode(held.read(int(held.images.ids[at]))).pixels() for at in (first, second))
+    except RetrievalError:
+        return False
+    return np.array_equal(one, other)
+
+
+# Connected components: each image points to one with a smaller position, its cluster's first to itself.
+
+
+def _parents(clusters: NDArray[np.int64]) -> list[int]:
+    firsts: dict[int, int] = {}
+    return [firsts.setdefault(cluster, at) for at, cluster in enumerate(clusters.tolist())]
+
+
+def _root(parents: list[int], at: int) -> int:
+    while parents[at] != at:
+        parents[at] = parents[parents[at]]
+        at = parents[at]
+    return at
+
+
+def _join(parents: list[int], first: int, second: int) -> None:
+    one, other = sorted((_root(parents, first), _root(parents, second)))
+    parents[other] = one

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[3]
+Draw = Callable[..., Image.Image]
+EncodeFile = Callable[..., bytes]
+
+
+def started(*arguments: object) -> subprocess.Popen[str]:
+    script = "from retrieval.command_line import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", script, "search", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def shell(*arguments: object) -> tuple[int, str, str]:
+    process = started(*arguments)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory, draw: Draw, encode_file: EncodeFile) -> Path:
+    """Queries in two class folders: 260 files of 20 pictures."""
+    folder = tmp_path_factory.mktemp("queries")
+    for name, colour in (("polyps", (90, 160, 60)), ("cecum", (200, 120, 90))):
+        (folder / name).mkdir()
+        files = [encode_file(draw(700 + seed, colour, (360, 288))) for seed in range(10)]
+        for number in range(130):
+            (folder / name / f"{number:03}.jpg").write_bytes(files[number % 10])
+    return folder
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(indexed: Any, many: Path, tmp_path: Path) -> None:
+    asked = ("--batch", many, indexed.path, "-k", 3)
+    status, _, _ = shell(*asked, "--out", tmp_path / "whole.csv")
+    assert status == 0
+    process = started(*asked, "--out", tmp_path / "run.csv")
+    journal = tmp_path / "run.csv.journal"
+    deadline = time.monotonic() + 60
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    answered = json.loads(journal.read_bytes().splitlines()[2])["done"]
+    assert answered == 128
+    status, out, err = shell(*asked, "--out", tmp_path / "run.csv")
+    assert status == 0
+    assert "of 260 queries were answered before" in err
+    assert (tmp_path / "run.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert out.startswith(f"{tmp_path / 'run.csv'}: 260 queries answered, 0 could not be used\n")
+
+
+def test_quality_of_classes_is_told_and_bad_pictures_end_with_status_1(
+    indexed: Any, tmp_path: Path, draw: Draw, encode_file: EncodeFile
+) -> None:
+    for name, colour in (("polyps", (90, 160, 60)), ("stomach", (200, 120, 90))):
+        (tmp_path / "q" / name).mkdir(parents=True)
+        (tmp_path / "q" / name / "good.jpg").write_bytes(encode_file(draw(77, colour)))
+    (tmp_path / "q" / "polyps" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    asked = ("--batch", tmp_path / "q", "--out", tmp_path / "run.jsonl", indexed.path, "--json")
+    for _ in range(2):  # the second time all is done, and it says the same
+        status, out, err = shell(*asked)
+        told = json.loads(out)
+        assert status == 1
+        assert told["answered"] == 2
+        assert [one["query"] for one in told["rejected"]] == ["polyps/broken.jpg"]
+        assert "polyps/broken.jpg: " in err
+        assert told["quality"]["queries"] == 1
+        assert told["quality"]["nothing_relevant"] == {"stomach": 1}
+        first = json.loads((tmp_path / "run.jsonl").read_text("utf-8").splitlines()[0])
+        assert told["quality"]["classes"]["polyps"]["precision"] == first["precision_at_k"]
+
+
+def test_a_batch_of_nothing_but_bad_pictures_ends_with_status_2(indexed: Any, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("nowhere.jpg\n")
+    status, out, err = shell("--batch", tmp_path / "list.txt", "--out", tmp_path / "run.trec", indexed.path)
+    assert status == 2
+    assert "0 queries answered, 1 could not be used" in out
+    assert "nowhere.jpg" in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["c"], ["--batch", "q", "c"], ["--out", "o.csv", "c"], ["--batch", "q", "--out", "o.csv", "1", "c"]]
+)
+def test_a_question_that_is_not_whole_is_refused(arguments: list[str]) -> None:
+    status, _, err = shell(*arguments)
+    assert status == 2
+    assert "--batch" in err

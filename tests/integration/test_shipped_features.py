@@ -1,0 +1,83 @@
+"""Features in Kvasir's form: written, read back as spaces, recognised, searched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from retrieval.collection import Collection
+from retrieval.command_line import kvasir
+from retrieval.descriptors import DESCRIPTORS
+from retrieval.search import open_collection
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(kvasir, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def data(indexed: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path: Path = tmp_path_factory.mktemp("features") / "data"
+    shutil.copytree(indexed.data, path)
+    return path
+
+
+def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_ones(data: Path, tmp_path: Path) -> None:
+    written = run("features", data, tmp_path / "features", "--variant", "modern")
+    assert written.exit_code == 0, written.output
+    one, other = sorted((tmp_path / "features").rglob("*.features"))[:2]
+    one.unlink()
+    other.write_text(other.read_text().replace("JCD:", "JCX:"))
+
+    shipped = run("index", data, tmp_path / "shipped", "--features", tmp_path / "features", "--json")
+    assert shipped.exit_code == 1, shipped.output
+    told = json.loads(shipped.stdout)
+    assert [Path(file).stem for file in told["without_features"]] == [one.stem]
+    (bad,) = told["bad_features"]
+    assert f"{other.name}" in bad["reason"]
+
+    computed = run("index", data, tmp_path / "computed", "--descriptors", "all")
+    assert computed.exit_code == 0, computed.output
+    left, right = Collection.open(tmp_path / "shipped"), Collection.open(tmp_path / "computed")
+    assert [space.name for space in left.spaces][1:] == list(DESCRIPTORS)
+    assert left.spaces[1].recipe["variant"] == "modern"
+    for name in ("JCD", "ColorLayout", "EdgeHistogram", "AutoColorCorrelogram"):  # these do not look at grey
+        ids, vectors = left.vectors(name)
+        assert len(ids) == len(left) - 2
+        np.testing.assert_array_equal(vectors, right.vectors(name)[1][np.isin(right.vectors(name)[0], ids)])
+
+
+def test_a_picture_finds_itself_by_every_descriptor_that_it_was_indexed_with(data: Path, tmp_path: Path) -> None:
+    assert run("index", data, tmp_path / "made", "--descriptors", "all").exit_code == 0
+    engine = open_collection(tmp_path / "made")
+    file = engine.collection.images.source_paths[0][0] / engine.collection.file_of(3)
+    for name in DESCRIPTORS:
+        first = engine.search(file, 1, spaces=name)[0]
+        assert (first.id, first.distance, first.score) == (3, 0.0, 1.0)
+
+
+def test_a_name_that_is_no_descriptor_is_told_and_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:
+    result = run("index", data, tmp_path / "made", "--descriptors", "JCD,nosuch")
+    assert result.exit_code != 0
+    assert "nosuch" in str(result.exception)
+    assert not (tmp_path / "made").exists()
+
+
+def test_single_pictures_are_added_with_the_class_that_is_given(data: Path, tmp_path: Path) -> None:
+    assert run("index", data, tmp_path / "made", "--descriptors", "JCD").exit_code == 0
+    count = len(Collection.open(tmp_path / "made"))
+    picture = next(data.rglob("*.*"))
+    shutil.copyfile(picture, tmp_path / "new.jpg")
+    (tmp_path / "bad.jpg").write_text("no picture")
+    added = run("add", tmp_path / "made", tmp_path / "new.jpg", tmp_path / "bad.jpg", "--class", "polyps")
+    assert added.exit_code == 1
+    held = Collection.open(tmp_path / "made")
+    assert len(held) == count + 1
+    assert held.class_of(int(held.images.ids[-1])) == "polyps"
+    assert held.vector("JCD", int(held.images.ids[-1])) is not None
