@@ -42,7 +42,7 @@ run: .venv/installed
 	    }; \
 	  fi; \
 	fi; \
-	COLLECTION=$$WORK/$$(basename "$$DATA" .zip).collection; \
+	COLLECTION=$$WORK/$$(basename "$$DATA" .zip)-$$(realpath "$$DATA" | cksum | cut -d" " -f1).collection; \
 	$$BIN/kvasir index "$$DATA" "$$COLLECTION" $${FEATURES:+--features "$$FEATURES"} || [ $$? -eq 1 ]; \
 	$$BIN/kvasir evaluate "$$COLLECTION" || echo "not evaluated; the page is served all the same"; \
 	exec $$BIN/kvasir serve "$$COLLECTION"'
