@@ -14,11 +14,12 @@ from PIL import Image
 
 from retrieval.collection import CollectionWriter
 from retrieval.command_line import kvasir
+from retrieval.report.palette import CLASS_COLOURS
 from web.commands.serve import OpenToAllError, is_loopback, require_guarded
 from web.gate import BusyError, Gate
 from web.kept import Kept
 from web.keys import FILE, KeysFileError, NoSuchKeyError, create_key, find_key, read_keys, revoke_key
-from web.palette import COLOURS, colour_number, stylesheet
+from web.palette import colour_number, stylesheet
 from web.pictures import shown
 from web.server import CannotListenError, require_free
 
@@ -210,6 +211,6 @@ def _exif(text: str) -> Image.Exif:
 
 
 def test_classes_have_colours_that_begin_again_and_no_class_has_none() -> None:
-    assert len(set(COLOURS)) == 8
+    assert len(set(CLASS_COLOURS)) == 8
     assert [colour_number(label) for label in (0, 7, 8, -1)] == [0, 7, 0, -1]
     assert stylesheet().count("color:") == 8
