@@ -211,6 +211,6 @@ def _exif(text: str) -> Image.Exif:
 
 
 def test_classes_have_colours_that_begin_again_and_no_class_has_none() -> None:
-    assert len(set(CLASS_COLOURS)) == 8
-    assert [colour_number(label) for label in (0, 7, 8, -1)] == [0, 7, 0, -1]
-    assert stylesheet().count("color:") == 8
+    assert len(set(CLASS_COLOURS)) == 10
+    assert [colour_number(label) for label in (0, 9, 10, -1)] == [0, 9, 0, -1]
+    assert stylesheet().count("color:") == 10
