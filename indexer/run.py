@@ -85,9 +85,9 @@ def run_dataset(
     """
     start = time.perf_counter()
     chosen_fit: Fit | None = next((f for f in get_args(Fit) if f == fit), None)
-    ready = _encoders(
-        writer, encoders, chosen_fit, say
-    )  # first, so that a new collection's first space is an encoder's
+    computes = archive is None and bool(descriptors)
+    # First, so that a new collection's first space is an encoder's.
+    ready = _encoders(writer, encoders, chosen_fit, computes, say)
     described = _described(dataset, writer, archive, descriptors, say)
     spaces = Spaces(ready)
     if described is not None:
@@ -106,11 +106,13 @@ def run_dataset(
     return run
 
 
-def _encoders(writer: CollectionWriter, specs: tuple[str, ...], fit: Fit | None, say: Say) -> dict[str, Encoder]:
+def _encoders(
+    writer: CollectionWriter, specs: tuple[str, ...], fit: Fit | None, full_size: bool, say: Say
+) -> dict[str, Encoder]:
     known = {space.recipe.get("spec") for space in writer.manifest.spaces}
     if any(spec not in known for spec in specs) or not (specs or known):
         say("loading the encoder's weights and converting it, once for this collection …")
-    ready = open_encoders(writer, specs, fit)
+    ready = open_encoders(writer, specs, fit, full_size)
     for name, encoder in ready.items():
         recipe = encoder.recipe
         width, height = recipe.size

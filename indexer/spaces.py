@@ -11,6 +11,7 @@ from pathlib import Path
 from retrieval.collection import CollectionWriter, Space
 from retrieval.encoders import (
     DEFAULT,
+    DEFAULT_FIT,
     ConversionError,
     Encoder,
     Fit,
@@ -32,9 +33,12 @@ class EncoderFitError(EncoderError):
     """An encoder's space was made with another way of fitting frames to the encoder's input."""
 
 
-def open_encoders(writer: CollectionWriter, specs: Sequence[str], fit: Fit | None) -> dict[str, Encoder]:
+def open_encoders(
+    writer: CollectionWriter, specs: Sequence[str], fit: Fit | None, full_size: bool = False
+) -> dict[str, Encoder]:
     """The encoders of a run by space: those that made the collection's spaces, and new ones by their specs.
 
+    full_size: whether new encoders see pictures decoded at full size, since descriptors need that decoding too.
     Without specs, a new collection gets the default encoder. Raises EncoderError of several kinds.
     """
     existing = {space.name: space for space in writer.manifest.spaces if space.kind == "encoder"}
@@ -43,7 +47,7 @@ def open_encoders(writer: CollectionWriter, specs: Sequence[str], fit: Fit | Non
     for spec in wanted:
         space = _space_of(existing, spec)
         if space is None:
-            name, encoder = _new_encoder(writer, spec, fit)
+            name, encoder = _new_encoder(writer, spec, fit, full_size)
             encoders[name] = encoder
         elif fit is not None and space.recipe["fit"] != fit:
             raise EncoderFitError(
@@ -62,9 +66,9 @@ def _space_of(existing: dict[str, Space], spec: str) -> Space | None:
     return None
 
 
-def _new_encoder(writer: CollectionWriter, spec: str, fit: Fit | None) -> tuple[str, Encoder]:
+def _new_encoder(writer: CollectionWriter, spec: str, fit: Fit | None, full_size: bool) -> tuple[str, Encoder]:
     """Build an encoder, keep its converted form in the collection, and only then add its space."""
-    tower = build_tower(spec) if fit is None else build_tower(spec, fit)
+    tower = build_tower(spec, fit or DEFAULT_FIT, full_size)
     import torch  # only now: missing weights are told in less time than it takes to load
 
     taken = {space.name for space in writer.manifest.spaces}
@@ -91,7 +95,7 @@ def rebuild_tower(writer: CollectionWriter, space: Space) -> None:
     Raises EncoderMismatchError where those are not the weights that made the space, and what `build_tower` raises.
     """
     recipe = Recipe.from_json(space.recipe)
-    tower = build_tower(recipe.spec, recipe.fit)
+    tower = build_tower(recipe.spec, recipe.fit, recipe.full_size)
     recipe.require(tower.recipe)
     beside = _scratch(writer)
     digest = convert(tower, beside)

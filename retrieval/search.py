@@ -352,7 +352,7 @@ def load_encoder(collection: Path, space: Space, purpose: Literal["throughput", 
     folder = tower_folder(collection, space.name)
     if (folder / MODEL).is_file():
         return OpenVinoEncoder(folder, recipe, purpose)
-    tower = build_tower(recipe.spec, recipe.fit)
+    tower = build_tower(recipe.spec, recipe.fit, recipe.full_size)
     recipe.require(tower.recipe)
     return TorchEncoder(tower)
 

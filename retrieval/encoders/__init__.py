@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-def build_tower(spec: str, fit: Fit = DEFAULT_FIT) -> Tower:
+def build_tower(spec: str, fit: Fit = DEFAULT_FIT, full_size: bool = False) -> Tower:
     """A tower with its weights, from an encoder's name (see retrieval.encoders.spec).
 
     Raises EncoderSpecError, WeightsNotFoundError, WeightsMismatchError; within seconds where there is no network.
@@ -44,4 +44,4 @@ def build_tower(spec: str, fit: Fit = DEFAULT_FIT) -> Tower:
     require_weights(parsed)
     from retrieval.encoders.tower import load_tower
 
-    return load_tower(parsed, fit)
+    return load_tower(parsed, fit, full_size)

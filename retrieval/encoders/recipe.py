@@ -30,7 +30,8 @@ class Recipe:
 
     `weights` is the SHA-256 of the image tower's tensors; `size` is (width, height) of its input; `mean` and `std`
     are per channel in 0..1; `interpolation` is Pillow's name of the resampling filter; `fit` says how a frame
-    that is not square meets a square input.
+    that is not square meets a square input; `full_size` whether a JPEG is decoded at full size, where
+    descriptors need that anyway, and not as a draft.
     """
 
     spec: str
@@ -42,6 +43,7 @@ class Recipe:
     interpolation: str
     fit: Fit
     library: str
+    full_size: bool = False
 
     def prepare(self, picture: Picture, resize: Resize | None = None) -> NDArray[np.uint8]:
         """The tower's input: (height, width, 3) uint8. Normalisation is the tower's own first step.
@@ -62,9 +64,9 @@ class Recipe:
         return np.asarray(image)
 
     @property
-    def draft(self) -> tuple[int, int]:
-        """The size down to which a JPEG may be decoded for this encoder."""
-        return self.size
+    def draft(self) -> tuple[int, int] | None:
+        """The size down to which a JPEG is decoded for this encoder, or None for full size."""
+        return None if self.full_size else self.size
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as the manifest stores it."""
@@ -86,6 +88,7 @@ class Recipe:
             interpolation=str(fields["interpolation"]),
             fit=fit,
             library=str(fields["library"]),
+            full_size=bool(fields.get("full_size", False)),
         )
 
     def require(self, other: Recipe) -> None:

@@ -41,7 +41,7 @@ class Tower(torch.nn.Module):
         return torch.nn.functional.normalize(self.image_model(pixels), dim=-1)
 
 
-def load_tower(spec: EncoderSpec, fit: Fit) -> Tower:
+def load_tower(spec: EncoderSpec, fit: Fit, full_size: bool = False) -> Tower:
     """Build a tower with its weights; the family's module knows how.
 
     Raises WeightsNotFoundError, WeightsMismatchError, EncoderSpecError.
@@ -65,6 +65,7 @@ def load_tower(spec: EncoderSpec, fit: Fit) -> Tower:
         interpolation=preprocessing["interpolation"],
         fit=fit,
         library=library,
+        full_size=full_size,
     )
     return Tower(image_model, recipe)
 

@@ -81,3 +81,24 @@ def test_single_pictures_are_added_with_the_class_that_is_given(data: Path, tmp_
     assert len(held) == count + 1
     assert held.class_of(int(held.images.ids[-1])) == "polyps"
     assert held.vector("JCD", int(held.images.ids[-1])) is not None
+
+
+def test_encoder_and_computed_descriptors_share_one_decoding_and_queries_do_the_same(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import indexer.pipeline as pipeline
+
+    drafts: list[Any] = []
+    decode = pipeline.decode
+
+    def counted(content: bytes, **options: Any) -> Any:
+        drafts.append(options.get("draft"))
+        return decode(content, **options)
+
+    monkeypatch.setattr(pipeline, "decode", counted)
+    assert run("index", data, tmp_path / "made", "--descriptors", "all").exit_code == 0
+    engine = open_collection(tmp_path / "made")
+    assert drafts == [None] * len(engine.collection)
+    file = engine.collection.images.source_paths[0][0] / engine.collection.file_of(5)
+    first = engine.search(file, 1)[0]
+    assert (first.id, round(first.score, 6)) == (5, 1.0)
