@@ -108,6 +108,9 @@ def test_proposals_are_ranked_by_the_native_distance(name):
 def test_recall_counts_what_the_lists_leave_out():
     vectors = np.random.default_rng(0).integers(0, 8, (24_000, 80)).astype(np.float32)  # no clusters at all
     index = ProposedIndex(DESCRIPTORS["EdgeHistogram"].metric, vectors, np.arange(24_000))
+    assert index._lists > index._faiss.nlist // 4
+    assert index.recall_at(10, sample=30) > 0.95
+    index._lists = index._faiss.nlist // 16
     assert 0.05 < index.recall_at(10, sample=30) < 0.95
     assert NativeIndex(DESCRIPTORS["EdgeHistogram"].metric, vectors).recall_at(10) == 1
 
@@ -139,6 +142,7 @@ def test_an_inverted_file_is_kept_and_made_anew_where_it_is_of_no_use(tmp_path):
 
     first, second = opened(), opened()
     assert (first.rebuilt, second.rebuilt) == (True, False)
+    assert first.description == second.description
     assert first.search(vectors[:3], 9)[1].tolist() == second.search(vectors[:3], 9)[1].tolist()
     assert opened(ids + 1).rebuilt
     assert opened().rebuilt  # only one is kept
