@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from indexer.described import NOT_COMPARABLE
 from retrieval.collection import Collection
 from retrieval.command_line import kvasir
 from retrieval.descriptors import DESCRIPTORS
@@ -102,3 +103,27 @@ def test_encoder_and_computed_descriptors_share_one_decoding_and_queries_do_the_
     file = engine.collection.images.source_paths[0][0] / engine.collection.file_of(5)
     first = engine.search(file, 1)[0]
     assert (first.id, round(first.score, 6)) == (5, 1.0)
+
+
+def test_where_no_variant_gives_the_shipped_values_the_run_the_recipe_and_a_query_say_so(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run("features", data, tmp_path / "features").exit_code == 0
+    for file in (tmp_path / "features").rglob("*.features"):
+        lines = file.read_text().splitlines()
+        lines[1] = "Tamura:" + ",".join(["7.0"] * 18)
+        file.write_text("\n".join(lines))
+    made = run("index", data, tmp_path / "made", "--features", tmp_path / "features")
+    assert "warning: no variant of LIRE reproduces the shipped values of 12 pictures in Tamura (" in made.stderr
+    told = run("info", tmp_path / "made").stdout
+    assert told.count("variant: legacy\n") == 5
+    assert told.count("variant: legacy (assumed)") == told.count(f"warning: {NOT_COMPARABLE}") == 1
+    more = run("index", data, tmp_path / "made", "--descriptors", "Tamura")
+    assert f"warning: Tamura: {NOT_COMPARABLE}" in more.stderr
+    engine = open_collection(tmp_path / "made")
+    file = engine.collection.images.source_paths[0][0] / engine.collection.file_of(3)
+    engine.search(file, 3, spaces="JCD")
+    engine.search(3, 3, spaces="Tamura")
+    assert not caplog.messages
+    engine.search(file, 3, spaces="Tamura")
+    assert [message.split(":")[0] for message in caplog.messages] == ["Tamura"]

@@ -155,6 +155,19 @@ def test_variants_have_a_text_that_reads_back():
         parse_variant("antique")
 
 
+def test_an_assumed_variant_is_read_back_and_says_once_that_its_values_compare_with_nothing(caplog):
+    variant = parse_variant("modern,1024 (assumed)")
+    assert (variant, variant.assumed, str(variant)) == (Variant("modern", 1024), True, "modern,1024 (assumed)")
+    assert not parse_variant("modern,1024").assumed
+    picture = np.zeros((5, 5, 3), dtype=np.uint8)
+    for _ in range(2):
+        DESCRIPTORS["JCD"].extract(picture, variant)
+    DESCRIPTORS["JCD"].extract(picture, Variant())
+    (said,) = caplog.messages
+    assert said.startswith("JCD: no variant of LIRE gives the values that were shipped")
+    assert "made by `modern,1024`, are not comparable" in said
+
+
 def test_warming_up_twice_announces_nothing_the_second_time():
     warm_up()
     announced = []
