@@ -154,13 +154,9 @@ def _three_lengths(
             out[i, start : start + count] = totals[:count]
 
 
-def _distances(queries: NDArray[np.uint8], gallery: NDArray[np.uint8], out: NDArray[np.float64]) -> None:
-    _three_lengths(queries, gallery, _WEIGHTS, out)
-
-
 def _weighted(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """One Euclidean length over all 33: between the native distance over sqrt(3) and the native distance."""
-    return vectors.astype(np.float32) * np.sqrt(_WEIGHTS).astype(np.float32)
+    return vectors * np.sqrt(_WEIGHTS)
 
 
 DISTANCE = NativeDistance(
@@ -168,7 +164,8 @@ DISTANCE = NativeDistance(
     length=33,
     levels=64,
     typical=52.0,
-    kernel=_distances,
+    kernel=_three_lengths,
     coordinates=_weighted,
     proposes_by="L2",
+    tables=(_WEIGHTS,),
 )

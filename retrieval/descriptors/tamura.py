@@ -16,7 +16,7 @@ from retrieval.descriptors.arctangent import arctangent
 from retrieval.descriptors.compilation import compiled
 from retrieval.descriptors.grey import grey_columns
 from retrieval.descriptors.native_distance import BLOCK, NativeDistance
-from retrieval.descriptors.scaling import neighbours, scaled_size
+from retrieval.descriptors.scaling import interpolate, neighbours, scaled_size
 from retrieval.descriptors.variant import Grey
 
 _LONGEST = 64
@@ -33,21 +33,18 @@ def extract(rgb: NDArray[np.uint8], grey: Grey) -> NDArray[np.float64]:
     return values
 
 
-def _small_grey(rgb: NDArray[np.uint8], grey: Grey) -> NDArray[Any]:
-    """Grey picture scaled to a longest side of 64, [x, y]; only the pixels that the scaling touches count."""
+def _small_grey(rgb: NDArray[np.uint8], grey: Grey) -> NDArray[np.int64]:
+    """Grey picture scaled to a longest side of 64, [x, y]; only the pixels that the scaling touches are made grey."""
     height, width, _ = rgb.shape
     w, h = scaled_size(width, height, _LONGEST)
     if (w, h) == (width, height):
         return grey_columns(rgb, grey).astype(np.int64)
-    upper, lower, down = neighbours(height, h)
     left, right, across = neighbours(width, w)
-    touched = rgb[np.concatenate([upper, lower])[:, None], np.concatenate([left, right])[None, :]]
-    columns: NDArray[Any] = grey_columns(touched, grey).astype(np.int64)
-    west, east = columns[:w], columns[w:]
-    mixed = (west << 8) + (east - west) * across[:, None]
-    north, south = mixed[:, :h], mixed[:, h:]
-    scaled: NDArray[Any] = ((north << 8) + (south - north) * down + 32768) >> 16
-    return scaled
+    upper, lower, down = neighbours(height, h)
+    touched = rgb[np.concatenate([upper, lower])[:, None], np.concatenate([left, right])]
+    columns = grey_columns(touched, grey)[..., None]
+    x, y = np.arange(w), np.arange(h)
+    return interpolate(columns, (x, w + x, across), (y, h + y, down))[..., 0].astype(np.int64)
 
 
 def _coarseness(grey: NDArray[np.int64]) -> float:
@@ -106,26 +103,28 @@ def _count_directions(grey: NDArray[np.int64], counts: NDArray[np.float64]) -> N
 
 @compiled
 def _squared_euclid(queries: NDArray[np.float64], gallery: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Squared differences of the 16 directions; coarseness and contrast do not count."""
-    lanes = np.zeros((16, BLOCK))
+    """Sum of squared differences."""
+    length = gallery.shape[1]
+    lanes = np.zeros((length, BLOCK))
     sums = np.empty(BLOCK)
     for start in range(0, len(gallery), BLOCK):
         count = min(BLOCK, len(gallery) - start)
         for j in range(count):
-            for c in range(16):
-                lanes[c, j] = gallery[start + j, 2 + c]
+            for c in range(length):
+                lanes[c, j] = gallery[start + j, c]
         for i in range(len(queries)):
             sums[:] = 0.0
-            for c in range(16):
-                value, row = queries[i, 2 + c], lanes[c]
+            for c in range(length):
+                value, row = queries[i, c], lanes[c]
                 for j in range(BLOCK):
                     away = value - row[j]
                     sums[j] += away * away
             out[i, start : start + count] = sums[:count]
 
 
-def _directions(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    return vectors[:, 2:].astype(np.float32)
+def _directions(vectors: NDArray[Any]) -> NDArray[Any]:
+    """Coarseness and contrast do not count."""
+    return np.ascontiguousarray(vectors[:, 2:])
 
 
 DISTANCE = NativeDistance(
@@ -136,4 +135,5 @@ DISTANCE = NativeDistance(
     kernel=_squared_euclid,
     coordinates=_directions,
     proposes_by="L2",
+    arrange=_directions,
 )

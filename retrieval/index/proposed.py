@@ -120,7 +120,7 @@ class ProposedIndex:
             selector: Any = faiss.IDSelectorBitmap
             settings.sel = selector(np.packbits(allowed, bitorder="little"))
         proposed: NDArray[np.int64]
-        _, proposed = self._faiss.search(self._metric.coordinates(queries), count, params=settings)
+        _, proposed = self._faiss.search(self._metric.candidate_coordinates(queries), count, params=settings)
         return proposed
 
 
@@ -128,7 +128,7 @@ def _build(metric: NativeDistance, vectors: NDArray[Any]) -> Any:
     """An inverted file of sqrt(n) lists, trained on 40 vectors a list; rows are its labels."""
     lists = int(np.sqrt(len(vectors)))
     chosen = np.random.default_rng(0).choice(len(vectors), min(len(vectors), 40 * lists), replace=False)
-    training = metric.coordinates(vectors[np.sort(chosen)])
+    training = metric.candidate_coordinates(vectors[np.sort(chosen)])
     by = faiss.METRIC_L1 if metric.proposes_by == "L1" else faiss.METRIC_L2
     # Lists told apart by the distance that proposes lose less: by L2, EdgeHistogram's heavier values would rule alone.
     quantizer = faiss.IndexFlat(training.shape[1], by)
@@ -136,7 +136,7 @@ def _build(metric: NativeDistance, vectors: NDArray[Any]) -> Any:
     index.cp.niter = 10
     index.train(training)
     for start in range(0, len(vectors), _BLOCK):
-        index.add(metric.coordinates(vectors[start : start + _BLOCK]))
+        index.add(metric.candidate_coordinates(vectors[start : start + _BLOCK]))
     return index
 
 

@@ -115,7 +115,7 @@ def a_query(pictures: list[np.ndarray]) -> None:
         gallery = crosses(np.array([vectors[name] for vectors in described]), GALLERY, 0.3)
         metric = descriptor.metric
         index = NativeIndex(metric, gallery)
-        coordinates = metric.coordinates(gallery)
+        coordinates = metric.candidate_coordinates(gallery)
         by = faiss.METRIC_L1 if metric.proposes_by == "L1" else faiss.METRIC_L2
         flat = faiss.IndexFlat(coordinates.shape[1], by)
         flat.add(coordinates)
