@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from retrieval.descriptors import (
     extract_all,
     warm_up,
 )
+from retrieval.descriptors.grey import grey_columns
 from retrieval.descriptors.variant import VARIANTS, UnknownVariantError, Variant, parse_variant
 
 HIGHEST = {"JCD": 14, "ColorLayout": 63, "EdgeHistogram": 7, "AutoColorCorrelogram": 15, "PHOG": 15}
@@ -24,6 +26,8 @@ HIGHEST = {"JCD": 14, "ColorLayout": 63, "EdgeHistogram": 7, "AutoColorCorrelogr
 @st.composite
 def pictures(draw):
     height, width = draw(st.integers(1, 90)), draw(st.integers(1, 90))
+    if draw(st.integers(0, 9)) == 0:  # a strip, which LIRE may not scale
+        height, width = draw(st.sampled_from([(height, 1000), (1000, width)]))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     colors = draw(st.sampled_from([2, 5, 256]))
     coarse = draw(st.sampled_from([1, 7]))
@@ -101,6 +105,44 @@ def test_only_tamura_and_phog_see_the_grey_map_and_small_pictures_are_not_shrunk
         np.testing.assert_array_equal(shrunk[name], legacy[name])
         if not descriptor.sees_grey:
             np.testing.assert_array_equal(modern[name], legacy[name])
+
+
+def coarseness_as_written(grey):
+    """Tamura's coarseness, [x, y], by the words of the definition."""
+    w, h = grey.shape
+
+    def mean(k, x, y):
+        xs = (np.arange(4**k) + x - 2 ** (k - 1)).clip(0, w - 1)
+        ys = (np.arange(4**k) + y - 2 ** (k - 1)).clip(0, h - 1)
+        return grey[np.ix_(xs, ys)].sum() / 4**k
+
+    def change(k, x, y):
+        reach = 2 ** (k - 1)
+        along_x = abs(mean(k, x + reach, y) - mean(k, x - reach, y))
+        return max(along_x, abs(mean(k, x, y + reach) - mean(k, x, y - reach)))
+
+    points = ((x, y) for x in range(1, w - 1) for y in range(1, h - 1))
+    return 1.0 / (w * h) * sum(4 if change(2, x, y) > change(1, x, y) else 2 for x, y in points)
+
+
+@pytest.mark.parametrize("shape", [(4, 700), (700, 4), (40, 30)])
+def test_coarseness_of_frames_that_are_not_scaled_is_as_defined(shape):
+    """A frame of 700x4 would be less than two pixels high, so it is looked at whole, in several tiles."""
+    grey = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    columns = grey_columns(picture, "modern").astype(np.int64)
+    assert DESCRIPTORS["Tamura"].extract(picture, Variant("modern"))[0] == coarseness_as_written(columns)
+
+
+@pytest.mark.parametrize("shape", [(1, 300_000), (300_000, 1), (4, 100_000), (300, 20_000), (800, 600)])
+def test_arrays_made_on_the_way_take_less_than_12_bytes_a_pixel(shape):
+    picture = np.random.default_rng(3).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    extract_all(picture[:9, :9])
+    tracemalloc.start()
+    extract_all(picture)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * shape[0] * shape[1]
 
 
 def test_a_single_colour_by_hand():
