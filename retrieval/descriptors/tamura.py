@@ -105,7 +105,7 @@ def _moments(grey: NDArray[np.uint8], mean: float) -> tuple[float, float]:
         for y in range(grey.shape[1]):
             away = grey[x, y] - mean
             second += away * away
-            fourth += away**4
+            fourth += math.pow(away, 4.0)  # one rounding, as Java has; `**` would multiply and round twice
     return second, fourth
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from indexer.commands.features import OtherVariantError
 from indexer.described import NOT_COMPARABLE
 from retrieval.collection import Collection
 from retrieval.command_line import kvasir
@@ -52,6 +53,32 @@ def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_on
         ids, vectors = left.vectors(name)
         assert len(ids) == len(left) - 2
         np.testing.assert_array_equal(vectors, right.vectors(name)[1][np.isin(right.vectors(name)[0], ids)])
+
+
+def test_a_second_run_writes_what_is_missing_and_never_another_variant(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features"
+    assert run("features", data / "polyps", out).exit_code == 0
+    kept, lost = sorted(out.rglob("*.features"))[:2]
+    before = lost.read_text()
+    kept.write_text("left alone")
+    lost.unlink()
+    assert run("features", data / "polyps", out).exit_code == 0
+    assert (kept.read_text(), lost.read_text()) == ("left alone", before)
+    other = run("features", data / "polyps", out, "--variant", "modern")
+    assert isinstance(other.exception, OtherVariantError)
+    assert "holds features of LIRE variant `legacy`" in str(other.exception)
+
+
+def test_of_two_pictures_with_one_name_the_second_is_told_and_gets_no_features(data: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures" / "polyps"
+    pictures.mkdir(parents=True)
+    one, other = sorted((data / "polyps").iterdir())[:2]
+    shutil.copyfile(one, pictures / "a.jpg")
+    shutil.copyfile(other, pictures / "a.png")
+    written = run("features", pictures.parent, tmp_path / "features")
+    assert written.exit_code == 1
+    assert "polyps/a.png: named as polyps/a.jpg" in " ".join(written.stderr.split())
+    assert len(list((tmp_path / "features").rglob("*.features"))) == 1
 
 
 def test_a_picture_finds_itself_by_every_descriptor_that_it_was_indexed_with(data: Path, tmp_path: Path) -> None:
