@@ -11,6 +11,8 @@ real descriptors (`tests/benchmarks/bench_descriptors.py --large`).
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from numpy.typing import NDArray
 
 from retrieval.descriptors.native_distance import NativeDistance
 from retrieval.index.native import NativeIndex, nearest
+
+log = logging.getLogger(__name__)
 
 ALLOWED_EXACT_UP_TO = 20_000
 """With no more rows allowed than this they are all compared: a filter would leave too few proposals."""
@@ -58,9 +62,7 @@ class ProposedIndex:
         if kept is None:
             self._look_at_enough_lists()
         if file is not None and kept is None:
-            for outdated in file.parent.glob(f"{name}.*.ivf.faiss"):
-                outdated.unlink()
-            _write(self._faiss, file)
+            _write(self._faiss, file, name)
         self.description = f"IVF{self._faiss.nlist}, {self._lists} lists a query, re-ranked"
 
     def search(
@@ -144,11 +146,17 @@ def _digest(ids: NDArray[np.int64]) -> str:
     return hashlib.sha256(np.ascontiguousarray(ids, dtype=np.int64).tobytes()).hexdigest()[:16]
 
 
-def _write(index: Any, file: Path) -> None:
-    file.parent.mkdir(exist_ok=True)
-    beside = file.with_name(file.name + ".new")
-    faiss.write_index(index, str(beside))
-    beside.replace(file)
+def _write(index: Any, file: Path, name: str) -> None:
+    """Keep the inverted file in place of those of other ids, if the disk and the folder's rights allow."""
+    beside = file.with_name(f"{file.name}.{os.getpid()}.new")  # two readers may build it at once
+    try:
+        file.parent.mkdir(exist_ok=True)
+        for outdated in file.parent.glob(f"{name}.*.ivf.faiss"):
+            outdated.unlink(missing_ok=True)
+        faiss.write_index(index, str(beside))
+        beside.replace(file)
+    except (OSError, RuntimeError) as error:  # only time is lost, not the answer
+        log.warning("the index %s cannot be kept and will be built again next time (%s)", file, error)
 
 
 def _read(file: Path, count: int) -> Any | None:

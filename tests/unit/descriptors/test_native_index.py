@@ -152,6 +152,14 @@ def test_an_inverted_file_is_kept_and_made_anew_where_it_is_of_no_use(tmp_path):
     assert not opened().rebuilt
 
 
+def test_an_inverted_file_that_cannot_be_kept_costs_no_answer(tmp_path, caplog):
+    (tmp_path / "index").write_text("a file where the folder should be")
+    vectors, metric = many("Tamura"), DESCRIPTORS["Tamura"].metric
+    index = ProposedIndex(metric, vectors, np.arange(len(vectors)), tmp_path / "index", "Tamura")
+    assert index.search(vectors[:1], 1)[1].tolist() == [[0]]
+    assert "cannot be kept" in caplog.text
+
+
 def test_only_large_galleries_get_proposals(monkeypatch):
     vectors, metric = many("Tamura"), DESCRIPTORS["Tamura"].metric
     assert isinstance(native_index(metric, vectors, np.arange(len(vectors))), NativeIndex)
