@@ -215,3 +215,30 @@ def test_warming_up_twice_announces_nothing_the_second_time():
     announced = []
     warm_up(lambda: announced.append("compiling"))
     assert announced == []
+
+
+def test_nothing_is_left_to_compile_after_warming_up():
+    code = """
+import sys
+import numpy as np
+from retrieval.descriptors import DESCRIPTORS, extract_all, warm_up
+from retrieval.descriptors.variant import VARIANTS
+from retrieval.index.native import NativeIndex
+
+def compiled():
+    modules = [module for name, module in sys.modules.items() if name.startswith("retrieval.descriptors.")]
+    kernels = {f"{k.__module__}.{k.__name__}": k for m in modules for k in vars(m).values() if hasattr(k, "signatures")}
+    return {name: kernel.signatures for name, kernel in kernels.items()}
+
+warm_up()
+before = compiled()
+assert len(before) > 20
+picture = np.random.default_rng(0).integers(0, 256, (900, 1100, 3), dtype=np.uint8)
+for variant in VARIANTS:
+    for name, vector in extract_all(picture, variant=variant).items():
+        vectors = np.stack([vector] * 200)
+        NativeIndex(DESCRIPTORS[name].metric, vectors).search(vectors[:2], 3, np.arange(200) % 3 > 0)
+print({name: found for name, found in compiled().items() if found != before[name]})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{}"
