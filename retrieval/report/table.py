@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import SupportsFloat
 
 import numpy as np
@@ -15,6 +16,7 @@ from rich.text import Text
 from retrieval.evaluation.bootstrap import LEVEL
 from retrieval.evaluation.comparison import Comparison, NotSameQueriesError
 from retrieval.evaluation.result import Evaluation, SpaceResult
+from retrieval.evaluation.speed import Speed, speed_rows, speed_sentence
 
 WIDE = 110
 """Columns from which a terminal also gets the counts and what each measure means."""
@@ -36,8 +38,8 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
         _print_space(space, console)
     for sentence in result.gap_sentences():
         console.print(Text(sentence))
-    for speed in result.speeds:
-        console.print(Text(f"Speed of {speed.space}: {speed.sentence()}."))
+    if result.speeds:
+        console.print(_speeds(result.speeds))
     if len(result.spaces) > 1:
         console.print(_overview(result))
         try:
@@ -56,7 +58,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     table.add_column(comparison.measure, justify="right", no_wrap=True)
     table.add_column("interval", no_wrap=True)
     for one in comparison.standings:
-        table.add_row(one.name, f"{one.mean:.4f}", f"{one.low:.4f} to {one.high:.4f}")
+        table.add_row(_breakable(one.name), f"{one.mean:.4f}", f"{one.low:.4f} to {one.high:.4f}")
     console.print(table)
     _say(comparison, console)
 
@@ -85,13 +87,22 @@ def summary_lines(space: SpaceResult) -> list[str]:
     classes = int((space.class_sizes > 0).sum())
     without = int((~space.scored).sum())
     return [
-        f"Space: {space.metric} distance, {space.dimension:,} dimensions.",
+        _compared(space),
         f"Protocol: {space.protocol}, {space.protocol_sentence}.",
         f"Images: {images:,} in {classes} classes, {space.unlabelled:,} of them unlabelled; "
         f"{space.cluster_count:,} clusters of near duplicates.",
         f"Queries: {int(space.scored.sum()):,}; {without:,} more have nothing relevant to find and are in no figure.",
         f"Leak check: {_leak(space)}.",
     ]
+
+
+def _compared(space: SpaceResult) -> str:
+    if space.fusion is None:
+        return f"Space: {space.metric} distance, {space.dimension:,} dimensions."
+    parts = [
+        f"{one} (weight {weight:g})" for one, weight in zip(space.fusion.spaces, space.fusion.weights, strict=True)
+    ]
+    return f"Fusion by reciprocal ranks of {', '.join(parts[:-1])} and {parts[-1]}."
 
 
 def _leak(space: SpaceResult) -> str:
@@ -189,6 +200,17 @@ def _confusion(space: SpaceResult) -> Table:
     return table
 
 
+def _speeds(speeds: Sequence[Speed]) -> Table:
+    (first, *headings), *rows = speed_rows(speeds)
+    table = _table(speed_sentence(speeds))
+    table.add_column(first, overflow="fold", min_width=16)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for space, *cells in rows:
+        table.add_row(_breakable(space), *cells)
+    return table
+
+
 def _overview(result: Evaluation) -> Table:
     protocol = result.spaces[0].protocol
     table = _table(f"All spaces, best mAP first: means of the class means, {protocol}")
@@ -203,7 +225,7 @@ def _overview(result: Evaluation) -> Table:
         mean, *values = [space.means(measure).macro for measure in measures.values()]
         ends = _span(span.macro["mAP"]) if span else ""
         cells = [_number(value) for value in [*values, float(space.overall_scores.MCC)]]
-        table.add_row(space.space, _number(mean), ends, *cells)
+        table.add_row(_breakable(space.space), _number(mean), ends, *cells)
     return table
 
 
@@ -220,6 +242,11 @@ def _table(title: str) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
+
+
+def _breakable(space: str) -> str:
+    """A fusion's name with spaces, at which a terminal breaks a line."""
+    return space.replace("+", " + ")
 
 
 def _letter(c: int) -> str:

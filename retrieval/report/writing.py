@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.evaluation.comparison import NotSameQueriesError
-from retrieval.evaluation.result import Evaluation, SpaceResult
+from retrieval.evaluation.measuring import NEIGHBOURS
+from retrieval.evaluation.result import SCHEMA_FILE, Evaluation, SpaceResult
+from retrieval.evaluation.speed import speed_rows, speed_sentence
 from retrieval.index import metric_named
 from retrieval.report import files, findings, page, plots
+from retrieval.report.definitions import DEFINITIONS, NOTATION
 from retrieval.report.embedding_map import map_of
+from retrieval.report.findings import Finding
 from retrieval.report.table import summary_lines
-from retrieval.report.thumbnails import thumbnails
+from retrieval.report.thumbnails import picture_sheet, thumbnails
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
@@ -30,19 +36,22 @@ _QUERIES, _HITS, _HUBS = 8, 6, 14
 
 
 def write_report(result: Evaluation, opened: Collection, protocol: Protocol, folder: Path) -> Path:
-    """Write index.html, evaluation.json, means.csv, queries.csv, tables.tex, qrels.txt and SPACE.run; returns the page.
+    """Write index.html and, as files, the same for programs and papers; returns the page.
+
+    They are evaluation.json with its schema, means.csv, queries.csv, tables.tex, qrels.txt and a run of each space.
 
     protocol: the one evaluated, for all images of the collection.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False), "utf-8")
+    (folder / SCHEMA_FILE.name).write_bytes(SCHEMA_FILE.read_bytes())
     (folder / "means.csv").write_text(files.means_csv(result), "utf-8")
     (folder / "queries.csv").write_text(files.queries_csv(result), "utf-8")
     (folder / "tables.tex").write_text(files.latex(result), "utf-8")
     with (folder / "qrels.txt").open("w", encoding="utf-8") as lines:
         lines.writelines(files.trec_qrels(protocol, opened.images.ids, opened.images.labels))
     for space in result.spaces:
-        with (folder / f"{space.space}.run").open("w", encoding="utf-8") as lines:
+        with (folder / files.run_name(space)).open("w", encoding="utf-8") as lines:
             lines.writelines(files.trec_run(space))
     place = folder / "index.html"
     place.write_text(_page(result, opened), "utf-8")
@@ -52,35 +61,88 @@ def write_report(result: Evaluation, opened: Collection, protocol: Protocol, fol
 def _page(result: Evaluation, opened: Collection) -> str:
     labels = dict(zip(opened.images.ids.tolist(), opened.images.labels.tolist(), strict=True))
     sample = np.sort(np.random.default_rng(result.seed).permutation(opened.images.ids)[:MAP_POINTS])
-    pictures = thumbnails(opened, sample.tolist())
-    points: dict[str, list[int]] = {}
-    names: dict[str, str] = {}
+    galleries = [_Galleries.of(space, labels) for space in result.ranked()]
+    shown = thumbnails(opened, [*sample.tolist(), *(image for one in galleries for image in one.images())])
+    maps = _Maps(opened, labels, sample, result.seed)
     common = summary_lines(result.spaces[0])[1:]
     sections = [("overview", "Overview", _overview(result))]
-    for number, space in enumerate(result.ranked()):
-        ids, vectors = opened.vectors(space.space)
-        rows = np.flatnonzero(np.isin(ids, sample))
-        places = map_of(vectors[rows], metric_named(space.metric), result.seed)
-        its_labels = np.array([labels[int(image)] for image in ids[rows]])
-        for c in (-1, *range(len(space.class_names))):
-            points[f"map-{number}-{c}"] = ids[rows][its_labels == c].tolist()
-            names[f"map-{number}-{c}"] = "unlabelled" if c < 0 else space.class_names[c]
-        drawn = plots.space_map(space, places, its_labels, str(number))
+    for number, (space, gallery) in enumerate(zip(result.ranked(), galleries, strict=True)):
         about = [line for line in summary_lines(space) if line not in common]
-        content = _lines(about) + _space(space, opened, labels, drawn, result.seed)
+        drawn = maps.draw(space, number)
+        content = _lines(about) + _space(space, gallery, labels, drawn, shown, result.seed)
         sections.append((f"space-{number}", space.space, content))
-    head = _lines(common)
-    shown = {"points": points, "classes": names, "thumbnails": pictures}
-    return page.page(f"Retrieval in {result.collection}", head, sections, json.dumps(shown).replace("</", "<\\/"))
+    sections.append(("files", "Measures and files", _definitions(result)))
+    points = json.dumps({"points": maps.points, "classes": maps.classes}).replace("</", "<\\/")
+    return page.page(f"Retrieval in {result.collection}", _lines(common), sections, points, picture_sheet(shown))
+
+
+@dataclass
+class _Maps:
+    """Draws maps, and collects what their points are: image ids and the class's name of each group of points."""
+
+    opened: Collection
+    labels: dict[int, int]
+    sample: NDArray[np.int64]
+    seed: int
+    points: dict[str, list[int]] = field(default_factory=dict)
+    classes: dict[str, str] = field(default_factory=dict)
+
+    def draw(self, space: SpaceResult, number: int) -> str:
+        """The map of a space; nothing for a fusion, which has no distance between any two images."""
+        if space.fusion is not None:
+            return ""
+        ids, vectors = self.opened.vectors(space.space)
+        rows = np.flatnonzero(np.isin(ids, self.sample))
+        metric = metric_named(self.opened.manifest.space(space.space).metric)
+        places = map_of(vectors[rows], metric, self.seed)
+        labels = np.array([self.labels[int(image)] for image in ids[rows]])
+        for c in (-1, *range(len(space.class_names))):
+            self.points[f"map-{number}-{c}"] = ids[rows][labels == c].tolist()
+            self.classes[f"map-{number}-{c}"] = "unlabelled" if c < 0 else space.class_names[c]
+        return plots.space_map(space, places, labels, str(number))
+
+
+@dataclass(frozen=True)
+class _Galleries:
+    """The images of a space that are worth a look."""
+
+    space: SpaceResult
+    best: list[Finding]
+    worst: list[Finding]
+    doubtful: list[Finding]
+    hubs: list[Finding]
+
+    @staticmethod
+    def of(space: SpaceResult, labels: dict[int, int]) -> _Galleries:
+        return _Galleries(
+            space,
+            findings.best_queries(space, _QUERIES),
+            findings.worst_queries(space, _QUERIES),
+            findings.likely_label_errors(space, labels, _QUERIES),
+            findings.hubs(space, labels, _HUBS),
+        )
+
+    def images(self) -> list[int]:
+        """All that are shown, neighbours included."""
+        row_of = {int(image): row for row, image in enumerate(self.space.ids)}
+        queries = [one.image for one in (*self.best, *self.worst, *self.doubtful)]
+        near = [int(image) for query in queries for image in self.space.neighbours[row_of[query], :_HITS]]
+        return [image for image in (*queries, *near, *(one.image for one in self.hubs)) if image >= 0]
 
 
 def _overview(result: Evaluation) -> str:
     content = page.overview_table(result)
     content += (
-        "<p>Means of the class means, in brackets the 95 % interval by bootstrap over near-duplicate clusters.</p>"
+        "<p>Means of the class means, in brackets the 95 % interval by bootstrap over near-duplicate clusters."
+        + (
+            " The last column is by leave-one-out, which lets near duplicates help, with the gap."
+            * bool(result.leave_one_out)
+        )
+        + "</p>"
     )
-    content += _lines(result.gap_sentences())
-    content += _lines([f"Speed of {one.space}: {one.sentence()}." for one in result.speeds])
+    if result.speeds:
+        headings, *rows = speed_rows(result.speeds)
+        content += f"<h3>Speed</h3>{page.table(headings, rows)}" + _lines([speed_sentence(result.speeds)])
     if len(result.spaces) < 2:
         return content
     try:
@@ -102,20 +164,31 @@ def _lines(lines: Sequence[str]) -> str:
     return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
-def _space(space: SpaceResult, opened: Collection, labels: dict[int, int], drawn_map: str, seed: int) -> str:
-    best = findings.best_queries(space, _QUERIES)
-    worst = findings.worst_queries(space, _QUERIES)
-    doubtful = findings.likely_label_errors(space, labels, _QUERIES)
-    hubs = findings.hubs(space, labels, _HUBS)
-    row_of = {int(image): row for row, image in enumerate(space.ids)}
-    wanted = [one.image for one in (*best, *worst, *doubtful, *hubs)]
-    wanted += [
-        int(image)
-        for one in (*best, *worst, *doubtful)
-        for image in space.neighbours[row_of[one.image], :_HITS]
-        if image >= 0
-    ]
-    shown = thumbnails(opened, wanted)
+def _definitions(result: Evaluation) -> str:
+    rows = [[name, meaning] for name, meaning in DEFINITIONS]
+    runs = ", ".join(files.run_name(space) for space in result.spaces)
+    return (
+        f"<p>{escape(NOTATION)}</p>"
+        + f'<div class="words">{page.table(["measure", "definition"], rows)}</div>'
+        + _lines(
+            [
+                "Beside this page: evaluation.json with every query's figures, and evaluation.schema.json, which "
+                "describes it; means.csv; queries.csv; tables.tex, for LaTeX with booktabs; "
+                f"qrels.txt and, for trec_eval, the first {NEIGHBOURS} hits of each query: {runs}. trec_eval's map is "
+                "therefore smaller than the mAP here, which is of whole lists."
+            ]
+        )
+    )
+
+
+def _space(
+    space: SpaceResult,
+    gallery: _Galleries,
+    labels: dict[int, int],
+    drawn_map: str,
+    shown: Container[int],
+    seed: int,
+) -> str:
     parts = [
         page.class_table(space),
         f"<details><summary>All measures</summary>{page.measures_table(space)}</details>",
@@ -153,30 +226,37 @@ def _space(space: SpaceResult, opened: Collection, labels: dict[int, int], drawn
         page.figure(
             "Map",
             "Images that are near in this space are drawn near, as far as two dimensions can (landmark scaling by the "
-            "space's own distance). Point at one to see it.",
-            f'<div class="map">{drawn_map}</div>',
-        ),
+            "space's own distance). Point at one to see it, or go from one to the next with the arrow keys.",
+            drawn_map,
+            "map",
+        )
+        if drawn_map
+        else "<p>A fusion orders images by ranks and has no distance of its own, so there is no map of it.</p>",
         page.figure(
             "Best queries",
             "The query on the left, its nearest on the right: a tick under a picture of its class, a cross otherwise. "
             "Classes take turns.",
-            page.query_rows(space, best, labels, shown, _HITS),
+            page.query_rows(space, gallery.best, labels, shown, _HITS),
+            "gallery",
         ),
         page.figure(
             "Worst queries",
             "Read as above. Look for what the neighbours share with the query instead: an overlay, a border, a colour.",
-            page.query_rows(space, worst, labels, shown, _HITS),
+            page.query_rows(space, gallery.worst, labels, shown, _HITS),
+            "gallery",
         ),
         page.figure(
             "Most often wrongly retrieved",
             f"Pictures most often among the first {findings.SHOWN} of queries of another class, with how often.",
-            page.hub_row(space, hubs, labels, shown),
+            page.hub_row(space, gallery.hubs, labels, shown),
+            "gallery",
         ),
         page.figure(
             "Likely label errors",
             f"Queries whose {findings.SHOWN} nearest nearly all have one other class: the label is wrong, or the "
             "space sees something that the label does not say. Only a physician can tell.",
-            page.query_rows(space, doubtful, labels, shown, _HITS),
+            page.query_rows(space, gallery.doubtful, labels, shown, _HITS),
+            "gallery",
         ),
     ]
     return "".join(parts)
