@@ -75,7 +75,7 @@ def speed_sentence(speeds: Sequence[Speed]) -> str:
 
 def speed_rows(speeds: Sequence[Speed]) -> list[list[str]]:
     """A table of speeds, its headings first."""
-    headings = ["", "file to hits", "decode", "embed", "search", "index, MiB"]
+    headings = ["space", "file to hits", "decode", "embed", "search", "index, MiB"]
     rows = [
         [
             one.space,

@@ -46,7 +46,6 @@ for (const map of document.querySelectorAll("figure.map > div")) {
     one.point.addEventListener("click", () => go(one));  // a finger, which does not hover
     one.point.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") hide(); });
   }
-  map.tabIndex = 0;
   map.setAttribute("role", "group");
   map.setAttribute("aria-label", "Map of images; the arrow keys go from one to the next");
   map.addEventListener("blur", hide);

@@ -24,7 +24,7 @@ def page(title: str, head: str, sections: Sequence[tuple[str, str, str]], points
     script = (folder / "page.js").read_text("utf-8")
     menu = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in sections)
     body = "".join(
-        f'<section id="{anchor}"><h2>{escape(name)}</h2>{content}</section>' for anchor, name, content in sections
+        f'<section id="{anchor}"><h2>{_breakable(name)}</h2>{content}</section>' for anchor, name, content in sections
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -38,8 +38,9 @@ def page(title: str, head: str, sections: Sequence[tuple[str, str, str]], points
 
 def figure(heading: str, how_to_read: str, content: str, kind: str = "plot") -> str:
     """A picture under its heading, with a sentence that says how to read it. kind: plot, map or gallery."""
+    focus = "" if kind == "gallery" else ' tabindex="0"'  # what may scroll sideways is reached by the keyboard
     return (
-        f'<figure class="{kind}"><h3>{escape(heading)}</h3><div>{content}</div>'
+        f'<figure class="{kind}"><h3>{escape(heading)}</h3><div{focus}>{content}</div>'
         f"<figcaption>{escape(how_to_read)}</figcaption></figure>"
     )
 
@@ -48,10 +49,15 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose first column names the row."""
     head = "".join(f"<th>{escape(one)}</th>" for one in headings)
     body = "".join(
-        f"<tr><th>{escape(first)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+        f"<tr><th>{_breakable(first)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
         for first, *cells in rows
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _breakable(name: str) -> str:
+    """A fusion's long name may break after a plus."""
+    return escape(name).replace("+", "+<wbr>")
 
 
 def overview_table(result: Evaluation) -> str:
@@ -64,7 +70,7 @@ def overview_table(result: Evaluation) -> str:
         cells = [value_and_interval(space, name) for name in measures]
         gap = ["{:.3f} ({:+.4f})".format(*beside[space.space])] if beside else []
         rows.append([space.space, *cells, f"{float(overall.accuracy):.3f}", f"{float(overall.MCC):.3f}", *gap])
-    return table(["", *measures, "accuracy", "MCC", *["mAP, leave-one-out"] * bool(beside)], rows)
+    return table(["space", *measures, "accuracy", "MCC", *["mAP, leave-one-out"] * bool(beside)], rows)
 
 
 def measures_table(space: SpaceResult) -> str:

@@ -90,7 +90,7 @@ def summary_lines(space: SpaceResult) -> list[str]:
         _compared(space),
         f"Protocol: {space.protocol}, {space.protocol_sentence}.",
         f"Images: {images:,} in {classes} classes, {space.unlabelled:,} of them unlabelled; "
-        f"{space.cluster_count:,} clusters of near duplicates.",
+        f"{space.cluster_count:,} clusters of near duplicates, a single image being one.",
         f"Queries: {int(space.scored.sum()):,}; {without:,} more have nothing relevant to find and are in no figure.",
         f"Leak check: {_leak(space)}.",
     ]

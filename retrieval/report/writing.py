@@ -156,6 +156,8 @@ def _overview(result: Evaluation) -> str:
         plots.standings(comparison),
     )
     content += "".join(f"<p>{escape(sentence)}</p>" for sentence in comparison.summary())
+    if comparison.summary() == comparison.sentences():
+        return content
     said = "".join(f"<li>{escape(sentence)}</li>" for sentence in comparison.sentences())
     return content + f"<details><summary>Every pair</summary><ul>{said}</ul></details>"
 
