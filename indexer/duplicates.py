@@ -27,8 +27,6 @@ from retrieval.images import decode
 
 NEIGHBOURS = 3
 """How many nearest images are candidates: on Kvasir a copy's original is nearly always the first."""
-PROPOSING = "EdgeHistogram"
-"""The descriptor that finds copies best: alone 94 to 100 % of each kind of planted copy, PHOG 77, the others less."""
 _EQUAL = 0.98
 """Score from which a pair too dark or too plain to be aligned is compared pixel by pixel."""
 _BLOCK = 512
@@ -77,17 +75,11 @@ def clusters(collection: Collection) -> list[Cluster]:
 def update_clusters(writer: CollectionWriter) -> int:
     """Look for near duplicates of the images that came since the last call; returns how many those were.
 
-    Candidates are the neighbours in every encoder's space and EdgeHistogram's, or, where there is neither, in all.
+    Candidates are the neighbours in every encoder's space or, where there is none, in every descriptor's.
     """
     spaces = writer.manifest.spaces
-    proposing = [space for space in spaces if space.kind == "encoder" or space.metric == _metric(PROPOSING)] or spaces
+    proposing = [space for space in spaces if space.kind == "encoder"] or spaces
     return max((_update(writer, space) for space in proposing), default=0)
-
-
-def _metric(descriptor: str) -> str:
-    from retrieval.descriptors import DESCRIPTORS
-
-    return DESCRIPTORS[descriptor].metric_name
 
 
 def _update(writer: CollectionWriter, space: Space) -> int:
