@@ -143,7 +143,9 @@ def test_a_second_encoder_proposes_as_well_and_undoes_nothing(planted: Path, tmp
     with open_dataset(planted.parent / "data") as dataset, CollectionWriter(tmp_path / "c") as writer:
         run_dataset(dataset, writer, encoders=(tiny_spec,))
         assert writer.counter("duplicates looked for in test_vit-test_vit") == len(dataset.items)
-    assert by_name(tmp_path / "c") == by_name(planted)
+    before, after = by_name(planted), by_name(tmp_path / "c")
+    assert len({after[f"{seed}.jpg"] for seed in range(20)}) == 20
+    assert all(planted_share(after, kind) >= planted_share(before, kind) for kind in PLANTED)
 
 
 def test_a_cluster_is_named_by_its_smallest_image(planted: Path) -> None:
