@@ -20,14 +20,21 @@ from retrieval.collection.manifest import (
     tower_folder,
 )
 from retrieval.collection.pictures import PictureGoneError
-from retrieval.collection.reading import Collection, NoSuchImageError
-from retrieval.collection.writing import CollectionBusyError, CollectionWriter, KnownImage, NewImage
+from retrieval.collection.reading import Collection, DamagedVectorError, NoSuchImageError
+from retrieval.collection.writing import (
+    CollectionBusyError,
+    CollectionWriter,
+    KnownImage,
+    NewImage,
+    NotWritableError,
+)
 
 __all__ = [
     "Collection",
     "CollectionBusyError",
     "CollectionWriter",
     "DamagedCatalogError",
+    "DamagedVectorError",
     "FormatError",
     "Images",
     "KnownImage",
@@ -35,6 +42,7 @@ __all__ = [
     "NewImage",
     "NoSuchImageError",
     "NotACollectionError",
+    "NotWritableError",
     "PictureGoneError",
     "Space",
     "SpaceNameError",
