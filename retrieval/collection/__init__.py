@@ -6,7 +6,7 @@ COLLECTION/
   vectors/             SPACE.float32: row number = image id
   encoders/SPACE/      the encoder as OpenVINO runs it
   index/               FAISS indexes that take long to build; each can be made again from the vectors
-  greys.uint8          small grey pictures that near duplicates are found by; made again from the pictures
+  greys.rows           small grey pictures that near duplicates are found by; made again from the pictures
   writer.lock          held by the one process that writes
 """
 

@@ -9,6 +9,8 @@ JCD; so nearly all that is lost is in lists that were not looked at. `recall_at`
 from __future__ import annotations
 
 import hashlib
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,9 @@ from numpy.typing import NDArray
 
 from retrieval.descriptors.native_distance import NativeDistance
 from retrieval.index.native import NativeIndex, nearest
+from retrieval.index.sealing import seal
+
+log = logging.getLogger(__name__)
 
 ALLOWED_EXACT_UP_TO = 20_000
 """With no more rows allowed than this they are all compared: a filter would leave too few proposals."""
@@ -45,14 +50,12 @@ class ProposedIndex:
         self._metric = metric
         self._vectors = vectors
         self._every = NativeIndex(metric, vectors)
-        file = None if folder is None else folder / f"{name}.{_digest(ids)}.ivf.faiss"
+        file = None if folder is None else folder / file_name(name, ids)
         kept = None if file is None else _read(file, len(vectors))
         self.rebuilt = kept is None
         self._faiss = _build(metric, vectors) if kept is None else kept
         if file is not None and kept is None:
-            for outdated in file.parent.glob(f"{name}.*.ivf.faiss"):
-                outdated.unlink()
-            _write(self._faiss, file)
+            _write(self._faiss, file, name)
         self._lists = max(16, self._faiss.nlist // 8)
         self.description = f"IVF{self._faiss.nlist}, {self._lists} lists a query, re-ranked"
 
@@ -115,15 +118,22 @@ def _build(metric: NativeDistance, vectors: NDArray[Any]) -> Any:
     return index
 
 
-def _digest(ids: NDArray[np.int64]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(ids, dtype=np.int64).tobytes()).hexdigest()[:16]
+def file_name(name: str, ids: NDArray[np.int64]) -> str:
+    """What the inverted file of a space is called that holds exactly these ids."""
+    return f"{name}.{hashlib.sha256(np.ascontiguousarray(ids, dtype=np.int64).tobytes()).hexdigest()[:16]}.ivf.faiss"
 
 
-def _write(index: Any, file: Path) -> None:
-    file.parent.mkdir(exist_ok=True)
-    beside = file.with_name(file.name + ".new")
-    faiss.write_index(index, str(beside))
-    beside.replace(file)
+def _write(index: Any, file: Path, name: str) -> None:
+    beside = file.with_name(f"{file.name}.{os.getpid()}.new")  # two readers may build it at once
+    try:
+        file.parent.mkdir(exist_ok=True)
+        faiss.write_index(index, str(beside))
+        seal(beside)
+        for outdated in file.parent.glob(f"{name}.*.ivf.faiss"):
+            outdated.unlink()
+        beside.replace(file)
+    except (OSError, RuntimeError) as error:  # a full disk or a folder for reading only costs time, not the answer
+        log.warning("the index %s cannot be kept and will be built again next time (%s)", file, error)
 
 
 def _read(file: Path, count: int) -> Any | None:
