@@ -115,14 +115,14 @@ def finish(runs: Sequence[Run], as_json: bool) -> None:
     for run in runs:
         if not as_json:
             click.echo(_summary(run))
-            if run.clusters:
-                click.echo(f"{summary(run.clusters)}; `kvasir duplicates {run.collection}` lists them")
             if run.copies:
                 click.echo(_copies(run))
-        _list("could not be used", [f"{file}: {reason}" for file, reason in run.outcome.rejected])
-        _list("have features that cannot be read", [f"{file}: {reason}" for file, reason in run.feature_faults])
-        _list("pictures have no shipped features", run.without_features)
-        _list("shipped features have no picture", run.without_image)
+        show("could not be used", [f"{file}: {reason}" for file, reason in run.outcome.rejected])
+        show("have features that cannot be read", [f"{file}: {reason}" for file, reason in run.feature_faults])
+        show("pictures have no shipped features", run.without_features)
+        show("shipped features have no picture", run.without_image)
+    if runs[-1].clusters and not as_json:
+        click.echo(f"{summary(runs[-1].clusters)}; `kvasir duplicates {runs[-1].collection}` lists them")
     statuses = {run.exit_status for run in runs}
     # Nothing done at all is 2; where a part was done, the rest is "some inputs were bad".
     sys.exit(statuses.pop() if len(statuses) == 1 else 1)
@@ -154,7 +154,8 @@ def _copies(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _list(what: str, entries: list[str]) -> None:
+def show(what: str, entries: list[str]) -> None:
+    """Tell a person how many inputs were bad and name the first ones."""
     if entries:
         say(f"{len(entries):,} {what}:")
         for entry in entries[:SHOWN]:
