@@ -111,6 +111,8 @@ def run_dataset(
     run = Run(writer.path, dataset, Outcome(), 0.0, [*ready, *spaces.descriptors])
     first = writer.counter("next image")
     run.outcome = index_dataset(dataset, writer, spaces, on_progress)
+    # Some reasons begin with the file, which stands beside them here.
+    run.outcome.rejected = [(file, reason.removeprefix(f"{file}: ")) for file, reason in run.outcome.rejected]
     update_clusters(writer)
     held = Collection.open(writer.path)
     run.clusters = clusters(held)

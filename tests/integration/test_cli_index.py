@@ -362,3 +362,20 @@ def test_info_is_for_people_too(run: Run, made: Path) -> None:
     assert "  encoder timm:test_vit/" in text
     assert "{" not in text
     assert "[" not in text
+
+
+def test_a_damaged_member_of_a_zip_is_named_once_with_its_reason(
+    run: Run, data: Path, without_images: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(without_images, tmp_path / "c")
+    path = tmp_path / "drawn.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("1.jpg", "2.jpg"):
+            archive.write(data / "polyps" / name, f"polyps/{name}")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4] ^= 255
+    path.write_bytes(content)
+    ended = run("index", path, tmp_path / "c", "--json")
+    assert (ended.status, ended.json["added"]) == (1, 1)
+    reason = "damaged inside drawn.zip (its CRC-32 differs)"
+    assert ended.json["rejected"] == [{"file": "polyps/1.jpg", "reason": reason}]
