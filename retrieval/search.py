@@ -82,6 +82,8 @@ class Searcher:
         Raises BadQueryError, NoSuchClassError, NoSuchImageError, SpaceNameError, EmptySpaceError, a PictureError.
         """
         self._require_hits(k)
+        if query_class is not None and not isinstance(query_class, str):
+            raise BadQueryError(f"a class is given by name, not as {query_class!r}")
         names = self.space_names(spaces)
         image_id = int(query) if _is_whole(query) else None
         if image_id is not None and query_class is None:
@@ -138,6 +140,8 @@ class Searcher:
         self, query: QueryLike, spaces: Sequence[str], region: Region | None = None
     ) -> dict[str, NDArray[Any]]:
         """The query's vector (d,) in each space, made by the space's own recipe from the region where one is given."""
+        if region is not None and not (len(_listed(region)) == 4 and all(map(_is_number, region))):
+            raise BadQueryError(f"a region is left, top, width and height as fractions between 0 and 1, not {region!r}")
         if isinstance(query, np.ndarray) and query.ndim == 1:
             if region is not None:
                 raise BadQueryError("a vector has no region; give a picture")

@@ -54,6 +54,9 @@ def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_on
     assert said.count("LIRE variant 'modern', shipped in ") == 1  # not once for each of the six
     assert "computed for 12 pictures, 'modern' equals 100.00% of their values ('" in said
 
+    again = json.loads(run("index", data, tmp_path / "shipped", "--features", tmp_path / "features", "--json").stdout)
+    assert (again["completed"], again["unchanged"], len(again["bad_features"])) == (0, 26, 1)
+
     computed = run("index", data, tmp_path / "computed", "--descriptors", "all")
     assert computed.exit_code == 0, computed.output
     left, right = Collection.open(tmp_path / "shipped"), Collection.open(tmp_path / "computed")

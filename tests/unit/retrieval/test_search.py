@@ -242,6 +242,14 @@ def test_spaces_and_classes_are_given_by_name(paper: Searcher, names: Any) -> No
         paper.search(0, spaces=names)
     with pytest.raises(BadQueryError, match="classes are given by name"):
         paper.search(0, classes=names)
+    with pytest.raises(BadQueryError, match="a class is given by name"):
+        paper.search(0, query_class=names)
+
+
+@pytest.mark.parametrize("region", [(0, 0, 1), "left", 3, (0, 0, 1, "a"), (0, 0, 1, True)])
+def test_a_region_is_four_numbers(paper: Searcher, region: Any) -> None:
+    with pytest.raises(BadQueryError, match="left, top, width and height"):
+        paper.search(0, region=region)
 
 
 def test_a_space_is_found_in_any_case_and_a_slip_names_the_nearest(tmp_path: Path) -> None:
