@@ -235,7 +235,9 @@ def _store(
             writer.touch(known.id, prepared.task.item.bytes, prepared.task.item.stamp)
     writer.fill(lacking)
     outcome.added += len(new)
-    outcome.completed += len(lacking)
+    completed = sum(map(bool, lacking.values()))
+    outcome.completed += completed
+    outcome.unchanged += len(lacking) - completed
 
 
 def _image(prepared: _Prepared, source: int, vectors: Mapping[str, NDArray[Any]]) -> NewImage:

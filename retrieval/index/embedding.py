@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index.cosine import Cosine
+from retrieval.index.sealing import seal
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class EmbeddingIndex:
             self._read_codes()
             return
         dimension = vectors.shape[1]
-        self.description = "HNSW32" if len(vectors) <= hnsw_up_to else _inverted_file(len(vectors), dimension)
+        self.description = description_of(len(vectors), dimension, hnsw_up_to)
         file = None if folder is None else folder / f"{name}.{self.description}.faiss"
         kept = None if file is None else _read(file, ids, dimension)
         if kept is None:
@@ -196,6 +197,11 @@ def _selector(rows: NDArray[np.bool_]) -> Any:
     return faiss.IDSelectorBitmap(np.packbits(rows, bitorder="little"))
 
 
+def description_of(count: int, dimension: int, hnsw_up_to: int = HNSW_UP_TO) -> str:
+    """FAISS's name for the index of a gallery that is too large to compare every vector; its file is named so."""
+    return "HNSW32" if count <= hnsw_up_to else _inverted_file(count, dimension)
+
+
 def _inverted_file(count: int, dimension: int) -> str:
     lists = 1 << int(np.log2(4 * np.sqrt(count)))
     codes = max(m for m in range(1, min(128, dimension // 2) + 1) if dimension % m == 0)
@@ -220,6 +226,7 @@ def _write(index: Any, file: Path) -> None:
     try:
         file.parent.mkdir(exist_ok=True)
         faiss.write_index(index, str(beside))
+        seal(beside)
         beside.replace(file)
     except (OSError, RuntimeError) as error:  # a full disk or a folder for reading only costs time, not the answer
         log.warning("the index %s cannot be kept and will be built again next time (%s)", file, error)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from retrieval.descriptors.native_distance import NativeDistance
 from retrieval.index.native import NativeIndex, nearest
+from retrieval.index.sealing import seal
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class ProposedIndex:
         self._metric = metric
         self._vectors = vectors
         self._every = NativeIndex(metric, vectors)
-        file = None if folder is None else folder / f"{name}.{_digest(ids)}.ivf.faiss"
+        file = None if folder is None else folder / file_name(name, ids)
         kept = None if file is None else _read(file, len(vectors))
         self.rebuilt = kept is None
         self._faiss = _build(metric, vectors) if kept is None else kept
@@ -142,8 +143,9 @@ def _build(metric: NativeDistance, vectors: NDArray[Any]) -> Any:
     return index
 
 
-def _digest(ids: NDArray[np.int64]) -> str:
-    return hashlib.sha256(np.ascontiguousarray(ids, dtype=np.int64).tobytes()).hexdigest()[:16]
+def file_name(name: str, ids: NDArray[np.int64]) -> str:
+    """What the inverted file of a space is called that holds exactly these ids."""
+    return f"{name}.{hashlib.sha256(np.ascontiguousarray(ids, dtype=np.int64).tobytes()).hexdigest()[:16]}.ivf.faiss"
 
 
 def _write(index: Any, file: Path, name: str) -> None:
@@ -151,9 +153,10 @@ def _write(index: Any, file: Path, name: str) -> None:
     beside = file.with_name(f"{file.name}.{os.getpid()}.new")  # two readers may build it at once
     try:
         file.parent.mkdir(exist_ok=True)
+        faiss.write_index(index, str(beside))
+        seal(beside)
         for outdated in file.parent.glob(f"{name}.*.ivf.faiss"):
             outdated.unlink(missing_ok=True)
-        faiss.write_index(index, str(beside))
         beside.replace(file)
     except (OSError, RuntimeError) as error:  # only time is lost, not the answer
         log.warning("the index %s cannot be kept and will be built again next time (%s)", file, error)

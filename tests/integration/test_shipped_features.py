@@ -33,6 +33,14 @@ def data(indexed: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_ones(data: Path, tmp_path: Path) -> None:
     written = run("features", data, tmp_path / "features", "--variant", "modern")
     assert written.exit_code == 0, written.output
+    again = run("features", data, tmp_path / "features", "--variant", "modern", "--json")
+    assert json.loads(again.stdout) == {
+        "out": str(tmp_path / "features"),
+        "variant": "modern",
+        "written": 0,
+        "already_there": 26,
+        "rejected": [],
+    }
     one, other = sorted((tmp_path / "features").rglob("*.features"))[:2]
     one.unlink()
     other.write_text(other.read_text().replace("JCD:", "JCX:"))
@@ -43,6 +51,13 @@ def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_on
     assert [Path(file).stem for file in told["without_features"]] == [one.stem]
     (bad,) = told["bad_features"]
     assert f"{other.name}" in bad["reason"]
+
+    said = run("info", tmp_path / "shipped").output
+    assert said.count("LIRE variant 'modern', shipped in ") == 1  # not once for each of the six
+    assert "computed for 12 pictures, 'modern' equals 100.00% of their values ('" in said
+
+    again = json.loads(run("index", data, tmp_path / "shipped", "--features", tmp_path / "features", "--json").stdout)
+    assert (again["completed"], again["unchanged"], len(again["bad_features"])) == (0, 26, 1)
 
     computed = run("index", data, tmp_path / "computed", "--descriptors", "all")
     assert computed.exit_code == 0, computed.output
