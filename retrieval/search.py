@@ -133,11 +133,10 @@ class Searcher:
         if len(names) == 1:
             ids, nearest = found[names[0]]
             scores = self.metric(names[0]).scores(nearest)
-            distances: dict[str, list[float | None]] = {names[0]: nearest.tolist()}
         else:
             ids, scores = reciprocal_rank_fusion([found[name][0] for name in names], shares)
             ids, scores = ids[:k], scores[:k]
-            distances = {name: self._distances(name, vectors[name], ids) for name in names}
+        distances = {name: self._distances(name, vectors[name], ids) for name in names}
         return self._answer(names, distances, ids, scores, allowed, image_id, query_class, k)
 
     def vectors_of(
