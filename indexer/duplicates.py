@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from indexer.alignment import SAME, SIDE, similarity, small_grey
 from indexer.greys import KeptGreys
 from retrieval.collection import Collection, CollectionWriter, Space
-from retrieval.encoders.running import available_cores
+from retrieval.cores import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
 

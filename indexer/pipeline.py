@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ from indexer.alignment import small_grey
 from indexer.datasets import Dataset, Item
 from indexer.greys import keep_greys
 from retrieval.collection import CollectionWriter, KnownImage, NewImage
+from retrieval.cores import ahead
 from retrieval.encoders import Encoder
 from retrieval.encoders.resizing import resize
-from retrieval.encoders.running import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import Picture, decode
 
@@ -117,8 +118,9 @@ def index_dataset(
     report = on_progress or (lambda outcome: None)
     report(outcome)
     with ThreadPoolExecutor(1, "encode") as thread:
+        results = ahead(partial(_prepare, dataset, spaces), tasks, 3 * BATCH)
         encoding: deque[tuple[list[_Prepared], Future[list[dict[str, NDArray[Any]]]]]] = deque()
-        for batch in _batches(_ahead(dataset, spaces, tasks), outcome):
+        for batch in _batches(results, outcome):
             twins = [{} if prepared.unchanged else writer.vectors_of_content(prepared.sha256) for prepared in batch]
             encoding.append((batch, thread.submit(_encode, batch, twins, spaces)))
             if len(encoding) > 1:  # while one batch is encoded, the one before it is written
@@ -152,26 +154,6 @@ def _batches(
             batch = []
     if batch:
         yield batch
-
-
-def _ahead(
-    dataset: Dataset, spaces: Spaces, tasks: Sequence[_Task]
-) -> Iterator[tuple[_Task, _Prepared | RetrievalError]]:
-    """Prepare pictures on all cores, in order, at most three batches ahead of the encoders."""
-    with ThreadPoolExecutor(available_cores(), "prepare") as pool:
-        waiting: deque[tuple[_Task, Future[_Prepared | RetrievalError]]] = deque()
-        try:
-            for task in tasks:
-                waiting.append((task, pool.submit(_prepare, dataset, spaces, task)))
-                if len(waiting) >= 3 * BATCH:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
 
 
 def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | RetrievalError:

@@ -16,9 +16,9 @@ from indexer.datasets import Dataset, Item, open_dataset
 from indexer.described import descriptor_names
 from indexer.errors import FeaturesError
 from indexer.features import Key, key_of, write_features
+from retrieval.cores import available_cores
 from retrieval.descriptors import extract_all, warm_up
 from retrieval.descriptors.variant import VARIANTS, Variant, parse_variant
-from retrieval.encoders.running import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.encoders.running import available_cores
+from retrieval.cores import available_cores
 from retrieval.errors import QueryError, RetrievalError
 from retrieval.images import Picture, decode
 

@@ -17,6 +17,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.cores import available_cores
 from retrieval.index.cosine import Cosine
 from retrieval.index.sealing import seal
 
@@ -82,7 +83,7 @@ class EmbeddingIndex:
         candidates_exist = len(self._vectors) if allowed is None else int(np.count_nonzero(allowed))
         if not candidates_exist or not k:
             return distances, rows
-        faiss.omp_set_num_threads(1 if self.exact or len(wanted) < 8 else _cores())
+        faiss.omp_set_num_threads(1 if self.exact or len(wanted) < 8 else available_cores())
         if self.exact or allowed is None or candidates_exist > FILTER_EXACTLY_BELOW:
             proposals = self._propose(wanted, k, candidates_exist, allowed)
         else:
@@ -209,7 +210,7 @@ def _inverted_file(count: int, dimension: int) -> str:
 
 
 def _build(vectors: NDArray[np.float32], ids: NDArray[np.int64], description: str) -> Any:
-    faiss.omp_set_num_threads(_cores())
+    faiss.omp_set_num_threads(available_cores())
     index = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
     if not index.is_trained:
         sample = np.random.default_rng(0).choice(len(vectors), min(len(vectors), 200_000), replace=False)
@@ -242,7 +243,3 @@ def _read(file: Path, ids: NDArray[np.int64], dimension: int) -> Any | None:
         return None
     covered = int(np.count_nonzero(np.isin(ids, faiss.vector_to_array(index.id_map))))
     return index if len(ids) - covered <= max(1000, len(ids) // 10) else None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
