@@ -153,7 +153,7 @@ def _described(
     from retrieval.descriptors import warm_up
 
     names = descriptor_names(descriptors)
-    warm_up(lambda: say("compiling the descriptors, once after installation: about half a minute …"))
+    warm_up()
     described, notes = open_described(writer, dataset, archive, names)
     for note in notes:
         say(note)

@@ -53,7 +53,7 @@ def command(data: Path, out: Path, variant: str, as_json: bool) -> None:
     from rich.console import Console
     from rich.progress import track
 
-    warm_up(lambda: click.echo("compiling the descriptors, once after installation: about half a minute …", err=True))
+    warm_up()
     rejected: list[tuple[str, str]] = []
     counts = {"written": 0, "already_there": 0}
     with open_dataset(data) as dataset:

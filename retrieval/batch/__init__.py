@@ -50,7 +50,7 @@ def answers(
     if len(encoders) < len(spaces):
         from retrieval.descriptors import warm_up
 
-        warm_up(lambda: None)
+        warm_up()
 
     def prepared(query: BatchQuery) -> Mapping[str, NDArray[Any]] | RetrievalError:
         """By space, the encoder's input or the descriptor's vector."""

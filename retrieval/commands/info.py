@@ -88,7 +88,8 @@ def _text(facts: dict[str, Any]) -> str:
         if space["kind"] == "encoder":
             lines += [f"  {line}" for line in _encoder(space["recipe"])]
         else:
-            made.setdefault(_descriptor(space["recipe"]), []).append(space["name"])
+            lines += [f"  {line}" for line in _descriptor(space["recipe"])]
+            made.setdefault(_origin(space["recipe"]), []).append(space["name"])
     return "\n".join(lines + [f"{', '.join(names)}: {how}" for how, names in made.items()])
 
 
@@ -105,16 +106,17 @@ def _encoder(recipe: dict[str, Any]) -> list[str]:
     return lines + ([f"converted SHA-256 {recipe['converted']}"] if "converted" in recipe else ["runs on PyTorch"])
 
 
-def _descriptor(recipe: dict[str, Any]) -> str:
-    how = f"LIRE variant '{recipe['variant']}', "
-    if recipe["origin"] == "computed":
-        return how + "computed from the pictures"
-    how += f"shipped in {recipe['origin']}"
+def _descriptor(recipe: dict[str, Any]) -> list[str]:
+    line = f"LIRE variant {recipe['variant']}"
     if agreement := recipe.get("agreement"):
         best, *others = sorted(agreement.items(), key=lambda pair: -pair[1])
-        rest = ", ".join(f"'{name}' {share:.2%}" for name, share in others)
-        how += (
-            f"; computed for {recipe['compared_pictures']} pictures, '{best[0]}' equals {best[1]:.2%} of their values"
-        )
-        how += f" ({rest})" if rest else ""
-    return how
+        rest = ", ".join(f"{name} {share:.2%}" for name, share in others)
+        line += f"; {best[0]} gives {best[1]:.2%} of the shipped values" + (f" ({rest})" if rest else "")
+    return [line] + ([f"warning: {recipe['warning']}"] if "warning" in recipe else [])
+
+
+def _origin(recipe: dict[str, Any]) -> str:
+    if recipe["origin"] == "computed":
+        return "computed from the pictures"
+    compared = f", compared with {recipe['compared_pictures']} pictures" if "compared_pictures" in recipe else ""
+    return f"shipped in {recipe['origin']}{compared}"

@@ -13,7 +13,7 @@ is loaded with the first descriptor used.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import import_module
@@ -125,30 +125,15 @@ def extract_all(
     return {descriptor.name: descriptor._extract(picture, variant) for descriptor in descriptors}
 
 
-def warm_up(announce: Callable[[], None] = lambda: None) -> None:
+def warm_up() -> None:
     """Compile every kernel, or load it from disk where that was done before.
 
-    announce is called once, before the first compilation, and not at all where nothing is to compile.
-    Compiling takes about half a minute, loading half a second.
+    Compiling takes about half a minute, and says so; loading takes half a second.
     """
-    from numba.core import event
-
-    class Announcement(event.Listener):  # type: ignore[misc]  # numba has no types
-        done = False
-
-        def on_start(self, event: object) -> None:
-            if not self.done:
-                self.done = True
-                announce()
-
-        def on_end(self, event: object) -> None:
-            pass
-
     picture = np.zeros((2, 1026, 3), dtype=np.uint8)
-    with event.install_listener("numba:compile", Announcement()):
-        for variant in (Variant("legacy"), Variant("modern", 1024)):
-            for name, vector in extract_all(picture, variant=variant).items():
-                DESCRIPTORS[name].metric.distances(vector[None], vector[None])
+    for variant in (Variant("legacy"), Variant("modern", 1024)):
+        for name, vector in extract_all(picture, variant=variant).items():
+            DESCRIPTORS[name].metric.distances(vector[None], vector[None])
 
 
 @cache

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from numba import njit
+from numba.core import event
+
+log = logging.getLogger(__name__)
 
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
@@ -23,3 +27,22 @@ def compiled(kernel: Kernel) -> Kernel:
         return cast(Kernel, njit(nogil=True, cache=True)(kernel))
     except RuntimeError:  # numba can write neither beside the source nor in the home folder
         return cast(Kernel, njit(nogil=True)(kernel))
+
+
+class _Announcement(event.Listener):  # type: ignore[misc]  # numba has no types
+    """Says once that these kernels are being compiled; nothing where they come from disk."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def on_start(self, event: Any) -> None:
+        ours = event.data["dispatcher"].py_func.__module__.startswith("retrieval.")
+        if ours and not self._said:
+            self._said = True
+            log.warning("compiling, once after installation: up to half a minute …")
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Announcement())

@@ -53,7 +53,7 @@ def main() -> None:
         print(peak_bytes_per_pixel(sys.argv[1]))
         return
     start = time.perf_counter()
-    warm_up(lambda: print("compiling the descriptors, once per installation"))
+    warm_up()
     print(f"loading the kernels of six descriptors and distances: {time.perf_counter() - start:.2f} s")
     numbers = np.random.default_rng(0).random(10**7)
     print(f"fixed task, np.sort of 10^7 seeded float64: {median_seconds(lambda: np.sort(numbers)):.3f} s")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +17,11 @@ from retrieval.descriptors import (
     UnknownDescriptorError,
     descriptor_named,
     extract_all,
-    warm_up,
 )
 from retrieval.descriptors.grey import grey_columns
 from retrieval.descriptors.variant import VARIANTS, UnknownVariantError, Variant, parse_variant
 
+ROOT = Path(__file__).resolve().parents[3]
 HIGHEST = {"JCD": 14, "ColorLayout": 63, "EdgeHistogram": 7, "AutoColorCorrelogram": 15, "PHOG": 15}
 
 
@@ -210,11 +212,24 @@ def test_an_assumed_variant_is_read_back_and_says_once_that_its_values_compare_w
     assert "made by `modern,1024`, are not comparable" in said
 
 
-def test_warming_up_twice_announces_nothing_the_second_time():
-    warm_up()
-    announced = []
-    warm_up(lambda: announced.append("compiling"))
-    assert announced == []
+def test_the_first_use_after_installation_says_that_it_compiles_and_later_ones_nothing(tmp_path):
+    code = """
+import numpy as np
+from retrieval.descriptors import DESCRIPTORS
+DESCRIPTORS["ColorLayout"].extract(np.zeros((8, 8, 3), np.uint8))
+"""
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stderr
+        for _ in range(2)
+    ]
+    assert told == ["compiling, once after installation: up to half a minute …\n", ""]
 
 
 def test_nothing_is_left_to_compile_after_warming_up():
