@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.alignment import SAME, SIDE, similarity, small_grey
-from indexer.greys import kept_greys
+from indexer.greys import KeptGreys
 from retrieval.collection import Collection, CollectionWriter, Space
 from retrieval.encoders.running import available_cores
 from retrieval.errors import RetrievalError
@@ -103,18 +103,18 @@ def links(held: Collection, space: Space, new: NDArray[np.int64]) -> Iterator[tu
     """Pairs of images, as positions in `images`, that show one picture; one of each pair is among `new`."""
     ids = held.images.ids
     with ThreadPoolExecutor(available_cores(), "duplicates") as pool:
-        greys = kept_greys(held.path, int(ids[-1]) + 1)
+        greys = KeptGreys(held.path, int(ids[-1]) + 1)
 
         def complete(image_id: int) -> None:
-            if greys[image_id].any():
+            if greys.has(image_id):
                 return
             try:
-                greys[image_id] = small_grey(decode(held.read(image_id), draft=(SIDE, SIDE)))
-            except RetrievalError:  # a picture that is gone stays black, which resembles nothing
-                return
+                greys.put(image_id, small_grey(decode(held.read(image_id), draft=(SIDE, SIDE))))
+            except RetrievalError:  # a picture that is gone
+                greys.forget(image_id)
 
         def compare(pairs: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-            return similarity(greys[ids[pairs[:, 0]]], greys[ids[pairs[:, 1]]])
+            return similarity(greys.stack(ids[pairs[:, 0]]), greys.stack(ids[pairs[:, 1]]))
 
         for pairs, scores in _candidates(held, space, new):
             list(pool.map(complete, ids[np.unique(pairs)].tolist()))

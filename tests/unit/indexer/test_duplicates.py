@@ -201,7 +201,7 @@ def test_a_picture_that_is_gone_does_not_stop_the_search(planted: Path, tmp_path
     with CollectionWriter(tmp_path / "c") as writer:
         apart = {int(i): int(i) for i in images.ids}
         writer.set_clusters(apart, "duplicates looked for in tf_efficientnet_lite0", 0)
-        (tmp_path / "c" / "greys.uint8").unlink()
+        (tmp_path / "c" / "greys.rows").unlink()
         hidden.rename(hidden.with_suffix(".hidden"))
         try:
             assert update_clusters(writer) == len(images)
@@ -216,7 +216,7 @@ def test_a_picture_that_is_gone_does_not_stop_the_search(planted: Path, tmp_path
 def test_small_greys_that_are_missing_are_made_again(planted: Path, tmp_path: Path) -> None:
     shutil.copytree(planted, tmp_path / "c")
     images = Collection.open(planted).images
-    (tmp_path / "c" / "greys.uint8").unlink()
+    (tmp_path / "c" / "greys.rows").unlink()
     with CollectionWriter(tmp_path / "c") as writer:
         apart = {int(i): int(i) for i in images.ids}
         writer.set_clusters(apart, "duplicates looked for in tf_efficientnet_lite0", 0)
