@@ -1,9 +1,8 @@
-"""What a report's page says: an overview, then each space with its pictures and galleries, then what it all means."""
+"""What a report says, before it is a page: an overview, each space with its pictures and galleries, the measures."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
@@ -12,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.comparison import NotSameQueriesError
-from retrieval.evaluation.measuring import NEIGHBOURS
 from retrieval.evaluation.result import Evaluation, SpaceResult
 from retrieval.evaluation.speed import speed_rows, speed_sentence
 from retrieval.index import metric_named
-from retrieval.report import files, findings, page, plots
+from retrieval.report import findings, page, plots
 from retrieval.report.definitions import DEFINITIONS, NOTATION
 from retrieval.report.embedding_map import map_of
 from retrieval.report.findings import Finding
 from retrieval.report.table import summary_lines
-from retrieval.report.thumbnails import picture_sheet, thumbnails
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
@@ -33,23 +30,42 @@ _SAMPLES = 300
 _QUERIES, _HITS, _HUBS = 8, 6, 14
 
 
-def contents(result: Evaluation, opened: Collection) -> str:
-    """The whole page of an evaluation of this collection."""
+@dataclass(frozen=True)
+class Contents:
+    """What a report says, before it is a page.
+
+    head is HTML; sections are (anchor, name, HTML), the overview, one for each space, and the measures' definitions,
+    in which pictures of images stand as `picture` makes them; images: the ids of all that are shown. points and
+    classes: the image ids and the class's name of each group of a map's points.
+    """
+
+    title: str
+    head: str
+    sections: list[tuple[str, str, str]]
+    points: dict[str, list[int]]
+    classes: dict[str, str]
+    images: list[int]
+
+
+def contents(result: Evaluation, opened: Collection, on_section: Callable[[int, int], None] | None = None) -> Contents:
+    """Draw a report; on_section(done, all) is called as it goes."""
     labels = dict(zip(opened.images.ids.tolist(), opened.images.labels.tolist(), strict=True))
     sample = np.sort(np.random.default_rng(result.seed).permutation(opened.images.ids)[:MAP_POINTS])
-    galleries = [_Galleries.of(space, labels) for space in result.ranked()]
-    shown = thumbnails(opened, [*sample.tolist(), *(image for one in galleries for image in one.images())])
     maps = _Maps(opened, labels, sample, result.seed)
     common = summary_lines(result.spaces[0])[1:]
     sections = [("overview", "Overview", _overview(result))]
-    for number, (space, gallery) in enumerate(zip(result.ranked(), galleries, strict=True)):
+    images = set(sample.tolist())
+    for number, space in enumerate(result.ranked()):
         about = [line for line in summary_lines(space) if line not in common]
-        drawn = maps.draw(space, number)
-        content = _lines(about) + _space(space, gallery, labels, drawn, shown, result.seed)
+        gallery = _Galleries.of(space, labels)
+        images.update(gallery.images())
+        content = _lines(about) + _space(space, gallery, labels, maps.draw(space, number), result.seed)
         sections.append((f"space-{number}", space.space, content))
-    sections.append(("files", "Measures and files", _definitions(result)))
-    points = json.dumps({"points": maps.points, "classes": maps.classes}).replace("</", "<\\/")
-    return page.page(f"Retrieval in {result.collection}", _lines(common), sections, points, picture_sheet(shown))
+        if on_section is not None:
+            on_section(number + 1, len(result.spaces))
+    sections.append(("measures", "Measures", _definitions()))
+    title = f"Retrieval in {result.collection}"
+    return Contents(title, _lines(common), sections, maps.points, maps.classes, sorted(images))
 
 
 @dataclass
@@ -142,21 +158,9 @@ def _lines(lines: Sequence[str]) -> str:
     return "".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
-def _definitions(result: Evaluation) -> str:
+def _definitions() -> str:
     rows = [[name, meaning] for name, meaning in DEFINITIONS]
-    runs = ", ".join(files.run_name(space.space) for space in result.spaces)
-    return (
-        f"<p>{escape(NOTATION)}</p>"
-        + f'<div class="words">{page.table(["measure", "definition"], rows)}</div>'
-        + _lines(
-            [
-                "Beside this page: evaluation.json with every query's figures, and evaluation.schema.json, which "
-                "describes it; means.csv; queries.csv; tables.tex, for LaTeX with booktabs; "
-                f"qrels.txt and, for trec_eval, the first {NEIGHBOURS} hits of each query: {runs}. trec_eval's map is "
-                "therefore smaller than the mAP here, which is of whole lists."
-            ]
-        )
-    )
+    return f'<p>{escape(NOTATION)}</p><div class="words">{page.table(["measure", "definition"], rows)}</div>'
 
 
 def _space(
@@ -164,7 +168,6 @@ def _space(
     gallery: _Galleries,
     labels: dict[int, int],
     drawn_map: str,
-    shown: Container[int],
     seed: int,
 ) -> str:
     parts = [
@@ -214,26 +217,26 @@ def _space(
             "Best queries",
             "The query on the left, its nearest on the right: a tick under a picture of its class, a cross otherwise. "
             "Classes take turns.",
-            page.query_rows(space, gallery.best, labels, shown, _HITS),
+            page.query_rows(space, gallery.best, labels, _HITS),
             "gallery",
         ),
         page.figure(
             "Worst queries",
             "Read as above. Look for what the neighbours share with the query instead: an overlay, a border, a colour.",
-            page.query_rows(space, gallery.worst, labels, shown, _HITS),
+            page.query_rows(space, gallery.worst, labels, _HITS),
             "gallery",
         ),
         page.figure(
             "Most often wrongly retrieved",
             f"Pictures most often among the first {findings.SHOWN} of queries of another class, with how often.",
-            page.hub_row(space, gallery.hubs, labels, shown),
+            page.hub_row(space, gallery.hubs, labels),
             "gallery",
         ),
         page.figure(
             "Likely label errors",
             f"Queries whose {findings.SHOWN} nearest nearly all have one other class: the label is wrong, or the "
             "space sees something that the label does not say. Only a physician can tell.",
-            page.query_rows(space, gallery.doubtful, labels, shown, _HITS),
+            page.query_rows(space, gallery.doubtful, labels, _HITS),
             "gallery",
         ),
     ]

@@ -67,8 +67,18 @@ def svg(figure: Figure, name: str) -> str:
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
     text = re.sub(r' id="[A-Za-z0-9.]+_[0-9]+"', "", text[text.index("<svg") :])  # `figure_1`, the same in each picture
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # joins and ends of lines, as page.css has them
+    text = re.sub(r' style="([^"]*)"', _attributes, text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
     return re.sub(
         r'(<svg [^>]*?) ?width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1), count=1
     )
+
+
+def _attributes(style: re.Match[str]) -> str:
+    """A style as attributes, which mean the same and show under a Content-Security-Policy without inline styles."""
+    # Of a font only its size: the page's own is used, and not matplotlib's list of a dozen.
+    text = re.sub(r"font: [^;]*?([0-9.]+px)[^;]*", r"font-size: \1", style[1])
+    pairs = (pair.split(":", 1) for pair in text.split(";") if pair.strip())
+    return "".join(f' {name.strip()}="{value.strip()}"' for name, value in pairs if name.strip() != "font-family")

@@ -3,14 +3,20 @@ const SVG = "http://www.w3.org/2000/svg";
 const box = document.createElement("div");
 box.id = "hover";
 box.setAttribute("role", "status");
-document.body.append(box);
+document.querySelector("main").append(box);
 
 function hide() { box.style.display = "none"; for (const ring of document.querySelectorAll(".ring")) ring.remove(); }
 
 function show(one) {
   hide();
   box.replaceChildren();
-  if (document.getElementById(`i${one.image}`)) {
+  if (pictures.place) {  // inside the site pictures have addresses
+    const shown = new Image();
+    shown.className = "picture";
+    shown.alt = "";
+    shown.src = pictures.place.replace("ID", one.image);
+    box.append(shown);
+  } else if (document.getElementById(`i${one.image}`)) {
     const shown = document.createElementNS(SVG, "svg"), use = document.createElementNS(SVG, "use");
     shown.setAttribute("class", "picture");
     use.setAttribute("href", `#i${one.image}`);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
@@ -130,9 +130,7 @@ def value_and_interval(space: SpaceResult, name: str) -> str:
     return value if space.intervals is None else f"{value} ({_ends(space.intervals.macro[name])})"
 
 
-def query_rows(
-    space: SpaceResult, findings: Sequence[Finding], labels: dict[int, int], shown: Container[int], neighbours: int
-) -> str:
+def query_rows(space: SpaceResult, findings: Sequence[Finding], labels: dict[int, int], neighbours: int) -> str:
     """A gallery: each query and its first neighbours, framed by whether they have its class."""
     row_of = {int(image): row for row, image in enumerate(space.ids)}
     lines = []
@@ -143,29 +141,27 @@ def query_rows(
         suspected = f", rather {space.class_names[one.suspected]}?" if one.suspected >= 0 else ""
         near = [int(image) for image in space.neighbours[row, :neighbours] if image >= 0]
         cells = "".join(
-            _thumb(image, _class(space, labels, image), shown, "right" if labels.get(image) == label else "wrong")
+            _thumb(image, _class(space, labels, image), "right" if labels.get(image) == label else "wrong")
             for image in near
         )
         text = f"{name}{suspected} (AP {space.measures['mAP'][row]:.3f})"
-        lines.append(f'<div class="row">{_thumb(one.image, text, shown, "query")}<div class="hits">{cells}</div></div>')
+        lines.append(f'<div class="row">{_thumb(one.image, text, "query")}<div class="hits">{cells}</div></div>')
     return "".join(lines) or "<p>None.</p>"
 
 
-def hub_row(space: SpaceResult, findings: Sequence[Finding], labels: dict[int, int], shown: Container[int]) -> str:
+def hub_row(space: SpaceResult, findings: Sequence[Finding], labels: dict[int, int]) -> str:
     """Images with how often they came up for a query of another class."""
     cells = "".join(
-        _thumb(one.image, f"{_class(space, labels, one.image)}, {one.strength:.0f} times", shown, "wrong")
-        for one in findings
+        _thumb(one.image, f"{_class(space, labels, one.image)}, {one.strength:.0f} times", "wrong") for one in findings
     )
     return (
         f'<div class="hits">{cells}</div>' if cells else f"<p>No image of another class is among the first {SHOWN}.</p>"
     )
 
 
-def _thumb(image: int, text: str, shown: Container[int], kind: str) -> str:
-    small = picture(image) if image in shown else '<i class="gone">no picture</i>'
+def _thumb(image: int, text: str, kind: str) -> str:
     mark = {"right": "✓ ", "wrong": "✗ "}.get(kind, "")
-    return f'<div class="thumb {kind}" title="image {image}">{small}<small>{mark}{escape(text)}</small></div>'
+    return f'<div class="thumb {kind}" title="image {image}">{picture(image)}<small>{mark}{escape(text)}</small></div>'
 
 
 def _class(space: SpaceResult, labels: dict[int, int], image: int) -> str:

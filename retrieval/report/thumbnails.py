@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 SIDE = 120
 """Longer side in pixels."""
 _QUALITY = 70
+GONE = '<i class="gone">no picture</i>'
+"""Stands where a picture cannot be shown."""
+_PICTURE = re.compile(r'<svg class="picture" role="img" aria-label="image (\d+)"><use href="#i\d+"/></svg>')
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ def picture_sheet(shown: Mapping[int, Thumbnail]) -> str:
 def picture(image: int) -> str:
     """A picture of the sheet, in place."""
     return f'<svg class="picture" role="img" aria-label="image {image}"><use href="#i{image}"/></svg>'
+
+
+def pictures_shown_by(show: Callable[[int], str], html: str) -> str:
+    """HTML with each `picture` replaced by what `show` makes of its image id."""
+    return _PICTURE.sub(lambda found: show(int(found[1])), html)
 
 
 def _thumbnail(opened: Collection, side: int, image: int) -> Thumbnail | None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import errno
 import json
 import os
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval.errors import QueryError
+from retrieval.evaluation.measuring import NEIGHBOURS
 from retrieval.evaluation.result import SCHEMA, SCHEMA_FILE, Evaluation
-from retrieval.report import files
-from retrieval.report.contents import contents
+from retrieval.report import files, page
+from retrieval.report.contents import Contents, contents
+from retrieval.report.thumbnails import GONE, picture, picture_sheet, pictures_shown_by, thumbnails
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
     from retrieval.evaluation.protocols import Protocol
+
+__all__ = ["Contents", "NotAReportError", "as_page", "begin_report", "contents", "write_report", "write_tables"]
 
 
 class NotAReportError(QueryError):
@@ -32,19 +37,27 @@ def write_report(result: Evaluation, opened: Collection, protocol: Protocol, fol
     begin_report(folder)
     for name in _runs_before(folder):
         (folder / name).unlink(missing_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False), "utf-8")
-    (folder / SCHEMA_FILE.name).write_bytes(SCHEMA_FILE.read_bytes())
-    (folder / "means.csv").write_text(files.means_csv(result), "utf-8")
-    (folder / "queries.csv").write_text(files.queries_csv(result), "utf-8")
-    (folder / "tables.tex").write_text(files.latex(result), "utf-8")
+    write_tables(result, folder)
     with (folder / "qrels.txt").open("w", encoding="utf-8") as lines:
         lines.writelines(files.trec_qrels(protocol, opened.images.ids, opened.images.labels))
     for space in result.spaces:
         with (folder / files.run_name(space.space)).open("w", encoding="utf-8") as lines:
             lines.writelines(files.trec_run(space))
+    made = contents(result, opened)
+    made.sections.append(("files", "Files", _beside(result)))
     place = folder / "index.html"
-    place.write_text(contents(result, opened), "utf-8")
+    place.write_text(as_page(made, opened), "utf-8")
     return place
+
+
+def write_tables(result: Evaluation, folder: Path) -> None:
+    """Write evaluation.json with its schema, means.csv, queries.csv and tables.tex."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False), "utf-8")
+    (folder / SCHEMA_FILE.name).write_bytes(SCHEMA_FILE.read_bytes())
+    (folder / "means.csv").write_text(files.means_csv(result), "utf-8")
+    (folder / "queries.csv").write_text(files.queries_csv(result), "utf-8")
+    (folder / "tables.tex").write_text(files.latex(result), "utf-8")
 
 
 def begin_report(folder: Path) -> None:
@@ -72,3 +85,26 @@ def _runs_before(folder: Path) -> list[str]:
     """The runs that an earlier report wrote: beside new qrels they would mislead."""
     stored = _stored_before(folder)
     return [files.run_name(space["space"]) for space in stored["spaces"]] if stored else []
+
+
+def as_page(made: Contents, opened: Collection) -> str:
+    """One self-contained HTML file; an image whose file is gone is said to have no picture."""
+    shown = thumbnails(opened, made.images)
+
+    def show(image: int) -> str:
+        return picture(image) if image in shown else GONE
+
+    sections = [(anchor, name, pictures_shown_by(show, html)) for anchor, name, html in made.sections]
+    points = json.dumps({"points": made.points, "classes": made.classes}).replace("</", "<\\/")
+    return page.page(made.title, made.head, sections, points, picture_sheet(shown))
+
+
+def _beside(result: Evaluation) -> str:
+    runs = ", ".join(files.run_name(space.space) for space in result.spaces)
+    said = (
+        "Beside this page: evaluation.json with every query's figures, and evaluation.schema.json, which describes it; "
+        "means.csv; queries.csv; tables.tex, for LaTeX with booktabs; qrels.txt and, for trec_eval, the first "
+        f"{NEIGHBOURS} hits of each query: {runs}. trec_eval's map is therefore smaller than the mAP here, which is of "
+        "whole lists."
+    )
+    return f"<p>{escape(said)}</p>"
