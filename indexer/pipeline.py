@@ -1,15 +1,17 @@
 """Pictures -> vectors -> collection: read, decode once for every space, encode, append; resumable.
 
-Worker threads read and decode ahead while the encoders run; one batch at a time is written, and then it is done.
+Worker threads read and decode ahead while the encoders run; one batch at a time is written, while the next one is
+encoded, and then it is done.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,9 @@ from indexer.alignment import small_grey
 from indexer.datasets import Dataset, Item
 from indexer.greys import keep_greys
 from retrieval.collection import CollectionWriter, KnownImage, NewImage
+from retrieval.cores import ahead
 from retrieval.encoders import Encoder
 from retrieval.encoders.resizing import resize
-from retrieval.encoders.running import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import Picture, decode
 
@@ -115,17 +117,17 @@ def index_dataset(
             tasks.append(_Task(item, known, missing))
     report = on_progress or (lambda outcome: None)
     report(outcome)
-    batch: list[_Prepared] = []
-    for task, result in _ahead(dataset, spaces, tasks):
-        if isinstance(result, RetrievalError):
-            outcome.rejected.append((task.item.file, str(result)))
-        else:
-            batch.append(result)
-        if len(batch) == BATCH:
-            _store(batch, source, writer, spaces, outcome)
-            batch = []
-            report(outcome)
-    _store(batch, source, writer, spaces, outcome)
+    with ThreadPoolExecutor(1, "encode") as thread:
+        results = ahead(partial(_prepare, dataset, spaces), tasks, 3 * BATCH)
+        encoding: deque[tuple[list[_Prepared], Future[list[dict[str, NDArray[Any]]]]]] = deque()
+        for batch in _batches(results, outcome):
+            twins = [{} if prepared.unchanged else writer.vectors_of_content(prepared.sha256) for prepared in batch]
+            encoding.append((batch, thread.submit(_encode, batch, twins, spaces)))
+            if len(encoding) > 1:  # while one batch is encoded, the one before it is written
+                _store(*encoding.popleft(), source, writer, outcome)
+                report(outcome)
+        while encoding:
+            _store(*encoding.popleft(), source, writer, outcome)
     report(outcome)
     return outcome
 
@@ -137,24 +139,21 @@ def _with_known(items: Sequence[Item], known: Mapping[str, KnownImage]) -> Itera
         yield item, stored if stored and stored.class_name == item.class_name else None
 
 
-def _ahead(
-    dataset: Dataset, spaces: Spaces, tasks: Sequence[_Task]
-) -> Iterator[tuple[_Task, _Prepared | RetrievalError]]:
-    """Prepare pictures on all cores, in order, at most three batches ahead of the encoders."""
-    with ThreadPoolExecutor(available_cores(), "prepare") as pool:
-        waiting: deque[tuple[_Task, Future[_Prepared | RetrievalError]]] = deque()
-        try:
-            for task in tasks:
-                waiting.append((task, pool.submit(_prepare, dataset, spaces, task)))
-                if len(waiting) >= 3 * BATCH:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()
+def _batches(
+    results: Iterable[tuple[_Task, _Prepared | RetrievalError]], outcome: Outcome
+) -> Iterator[list[_Prepared]]:
+    """The prepared pictures, BATCH at a time; the others are noted as rejected."""
+    batch: list[_Prepared] = []
+    for task, result in results:
+        if isinstance(result, RetrievalError):
+            outcome.rejected.append((task.item.file, str(result)))
+        else:
+            batch.append(result)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | RetrievalError:
@@ -182,11 +181,11 @@ def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | Retri
         return error
 
 
-def _store(batch: Sequence[_Prepared], source: int, writer: CollectionWriter, spaces: Spaces, outcome: Outcome) -> None:
-    if not batch:
-        return
+def _encode(
+    batch: Sequence[_Prepared], twins: Sequence[Mapping[str, NDArray[Any]]], spaces: Spaces
+) -> list[dict[str, NDArray[Any]]]:
+    """The vectors of each picture by space; a twin's, where the same bytes are stored already, serve again."""
     vectors: list[dict[str, NDArray[Any]]] = [dict(prepared.vectors) for prepared in batch]
-    twins = [{} if prepared.unchanged else writer.vectors_of_content(prepared.sha256) for prepared in batch]
     for name, encoder in spaces.encoders.items():
         for made, twin in zip(vectors, twins, strict=True):
             if name in twin:
@@ -196,6 +195,17 @@ def _store(batch: Sequence[_Prepared], source: int, writer: CollectionWriter, sp
             embeddings = encoder.encode(np.stack([batch[row].inputs[name] for row in rows]))
             for row, embedding in zip(rows, embeddings, strict=True):
                 vectors[row][name] = embedding
+    return vectors
+
+
+def _store(
+    batch: Sequence[_Prepared],
+    encoded: Future[list[dict[str, NDArray[Any]]]],
+    source: int,
+    writer: CollectionWriter,
+    outcome: Outcome,
+) -> None:
+    vectors = encoded.result()
     new = [row for row, prepared in enumerate(batch) if not prepared.unchanged]
     ids = writer.append([_image(batch[row], source, vectors[row]) for row in new])
     keep_greys(writer.path, {image_id: batch[row].grey for image_id, row in zip(ids, new, strict=True)})

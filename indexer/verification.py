@@ -28,7 +28,8 @@ from retrieval.collection import Collection, CollectionWriter, PictureGoneError,
 from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.vectors import vectors_path
-from retrieval.encoders.running import available_cores, converted_digest
+from retrieval.cores import available_cores
+from retrieval.encoders.running import converted_digest
 from retrieval.errors import RetrievalError
 from retrieval.index import compares_all
 from retrieval.search import Searcher

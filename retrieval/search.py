@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection as Names
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
@@ -16,6 +17,7 @@ from PIL import Image
 from retrieval import images
 from retrieval.collection import Collection, Space, tower_folder
 from retrieval.encoders import Encoder, Recipe
+from retrieval.encoders.recipe import Resize
 from retrieval.errors import QueryError
 from retrieval.fusion import reciprocal_rank_fusion
 from retrieval.hits import Hit, Hits, Quality
@@ -129,12 +131,13 @@ class Searcher:
         depth = k if len(names) == 1 else max(FUSION_DEPTH, 10 * k)
         found = {name: self._nearest(name, vectors[name], depth, allowed) for name in names}
         if len(names) == 1:
-            ids, distances = found[names[0]]
-            scores = self.metric(names[0]).scores(distances)
+            ids, nearest = found[names[0]]
+            scores = self.metric(names[0]).scores(nearest)
         else:
             ids, scores = reciprocal_rank_fusion([found[name][0] for name in names], shares)
             ids, scores = ids[:k], scores[:k]
-        return self._answer(names, vectors, ids, scores, allowed, image_id, query_class, k)
+        distances = {name: self._distances(name, vectors[name], ids) for name in names}
+        return self._answer(names, distances, ids, scores, allowed, image_id, query_class, k)
 
     def vectors_of(
         self, query: QueryLike, spaces: Sequence[str], region: Region | None = None
@@ -196,6 +199,15 @@ class Searcher:
                 self._indexes[space] = metric, index, self.collection.positions(space)
             return self._indexes[space]
 
+    @cached_property
+    def _resize(self) -> Resize | None:
+        """What resizes pictures for encoders; one query alone is not worth loading the faster one, which compiles."""
+        if self._purpose == "latency":
+            return None
+        from retrieval.encoders.resizing import resize
+
+        return resize
+
     # The question
 
     def space_names(self, spaces: str | Sequence[str] | None) -> list[str]:
@@ -235,7 +247,7 @@ class Searcher:
     def _describe(self, picture: Picture, space: Space) -> NDArray[Any]:
         if space.kind == "encoder":
             encoder = self.encoder(space.name)
-            vector: NDArray[Any] = encoder.encode(encoder.recipe.prepare(picture)[None])[0]
+            vector: NDArray[Any] = encoder.encode(encoder.recipe.prepare(picture, self._resize)[None])[0]
             return vector
         from retrieval.descriptors import descriptor_named
         from retrieval.descriptors.variant import parse_variant
@@ -300,7 +312,7 @@ class Searcher:
     def _answer(
         self,
         names: Sequence[str],
-        vectors: Mapping[str, NDArray[Any]],
+        distances: Mapping[str, Sequence[float | None]],
         ids: NDArray[np.int64],
         scores: NDArray[np.floating],
         allowed: NDArray[np.bool_],
@@ -310,7 +322,6 @@ class Searcher:
     ) -> Hits:
         held = self.collection.images
         at = np.searchsorted(held.ids, ids)
-        distances = {name: self._distances(name, vectors[name], ids) for name in names}
         hits = tuple(
             Hit(
                 rank=rank + 1,

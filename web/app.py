@@ -11,7 +11,7 @@ from flask import Request
 from flask_openapi3 import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from retrieval.encoders.running import available_cores
+from retrieval.cores import available_cores
 from web.access import register_access
 from web.blueprints import browse, collection, documentation, evaluations, health, images, pages, report, search
 from web.gate import Gate

@@ -14,12 +14,21 @@ import click
 from indexer.commands.running import show
 from indexer.datasets import Dataset, Item, open_dataset
 from indexer.described import descriptor_names
-from indexer.features import key_of, write_features
+from indexer.errors import FeaturesError
+from indexer.features import Key, key_of, write_features
+from retrieval.cores import available_cores
 from retrieval.descriptors import extract_all, warm_up
 from retrieval.descriptors.variant import VARIANTS, Variant, parse_variant
-from retrieval.encoders.running import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
+
+
+class OtherVariantError(FeaturesError):
+    """A folder holds features of another variant of LIRE."""
+
+
+class SharedNameError(FeaturesError):
+    """Two pictures would have one features file."""
 
 
 @click.command("features")
@@ -36,7 +45,8 @@ from retrieval.images import decode
 def command(data: Path, out: Path, variant: str, as_json: bool) -> None:
     """Write the six LIRE descriptors of every picture of DATA in Kvasir's form, OUT/CLASS/NAME.features.
 
-    A picture whose file is there already is left alone, so a run that was stopped goes on.
+    A picture whose file is there already is left alone, so a run that was stopped goes on. OUT/lire-variant.txt keeps
+    the variant, so that no run goes on with another.
 
     Example:  kvasir features my-pictures my-features
     """
@@ -47,6 +57,7 @@ def command(data: Path, out: Path, variant: str, as_json: bool) -> None:
     rejected: list[tuple[str, str]] = []
     counts = {"written": 0, "already_there": 0}
     with open_dataset(data) as dataset:
+        _keep_to(variant, out)
         click.echo(f"{dataset.name}: {len(dataset.items):,} pictures, LIRE variant `{variant}`", err=True)
         results = _write_all(dataset, out, parse_variant(variant))
         for item, done in track(results, "describing", len(dataset.items), console=Console(stderr=True)):
@@ -66,14 +77,30 @@ def command(data: Path, out: Path, variant: str, as_json: bool) -> None:
         sys.exit(1 if any(counts.values()) else 2)
 
 
+def _keep_to(variant: str, out: Path) -> None:
+    """Note the variant in the folder. Raises OtherVariantError where another is noted."""
+    note = out / "lire-variant.txt"
+    if note.exists() and (noted := note.read_text().strip()) != variant:
+        raise OtherVariantError(
+            f"{out} holds features of LIRE variant `{noted}`; write those of `{variant}` to another folder"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    note.write_text(f"{variant}\n")
+
+
 Done = Literal["written", "already_there"]
 
 
 def _write_all(dataset: Dataset, out: Path, variant: Variant) -> Iterator[tuple[Item, Done | RetrievalError]]:
     names = descriptor_names("all")
+    first: dict[Key, Item] = {}
+    for item in dataset.items:
+        first.setdefault(key_of(item), item)
 
     def write(item: Item) -> Done | RetrievalError:
-        class_name, stem = key_of(item)
+        class_name, stem = key = key_of(item)
+        if first[key] is not item:
+            return SharedNameError(f"named as {first[key].file}; a .features file has the name of one picture")
         path = out / (class_name or "") / f"{stem}.features"
         if path.exists():
             return "already_there"

@@ -6,9 +6,7 @@ of queries, and a picture is encoded exactly as a single query is.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.cores import ahead
 from retrieval.errors import RetrievalError
 from retrieval.hits import Hits
 from retrieval.images import Picture, decode
@@ -46,6 +45,8 @@ def answers(
     Raises what `Searcher.search` raises for other reasons than the picture.
     """
     encoders = {name: searcher.encoder(name) for name in spaces if _by_encoder(searcher, name)}
+    from retrieval.encoders.resizing import resize
+
     if len(encoders) < len(spaces):
         from retrieval.descriptors import warm_up
 
@@ -63,15 +64,15 @@ def answers(
             for name in spaces:
                 picture = pictures[drafts[name]]
                 if name in encoders:
-                    inputs[name] = encoders[name].recipe.prepare(picture)
+                    inputs[name] = encoders[name].recipe.prepare(picture, resize)
                 else:
                     inputs[name] = searcher.vectors_of(picture, [name])[name]
             return inputs
         except RetrievalError as error:
             return error
 
-    ahead = _ahead(queries, prepared)
-    while batch := list(islice(ahead, BATCH)):
+    results = ahead(prepared, queries, 2 * BATCH)
+    while batch := list(islice(results, BATCH)):
         sound = [made for _, made in batch if not isinstance(made, RetrievalError)]
         vectors = {
             name: iter(encoders[name].encode(np.stack(inputs)) if name in encoders and inputs else inputs)
@@ -93,25 +94,3 @@ def answers(
 
 def _by_encoder(searcher: Searcher, space: str) -> bool:
     return searcher.collection.manifest.space(space).kind == "encoder"
-
-
-def _ahead(
-    queries: Iterable[BatchQuery], prepared: Callable[[BatchQuery], Mapping[str, NDArray[Any]] | RetrievalError]
-) -> Iterator[tuple[BatchQuery, Mapping[str, NDArray[Any]] | RetrievalError]]:
-    """Prepare queries on all cores, in order, at most two batches ahead."""
-    from retrieval.encoders.running import available_cores
-
-    with ThreadPoolExecutor(available_cores(), "prepare") as pool:
-        waiting: deque[tuple[BatchQuery, Future[Mapping[str, NDArray[Any]] | RetrievalError]]] = deque()
-        try:
-            for query in queries:
-                waiting.append((query, pool.submit(prepared, query)))
-                if len(waiting) >= 2 * BATCH:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            while waiting:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in waiting:
-                future.cancel()

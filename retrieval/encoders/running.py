@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import queue
 import sys
 import warnings
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.cores import available_cores
 from retrieval.encoders.recipe import Recipe
 from retrieval.errors import EncoderError
 
@@ -93,7 +93,7 @@ class OpenVinoEncoder:
                 "`kvasir verify --repair` converts it anew from its weights"
             ) from error
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
-        for _ in range(streams):
+        for _ in range(streams + 1):  # one more waits inside, so that no stream idles until a thread here wakes up
             self._free.put(self._model.create_infer_request())
 
     def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -167,8 +167,3 @@ def converted_digest(directory: Path) -> str:
     for name in (MODEL, "tower.bin"):
         digest.update((directory / name).read_bytes())
     return digest.hexdigest()
-
-
-def available_cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

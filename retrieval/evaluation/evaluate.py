@@ -1,4 +1,4 @@
-"""Measure one space: rank for every query, take every measure, keep what reports need."""
+"""Measure one space or fusion: rank for every query, take every measure, keep what reports need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from retrieval.evaluation.bootstrap import SAMPLES
 from retrieval.evaluation.intervals import intervals_of
 from retrieval.evaluation.measuring import Measured, Settings, measure
 from retrieval.evaluation.protocols import Protocol, Round, cluster_numbers, leaking_queries, protocol_named
-from retrieval.evaluation.ranking import Side, distances_by, rank
+from retrieval.evaluation.rankers import Ranker, SpaceRanker
+from retrieval.evaluation.ranking import Side, rank
 from retrieval.evaluation.result import SpaceResult
 from retrieval.index.protocol import Metric
 
@@ -34,7 +35,6 @@ class NothingToEvaluateError(QueryError):
 
 @dataclass(frozen=True)
 class _Images:
-    vectors: NDArray[np.generic]
     labels: NDArray[np.int64]
     ids: NDArray[np.int64]
     groups: NDArray[np.int64]
@@ -62,16 +62,41 @@ def evaluate_space(
 ) -> SpaceResult:
     """Every measure of one space under one protocol.
 
-    vectors (n, d) in the space's stored dtype; labels (n,) int, -1 for an image without a class, which is searched but
-    is no query; clusters (n,) int, near duplicates share one, -1 or None for an image of its own; ids (n,) ascending,
-    0 to n - 1 unless given; files: n names by which runs of other collections can find the same images, the ids unless
-    given. A `Protocol` must be made for these n images. space is the name that reports show.
-    progress(done, all queries) is called as it goes.
+    vectors (n, d) in the space's stored dtype; the rest is described at `evaluate_ranker`.
+    """
+    ranker = SpaceRanker(vectors, metric)
+    return evaluate_ranker(
+        ranker, labels, class_names, clusters, ids, files, protocol, space, ks, vote_k, samples, seed, threads, progress
+    )
+
+
+def evaluate_ranker(
+    ranker: Ranker,
+    labels: NDArray[np.integer],
+    class_names: list[str] | tuple[str, ...],
+    clusters: NDArray[np.integer] | None = None,
+    ids: NDArray[np.integer] | None = None,
+    files: Sequence[str] | None = None,
+    protocol: str | Protocol = "leave-one-out",
+    space: str = "",
+    ks: tuple[int, ...] = KS,
+    vote_k: int = VOTE_K,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SpaceResult:
+    """Every measure of what orders n images for a query: one space, or a fusion of several.
+
+    labels (n,) int, -1 for an image without a class, which is searched but is no query; clusters (n,) int, near
+    duplicates share one, -1 or None for an image of its own; ids (n,) ascending, 0 to n - 1 unless given; files: n
+    names by which runs of other collections can find the same images, the ids unless given. A `Protocol` must be made
+    for these n images. space is the name that reports show. progress(done, all queries) is called as it goes.
     samples: of the bootstrap, 0 for no intervals.
     Memory grows with n: rankings are measured block by block and not kept.
     Raises NothingToEvaluateError, UnknownProtocolError, UndefinedDistanceError.
     """
-    n = len(vectors)
+    n = len(labels)
     labels64: NDArray[np.int64] = np.asarray(labels, np.int64)
     if not (labels >= 0).any():
         raise NothingToEvaluateError("no image has a class; index folders named after classes to evaluate a collection")
@@ -81,10 +106,10 @@ def evaluate_space(
         protocol = protocol_named(protocol, numbers)
     if not all(len(one.gallery) for one in protocol.rounds):
         raise NothingToEvaluateError(f"by the protocol {protocol.name} some queries are searched in nothing")
-    protocol = _labelled_queries(protocol, labels64)
-    images = _Images(vectors, labels64, ids64, protocol.groups)
+    protocol = protocol.asking(labels64 >= 0)
+    images = _Images(labels64, ids64, protocol.groups)
     settings = Settings(tuple(ks), vote_k, len(class_names))
-    blocks = list(_measured(images, metric, protocol, settings, threads, progress))
+    blocks = list(_measured(images, ranker, protocol, settings, threads, progress))
     if not blocks:
         raise NothingToEvaluateError(f"no query of the protocol {protocol.name} has a class")
     rows = np.concatenate([block.rows for block in blocks])
@@ -96,8 +121,8 @@ def evaluate_space(
 
     result = SpaceResult(
         space=space,
-        dimension=vectors.shape[1],
-        metric=metric.name,
+        dimension=ranker.dimension,
+        metric=ranker.metric_name,
         protocol=protocol.name,
         protocol_sentence=protocol.sentence,
         class_names=tuple(class_names),
@@ -126,14 +151,9 @@ def evaluate_space(
     return replace(result, intervals=intervals_of(result, samples, seed))
 
 
-def _labelled_queries(protocol: Protocol, labels: NDArray[np.int64]) -> Protocol:
-    rounds = tuple(Round(one.queries[labels[one.queries] >= 0], one.gallery) for one in protocol.rounds)
-    return replace(protocol, rounds=rounds)
-
-
 def _measured(
     images: _Images,
-    metric: Metric,
+    ranker: Ranker,
     protocol: Protocol,
     settings: Settings,
     threads: int | None,
@@ -144,17 +164,17 @@ def _measured(
     done = 0
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         for one in rounds:
-            distances = distances_by(metric, images.vectors[one.gallery])
+            distances = ranker.over(one.gallery)
             gallery = images.side(one.gallery)
 
             def measured(
                 queries: NDArray[np.int64],
-                distances: Callable[[NDArray[np.generic]], NDArray[np.floating]] = distances,
+                distances: Callable[[NDArray[np.int64]], NDArray[np.floating]] = distances,
                 gallery: Side = gallery,
                 gallery_rows: NDArray[np.int64] = one.gallery,
             ) -> Measured:
-                ranking = rank(distances(images.vectors[queries]), images.side(queries), gallery)
-                return measure(ranking, queries, gallery_rows, images.labels, images.ids, metric, settings)
+                ranking = rank(distances(queries), images.side(queries), gallery)
+                return measure(ranking, queries, gallery_rows, images.labels, images.ids, ranker.scores, settings)
 
             starts = range(0, len(one.queries), _BLOCK)
             for block in pool.map(measured, [one.queries[start : start + _BLOCK] for start in starts]):

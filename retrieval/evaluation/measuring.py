@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.ranking import Ranking
-from retrieval.index.protocol import Metric
 from retrieval.metrics import (
     average_precision,
     average_precision_at,
@@ -60,10 +60,10 @@ def measure(
     gallery: NDArray[np.int64],
     labels: NDArray[np.int64],
     ids: NDArray[np.int64],
-    metric: Metric,
+    scores: Callable[[NDArray[np.floating]], NDArray[np.floating]],
     settings: Settings,
 ) -> Measured:
-    """Measure a ranking of a gallery for some queries, both rows of labels and ids (n,)."""
+    """Measure a ranking of a gallery for some queries, both rows of labels and ids (n,); scores are similarities."""
     keep = max(NEIGHBOURS, min(max(*settings.ks, settings.vote_k), len(labels)))  # a k beyond the gallery needs no room
     nearest = np.full((len(queries), keep), -1, np.int64)
     nearest[:, : len(gallery)] = ranking.order[:, :keep]
@@ -71,7 +71,7 @@ def measure(
     distances = ranking.distances[np.arange(len(queries))[:, None], nearest]
     rows = gallery[nearest]
     classes = np.where(missing, -1, labels[rows])
-    similarities = metric.scores(distances)
+    similarities = scores(distances)
     measures = ranking_measures(ranking, settings.ks)
     scored = ranking.relevant.relevant > 0
     for k in settings.ks:

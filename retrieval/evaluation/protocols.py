@@ -46,6 +46,11 @@ class Protocol:
         rounds = tuple(Round(renumbered(one.queries), renumbered(one.gallery)) for one in self.rounds)
         return replace(self, rounds=rounds, groups=self.groups[rows])
 
+    def asking(self, may_ask: NDArray[np.bool_]) -> Protocol:
+        """The same protocol with only these images, (n,), as queries."""
+        rounds = tuple(Round(one.queries[may_ask[one.queries]], one.gallery) for one in self.rounds)
+        return replace(self, rounds=rounds)
+
 
 def leave_one_out(clusters: NDArray[np.integer]) -> Protocol:
     """Every image queries all the others."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.evaluation.comparison import Comparison, compare, contender
+from retrieval.evaluation.comparison import Comparison, NotSameQueriesError, compare, contender
+from retrieval.evaluation.fusions import Fusion
 from retrieval.evaluation.intervals import Intervals
 from retrieval.evaluation.speed import Speed
 from retrieval.metrics.confusion import (
@@ -23,6 +25,8 @@ from retrieval.metrics.confusion import (
 
 SCHEMA = "kvasir-evaluation/1"
 """Name and version of the JSON form; the version goes up when a reader of the old one would be misled."""
+SCHEMA_FILE = Path(__file__).with_name("evaluation.schema.json")
+"""The form as a JSON Schema (2020-12)."""
 
 Floats = NDArray[np.float64]
 
@@ -38,7 +42,7 @@ class Means:
 
 @dataclass(frozen=True)
 class SpaceResult:
-    """One space under one protocol. q queries ordered by image id, C classes, K neighbours kept.
+    """One space, or fusion of several, under one protocol. q queries ordered by image id, C classes, K neighbours kept.
 
     measures: name of evaluation -> (q,) float64, NaN for a query to which nothing is relevant.
     relevant, listed: (q,) R and the length of the query's list. predicted: (q,) the class voted, -1 none.
@@ -46,10 +50,11 @@ class SpaceResult:
     curve: (q, levels) interpolated precision at equally spaced recall from 0 to 1.
     leaking: queries that can find a near duplicate of themselves. intervals: None where no bootstrap was asked for.
     class_sizes: (C,) images of each class among all; unlabelled: images without a class, searched but never queries.
+    fusion: what is fused; a fusion has no dimension, and its distance is the negative score.
     """
 
     space: str
-    dimension: int
+    dimension: int | None
     metric: str
     protocol: str
     protocol_sentence: str
@@ -72,6 +77,7 @@ class SpaceResult:
     curve: Floats
     leaking: int = 0
     intervals: Intervals | None = None
+    fusion: Fusion | None = None
 
     @cached_property
     def scored(self) -> NDArray[np.bool_]:
@@ -112,6 +118,7 @@ class SpaceResult:
             "space": self.space,
             "dimension": self.dimension,
             "metric": self.metric,
+            **({"fusion": dict(zip(self.fusion.spaces, self.fusion.weights, strict=True))} if self.fusion else {}),
             "protocol": {"name": self.protocol, "sentence": self.protocol_sentence},
             "images": {
                 "all": int(self.class_sizes.sum()) + self.unlabelled,
@@ -189,21 +196,34 @@ class Evaluation:
     seed: int = 0
     speeds: tuple[Speed, ...] = ()
     leave_one_out: tuple[SpaceResult, ...] = ()
+    _compared: dict[str, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def beside(self, measure: str = "mAP") -> dict[str, tuple[float, float]]:
+        """Each space's macro mean by leave-one-out, where that was measured, and what near duplicates add to it."""
+        found = {}
+        for honest, other in zip(self.spaces, self.leave_one_out, strict=False):
+            mean = other.means(measure).macro
+            found[honest.space] = mean, mean - honest.means(measure).macro
+        return found
 
     def gap_sentences(self, measure: str = "mAP") -> list[str]:
-        """What near duplicates would have added to each space, where leave-one-out was measured beside."""
-        said = []
-        for honest, other in zip(self.spaces, self.leave_one_out, strict=False):
-            gained, kept = other.means(measure).macro, honest.means(measure).macro
-            said.append(
-                f"{honest.space}: leave-one-out, which lets near duplicates help, would give {measure} {gained:.4f}, "
-                f"{gained - kept:+.4f} to {honest.protocol}'s {kept:.4f}."
+        """The same in words: for each of a few spaces, or the least and the most of many."""
+        beside = self.beside(measure)
+        if len(beside) > 3:
+            (least, (_, low)), *_, (most, (_, high)) = sorted(beside.items(), key=lambda one: one[1][1])
+            said = f"change {measure} by {low:+.4f} ({least}) to {high:+.4f} ({most})"
+        else:
+            said = f"give {measure} " + ", ".join(
+                f"{mean:.4f} ({gap:+.4f}) in {s}" for s, (mean, gap) in beside.items()
             )
-        return said
+        return [f"Leave-one-out, which lets near duplicates help, would {said}."] if beside else []
 
     def comparison(self, measure: str = "mAP") -> Comparison:
         """The spaces ranked and tested in pairs; raises NotSameQueriesError where they hold different images."""
-        return compare([contender(space, measure) for space in self.spaces], measure, seed=self.seed)
+        if measure not in self._compared:
+            contenders = [contender(space, measure) for space in self.spaces]
+            self._compared[measure] = compare(contenders, measure, seed=self.seed)
+        return self._compared[measure]
 
     def ranked(self, measure: str = "mAP") -> list[SpaceResult]:
         """Best first by the macro mean of a measure; equal ones in the order of the collection."""
@@ -215,6 +235,7 @@ class Evaluation:
             "schema": SCHEMA,
             "collection": self.collection,
             "spaces": [space.to_dict(per_query=per_query) for space in self.spaces],
+            **self._comparison_to_dict(),
             **(
                 {"leave_one_out": [space.to_dict(per_query=False) for space in self.leave_one_out]}
                 if self.leave_one_out
@@ -222,6 +243,15 @@ class Evaluation:
             ),
             **({"speed": [asdict(one) for one in self.speeds]} if self.speeds else {}),
         }
+
+    def _comparison_to_dict(self) -> dict[str, Any]:
+        if len(self.spaces) < 2:
+            return {}
+        try:
+            found = self.comparison()
+        except NotSameQueriesError:
+            return {}
+        return {"comparison": plain(asdict(found)) | {"sentences": found.sentences()}}
 
 
 def plain(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 from collections.abc import Iterator
@@ -92,6 +93,13 @@ def latex(result: Evaluation) -> str:
         cells = [f"{ratio[c]:.3f}" for ratio in ratios]
         lines.append(" & ".join([_tex(best.class_names[c]), str(queries[c]), *cells]) + r" \\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+
+
+def run_name(space: str) -> str:
+    """The file of a space's run; a fusion of many spaces gets a shorter name than its own."""
+    if len(space) > 120:
+        space = f"{space[:100]}-{hashlib.sha256(space.encode()).hexdigest()[:8]}"
+    return f"{space}.run"
 
 
 def trec_run(space: SpaceResult) -> Iterator[str]:

@@ -1,23 +1,71 @@
 // The map's points: matplotlib draws one <use> a point, in the order in which the page lists the images of a class.
+const SVG = "http://www.w3.org/2000/svg";
 const box = document.createElement("div");
 box.id = "hover";
+box.setAttribute("role", "status");
 document.body.append(box);
-for (const group of document.querySelectorAll('[id^="map-"]')) {
-  const images = pictures.points[group.id] || [];
-  group.querySelectorAll("use").forEach((point, i) => {
-    const image = images[i];
-    if (image === undefined) return;
-    point.addEventListener("pointerenter", () => {
-      const picture = pictures.thumbnails[image];
-      box.replaceChildren();
-      if (picture) { const shown = new Image(); shown.src = picture; shown.alt = ""; box.append(shown); }
-      box.append(`image ${image}, ${pictures.classes[group.id]}`);
-      box.style.display = "block";
+
+function hide() { box.style.display = "none"; for (const ring of document.querySelectorAll(".ring")) ring.remove(); }
+
+function show(one) {
+  hide();
+  box.replaceChildren();
+  if (document.getElementById(`i${one.image}`)) {
+    const shown = document.createElementNS(SVG, "svg"), use = document.createElementNS(SVG, "use");
+    shown.setAttribute("class", "picture");
+    use.setAttribute("href", `#i${one.image}`);
+    shown.append(use);
+    box.append(shown);
+  }
+  box.append(`image ${one.image}, ${one.name}`);
+  const ring = document.createElementNS(SVG, "circle");
+  for (const [name, value] of Object.entries({ class: "ring", cx: one.x, cy: one.y, r: 5 })) ring.setAttribute(name, value);
+  one.point.ownerSVGElement.append(ring);
+  const { right, bottom } = one.point.getBoundingClientRect();
+  box.style.display = "block";
+  box.style.left = Math.max(0, Math.min(right + 8, innerWidth - box.offsetWidth - 8)) + "px";
+  box.style.top = Math.max(0, Math.min(bottom + 8, innerHeight - box.offsetHeight - 8)) + "px";
+}
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+for (const map of document.querySelectorAll("figure.map > div")) {
+  const all = [];
+  for (const group of map.querySelectorAll('[id^="map-"]')) {
+    const images = pictures.points[group.id] || [];
+    group.querySelectorAll("use").forEach((point, i) => {
+      if (images[i] === undefined) return;
+      all.push({ point, image: images[i], name: pictures.classes[group.id],
+        x: Number(point.getAttribute("x")), y: Number(point.getAttribute("y")) });
     });
-    point.addEventListener("pointermove", (event) => {
-      box.style.left = Math.min(event.clientX + 14, innerWidth - 170) + "px";
-      box.style.top = Math.min(event.clientY + 14, innerHeight - 150) + "px";
-    });
-    point.addEventListener("pointerleave", () => { box.style.display = "none"; });
+  }
+  let current = null;
+  const go = (one) => { current = one; show(one); };
+  for (const one of all) {
+    one.point.addEventListener("pointerenter", () => go(one));
+    one.point.addEventListener("click", () => go(one));  // a finger, which does not hover
+    one.point.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") hide(); });
+  }
+  map.setAttribute("role", "group");
+  map.setAttribute("aria-label", "Map of images; the arrow keys go from one to the next");
+  map.addEventListener("blur", hide);
+  map.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") hide();
+    const way = ARROWS[event.key];
+    if (!way || !all.length) return;
+    event.preventDefault();
+    if (!current) { go(all[0]); return; }
+    // The nearest in a cone of 90 degrees; distance across counts twice, so that a row is kept to.
+    let best = null, least = Infinity;
+    for (const one of all) {
+      const dx = one.x - current.x, dy = one.y - current.y;
+      const along = dx * way[0] + dy * way[1], across = Math.abs(dx * way[1]) + Math.abs(dy * way[0]);
+      if (one !== current && along > 0 && across <= along && along + across < least) { best = one; least = along + across; }
+    }
+    if (best) go(best);
   });
 }
+
+addEventListener("scroll", hide, { passive: true });
+// What is folded on a screen is printed.
+addEventListener("beforeprint", () => { for (const one of document.querySelectorAll("details")) one.open = true; });

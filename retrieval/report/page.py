@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -11,51 +11,66 @@ from numpy.typing import NDArray
 
 from retrieval.evaluation.result import Evaluation, SpaceResult
 from retrieval.report.findings import SHOWN, Finding
+from retrieval.report.thumbnails import picture
 
 
-def page(title: str, head: str, sections: Sequence[tuple[str, str, str]], points: str) -> str:
-    """The whole page: a head, sections (anchor, name, HTML) and the map's pictures as a JavaScript object."""
+def page(title: str, head: str, sections: Sequence[tuple[str, str, str]], points: str, sheet: str) -> str:
+    """The whole page.
+
+    head, sections (anchor, name, HTML), the maps' points as a JavaScript object, and the sheet of small pictures.
+    """
     folder = files("retrieval.report")
     style = (folder / "page.css").read_text("utf-8")
     script = (folder / "page.js").read_text("utf-8")
     menu = "".join(f'<a href="#{anchor}">{escape(name)}</a>' for anchor, name, _ in sections)
     body = "".join(
-        f'<section id="{anchor}"><h2>{escape(name)}</h2>{content}</section>' for anchor, name, content in sections
+        f'<section id="{anchor}"><h2>{_breakable(name)}</h2>{content}</section>' for anchor, name, content in sections
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
-        f"<style>{style}</style></head><body><header><h1>{escape(title)}</h1>{head}</header>"
-        f"<nav>{menu}</nav><main>{body}</main>"
+        f"<style>{style}</style></head><body>{sheet}<header><h1>{escape(title)}</h1>{head}</header>"
+        f'<nav aria-label="Sections">{menu}</nav><main>{body}</main>'
         f"<footer>For research and teaching, not for diagnosis.</footer>"
         f"<script>const pictures = {points};\n{script}</script></body></html>\n"
     )
 
 
-def figure(heading: str, how_to_read: str, content: str) -> str:
-    """A picture under its heading, with a sentence that says how to read it."""
-    return f"<figure><h3>{escape(heading)}</h3>{content}<figcaption>{escape(how_to_read)}</figcaption></figure>"
+def figure(heading: str, how_to_read: str, content: str, kind: str = "plot") -> str:
+    """A picture under its heading, with a sentence that says how to read it. kind: plot, map or gallery."""
+    focus = "" if kind == "gallery" else ' tabindex="0"'  # what may scroll sideways is reached by the keyboard
+    return (
+        f'<figure class="{kind}"><h3>{escape(heading)}</h3><div{focus}>{content}</div>'
+        f"<figcaption>{escape(how_to_read)}</figcaption></figure>"
+    )
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose first column names the row."""
     head = "".join(f"<th>{escape(one)}</th>" for one in headings)
     body = "".join(
-        f"<tr><th>{escape(first)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+        f"<tr><th>{_breakable(first)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
         for first, *cells in rows
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _breakable(name: str) -> str:
+    """A fusion's long name may break after a plus."""
+    return escape(name).replace("+", "+<wbr>")
 
 
 def overview_table(result: Evaluation) -> str:
-    """All spaces, best first: macro means with intervals."""
+    """All spaces and fusions, best first: macro means with intervals, and mAP by leave-one-out."""
     measures = [name for name in ("mAP", "precision@1", "precision@10", "hit@10") if name in result.spaces[0].measures]
+    beside = result.beside()
     rows = []
     for space in result.ranked():
         overall = space.overall_scores
         cells = [value_and_interval(space, name) for name in measures]
-        rows.append([space.space, *cells, f"{float(overall.accuracy):.3f}", f"{float(overall.MCC):.3f}"])
-    return table(["space", *measures, "accuracy", "MCC"], rows)
+        gap = ["{:.3f} ({:+.4f})".format(*beside[space.space])] if beside else []
+        rows.append([space.space, *cells, f"{float(overall.accuracy):.3f}", f"{float(overall.MCC):.3f}", *gap])
+    return table(["space", *measures, "accuracy", "MCC", *["mAP, leave-one-out"] * bool(beside)], rows)
 
 
 def measures_table(space: SpaceResult) -> str:
@@ -116,7 +131,7 @@ def value_and_interval(space: SpaceResult, name: str) -> str:
 
 
 def query_rows(
-    space: SpaceResult, findings: Sequence[Finding], labels: dict[int, int], shown: dict[int, str], neighbours: int
+    space: SpaceResult, findings: Sequence[Finding], labels: dict[int, int], shown: Container[int], neighbours: int
 ) -> str:
     """A gallery: each query and its first neighbours, framed by whether they have its class."""
     row_of = {int(image): row for row, image in enumerate(space.ids)}
@@ -136,7 +151,7 @@ def query_rows(
     return "".join(lines) or "<p>None.</p>"
 
 
-def hub_row(space: SpaceResult, findings: Sequence[Finding], labels: dict[int, int], shown: dict[int, str]) -> str:
+def hub_row(space: SpaceResult, findings: Sequence[Finding], labels: dict[int, int], shown: Container[int]) -> str:
     """Images with how often they came up for a query of another class."""
     cells = "".join(
         _thumb(one.image, f"{_class(space, labels, one.image)}, {one.strength:.0f} times", shown, "wrong")
@@ -147,10 +162,10 @@ def hub_row(space: SpaceResult, findings: Sequence[Finding], labels: dict[int, i
     )
 
 
-def _thumb(image: int, text: str, shown: dict[int, str], kind: str) -> str:
-    picture = f'<img src="{shown[image]}" alt="image {image}">' if image in shown else '<i class="gone">no picture</i>'
+def _thumb(image: int, text: str, shown: Container[int], kind: str) -> str:
+    small = picture(image) if image in shown else '<i class="gone">no picture</i>'
     mark = {"right": "✓ ", "wrong": "✗ "}.get(kind, "")
-    return f'<div class="thumb {kind}" title="image {image}">{picture}<small>{mark}{escape(text)}</small></div>'
+    return f'<div class="thumb {kind}" title="image {image}">{small}<small>{mark}{escape(text)}</small></div>'
 
 
 def _class(space: SpaceResult, labels: dict[int, int], image: int) -> str:

@@ -38,8 +38,8 @@ def curves_over_k(result: SpaceResult, labels: dict[int, int], samples: int, see
     ceiling = np.minimum(ks, relevant) / relevant
     labels_scored = result.labels[scored]
     of_classes = np.array([ceiling[labels_scored == c].mean(axis=0) for c in np.unique(labels_scored)]).mean(axis=0)
-    right.plot(ks, ceiling.mean(axis=0), color=class_colour(0), linestyle=":", label="its ceiling")
-    right.plot(ks, of_classes, color=class_colour(3), linestyle=":", label="its ceiling")
+    right.plot(ks, ceiling.mean(axis=0), color=class_colour(0), linestyle=":", label="ceiling over queries")
+    right.plot(ks, of_classes, color=class_colour(3), linestyle=":", label="ceiling of class means")
     left.set_ylim(0, 1.02)
     right.set_ylim(0, None)
     figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
@@ -64,10 +64,25 @@ def precision_recall(result: SpaceResult) -> str:
 
 @styled
 def confusion(result: SpaceResult) -> str:
-    """Counts of true by elected class, shaded by the row's share."""
-    present = np.flatnonzero(result.confusion.sum(axis=1))
-    counts = result.confusion[np.ix_(present, present)]
-    return _matrix(result, present, counts / result.confusion.sum(axis=1)[present][:, None], counts, "elected class")
+    """Counts of true by elected class, shaded by the row's share; a last column for queries without an elected one."""
+    table = result.confusion
+    rows = np.flatnonzero(table.sum(axis=1))
+    columns = np.union1d(rows, np.flatnonzero(table.sum(axis=0)))
+    names = [*result.class_names, "none"]
+    figure, axes = new_figure(3.4 + 0.42 * len(columns), 1.8 + 0.42 * len(rows))
+    for i, c in enumerate(rows):
+        for j, d in enumerate(columns):
+            # Opacity instead of a colour scale: on any paper a small share is near the paper's colour.
+            share = table[c, d] / table[c].sum()
+            axes.add_patch(_square(j, i, class_colour(0) if c == d else class_colour(3), share))
+            if table[c, d]:
+                axes.text(j + 0.5, i + 0.5, f"{table[c, d]:,}", ha="center", va="center", fontsize=8, color=INK)
+    axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0), aspect="equal", xlabel="elected class", ylabel="true class")
+    axes.set_xticks(np.arange(len(columns)) + 0.5, [names[d] for d in columns], rotation=40, ha="right")
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [names[c] for c in rows])
+    axes.tick_params(length=0)
+    axes.grid(False)
+    return svg(figure, f"confusion {result.space}")
 
 
 @styled
@@ -200,26 +215,6 @@ def _band(
         if resampled is not None:
             ends = interval(resampled)
             axes.fill_between(ks, ends[:, 0], ends[:, 1], color=colour, alpha=0.2, linewidth=0)
-
-
-def _matrix(
-    result: SpaceResult, present: NDArray[np.int64], shares: NDArray[np.float64], counts: NDArray[np.int64], title: str
-) -> str:
-    names = [result.class_names[c] for c in present]
-    side = 0.42 * len(present)
-    figure, axes = new_figure(3.4 + side, 1.8 + side)
-    for i, row in enumerate(shares):
-        for j, share in enumerate(row):
-            # Opacity instead of a colour scale: on any paper a small share is near the paper's colour.
-            axes.add_patch(_square(j, i, class_colour(0) if i == j else class_colour(3), share))
-            if counts[i, j]:
-                axes.text(j + 0.5, i + 0.5, f"{counts[i, j]:,}", ha="center", va="center", fontsize=8, color=INK)
-    axes.set(xlim=(0, len(names)), ylim=(len(names), 0), aspect="equal", xlabel=title, ylabel="true class")
-    axes.set_xticks(np.arange(len(names)) + 0.5, names, rotation=40, ha="right")
-    axes.set_yticks(np.arange(len(names)) + 0.5, names)
-    axes.tick_params(length=0)
-    axes.grid(False)
-    return svg(figure, f"confusion {result.space}")
 
 
 def _square(x: int, y: int, colour: str, share: float) -> Any:

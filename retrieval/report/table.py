@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import SupportsFloat
 
 import numpy as np
@@ -15,6 +16,7 @@ from rich.text import Text
 from retrieval.evaluation.bootstrap import LEVEL
 from retrieval.evaluation.comparison import Comparison, NotSameQueriesError
 from retrieval.evaluation.result import Evaluation, SpaceResult
+from retrieval.evaluation.speed import Speed, speed_rows, speed_sentence
 
 WIDE = 110
 """Columns from which a terminal also gets the counts and what each measure means."""
@@ -36,10 +38,10 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
         _print_space(space, console)
     for sentence in result.gap_sentences():
         console.print(Text(sentence))
-    for speed in result.speeds:
-        console.print(Text(f"Speed of {speed.space}: {speed.sentence()}."))
+    if result.speeds:
+        _print(_speeds(result.speeds), console)
     if len(result.spaces) > 1:
-        console.print(_overview(result))
+        _print(_overview(result), console)
         try:
             _say(result.comparison(), console)
         except NotSameQueriesError as error:
@@ -56,8 +58,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     table.add_column(comparison.measure, justify="right", no_wrap=True)
     table.add_column("interval", no_wrap=True)
     for one in comparison.standings:
-        table.add_row(one.name, f"{one.mean:.4f}", f"{one.low:.4f} to {one.high:.4f}")
-    console.print(table)
+        table.add_row(_breakable(one.name), f"{one.mean:.4f}", f"{one.low:.4f} to {one.high:.4f}")
+    _print(table, console)
     _say(comparison, console)
 
 
@@ -72,11 +74,11 @@ def _print_space(space: SpaceResult, console: Console) -> None:
     for line in summary_lines(space):
         console.print(Text(line))
     console.print()
-    console.print(_by_k(space, wide=wide))
-    console.print(_whole_list(space))
-    console.print(_per_class(space))
-    console.print(_votes(space, wide=wide))
-    console.print(_confusion(space))
+    _print(_by_k(space, wide=wide), console)
+    _print(_whole_list(space), console)
+    _print(_per_class(space), console)
+    _print(_votes(space, wide=wide), console)
+    _print(_confusion(space), console)
 
 
 def summary_lines(space: SpaceResult) -> list[str]:
@@ -85,13 +87,22 @@ def summary_lines(space: SpaceResult) -> list[str]:
     classes = int((space.class_sizes > 0).sum())
     without = int((~space.scored).sum())
     return [
-        f"Space: {space.metric} distance, {space.dimension:,} dimensions.",
+        _compared(space),
         f"Protocol: {space.protocol}, {space.protocol_sentence}.",
         f"Images: {images:,} in {classes} classes, {space.unlabelled:,} of them unlabelled; "
-        f"{space.cluster_count:,} clusters of near duplicates.",
+        f"{space.cluster_count:,} clusters of near duplicates, a single image being one.",
         f"Queries: {int(space.scored.sum()):,}; {without:,} more have nothing relevant to find and are in no figure.",
         f"Leak check: {_leak(space)}.",
     ]
+
+
+def _compared(space: SpaceResult) -> str:
+    if space.fusion is None:
+        return f"Space: {space.metric} distance, {space.dimension:,} dimensions."
+    parts = [
+        f"{one} (weight {weight:g})" for one, weight in zip(space.fusion.spaces, space.fusion.weights, strict=True)
+    ]
+    return f"Fusion by reciprocal ranks of {', '.join(parts[:-1])} and {parts[-1]}."
 
 
 def _leak(space: SpaceResult) -> str:
@@ -180,12 +191,26 @@ def _confusion(space: SpaceResult) -> Table:
     table = _table("Confusion: rows are the true class, columns the elected one")
     table.add_column("", overflow="fold")
     present = _present(space)
-    columns = [c for c in range(len(space.class_names)) if c in present or space.confusion[:, c].any()]
-    for c in columns:
-        table.add_column(_letter(c), justify="right", no_wrap=True)
-    for c in columns:
-        cells = [Text(f"{space.confusion[c, d]:,}", style="bold" if c == d else "") for d in columns]
+    none = len(space.class_names)
+    elected = [c for c in range(none + 1) if c in present or space.confusion[:, c].any()]
+    for c in elected:
+        table.add_column("none" if c == none else _letter(c), justify="right", no_wrap=True)
+    for c in elected:
+        if c == none:
+            continue
+        cells = [Text(f"{space.confusion[c, d]:,}", style="bold" if c == d else "") for d in elected]
         table.add_row(f"{_letter(c)}  {space.class_names[c]}", *cells)
+    return table
+
+
+def _speeds(speeds: Sequence[Speed]) -> Table:
+    (first, *headings), *rows = speed_rows(speeds)
+    table = _table(speed_sentence(speeds))
+    table.add_column(first, overflow="fold", min_width=16)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for space, *cells in rows:
+        table.add_row(_breakable(space), *cells)
     return table
 
 
@@ -203,7 +228,7 @@ def _overview(result: Evaluation) -> Table:
         mean, *values = [space.means(measure).macro for measure in measures.values()]
         ends = _span(span.macro["mAP"]) if span else ""
         cells = [_number(value) for value in [*values, float(space.overall_scores.MCC)]]
-        table.add_row(space.space, _number(mean), ends, *cells)
+        table.add_row(_breakable(space.space), _number(mean), ends, *cells)
     return table
 
 
@@ -211,15 +236,25 @@ def _present(space: SpaceResult) -> list[int]:
     return [c for c, count in enumerate(space.confusion.sum(axis=1)) if count]
 
 
+def _print(table: Table, console: Console) -> None:
+    """A table under its title, which rich would otherwise fold to the table's width."""
+    title, table.title = table.title, None
+    console.print(Text(str(title), style="italic"))
+    console.print(table)
+
+
 def _table(title: str) -> Table:
     return Table(
         title=title,
-        title_justify="left",
-        title_style="italic",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
+
+
+def _breakable(space: str) -> str:
+    """A fusion's name with spaces, at which a terminal breaks a line."""
+    return space.replace("+", " + ")
 
 
 def _letter(c: int) -> str:

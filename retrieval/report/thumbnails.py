@@ -1,34 +1,64 @@
-"""Small pictures inside the page itself, so that it is one file."""
+"""Small pictures inside the page itself, each once, so that it is one file and not a large one."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from retrieval.errors import RetrievalError
-from retrieval.images import decode, thumbnail
+from retrieval.images import decode
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
 
-SIDE = 112
+SIDE = 120
 """Longer side in pixels."""
+_QUALITY = 70
 
 
-def thumbnails(opened: Collection, images: Iterable[int], side: int = SIDE) -> dict[int, str]:
-    """`data:` addresses of small JPEG pictures by image id; an image whose file is gone or broken is left out."""
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small WebP picture as a `data:` address, and its size in pixels."""
+
+    address: str
+    width: int
+    height: int
+
+
+def thumbnails(opened: Collection, images: Iterable[int], side: int = SIDE) -> dict[int, Thumbnail]:
+    """Small pictures by image id; an image whose file is gone or broken is left out."""
     wanted = list(dict.fromkeys(images))
     with ThreadPoolExecutor() as pool:
         found = pool.map(partial(_thumbnail, opened, side), wanted)
-        return {image: address for image, address in zip(wanted, found, strict=True) if address is not None}
+        return {image: made for image, made in zip(wanted, found, strict=True) if made is not None}
 
 
-def _thumbnail(opened: Collection, side: int, image: int) -> str | None:
+def picture_sheet(shown: Mapping[int, Thumbnail]) -> str:
+    """An SVG that is not seen and holds every picture as a symbol `i` and its image id, for `picture` to show."""
+    symbols = "".join(
+        f'<symbol id="i{image}" viewBox="0 0 {one.width} {one.height}">'
+        f'<image href="{one.address}" width="{one.width}" height="{one.height}"/></symbol>'
+        for image, one in shown.items()
+    )
+    return f'<svg class="sheet" width="0" height="0" aria-hidden="true">{symbols}</svg>'
+
+
+def picture(image: int) -> str:
+    """A picture of the sheet, in place."""
+    return f'<svg class="picture" role="img" aria-label="image {image}"><use href="#i{image}"/></svg>'
+
+
+def _thumbnail(opened: Collection, side: int, image: int) -> Thumbnail | None:
     try:
-        small = thumbnail(decode(opened.read(image), draft=(side, side)), side)
+        small = decode(opened.read(image), draft=(side, side)).bare()
     except (RetrievalError, OSError):
         return None
-    return "data:image/jpeg;base64," + base64.b64encode(small).decode("ascii")
+    small.thumbnail((side, side))
+    out = io.BytesIO()
+    small.convert("RGB").save(out, "WEBP", quality=_QUALITY)
+    return Thumbnail("data:image/webp;base64," + base64.b64encode(out.getvalue()).decode("ascii"), *small.size)

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from retrieval.collection import CollectionWriter, NewImage, SpaceNameError
 from retrieval.commands.evaluate import command
+from retrieval.evaluation import NothingToEvaluateError
 
 CLASSES = ("esophagitis", "polyps")
 
@@ -80,6 +81,29 @@ def test_same_run_twice_gives_the_same_bytes(collection: Path) -> None:
     assert run(collection, "--json") == run(collection, "--json")
 
 
+def test_a_fusion_stands_among_the_spaces(collection: Path) -> None:
+    found = json.loads(run(collection, "--json", "--fuse", "two+one=2"))
+    assert [space["space"] for space in found["spaces"]] == ["one", "two", "two+one=2"]
+    assert "two + one=2" in run(collection, "--fuse", "two+one=2")
+
+
+def test_the_same_fusion_twice_is_measured_once(collection: Path) -> None:
+    found = json.loads(run(collection, "--json", "--space", "one", "--fuse", "one+two", "--fuse", "one=1+two"))
+    assert [space["space"] for space in found["spaces"]] == ["one", "one+two"]
+
+
+def test_a_fusion_of_an_unknown_space_is_told_before_anything_is_measured(collection: Path) -> None:
+    with pytest.raises(SpaceNameError, match="one, two"):
+        run(collection, "--fuse", "one+three")
+
+
+def test_a_collection_without_spaces_cannot_be_evaluated(tmp_path: Path) -> None:
+    with CollectionWriter(tmp_path / "c", create=True):
+        pass
+    with pytest.raises(NothingToEvaluateError, match="no spaces yet"):
+        run(tmp_path / "c")
+
+
 def test_k_can_be_chosen(collection: Path) -> None:
     found = json.loads(run(collection, "--json", "--k", "3", "--k", "2"))
     assert [name for name in found["spaces"][0]["measures"] if name.startswith("precision")] == [
@@ -124,5 +148,6 @@ def test_what_copies_would_add_is_said(collection: Path) -> None:
     (beside,) = found["leave_one_out"]
     alone = json.loads(run(collection, "--json", "--space", "one", "--protocol", "leave-one-out"))
     assert beside["measures"]["mAP"]["macro"] == alone["spaces"][0]["measures"]["mAP"]["macro"]
-    assert "leave-one-out, which lets near duplicates help, would give mAP" in " ".join(run(collection).split())
+    mean = f"{beside['measures']['mAP']['macro']:.4f}"
+    assert f"Leave-one-out, which lets near duplicates help, would give mAP {mean}" in " ".join(run(collection).split())
     assert "leave_one_out" not in alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from retrieval.collection import CollectionWriter, NewImage
 from retrieval.commands.evaluate import command
+from retrieval.report.writing import NotAReportError
 
 CLASSES = ("esophagitis", "polyps", "normal-cecum")
 
@@ -51,10 +53,26 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 )
             )
         writer.append(images)
-    arguments = [str(path), "--report", str(folder / "out"), "--samples", "100"]
+    arguments = [str(path), "--report", str(folder / "out"), "--samples", "100", "--fuse", "one=2+two"]
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return folder / "out"
+
+
+def test_a_second_report_replaces_the_first_with_all_its_runs(report: Path, tmp_path: Path) -> None:
+    shutil.copytree(report, tmp_path / "out")
+    (tmp_path / "out" / "mine.run").touch()
+    arguments = [str(report.parent / "collection"), "--report", str(tmp_path / "out"), "--samples", "0", "--k", "3"]
+    CliRunner().invoke(command, [*arguments, "--space", "two"], catch_exceptions=False)
+    assert {file.name for file in (tmp_path / "out").glob("*.run")} == {"two.run", "mine.run"}
+
+
+def test_somebodys_page_is_not_overwritten_and_that_is_said_before_measuring(report: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    arguments = [str(report.parent / "collection"), "--report", str(tmp_path)]
+    with pytest.raises(NotAReportError, match="another folder"):
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["index.html"]
 
 
 class Page(HTMLParser):
@@ -62,12 +80,14 @@ class Page(HTMLParser):
         super().__init__()
         self.ids: list[str] = []
         self.outside: list[str] = []
+        self.labels: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             if name == "id":
                 self.ids.append(value or "")
+            self.labels += [value or ""] if name == "aria-label" else []
             if name in ("src", "href", "xlink:href") and not (value or "").startswith(("#", "data:")):
                 self.outside.append(value or "")
 
@@ -89,28 +109,41 @@ def test_every_point_of_a_map_has_its_image(report: Path) -> None:
     text = (report / "index.html").read_text("utf-8")
     (shown,) = re.findall(r"const pictures = (\{.*\});", text)
     pictures = json.loads(shown)
-    for key in ("map-0-1", "map-1-2"):
+    for key in (f"map-{number}-{c}" for number in range(3) for c in range(3) if f'id="space-{number}"' in text):
+        if key not in pictures["points"]:
+            continue  # of the fusion
         group = text[text.index(f'<g id="{key}">') :]
         assert group[: group.index("</g>\n   <g")].count("<use ") == len(pictures["points"][key]) == 15
-    assert len(pictures["thumbnails"]) == 44  # all but the one that is gone
-    assert "7" not in pictures["thumbnails"]
+    assert len(pictures["points"]) == 2 * 4  # the fusion has none
+    symbols = re.findall(r'<symbol id="i(\d+)"', text)
+    assert sorted(map(int, symbols)) == [number for number in range(45) if number != 7]  # that one is gone
+
+
+def test_each_small_picture_is_there_once_however_often_it_is_shown(report: Path) -> None:
+    text = (report / "index.html").read_text("utf-8")
+    assert text.count("data:image/webp") == 44
+    assert text.count('href="#i3"') > 1
+    assert "image 3" in Page(text).labels
 
 
 def test_every_picture_says_how_to_read_it(report: Path) -> None:
     text = (report / "index.html").read_text("utf-8")
-    assert text.count("<figure>") == text.count("<figcaption>") == 1 + 2 * 10
+    assert text.count("<figure ") == text.count("<figcaption>") == 1 + 2 * 10 + 9  # the fusion has no map
+    assert "there is no map of it" in text
 
 
 def test_the_files_beside_the_page(report: Path) -> None:
     names = {
         "index.html",
         "evaluation.json",
+        "evaluation.schema.json",
         "means.csv",
         "queries.csv",
         "tables.tex",
         "qrels.txt",
         "one.run",
         "two.run",
+        "one=2+two.run",
     }
     assert {file.name for file in report.iterdir()} == names
     assert json.loads((report / "evaluation.json").read_text())["schema"] == "kvasir-evaluation/1"

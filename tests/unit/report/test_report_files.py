@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import ir_measures
 import numpy as np
 import pytest
+import pytrec_eval
+import ranx
 from ir_measures import RR, P, R, nDCG
 
 from retrieval.evaluation import Evaluation, Protocol, evaluate_space, leave_cluster_out
 from retrieval.index.cosine import Cosine
-from retrieval.report.files import latex, means_csv, queries_csv, trec_qrels, trec_run
+from retrieval.report.files import latex, means_csv, queries_csv, run_name, trec_qrels, trec_run
+
+pytestmark = [
+    # numba and ranx themselves raise these
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaWarning"),
+]
 
 LABELS = np.array([0, 1, 2, -1] * 15)
 IDS = np.arange(60) * 3
@@ -40,6 +49,35 @@ def test_trec_eval_reads_run_and_qrels_and_finds_our_figures(evaluation: Evaluat
     for ours, theirs in (("precision@10", P @ 10), ("recall@20", R @ 20), ("nDCG@10", nDCG @ 10), ("MRR", RR)):
         found = {int(one.query_id): one.value for one in ir_measures.iter_calc([theirs], qrels, run)}
         assert [found[query] for query in space.ids] == pytest.approx(space.measures[ours].tolist(), abs=1e-9)
+
+
+def test_ranx_and_pytrec_eval_read_the_same_files(evaluation: Evaluation, protocol: Protocol, tmp_path: Path) -> None:
+    (space,) = evaluation.spaces
+    run, qrels = tmp_path / "space.run", tmp_path / "qrels.txt"
+    run.write_text("".join(trec_run(space)))
+    qrels.write_text("".join(trec_qrels(protocol, IDS, LABELS)))
+    as_qrels = ranx.Qrels.from_file(str(qrels), kind="trec")
+    as_run = ranx.Run.from_file(str(run), kind="trec")
+    assert ranx.evaluate(as_qrels, as_run, ["precision@5", "mrr", "map"]) == pytest.approx(
+        {
+            "precision@5": space.means("precision@5").micro,
+            "mrr": space.means("MRR").micro,
+            "map": space.means("mAP").micro,
+        }
+    )
+    with run.open() as run_lines, qrels.open() as qrels_lines:
+        evaluator = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(qrels_lines), {"map", "P_10", "recip_rank"})
+        found = evaluator.evaluate(pytrec_eval.parse_run(run_lines))
+    for name, theirs in (("mAP", "map"), ("precision@10", "P_10"), ("MRR", "recip_rank")):
+        ours = dict(zip(map(str, space.ids), space.measures[name], strict=True))
+        assert {query: values[theirs] for query, values in found.items()} == pytest.approx(ours)
+
+
+def test_a_run_of_many_fused_spaces_has_a_name_that_disks_take() -> None:
+    long, other = ("+".join(f"{letter * 90}{number}" for number in range(3)) for letter in "ab")
+    assert run_name("A=2+B") == "A=2+B.run"
+    assert len(run_name(long)) < 130
+    assert len({run_name(long), run_name(other), run_name(long + "1")}) == 3
 
 
 def test_means_are_one_line_each_with_their_interval(evaluation: Evaluation) -> None:

@@ -1,0 +1,128 @@
+"""Evaluate spaces and fusions of a collection on one protocol, so that all answer the same queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from retrieval.collection import Collection
+from retrieval.evaluation.evaluate import KS, NothingToEvaluateError, evaluate_ranker
+from retrieval.evaluation.fusions import Fusion
+from retrieval.evaluation.protocols import Protocol, hold_out, k_fold, leave_one_out, protocol_named
+from retrieval.evaluation.rankers import FusedRanker, Member, Ranker, SpaceRanker
+from retrieval.evaluation.result import Evaluation, SpaceResult
+from retrieval.evaluation.speed import Speed, measure_speed
+from retrieval.evaluation.splits import split_from_file
+from retrieval.index import metric_named
+from retrieval.search import Searcher
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose: spaces (all where none), fusions, protocol with its settings, k, votes, samples, seed."""
+
+    spaces: tuple[str, ...] = ()
+    protocol: str = "leave-cluster-out"
+    test_share: float = 0.2
+    folds: int = 5
+    split: Path | None = None
+    ks: tuple[int, ...] = ()
+    vote_k: int = 5
+    samples: int = 1000
+    seed: int = 0
+    speed: bool = False
+    fusions: tuple[Fusion, ...] = ()
+
+
+def evaluate_collection(
+    opened: Collection, name: str, choices: Choices, progress: Callable[[str, int, int], None] | None = None
+) -> Evaluation:
+    """Evaluate as chosen; progress(space, done, all queries) is called as it goes.
+
+    Raises SpaceNameError, what `protocol_of` and `evaluate_ranker` raise and, for speed, NothingToTimeError.
+    """
+    spaces = [opened.manifest.space(space).name for space in dict.fromkeys(choices.spaces)]
+    spaces = spaces or [space.name for space in opened.spaces]
+    contenders = [Fusion((space,), (1.0,)) for space in spaces] + list(dict.fromkeys(choices.fusions))
+    for contender in contenders:
+        for space in contender.spaces:
+            opened.manifest.space(space)
+    if not contenders:
+        raise NothingToEvaluateError(f"{opened.path} has no spaces yet; `kvasir index` makes them")
+    protocol = protocol_of(opened, choices)
+    speeds: tuple[Speed, ...] = ()
+    if choices.speed:  # first, so that the peak memory is that of queries
+        searcher = Searcher(opened)
+        speeds = tuple(measure_speed(searcher, one.spaces, one.weights, one.name) for one in contenders)
+
+    def measured(contender: Fusion, protocol: Protocol, samples: int) -> SpaceResult:
+        return _measured(opened, contender, protocol, choices, samples, progress)
+
+    results = tuple(measured(one, protocol, choices.samples) for one in contenders)
+    beside: tuple[SpaceResult, ...] = ()
+    clusters = opened.images.clusters
+    if protocol.name == "leave-cluster-out" and len(set(clusters.tolist())) < len(clusters):
+        one_out = leave_one_out(clusters)
+        beside = tuple(measured(one, one_out, 0) for one in contenders)
+    return Evaluation(name, results, choices.seed, speeds, beside)
+
+
+def protocol_of(opened: Collection, choices: Choices) -> Protocol:
+    """The chosen protocol for all images of a collection, so that every space is measured on the same split."""
+    images = opened.images
+    if choices.split is not None:
+        return split_from_file(choices.split, images.files)
+    if choices.protocol == "hold-out":
+        return hold_out(images.labels, images.clusters, choices.test_share, choices.seed)
+    if choices.protocol == "k-fold":
+        return k_fold(images.labels, images.clusters, choices.folds, choices.seed)
+    return protocol_named(choices.protocol, images.clusters)
+
+
+def _measured(
+    opened: Collection,
+    contender: Fusion,
+    protocol: Protocol,
+    choices: Choices,
+    samples: int,
+    progress: Callable[[str, int, int], None] | None,
+) -> SpaceResult:
+    """A fusion, or, of one member, a space."""
+    held = opened.images
+    rows = {space: opened.positions(space) for space in contender.spaces}
+    positions = np.unique(np.concatenate(list(rows.values())))
+    protocol = protocol.restricted_to(positions)
+    members = [
+        Member(
+            opened.vectors(space)[1],
+            np.searchsorted(positions, rows[space]),
+            metric_named(opened.manifest.space(space).metric),
+            weight,
+        )
+        for space, weight in zip(contender.spaces, contender.weights, strict=True)
+    ]
+    ranker: Ranker
+    if len(members) > 1:
+        ranker = FusedRanker(members, protocol.groups)
+        protocol = protocol.asking(ranker.complete)
+    else:
+        ranker = SpaceRanker(members[0].vectors, members[0].metric)
+    result = evaluate_ranker(
+        ranker,
+        held.labels[positions],
+        opened.classes,
+        held.clusters[positions],
+        held.ids[positions],
+        [held.files[position] for position in positions],
+        protocol,
+        contender.name,
+        tuple(sorted(set(choices.ks))) or KS,
+        choices.vote_k,
+        samples,
+        choices.seed,
+        progress=None if progress is None else lambda done, total: progress(contender.name, done, total),
+    )
+    return replace(result, fusion=contender) if len(members) > 1 else result

@@ -1,0 +1,124 @@
+"""Fusions as they are evaluated, beside what the search itself answers."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.collection import Collection, CollectionWriter, NewImage
+from retrieval.evaluation.fusions import Fusion
+from retrieval.evaluation.of_collection import Choices, evaluate_collection
+from retrieval.evaluation.rankers import DEPTH
+from retrieval.search import FUSION_DEPTH, Searcher
+
+COUNT = 1150
+"""More than a search asks each space for."""
+LACKING = range(40, 60)
+"""Images without a vector in the space `two`."""
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random vectors in two embeddings and a descriptor; every tenth image is a copy of the one before."""
+    path = tmp_path_factory.mktemp("fused") / "c"
+    random = np.random.default_rng(0)
+    with CollectionWriter(path, create=True) as writer:
+        writer.add_space("one", "encoder", 8, "cosine", {})
+        writer.add_space("two", "encoder", 6, "cosine", {})
+        writer.add_space("EdgeHistogram", "descriptor", 80, "lire-edge-histogram", {})
+        source = writer.source(path, "folder")
+        images = []
+        for number in range(COUNT):
+            kind = number % 3
+            vectors: dict[str, np.ndarray] = {}
+            for name, length in (("one", 8), ("two", 6)):
+                vector = random.standard_normal(length) + 1.5 * (np.arange(length) == kind)
+                vectors[name] = (vector / np.linalg.norm(vector)).astype(np.float32)
+            vectors["EdgeHistogram"] = random.integers(0, 8, 80).astype(np.float64)
+            if number in LACKING:
+                del vectors["two"]
+            images.append(
+                NewImage(
+                    source=source,
+                    file=f"{kind}/{number}.jpg",
+                    class_name="abc"[kind],
+                    width=10,
+                    height=10,
+                    file_size=1,
+                    stamp=0,
+                    sha256=(number - (number % 10 == 9)).to_bytes(32, "big"),
+                    vectors=vectors,
+                )
+            )
+        writer.append(images)
+    return path
+
+
+@pytest.mark.parametrize("text", ["one+two", "two=3+one", "EdgeHistogram+two=0.5+one"])
+def test_rankings_are_those_of_the_search(collection: Path, text: str) -> None:
+    fusion = Fusion.parse(text)
+    with Collection.open(collection) as opened:
+        choices = Choices(spaces=("one",), fusions=(fusion,), samples=0)
+        _, result = evaluate_collection(opened, "c", choices).spaces
+        searcher = Searcher(opened)
+        asked = [row for row, image in enumerate(result.ids.tolist()) if image % 23 == 0]
+        assert len(asked) > 40
+        for row in asked:
+            hits = searcher.search(
+                int(result.ids[row]), 100, spaces=fusion.spaces, weights=fusion.weights, exclude_cluster=True
+            )
+            assert [hit.id for hit in hits] == result.neighbours[row].tolist()
+            assert [hit.score for hit in hits] == (-result.distances[row]).tolist()
+            assert hits.searched == result.listed[row]
+            assert hits.quality is not None
+            assert hits.quality.relevant == result.relevant[row]
+
+
+def test_each_space_is_asked_as_deep_as_the_search_asks_it() -> None:
+    assert DEPTH == FUSION_DEPTH
+
+
+def test_an_image_without_a_vector_in_a_space_is_found_but_does_not_ask(collection: Path) -> None:
+    with Collection.open(collection) as opened:
+        choices = Choices(spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), samples=0)
+        one, two, both = evaluate_collection(opened, "c", choices).spaces
+    assert [len(space.ids) for space in (one, two, both)] == [COUNT, COUNT - len(LACKING), COUNT - len(LACKING)]
+    assert np.isin(both.neighbours, list(LACKING)).any()
+    assert not np.isin(both.ids, list(LACKING)).any()
+
+
+def test_a_fusion_is_a_contender_like_a_space(collection: Path) -> None:
+    with Collection.open(collection) as opened:
+        choices = Choices(spaces=("one", "EdgeHistogram"), fusions=(Fusion.parse("one=2+EdgeHistogram"),), samples=50)
+        result = evaluate_collection(opened, "c", choices)
+    found = result.to_dict()
+    assert [space["space"] for space in found["spaces"]] == ["one", "EdgeHistogram", "one=2+EdgeHistogram"]
+    assert found["spaces"][2]["fusion"] == {"one": 2, "EdgeHistogram": 1}
+    assert found["spaces"][2]["dimension"] is None
+    assert [space["space"] for space in found["leave_one_out"]] == [space["space"] for space in found["spaces"]]
+    assert {one["name"] for one in found["comparison"]["standings"]} == {space["space"] for space in found["spaces"]}
+    assert len(found["comparison"]["differences"]) == 3
+
+
+@pytest.mark.parametrize("protocol", ["hold-out", "k-fold"])
+def test_a_fusion_keeps_to_the_protocol(collection: Path, protocol: str) -> None:
+    with Collection.open(collection) as opened:
+        choices = Choices(("one",), protocol, fusions=(Fusion.parse("one+EdgeHistogram"),), samples=0)
+        one, both = evaluate_collection(opened, "c", choices).spaces
+    assert both.ids.tolist() == one.ids.tolist()
+    assert both.relevant.tolist() == one.relevant.tolist()
+    assert both.listed.tolist() == one.listed.tolist()
+
+
+def test_threads_change_no_byte(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = Choices(fusions=(Fusion.parse("one+two=2+EdgeHistogram"),), samples=50)
+    written = []
+    for threads in (1, 3):
+        monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)
+        with Collection.open(collection) as opened:
+            written.append(json.dumps(evaluate_collection(opened, "c", choices).to_dict()))
+    assert written[0] == written[1]
