@@ -56,13 +56,11 @@ def open_encoders(
             name, encoder = _new_encoder(writer, spec, fit, full_size)
             encoders[name] = encoder
             continue
-        if fit is not None and space.recipe["fit"] != fit:
-            raise EncoderFitError(
-                f"the space '{space.name}' was made with --fit {space.recipe['fit']}; "
-                f"index into another collection to use --fit {fit}"
-            )
+        _require_fit(space, fit)
         _require_same_weights(writer, space, spec)
     for name, space in existing.items():
+        if not specs:
+            _require_fit(space, fit)
         encoders[name] = load_encoder(writer.path, space)
     return encoders
 
@@ -71,6 +69,14 @@ def space_of(writer: CollectionWriter, spec: str) -> Space | None:
     """The space that an encoder of this name made, if there is one; raises what `parse_spec` raises."""
     by_spec = {space.recipe["spec"]: space for space in writer.manifest.spaces if space.kind == "encoder"}
     return by_spec.get(spec) or by_spec.get(parse_spec(spec).text)
+
+
+def _require_fit(space: Space, fit: Fit | None) -> None:
+    if fit is not None and space.recipe["fit"] != fit:
+        raise EncoderFitError(
+            f"the space '{space.name}' was made with --fit {space.recipe['fit']}; "
+            f"index into another collection to use --fit {fit}"
+        )
 
 
 def _require_same_weights(writer: CollectionWriter, space: Space, spec: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from indexer.verification import check, repair
+from indexer.verification import Finding, check, repair
 from retrieval.collection import Collection
 
 
@@ -25,9 +25,9 @@ def command(collection: Path, mend: bool, quick: bool, as_json: bool) -> None:
 
     Example:  kvasir verify kvasir.collection --repair
     """
-    findings = check(collection, pictures=not quick)
+    findings = _checked(collection, quick)
     done = repair(collection, findings) if mend and any(finding.repairable for finding in findings) else []
-    left = check(collection, pictures=not quick) if done else findings
+    left = _checked(collection, quick) if done else findings
     if as_json:
         facts = {
             "findings": [asdict(finding) | {"path": str(finding.path or "")} for finding in findings],
@@ -46,3 +46,16 @@ def command(collection: Path, mend: bool, quick: bool, as_json: bool) -> None:
             held = Collection.open(collection)
             click.echo(f"{held.path}: sound ({len(held):,} images in {len(held.spaces)} spaces)")
     sys.exit(1 if left else 0)
+
+
+def _checked(collection: Path, quick: bool) -> list[Finding]:
+    """Check with a bar on stderr, since reading every picture takes its time."""
+    if quick:
+        return check(collection, pictures=False)
+    from rich.console import Console
+    from rich.progress import Progress
+
+    total = len(Collection.open(collection))
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading pictures", total=total)
+        return check(collection, on_progress=lambda done: bar.update(task, completed=done))

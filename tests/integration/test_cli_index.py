@@ -356,6 +356,13 @@ def test_an_encoder_that_is_named_twice_makes_one_space(run: Run, data: Path, ti
     assert (ended.status, ended.json["spaces"]) == (0, ["test_vit-test_vit"])
 
 
+def test_another_fit_is_refused_where_the_space_exists(run: Run, made: Path, data: Path, tiny_spec: str) -> None:
+    for encoder in ((), ("--encoder", tiny_spec)):
+        ended = run("index", data, made, "--fit", "pad", *encoder)
+        assert (ended.status, "was made with --fit squash" in ended.err) == (2, True)
+        assert run("index", data, made, "--fit", "squash", *encoder).status == 0
+
+
 def test_info_is_for_people_too(run: Run, made: Path) -> None:
     text = run("info", made).out
     assert "  frames squashed to 160x160 (" in text
