@@ -109,7 +109,8 @@ def _encoder(recipe: dict[str, Any]) -> list[str]:
 def _descriptor(recipe: dict[str, Any]) -> list[str]:
     line = f"LIRE variant {recipe['variant']}"
     if agreement := recipe.get("agreement"):
-        best, *others = sorted(agreement.items(), key=lambda pair: -pair[1])
+        ours = recipe["variant"].partition(" ")[0]  # "legacy (assumed)" where none agrees
+        best, *others = sorted(agreement.items(), key=lambda pair: (pair[0] != ours, -pair[1]))
         rest = ", ".join(f"{name} {share:.2%}" for name, share in others)
         line += f"; {best[0]} gives {best[1]:.2%} of the shipped values" + (f" ({rest})" if rest else "")
     return [line] + ([f"warning: {recipe['warning']}"] if "warning" in recipe else [])
