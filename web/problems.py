@@ -19,6 +19,7 @@ from web.jobs import JobRunningError, NoSuchJobError
 from web.kept_queries import QueryGoneError
 from web.question import UnsupportedBodyError, UploadTooLargeError
 from web.state import state
+from web.stored_evaluations import NotEvaluatedError
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ STATUS: dict[type[RetrievalError], int] = {
     KeyRefusedError: 403,
     NoSuchImageError: 404,
     NoSuchJobError: 404,
+    NotEvaluatedError: 404,
     JobRunningError: 409,
     PictureGoneError: 410,
     QueryGoneError: 410,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -182,6 +183,15 @@ def common() -> dict[str, Any]:
         "settings": state().settings,
         "version": state().live.version,
     }
+
+
+_tips = itertools.count()
+
+
+@blueprint.app_template_global()
+def tip_id() -> str:
+    """An id for an explanation, another one each time."""
+    return f"tip-{next(_tips)}"
 
 
 def _colour_of(collection: Collection, name: str | None) -> int:

@@ -200,15 +200,40 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+// Explanations: placed where they fit, shown by a finger as well, hidden by Escape.
+function placeTip(event) {
+  const term = event.target.closest?.(".term");
+  if (!term) return;
+  term.classList.remove("hushed");
+  const tip = term.querySelector(".tip");
+  tip.style.cssText = "position: fixed; left: 0; top: 0; bottom: auto; right: auto; transform: none";
+  const word = term.getBoundingClientRect();
+  const [width, height] = [tip.offsetWidth, tip.offsetHeight];
+  const below = word.bottom + height < innerHeight;
+  tip.style.left = `${Math.max(8, Math.min(word.left, document.documentElement.clientWidth - width - 8))}px`;
+  tip.style.top = `${below ? word.bottom : Math.max(0, word.top - height)}px`;
+}
+function hushTips() { for (const term of document.querySelectorAll(".term")) term.classList.add("hushed"); }
+for (const name of ["pointerover", "focusin"]) document.addEventListener(name, placeTip);
+document.addEventListener("click", (event) => event.target.closest(".word")?.focus()); // Safari does not by itself
+addEventListener("scroll", hushTips, { passive: true, capture: true });
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !document.querySelector(".term:not(.hushed):hover, .term:not(.hushed) .word:focus")) return;
+  hushTips();
+  event.preventDefault(); // of what lies beneath, a dialog stays open
+});
+
 // A running evaluation shows how far it is.
 const job = document.querySelector("[data-job]");
 if (job) {
   const meter = job.querySelector("progress");
+  const words = job.querySelector("[data-share]");
   const timer = setInterval(async () => {
     try {
       const state = await (await fetch(job.dataset.job)).json();
+      if (state.state !== "running") { clearInterval(timer); location.assign(location.pathname); return; }
       meter.value = state.progress;
-      if (state.state !== "running") { clearInterval(timer); location.reload(); }
+      words.textContent = `${Math.round(state.progress * 100)} %`;
     } catch { /* the next turn asks again */ }
   }, 1000);
 }
