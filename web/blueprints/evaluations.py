@@ -80,14 +80,14 @@ def start_evaluation(wanted: Request) -> Job:
 def evaluation(path: EvaluationPath) -> Response:
     """An evaluation's progress, and its result once it is done."""
     held = state()
+    job = held.jobs.get(path.evaluation_id)
+    if job is not None and job.state != "done":
+        return jsonify(described_job(job))
     for kept in stored_evaluations(held.live.path):
         if kept.id == path.evaluation_id:
             done = Job(kept.id, kept.request, kept.created, "done", 1.0)
             return jsonify(described_job(done, result_of(held.live.path, kept)))
-    job = held.jobs.get(path.evaluation_id)
-    if job is None or job.state == "done":
-        raise NoSuchJobError(f"no evaluation '{path.evaluation_id}'; the latest {KEPT} are kept")
-    return jsonify(described_job(job))
+    raise NoSuchJobError(f"no evaluation '{path.evaluation_id}'; the latest {KEPT} are kept")
 
 
 def described_job(job: Job, result: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -240,7 +240,7 @@ if (job) {
   const timer = setInterval(async () => {
     try {
       const state = await (await fetch(job.dataset.job)).json();
-      if (state.state !== "running") { clearInterval(timer); location.assign(location.pathname); return; }
+      if (state.state !== "running") { clearInterval(timer); location.assign(location.href); return; }
       meter.value = state.progress;
       words.textContent = `${Math.round(state.progress * 100)} %`;
     } catch { /* the next turn asks again */ }
