@@ -4,35 +4,41 @@
 #   make run DATA=folder-or-zip FEATURES=archive    your own pictures, with shipped features if you have them
 #   make test                                       every test
 #   make check                                      lint, format, types
+#
+# VENV and WORK say where the installation and the data go, SITE where Kvasir is fetched from, and THEN what follows the
+# evaluation in place of `serve`, such as THEN='serve --port 9000'.
 
 PYTHON ?= python3
 DATA ?=
 FEATURES ?=
-BIN := .venv/bin
+SITE := https://datasets.simula.no/downloads/kvasir/
+THEN := serve
+VENV := .venv
 WORK := .data
+BIN := $(VENV)/bin
 
 .PHONY: run test check clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
-.venv/installed: pyproject.toml | $(BIN)/python
-	@echo 'installing into .venv: a few minutes and about 6 GB, once'
+$(VENV)/installed: pyproject.toml | $(BIN)/python
+	@echo 'installing into $(VENV): a few minutes and about 6 GB, once'
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-.venv/installed-dev: pyproject.toml | $(BIN)/python
-	@echo 'installing into .venv: a few minutes and about 6 GB, once'
+$(VENV)/installed-dev: pyproject.toml | $(BIN)/python
+	@echo 'installing into $(VENV): a few minutes and about 6 GB, once'
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@ .venv/installed
+	touch $@ $(VENV)/installed
 
-run: .venv/installed
-	@DATA='$(DATA)' FEATURES='$(FEATURES)' WORK='$(WORK)' BIN='$(BIN)' sh -eu -c '\
+run: $(VENV)/installed
+	@DATA='$(DATA)' FEATURES='$(FEATURES)' WORK='$(WORK)' BIN='$(BIN)' SITE='$(SITE)' THEN='$(THEN)' sh -eu -c '\
 	if [ -z "$$DATA" ]; then \
 	  DATA=$$WORK/kvasir-dataset-v2.zip FEATURES=$$WORK/kvasir-dataset-v2-features.zip; \
 	  if [ ! -e "$$DATA" ] || [ ! -e "$$FEATURES" ]; then \
-	    $$BIN/kvasir download v2 --features "$$WORK" || { \
+	    $$BIN/kvasir download v2 --features --base-url "$$SITE" "$$WORK" || { \
 	      DATA=$$WORK/drawn-sample FEATURES=; \
 	      echo; \
 	      echo "Kvasir could not be downloaded. To have something to look at, this run uses DRAWN pictures of the 8 classes."; \
@@ -45,12 +51,12 @@ run: .venv/installed
 	COLLECTION=$$WORK/$$(basename "$$DATA" .zip)-$$(realpath "$$DATA" | cksum | cut -d" " -f1).collection; \
 	$$BIN/kvasir index "$$DATA" "$$COLLECTION" $${FEATURES:+--features "$$FEATURES"} || [ $$? -eq 1 ]; \
 	$$BIN/kvasir evaluate "$$COLLECTION" || echo "not evaluated; the page is served all the same"; \
-	exec $$BIN/kvasir serve "$$COLLECTION"'
+	exec $$BIN/kvasir $$THEN "$$COLLECTION"'
 
-test: .venv/installed-dev
+test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest
 
-check: .venv/installed-dev
+check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

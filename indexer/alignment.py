@@ -39,7 +39,7 @@ Stack = NDArray[np.floating[Any]]
 
 def small_grey(picture: Picture) -> Greys:
     """The upright picture squashed to (SIDE, SIDE) uint8."""
-    return np.asarray(picture.upright().convert("L").resize((SIDE, SIDE), Image.Resampling.HAMMING))
+    return np.asarray(picture.upright().convert("L").resize((SIDE, SIDE), Image.Resampling.HAMMING, reducing_gap=1.0))
 
 
 def similarity(first: Greys, second: Greys) -> Stack:

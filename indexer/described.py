@@ -1,14 +1,14 @@
 """Descriptor spaces: their vectors come from a shipped archive, from the pictures, or from both.
 
 Which variant of LIRE made an archive is found out by computing a few of its pictures; the space's recipe keeps the
-answer, so that a query is described as the gallery was.
+answer, so that a query is described as the gallery was, or says that it cannot be.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +26,8 @@ from retrieval.images import Picture, decode
 
 SAMPLE = 12
 """Pictures that are computed to find an archive's variant; large ones first, since only they can tell scaling."""
+
+NOT_COMPARABLE = "no variant of LIRE gives the shipped values; those of new pictures are not comparable with them"
 
 
 class DescriptorNamesError(FeaturesError):
@@ -96,30 +98,45 @@ def open_described(
     if not wanted:
         return None, []
     notes: list[str] = []
-    variant = _stored_variant(existing.values())
+    variant = next((replace(_variant_of(space), assumed=False) for space in existing.values()), None)
     agreement: Agreement | None = None
     known = {space.recipe["origin"] for space in existing.values()}
     if archive is not None and (len(existing) < len(DESCRIPTORS) or str(archive.source) not in known):
         agreement = find_variant(dataset, archive)
-        notes.append(f"warning: {agreement}" if agreement.variant is None else f"shipped features: {agreement}")
-        if variant is not None and agreement.variant is not None and agreement.variant != variant:
+        found = set(agreement.reproduced())
+        notes.append(f"shipped features: {agreement}" if found.issuperset(wanted) else f"warning: {agreement}")
+        if variant is not None and found - set(agreement.reproduced(variant)):
             raise VariantMismatchError(
                 f"{archive.source} was made by LIRE variant `{agreement.variant}`, the collection's descriptors by "
                 f"`{variant}`; their values cannot be compared: index into another collection"
             )
         variant = variant or agreement.variant
     variant = variant or DEFAULT_VARIANT
+    compute = archive is None or bool(names)
+    if compute and (unlike := [name for name, space in existing.items() if _variant_of(space).assumed]):
+        notes.append(f"warning: {', '.join(unlike)}: {NOT_COMPARABLE}")
     for name in wanted:
         if name not in existing:
             descriptor = DESCRIPTORS[name]
-            recipe: dict[str, Any] = {"descriptor": name, "variant": str(variant), "origin": "computed"}
-            if agreement is not None and archive is not None:
-                shares = {str(candidate): round(share, 6) for candidate, share in agreement.shares.items()}
-                recipe |= {"origin": str(archive.source), "agreement": shares, "compared_pictures": agreement.pictures}
+            recipe = _recipe(name, variant, archive, agreement)
             dtype: Literal["float32", "float64"] = "float64" if descriptor.dtype is np.float64 else "float32"
             writer.add_space(name, "descriptor", descriptor.length, descriptor.metric_name, recipe, dtype)
-    compute = archive is None or bool(names)
     return Described(tuple(wanted), variant, compute, archive), notes
+
+
+def _recipe(name: str, variant: Variant, archive: FeatureArchive | None, agreement: Agreement | None) -> dict[str, Any]:
+    """How a new space's vectors are made, and how far the variant reproduces them where they are shipped."""
+    if archive is None or agreement is None:
+        return {"descriptor": name, "variant": str(variant), "origin": "computed"}
+    assumed = name not in agreement.reproduced(variant)
+    recipe: dict[str, Any] = {
+        "descriptor": name,
+        "variant": str(replace(variant, assumed=assumed)),
+        "origin": str(archive.source),
+        "agreement": {str(other): round(shares.get(name, 0.0), 6) for other, shares in agreement.shares.items()},
+        "compared_pictures": agreement.pictures,
+    }
+    return recipe | {"warning": NOT_COMPARABLE} if assumed else recipe
 
 
 def find_variant(dataset: Dataset, archive: FeatureArchive) -> Agreement:
@@ -136,7 +153,5 @@ def find_variant(dataset: Dataset, archive: FeatureArchive) -> Agreement:
     return agreeing_variant(samples)
 
 
-def _stored_variant(spaces: Iterable[Space]) -> Variant | None:
-    for space in spaces:
-        return parse_variant(space.recipe["variant"])
-    return None
+def _variant_of(space: Space) -> Variant:
+    return parse_variant(space.recipe["variant"])

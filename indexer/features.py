@@ -20,16 +20,10 @@ from numpy.typing import DTypeLike, NDArray
 from indexer.datasets.classes import class_names
 from indexer.datasets.dataset import Item
 from indexer.errors import FeaturesError
+from retrieval.descriptors import DESCRIPTORS
 from retrieval.sources.source import FileUnreadableError, Source, open_source
 
-SHIPPED: Mapping[str, tuple[int, DTypeLike]] = {
-    "JCD": (168, np.float32),
-    "Tamura": (18, np.float64),
-    "ColorLayout": (33, np.float32),
-    "EdgeHistogram": (80, np.float32),
-    "AutoColorCorrelogram": (256, np.float32),
-    "PHOG": (630, np.float32),
-}
+SHIPPED: Mapping[str, tuple[int, DTypeLike]] = {d.name: (d.length, d.dtype) for d in DESCRIPTORS.values()}
 """Descriptor -> (dimension, dtype), in the order of the file's lines. All but Tamura's first two values are
 multiples of a half, which float32 holds exactly."""
 

@@ -1,13 +1,14 @@
 """Pictures -> vectors -> collection: read, decode once for every space, encode, append; resumable.
 
-Worker threads read and decode ahead while the encoders run; one batch at a time is written, and then it is done.
+Worker threads read and decode ahead while the encoders run; one batch at a time is written, while the next one is
+encoded, and then it is done.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,17 +116,16 @@ def index_dataset(
             tasks.append(_Task(item, known, missing))
     report = on_progress or (lambda outcome: None)
     report(outcome)
-    batch: list[_Prepared] = []
-    for task, result in _ahead(dataset, spaces, tasks):
-        if isinstance(result, RetrievalError):
-            outcome.rejected.append((task.item.file, str(result)))
-        else:
-            batch.append(result)
-        if len(batch) == BATCH:
-            _store(batch, source, writer, spaces, outcome)
-            batch = []
-            report(outcome)
-    _store(batch, source, writer, spaces, outcome)
+    with ThreadPoolExecutor(1, "encode") as thread:
+        encoding: deque[tuple[list[_Prepared], Future[list[dict[str, NDArray[Any]]]]]] = deque()
+        for batch in _batches(_ahead(dataset, spaces, tasks), outcome):
+            twins = [{} if prepared.unchanged else writer.vectors_of_content(prepared.sha256) for prepared in batch]
+            encoding.append((batch, thread.submit(_encode, batch, twins, spaces)))
+            if len(encoding) > 1:  # while one batch is encoded, the one before it is written
+                _store(*encoding.popleft(), source, writer, outcome)
+                report(outcome)
+        while encoding:
+            _store(*encoding.popleft(), source, writer, outcome)
     report(outcome)
     return outcome
 
@@ -135,6 +135,23 @@ def _with_known(items: Sequence[Item], known: Mapping[str, KnownImage]) -> Itera
     for item in items:
         stored = known.get(item.file)
         yield item, stored if stored and stored.class_name == item.class_name else None
+
+
+def _batches(
+    results: Iterable[tuple[_Task, _Prepared | RetrievalError]], outcome: Outcome
+) -> Iterator[list[_Prepared]]:
+    """The prepared pictures, BATCH at a time; the others are noted as rejected."""
+    batch: list[_Prepared] = []
+    for task, result in results:
+        if isinstance(result, RetrievalError):
+            outcome.rejected.append((task.item.file, str(result)))
+        else:
+            batch.append(result)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _ahead(
@@ -182,11 +199,11 @@ def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | Retri
         return error
 
 
-def _store(batch: Sequence[_Prepared], source: int, writer: CollectionWriter, spaces: Spaces, outcome: Outcome) -> None:
-    if not batch:
-        return
+def _encode(
+    batch: Sequence[_Prepared], twins: Sequence[Mapping[str, NDArray[Any]]], spaces: Spaces
+) -> list[dict[str, NDArray[Any]]]:
+    """The vectors of each picture by space; a twin's, where the same bytes are stored already, serve again."""
     vectors: list[dict[str, NDArray[Any]]] = [dict(prepared.vectors) for prepared in batch]
-    twins = [{} if prepared.unchanged else writer.vectors_of_content(prepared.sha256) for prepared in batch]
     for name, encoder in spaces.encoders.items():
         for made, twin in zip(vectors, twins, strict=True):
             if name in twin:
@@ -196,6 +213,17 @@ def _store(batch: Sequence[_Prepared], source: int, writer: CollectionWriter, sp
             embeddings = encoder.encode(np.stack([batch[row].inputs[name] for row in rows]))
             for row, embedding in zip(rows, embeddings, strict=True):
                 vectors[row][name] = embedding
+    return vectors
+
+
+def _store(
+    batch: Sequence[_Prepared],
+    encoded: Future[list[dict[str, NDArray[Any]]]],
+    source: int,
+    writer: CollectionWriter,
+    outcome: Outcome,
+) -> None:
+    vectors = encoded.result()
     new = [row for row, prepared in enumerate(batch) if not prepared.unchanged]
     ids = writer.append([_image(batch[row], source, vectors[row]) for row in new])
     keep_greys(writer.path, {image_id: batch[row].grey for image_id, row in zip(ids, new, strict=True)})
@@ -207,7 +235,9 @@ def _store(batch: Sequence[_Prepared], source: int, writer: CollectionWriter, sp
             writer.touch(known.id, prepared.task.item.bytes, prepared.task.item.stamp)
     writer.fill(lacking)
     outcome.added += len(new)
-    outcome.completed += len(lacking)
+    completed = sum(map(bool, lacking.values()))
+    outcome.completed += completed
+    outcome.unchanged += len(lacking) - completed
 
 
 def _image(prepared: _Prepared, source: int, vectors: Mapping[str, NDArray[Any]]) -> NewImage:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,7 +12,7 @@ from indexer.datasets import Dataset
 from indexer.duplicates import Cluster, clusters, update_clusters
 from indexer.features import FeatureArchive, match
 from indexer.pipeline import Outcome, Spaces, index_dataset
-from indexer.spaces import open_encoders
+from indexer.spaces import open_encoders, space_of
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import Encoder, Fit
 
@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 """Takes one line for a person."""
+
+
+NOTHING_DONE = 2
+"""Exit status of a run in which no picture could be used."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """An added image whose very bytes the collection had already, in an image of another place or class."""
+
+    id: int
+    file: str
+    copy_of: int
+    copy_of_file: str
 
 
 @dataclass
@@ -37,6 +51,7 @@ class Run:
     without_image: list[str] = field(default_factory=list)
     whole: bool = False
     clusters: list[Cluster] = field(default_factory=list)
+    copies: list[Copy] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
@@ -44,7 +59,7 @@ class Run:
         outcome = self.outcome
         if not outcome.rejected and not self.feature_faults:
             return 0
-        return 1 if outcome.added + outcome.completed + outcome.unchanged else 2
+        return 1 if outcome.added + outcome.completed + outcome.unchanged else NOTHING_DONE
 
     def to_json(self) -> dict[str, Any]:
         """The run as plain values."""
@@ -59,6 +74,7 @@ class Run:
             "bad_features": [{"file": file, "reason": reason} for file, reason in self.feature_faults],
             "without_features": self.without_features,
             "features_without_image": self.without_image,
+            "copies": [asdict(copy) for copy in self.copies],
             "duplicates": {
                 "clusters": len(self.clusters),
                 "spanning_classes": sum(cluster.spans_classes for cluster in self.clusters),
@@ -93,9 +109,14 @@ def run_dataset(
     if described is not None:
         spaces = Spaces(ready, described.spaces, described, described.compute, described.describable)
     run = Run(writer.path, dataset, Outcome(), 0.0, [*ready, *spaces.descriptors])
+    first = writer.counter("next image")
     run.outcome = index_dataset(dataset, writer, spaces, on_progress)
+    # Some reasons begin with the file, which stands beside them here.
+    run.outcome.rejected = [(file, reason.removeprefix(f"{file}: ")) for file, reason in run.outcome.rejected]
     update_clusters(writer)
-    run.clusters = clusters(Collection.open(writer.path))
+    held = Collection.open(writer.path)
+    run.clusters = clusters(held)
+    run.copies = [Copy(new, held.file_of(new), old, held.file_of(old)) for new, old in writer.copies(first)]
     run.seconds = time.perf_counter() - start
     if described is not None:
         run.feature_faults = described.faults
@@ -109,8 +130,7 @@ def run_dataset(
 def _encoders(
     writer: CollectionWriter, specs: tuple[str, ...], fit: Fit | None, full_size: bool, say: Say
 ) -> dict[str, Encoder]:
-    known = {space.recipe.get("spec") for space in writer.manifest.spaces}
-    if any(spec not in known for spec in specs) or not (specs or known):
+    if any(space_of(writer, spec) is None for spec in specs) or not (specs or writer.manifest.spaces):
         say("loading the encoder's weights and converting it, once for this collection …")
     ready = open_encoders(writer, specs, fit, full_size)
     for name, encoder in ready.items():

@@ -15,6 +15,7 @@ from PIL import Image
 
 from indexer.datasets.official import DRAWN, KVASIR_CLASSES
 from indexer.drawing import DEEP, LABEL, Scene, framed, step
+from indexer.errors import DatasetError
 
 README = f"""These pictures are drawn by a program (kvasir sample). They are not endoscopy.
 
@@ -24,11 +25,19 @@ nothing about endoscopy. Every picture carries the words "{LABEL}".
 """
 
 
+class NotASampleError(DatasetError):
+    """A folder that is to hold drawn pictures holds other things."""
+
+
 def make_sample(directory: Path, per_class: int = 24, seed: int = 0) -> list[Path]:
     """Draw `per_class` JPEG pictures of each class into class folders; the same seed gives the same pictures.
 
     Pictures that are there are left as they are. Returns all paths, by class and number.
+    Raises NotASampleError where the folder holds other things.
     """
+    foreign = sorted({path.name for path in directory.glob("*")} - {*KVASIR_CLASSES, "README.txt"})
+    if foreign:
+        raise NotASampleError(f"{directory} holds other things ({', '.join(foreign[:3])}); give an empty or new folder")
     paths = [
         directory / name / f"{DRAWN}{seed}-{number:03}.jpg" for name in KVASIR_CLASSES for number in range(per_class)
     ]

@@ -14,10 +14,12 @@ from retrieval.encoders import (
     DEFAULT_FIT,
     ConversionError,
     Encoder,
+    EncoderMismatchError,
     Fit,
     OpenVinoEncoder,
     Recipe,
     TorchEncoder,
+    WeightsNotFoundError,
     build_tower,
     convert,
     parse_spec,
@@ -33,6 +35,10 @@ class EncoderFitError(EncoderError):
     """An encoder's space was made with another way of fitting frames to the encoder's input."""
 
 
+class WeightsChangedError(EncoderError):
+    """A weights file holds other weights than those that made a space."""
+
+
 def open_encoders(
     writer: CollectionWriter, specs: Sequence[str], fit: Fit | None, full_size: bool = False
 ) -> dict[str, Encoder]:
@@ -45,37 +51,63 @@ def open_encoders(
     encoders = {}
     wanted = list(specs) or ([] if writer.manifest.spaces else [DEFAULT])
     for spec in wanted:
-        space = _space_of(existing, spec)
+        space = space_of(writer, spec)
         if space is None:
             name, encoder = _new_encoder(writer, spec, fit, full_size)
             encoders[name] = encoder
-        elif fit is not None and space.recipe["fit"] != fit:
+            continue
+        if fit is not None and space.recipe["fit"] != fit:
             raise EncoderFitError(
                 f"the space '{space.name}' was made with --fit {space.recipe['fit']}; "
                 f"index into another collection to use --fit {fit}"
             )
+        _require_same_weights(writer, space, spec)
     for name, space in existing.items():
         encoders[name] = load_encoder(writer.path, space)
     return encoders
 
 
-def _space_of(existing: dict[str, Space], spec: str) -> Space | None:
-    for space in existing.values():
-        if space.recipe["spec"] == spec:
-            return space
-    return None
+def space_of(writer: CollectionWriter, spec: str) -> Space | None:
+    """The space that an encoder of this name made, if there is one; raises what `parse_spec` raises."""
+    by_spec = {space.recipe["spec"]: space for space in writer.manifest.spaces if space.kind == "encoder"}
+    return by_spec.get(spec) or by_spec.get(parse_spec(spec).text)
+
+
+def _require_same_weights(writer: CollectionWriter, space: Space, spec: str) -> None:
+    """Raise WeightsChangedError where the weights file that made a space was overwritten with other weights.
+
+    A file that is gone is no fault: the converted encoder lies in the collection.
+    """
+    try:
+        parsed = parse_spec(spec)
+    except WeightsNotFoundError:
+        return
+    stamp = parsed.weights_stamp()
+    if stamp == space.recipe.get("weights_files"):
+        return
+    recipe = Recipe.from_json(space.recipe)
+    try:
+        recipe.require(build_tower(parsed.text, recipe.fit, recipe.full_size).recipe)
+    except EncoderMismatchError as error:
+        raise WeightsChangedError(
+            f"{parsed.weights} was changed since it made the space '{space.name}', and vectors of two encoders cannot "
+            f"be compared; give the new one a path of its own, which makes a second space ({error})"
+        ) from error
+    writer.update_recipe(space.name, space.recipe | {"weights_files": stamp})
 
 
 def _new_encoder(writer: CollectionWriter, spec: str, fit: Fit | None, full_size: bool) -> tuple[str, Encoder]:
     """Build an encoder, keep its converted form in the collection, and only then add its space."""
+    parsed = parse_spec(spec)
+    stamp = parsed.weights_stamp()  # before the weights are read, so that a change meanwhile is noticed later
     tower = build_tower(spec, fit or DEFAULT_FIT, full_size)
     import torch  # only now: missing weights are told in less time than it takes to load
 
     taken = {space.name for space in writer.manifest.spaces}
-    base = parse_spec(spec).space
+    base = parsed.space
     name = next(n for n in (base, *(f"{base}-{i}" for i in range(2, 1000))) if n not in taken)
     beside = _scratch(writer)
-    fields = asdict(tower.recipe)
+    fields = asdict(tower.recipe) | {"weights_files": stamp}
     encoder: Encoder
     try:
         fields["converted"] = convert(tower, beside)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection as Collected
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,14 +19,19 @@ import numpy as np
 
 from indexer.datasets import chosen_pictures
 from indexer.features import open_features
+from indexer.greys import NAME as GREYS
+from indexer.greys import damaged_greys
+from indexer.kept_indexes import FOLDER, faulty_indexes
 from indexer.run import run_dataset
 from indexer.spaces import rebuild_tower
 from retrieval.collection import Collection, CollectionWriter, PictureGoneError, Space, tower_folder
-from retrieval.collection.catalog import DamagedCatalogError, checksum, connect
+from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.vectors import vectors_path
 from retrieval.encoders.running import available_cores, converted_digest
 from retrieval.errors import RetrievalError
+from retrieval.index import compares_all
+from retrieval.search import Searcher
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,7 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
     finally:
         connection.close()
     if verdict != "ok":
-        raise DamagedCatalogError(
-            f"{path}: the catalog is damaged ({verdict}); index the pictures into a new collection"
-        )
+        raise DamagedCatalogError(f"{path}: the catalog is damaged ({verdict}); {REMEDY}")
     collection = Collection.open(path)
     findings: list[Finding] = []
     for space in collection.spaces:
@@ -104,23 +108,14 @@ def _check_tower(collection: Collection, space: Space) -> Iterator[Finding]:
 
 def _check_leftovers(collection: Collection) -> Iterator[Finding]:
     known = {space.name for space in collection.spaces}
-    for path in sorted((collection.path / "index").glob("*")):
-        space = path.name.rpartition(".faiss")[0].rpartition(".")[0]
-        if path.suffix == ".new" or space not in known or not _readable_index(path):
-            yield Finding("index", f"index {path.name} is damaged or belongs to no space", True, path=path)
+    for path, space, fault in faulty_indexes(collection):
+        yield Finding("index", f"index {path.name} {fault}", True, space.name if space else None, path=path)
+    if damaged := damaged_greys(collection.path):
+        message = f"{GREYS}: {len(damaged):,} small pictures for finding duplicates are damaged"
+        yield Finding("greys", message, True, ids=tuple(damaged), path=collection.path / GREYS)
     for path in sorted((collection.path / "encoders").glob("*")):
         if path.name not in known:
             yield Finding("leftover", f"encoder {path.name} belongs to no space: a run was stopped", True, path=path)
-
-
-def _readable_index(path: Path) -> bool:
-    import faiss
-
-    try:
-        faiss.read_index(str(path))
-    except RuntimeError:
-        return False
-    return True
 
 
 def _check_pictures(collection: Collection, on_progress: Callable[[int], None]) -> Iterator[Finding]:
@@ -175,6 +170,8 @@ def repair(path: Path, findings: Sequence[Finding]) -> list[str]:
         redo: set[int] = set()
         for finding in findings:
             if finding.kind == "vectors" and finding.space is not None:
+                for index in (path / FOLDER).glob(f"{finding.space}.*"):
+                    index.unlink()  # it may hold what was damaged
                 writer.forget_vectors(finding.space, finding.ids)
                 redo.update(finding.ids)
             elif finding.kind == "picture changed":
@@ -183,6 +180,17 @@ def repair(path: Path, findings: Sequence[Finding]) -> list[str]:
                 redo.update(finding.ids)
         if redo:
             done.append(_index_again(collection, writer, sorted(redo)))
+    return done + _build_indexes(path, {finding.space for finding in findings if finding.kind in ("index", "vectors")})
+
+
+def _build_indexes(path: Path, spaces: Collected[str | None]) -> list[str]:
+    """Build the indexes of some spaces, where they are of the kind that is kept on disk."""
+    searcher = Searcher(Collection.open(path))
+    done = []
+    for space in searcher.collection.spaces:
+        if space.name in spaces and not compares_all(space.metric, len(searcher.collection.positions(space.name))):
+            searcher.index(space.name)
+            done.append(f"space {space.name}: its index was built anew")
     return done
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
@@ -62,6 +63,13 @@ def main() -> None:
     """Run `kvasir`; an error of the project or of the disk becomes one line on stderr and exit status 2."""
     try:
         kvasir()
-    except (RetrievalError, OSError, sqlite3.Error) as error:
-        click.echo(f"kvasir: {error}", err=True)
-        sys.exit(2)
+    except (RetrievalError, sqlite3.Error) as error:
+        _end(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _end(f"{where}{error.strerror or error}")
+
+
+def _end(message: str) -> NoReturn:
+    click.echo(f"kvasir: {message}", err=True)
+    sys.exit(2)

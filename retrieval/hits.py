@@ -57,6 +57,11 @@ class Hits(Sequence[Hit]):
     quality: Quality | None
     collection: Collection = field(repr=False)
 
+    def __repr__(self) -> str:
+        query = "a query from outside" if self.query_id is None else f"image {self.query_id}"
+        best = f", best {self.hits[0].score:.2f} {self.hits[0].file}" if self.hits else ""
+        return f"<Hits: {len(self)} of {self.searched:,} for {query} in {' + '.join(self.spaces)}{best}>"
+
     def __len__(self) -> int:
         return len(self.hits)
 

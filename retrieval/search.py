@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection as Names
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from numbers import Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from PIL import Image
 from retrieval import images
 from retrieval.collection import Collection, Space, tower_folder
 from retrieval.encoders import Encoder, Recipe
+from retrieval.encoders.recipe import Resize
 from retrieval.errors import QueryError
 from retrieval.fusion import reciprocal_rank_fusion
 from retrieval.hits import Hit, Hits, Quality
@@ -80,12 +83,14 @@ class Searcher:
 
         Raises BadQueryError, NoSuchClassError, NoSuchImageError, SpaceNameError, EmptySpaceError, a PictureError.
         """
+        self._require_hits(k)
+        if query_class is not None and not isinstance(query_class, str):
+            raise BadQueryError(f"a class is given by name, not as {query_class!r}")
         names = self.space_names(spaces)
-        image_id = int(query) if isinstance(query, int | np.integer) else None
+        image_id = int(query) if _is_whole(query) else None
         if image_id is not None and query_class is None:
             query_class = self.collection.class_of(image_id)
         shares = self._weights(weights, len(names))
-        self._require_hits(k)
         vectors = self.vectors_of(query, names, region)
         allowed = self._allowed(image_id, classes, exclude_self, exclude_cluster)
         return self._ranked(vectors, shares, k, allowed, image_id, query_class)
@@ -105,8 +110,13 @@ class Searcher:
         return self._ranked(vectors, self._weights(weights, len(vectors)), k, allowed, None, query_class)
 
     def _require_hits(self, k: int) -> None:
-        if k < 1:
-            raise BadQueryError(f"k is {k}; ask for at least one hit")
+        if not _is_whole(k) or k < 1:
+            raise BadQueryError(f"k is {k!r}; ask for a whole number of hits, at least 1")
+        if not len(self.collection):
+            raise EmptySpaceError(
+                f"the collection {self.collection.path} is empty; "
+                f"`kvasir index DATA {self.collection.path}` puts pictures into it"
+            )
 
     def _ranked(
         self,
@@ -121,22 +131,25 @@ class Searcher:
         depth = k if len(names) == 1 else max(FUSION_DEPTH, 10 * k)
         found = {name: self._nearest(name, vectors[name], depth, allowed) for name in names}
         if len(names) == 1:
-            ids, distances = found[names[0]]
-            scores = self.metric(names[0]).scores(distances)
+            ids, nearest = found[names[0]]
+            scores = self.metric(names[0]).scores(nearest)
         else:
             ids, scores = reciprocal_rank_fusion([found[name][0] for name in names], shares)
             ids, scores = ids[:k], scores[:k]
-        return self._answer(names, vectors, ids, scores, allowed, image_id, query_class, k)
+        distances = {name: self._distances(name, vectors[name], ids) for name in names}
+        return self._answer(names, distances, ids, scores, allowed, image_id, query_class, k)
 
     def vectors_of(
         self, query: QueryLike, spaces: Sequence[str], region: Region | None = None
     ) -> dict[str, NDArray[Any]]:
         """The query's vector (d,) in each space, made by the space's own recipe from the region where one is given."""
+        if region is not None and not (len(_listed(region)) == 4 and all(map(_is_number, region))):
+            raise BadQueryError(f"a region is left, top, width and height as fractions between 0 and 1, not {region!r}")
         if isinstance(query, np.ndarray) and query.ndim == 1:
             if region is not None:
                 raise BadQueryError("a vector has no region; give a picture")
             return {name: self._checked_vector(query, name) for name in spaces}
-        if isinstance(query, int | np.integer):
+        if _is_whole(query):
             if region is None:
                 return {name: self._stored_vector(int(query), name) for name in spaces}
             query = self.collection.read(int(query))
@@ -186,6 +199,15 @@ class Searcher:
                 self._indexes[space] = metric, index, self.collection.positions(space)
             return self._indexes[space]
 
+    @cached_property
+    def _resize(self) -> Resize | None:
+        """What resizes pictures for encoders; one query alone is not worth loading the faster one, which compiles."""
+        if self._purpose == "latency":
+            return None
+        from retrieval.encoders.resizing import resize
+
+        return resize
+
     # The question
 
     def space_names(self, spaces: str | Sequence[str] | None) -> list[str]:
@@ -194,17 +216,18 @@ class Searcher:
             raise EmptySpaceError(f"{self.collection.path} has no spaces yet; `kvasir index` makes them")
         if spaces is None:
             return [self.collection.spaces[0].name]
-        names = [spaces] if isinstance(spaces, str) else list(spaces)
+        names = [self.collection.manifest.space(name).name for name in _names(spaces, "spaces")]
         if not names or len(set(names)) != len(names):
             raise BadQueryError("name each space to search once, and at least one")
-        return [self.collection.manifest.space(name).name for name in names]
+        return names
 
     def _weights(self, weights: Sequence[float] | None, count: int) -> list[float]:
         if weights is None:
             return [1.0] * count
-        if len(weights) != count or not all(0 < weight < float("inf") for weight in weights):
-            raise BadQueryError(f"give one positive weight a space ({count}), not {list(weights)}")
-        return list(weights)
+        shares = [float(weight) if _is_number(weight) else 0.0 for weight in _listed(weights)]
+        if len(shares) != count or not all(0 < share < float("inf") for share in shares):
+            raise BadQueryError(f"give one positive number as weight for each space ({count}), not {weights!r}")
+        return shares
 
     def _picture(self, query: QueryLike, draft: tuple[int, int] | None) -> Picture:
         if isinstance(query, Picture):
@@ -224,7 +247,7 @@ class Searcher:
     def _describe(self, picture: Picture, space: Space) -> NDArray[Any]:
         if space.kind == "encoder":
             encoder = self.encoder(space.name)
-            vector: NDArray[Any] = encoder.encode(encoder.recipe.prepare(picture)[None])[0]
+            vector: NDArray[Any] = encoder.encode(encoder.recipe.prepare(picture, self._resize)[None])[0]
             return vector
         from retrieval.descriptors import descriptor_named
         from retrieval.descriptors.variant import parse_variant
@@ -261,7 +284,7 @@ class Searcher:
         held = self.collection.images
         allowed = np.ones(len(held), bool)
         if classes is not None:
-            wanted = {classes} if isinstance(classes, str) else set(classes)
+            wanted = set(_names(classes, "classes"))
             unknown = sorted(wanted - set(held.classes))
             if unknown:
                 raise NoSuchClassError(f"no class '{unknown[0]}'; the classes: {', '.join(held.classes) or 'none'}")
@@ -289,7 +312,7 @@ class Searcher:
     def _answer(
         self,
         names: Sequence[str],
-        vectors: Mapping[str, NDArray[Any]],
+        distances: Mapping[str, Sequence[float | None]],
         ids: NDArray[np.int64],
         scores: NDArray[np.floating],
         allowed: NDArray[np.bool_],
@@ -299,7 +322,6 @@ class Searcher:
     ) -> Hits:
         held = self.collection.images
         at = np.searchsorted(held.ids, ids)
-        distances = {name: self._distances(name, vectors[name], ids) for name in names}
         hits = tuple(
             Hit(
                 rank=rank + 1,
@@ -331,6 +353,26 @@ class Searcher:
         there = [vector for vector in stored if vector is not None]
         computed = iter(self.metric(space).distances(query[None], np.array(there))[0].tolist() if there else [])
         return [None if vector is None else max(0.0, float(next(computed))) for vector in stored]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+
+def _names(value: Any, what: str) -> list[str]:
+    names = _listed(value)
+    if not all(isinstance(name, str) for name in names):
+        raise BadQueryError(f"{what} are given by name, one or several, not as {value!r}")
+    return names
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> TypeGuard[int | np.integer[Any]]:
+    """Whether a value is a whole number; Python's True and False are ones, but nobody means them so."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _quality(hits: Sequence[Hit], query_class: str, relevant: int, k: int) -> Quality:

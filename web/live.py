@@ -73,9 +73,8 @@ class LiveCollection:
             if len(searcher.collection):
                 searcher.index(space.name)
             if space.kind == "encoder":
-                encoder = searcher.encoder(space.name)
-                width, height = encoder.recipe.size
-                encoder.encode(np.zeros((1, height, width, 3), np.uint8))
+                width, height = searcher.encoder(space.name).recipe.size
+                searcher.vectors_of(np.zeros((2 * height, 2 * width, 3), np.uint8), [space.name])
 
     def add(self, data: bytes, class_name: str | None) -> tuple[int, bool]:
         """Store a picture; returns its id and whether it is new. Raises CollectionBusyError, a PictureError."""

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import click
 
+from indexer.commands.running import show
 from indexer.datasets import Dataset, Item, open_dataset
 from indexer.described import descriptor_names
-from indexer.features import key_of, write_features
+from indexer.errors import FeaturesError
+from indexer.features import Key, key_of, write_features
 from retrieval.descriptors import extract_all, warm_up
 from retrieval.descriptors.variant import VARIANTS, Variant, parse_variant
 from retrieval.encoders.running import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
+
+
+class OtherVariantError(FeaturesError):
+    """A folder holds features of another variant of LIRE."""
+
+
+class SharedNameError(FeaturesError):
+    """Two pictures would have one features file."""
 
 
 @click.command("features")
@@ -29,10 +41,12 @@ from retrieval.images import decode
     show_default=True,
     help="Which LIRE to equal: the grey map of Java before or after 2017, and whether large pictures are shrunk first.",
 )
-def command(data: Path, out: Path, variant: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+def command(data: Path, out: Path, variant: str, as_json: bool) -> None:
     """Write the six LIRE descriptors of every picture of DATA in Kvasir's form, OUT/CLASS/NAME.features.
 
-    A picture whose file is there already is left alone, so a run that was stopped goes on.
+    A picture whose file is there already is left alone, so a run that was stopped goes on. OUT/lire-variant.txt keeps
+    the variant, so that no run goes on with another.
 
     Example:  kvasir features my-pictures my-features
     """
@@ -40,36 +54,61 @@ def command(data: Path, out: Path, variant: str) -> None:
     from rich.progress import track
 
     warm_up(lambda: click.echo("compiling the descriptors, once after installation: about half a minute …", err=True))
-    rejected = []
-    written = 0
+    rejected: list[tuple[str, str]] = []
+    counts = {"written": 0, "already_there": 0}
     with open_dataset(data) as dataset:
+        _keep_to(variant, out)
         click.echo(f"{dataset.name}: {len(dataset.items):,} pictures, LIRE variant `{variant}`", err=True)
         results = _write_all(dataset, out, parse_variant(variant))
-        for item, reason in track(results, "describing", len(dataset.items), console=Console(stderr=True)):
-            if reason is None:
-                written += 1
+        for item, done in track(results, "describing", len(dataset.items), console=Console(stderr=True)):
+            if isinstance(done, RetrievalError):
+                rejected.append((item.file, str(done)))
             else:
-                rejected.append((item.file, reason))
-    click.echo(f"{out}: features of {written:,} pictures, {len(rejected):,} could not be used")
-    for file, reason in rejected:
-        click.echo(f"  {file}: {reason}", err=True)
+                counts[done] += 1
+    if as_json:
+        faults = [{"file": file, "reason": reason} for file, reason in rejected]
+        click.echo(json.dumps({"out": str(out), "variant": variant} | counts | {"rejected": faults}, indent=2))
+    else:
+        there = f", {counts['already_there']:,} were there already" if counts["already_there"] else ""
+        failed = f", {len(rejected):,} could not be used" if rejected else ""
+        click.echo(f"{out}: features of {counts['written']:,} pictures written{there}{failed}")
+    show("could not be used", [f"{file}: {reason}" for file, reason in rejected])
     if rejected:
-        sys.exit(1 if written else 2)
+        sys.exit(1 if any(counts.values()) else 2)
 
 
-def _write_all(dataset: Dataset, out: Path, variant: Variant) -> Iterator[tuple[Item, str | None]]:
+def _keep_to(variant: str, out: Path) -> None:
+    """Note the variant in the folder. Raises OtherVariantError where another is noted."""
+    note = out / "lire-variant.txt"
+    if note.exists() and (noted := note.read_text().strip()) != variant:
+        raise OtherVariantError(
+            f"{out} holds features of LIRE variant `{noted}`; write those of `{variant}` to another folder"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    note.write_text(f"{variant}\n")
+
+
+Done = Literal["written", "already_there"]
+
+
+def _write_all(dataset: Dataset, out: Path, variant: Variant) -> Iterator[tuple[Item, Done | RetrievalError]]:
     names = descriptor_names("all")
+    first: dict[Key, Item] = {}
+    for item in dataset.items:
+        first.setdefault(key_of(item), item)
 
-    def write(item: Item) -> str | None:
-        class_name, stem = key_of(item)
+    def write(item: Item) -> Done | RetrievalError:
+        class_name, stem = key = key_of(item)
+        if first[key] is not item:
+            return SharedNameError(f"named as {first[key].file}; a .features file has the name of one picture")
         path = out / (class_name or "") / f"{stem}.features"
         if path.exists():
-            return None
+            return "already_there"
         try:
             write_features(path, extract_all(decode(dataset.read(item)).pixels(), names, variant))
         except RetrievalError as error:
-            return str(error)
-        return None
+            return error
+        return "written"
 
     with ThreadPoolExecutor(available_cores()) as pool:
         yield from zip(dataset.items, pool.map(write, dataset.items), strict=True)

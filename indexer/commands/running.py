@@ -16,7 +16,7 @@ from indexer.datasets import Dataset, open_dataset
 from indexer.described import descriptor_names
 from indexer.features import FeatureArchive, open_features
 from indexer.pipeline import Outcome
-from indexer.run import Run, run_dataset
+from indexer.run import NOTHING_DONE, Run, run_dataset
 from retrieval.collection import CollectionWriter
 from retrieval.collection.manifest import NAME
 from retrieval.encoders import parse_spec
@@ -51,6 +51,8 @@ def run_index(
         with CollectionWriter(collection, name=dataset.name, create=create) as writer:
             run = shown(dataset, writer, archive, encoders, descriptors, fit)
             run.whole = True
+            if run.exit_status == NOTHING_DONE:
+                writer.discard_if_nothing_stored()
             return run
 
 
@@ -113,12 +115,14 @@ def finish(runs: Sequence[Run], as_json: bool) -> None:
     for run in runs:
         if not as_json:
             click.echo(_summary(run))
-            if run.clusters:
-                click.echo(f"{summary(run.clusters)}; `kvasir duplicates {run.collection}` lists them")
-        _list("could not be used", [f"{file}: {reason}" for file, reason in run.outcome.rejected])
-        _list("have features that cannot be read", [f"{file}: {reason}" for file, reason in run.feature_faults])
-        _list("pictures have no shipped features", run.without_features)
-        _list("shipped features have no picture", run.without_image)
+            if run.copies:
+                click.echo(_copies(run))
+        show("could not be used", [f"{file}: {reason}" for file, reason in run.outcome.rejected])
+        show("have features that cannot be read", [f"{file}: {reason}" for file, reason in run.feature_faults])
+        show("pictures have no shipped features", run.without_features)
+        show("shipped features have no picture", run.without_image)
+    if runs[-1].clusters and not as_json:
+        click.echo(f"{summary(runs[-1].clusters)}; `kvasir duplicates {runs[-1].collection}` lists them")
     statuses = {run.exit_status for run in runs}
     # Nothing done at all is 2; where a part was done, the rest is "some inputs were bad".
     sys.exit(statuses.pop() if len(statuses) == 1 else 1)
@@ -139,7 +143,19 @@ def _summary(run: Run) -> str:
     return line
 
 
-def _list(what: str, entries: list[str]) -> None:
+def _copies(run: Run) -> str:
+    copies = run.copies
+    lines = [f"copies, byte for byte, of images that the collection had already: {len(copies):,}"]
+    lines += [f"  {copy.id}  {copy.file}  =  {copy.copy_of}  {copy.copy_of_file}" for copy in copies[:SHOWN]]
+    if len(copies) > SHOWN:
+        lines.append(f"  … and {len(copies) - SHOWN:,} more; --json lists all of them")
+    ids = " ".join(str(copy.id) for copy in copies[:SHOWN])
+    lines.append(f"`kvasir remove {run.collection} {ids}` takes {'them' if len(copies) <= SHOWN else 'these'} out")
+    return "\n".join(lines)
+
+
+def show(what: str, entries: list[str]) -> None:
+    """Tell a person how many inputs were bad and name the first ones."""
     if entries:
         say(f"{len(entries):,} {what}:")
         for entry in entries[:SHOWN]:

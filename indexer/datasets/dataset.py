@@ -22,8 +22,8 @@ from indexer.datasets.report import Report
 from indexer.errors import DatasetError
 from retrieval.sources.source import Entry, FileUnreadableError, Source, open_source
 
-LABELLED = "labelled-images"
-"""HyperKvasir's folder of classes; its siblings hold unlabelled images, masks and videos."""
+LABELLED = {"labeled-images", "labelled-images"}
+"""HyperKvasir's folder of classes, in either spelling; its siblings hold unlabelled images, masks and videos."""
 
 
 class NoPicturesError(DatasetError):
@@ -92,7 +92,7 @@ def open_dataset(path: Path) -> Dataset:
     counts = Counter(name for name in names if name is not None)
     unlabelled = names.count(None)
     if unlabelled and counts:
-        notes.append(f"{unlabelled:,} pictures lie beside the class folders and have no class")
+        notes.append(f"pictures beside the class folders, without a class: {unlabelled:,}")
     drawn = all(posixpath.basename(picture.file).startswith(DRAWN) for picture in pictures)
     known = DRAWN_SAMPLE if drawn else recognise(counts)
     if known.note:
@@ -132,7 +132,7 @@ def _pictures(source: Source, ignored: Counter[str], notes: list[str]) -> list[E
             misnamed += 1
         pictures.append(entry)
     if misnamed:
-        notes.append(f"{misnamed:,} pictures have a wrong or no extension and are taken all the same")
+        notes.append(f"pictures with a wrong or no extension, taken all the same: {misnamed:,}")
     return pictures
 
 
@@ -145,15 +145,18 @@ def _begins_as_picture(source: Source, entry: Entry) -> bool:
 
 def _labelled(pictures: list[Entry], ignored: Counter[str]) -> list[Entry]:
     """Keep HyperKvasir's labelled images where the whole of it is given; any other set stays as it is."""
-    labelled = [entry for entry in pictures if LABELLED in entry.file.split("/")[:-1]]
+    labelled = [entry for entry in pictures if LABELLED.intersection(entry.file.split("/")[:-1])]
     if not labelled:
         return pictures
     if others := len(pictures) - len(labelled):
-        ignored[f"pictures outside {LABELLED}"] += others
+        ignored["pictures outside the folder of labelled images"] += others
     return labelled
 
 
 def _nothing(source: Source) -> str:
     message = f"{source.path}: no pictures ({' '.join(sorted(EXTENSIONS))}) among {len(source.entries):,} files"
     zips = [entry.file for entry in source.entries if extension(entry.file) == ".zip"]
-    return f"{message}; it holds {zips[0]}: give that path" if zips else message
+    if not zips:
+        return message
+    remedy = "give that path" if source.kind == "folder" else "unpack that and give its path"
+    return f"{message}; it holds {zips[0]}: {remedy}"

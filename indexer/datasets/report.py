@@ -55,7 +55,7 @@ class Report:
                     each = ", ".join(f"{name} {number:,}" for name, number in numbers.items())
                     lines.append(f"{word} {sum(numbers.values()):,} ({each})")
             lines.append(f"complete ({official})" if len(lines) == 1 else official)
-        lines += [f"ignored: {number:,} {reason}" for reason, number in sorted(self.ignored.items())]
+        lines += [f"ignored {reason}: {number:,}" for reason, number in sorted(self.ignored.items())]
         return lines + list(self.notes)
 
     def as_dict(self) -> dict[str, Any]:

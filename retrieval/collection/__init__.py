@@ -6,7 +6,7 @@ COLLECTION/
   vectors/             SPACE.float32: row number = image id
   encoders/SPACE/      the encoder as OpenVINO runs it
   index/               FAISS indexes that take long to build; each can be made again from the vectors
-  greys.uint8          small grey pictures that near duplicates are found by; made again from the pictures
+  greys.rows           small grey pictures that near duplicates are found by; made again from the pictures
   writer.lock          held by the one process that writes
 """
 
@@ -20,14 +20,21 @@ from retrieval.collection.manifest import (
     tower_folder,
 )
 from retrieval.collection.pictures import PictureGoneError
-from retrieval.collection.reading import Collection, NoSuchImageError
-from retrieval.collection.writing import CollectionBusyError, CollectionWriter, KnownImage, NewImage
+from retrieval.collection.reading import Collection, DamagedVectorError, NoSuchImageError
+from retrieval.collection.writing import (
+    CollectionBusyError,
+    CollectionWriter,
+    KnownImage,
+    NewImage,
+    NotWritableError,
+)
 
 __all__ = [
     "Collection",
     "CollectionBusyError",
     "CollectionWriter",
     "DamagedCatalogError",
+    "DamagedVectorError",
     "FormatError",
     "Images",
     "KnownImage",
@@ -35,6 +42,7 @@ __all__ = [
     "NewImage",
     "NoSuchImageError",
     "NotACollectionError",
+    "NotWritableError",
     "PictureGoneError",
     "Space",
     "SpaceNameError",

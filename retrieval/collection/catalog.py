@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from retrieval.errors import CollectionError
 
 NAME = "catalog.sqlite"
+REMEDY = "restore it from a copy, or index the pictures into a new collection"
+"""What helps against a damaged catalog, which is one of the two truths and cannot be made from anything else."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
@@ -87,7 +89,7 @@ def connect(collection: Path, *, create: bool = False) -> sqlite3.Connection:
         except sqlite3.OperationalError:
             return _open(path, "ro")
     except sqlite3.DatabaseError as error:
-        raise DamagedCatalogError(f"{path} is damaged or cannot be opened ({error}); see `kvasir verify`") from error
+        raise DamagedCatalogError(f"{path} is damaged or cannot be opened ({error}); {REMEDY}") from error
 
 
 def _open(path: Path, mode: str, schema: str = "") -> sqlite3.Connection:
@@ -114,7 +116,7 @@ def load_images(connection: sqlite3.Connection, spaces: int) -> Images:
         sources = connection.execute("SELECT id, path, kind FROM sources ORDER BY id").fetchall()
         connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
-        raise DamagedCatalogError(f"the catalog cannot be read ({error}); see `kvasir verify`") from error
+        raise DamagedCatalogError(f"the catalog cannot be read ({error}); {REMEDY}") from error
     ids, names, clusters, widths, heights, files, source_ids, checksums = zip(*rows, strict=True) if rows else ((),) * 8
     classes = tuple(sorted({name for name in names if name is not None}))
     label = {name: number for number, name in enumerate(classes)} | {None: -1}

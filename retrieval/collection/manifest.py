@@ -6,6 +6,7 @@ import json
 import os
 import re
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,12 +56,21 @@ class Manifest:
     format: int = FORMAT
 
     def space(self, name: str) -> Space:
-        """The space of this name, or SpaceNameError with the names that there are."""
+        """The space of this name, whose case matters only between spaces that differ in nothing else.
+
+        Raises SpaceNameError with the names that there are and the nearest of them.
+        """
         for space in self.spaces:
             if space.name == name:
                 return space
+        by_lower = {space.name.lower(): space for space in reversed(self.spaces)}
+        wanted = str(name).lower()
+        if wanted in by_lower:
+            return by_lower[wanted]
+        near = get_close_matches(wanted, by_lower, 1, 0.5) or [lower for lower in by_lower if wanted in lower][:1]
+        meant = f" (did you mean {by_lower[near[0]].name}?)" if near else ""
         names = ", ".join(space.name for space in self.spaces) or "none yet"
-        raise SpaceNameError(f"there is no space '{name}' in this collection; its spaces: {names}")
+        raise SpaceNameError(f"there is no space '{name}' in this collection{meant}; its spaces: {names}")
 
 
 def tower_folder(collection: Path, space: str) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,10 @@ class CollectionBusyError(CollectionError):
     """Another process is writing to the collection."""
 
 
+class NotWritableError(CollectionError):
+    """The collection's folder cannot be written."""
+
+
 @dataclass(frozen=True)
 class NewImage:
     """An image to store: where its file is, what it is, and its vectors by space."""
@@ -72,24 +77,29 @@ class KnownImage:
 class CollectionWriter:
     """Opens a collection for writing, making it where there is none.
 
-    Raises CollectionBusyError where another writer is at work, NotACollectionError where the folder holds other things.
+    One that it made is taken away again where an error ends the `with` block before an image was stored.
+
+    Raises CollectionBusyError where another writer is at work, NotACollectionError where the folder holds other things,
+    NotWritableError.
     """
 
     def __init__(self, path: Path | str, *, name: str | None = None, create: bool = False) -> None:
         self.path = Path(path).absolute()
-        new = not (self.path / NAME).exists()
-        if new:
-            if not create:
-                read_manifest(self.path)
-            self._require_free_folder()
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.path / LOCK)
         try:
+            self._new = not (self.path / NAME).exists()
+            if self._new and not create:
+                read_manifest(self.path)
+            if self._new:
+                self._require_free_folder()
+                self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.path / LOCK)
             self._lock.acquire(timeout=0)
         except Timeout:
             raise CollectionBusyError(
                 f"another process is writing to {self.path}; wait until it is done, or stop it, and try again"
             ) from None
+        except OSError as error:
+            raise self._not_writable(f"{error.strerror or error}: {error.filename or self.path}") from error
         try:
             if not (self.path / NAME).exists():
                 now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -97,10 +107,21 @@ class CollectionWriter:
                 write_manifest(self.path, Manifest(name=name or self.path.name, created=now))
             self.manifest = read_manifest(self.path)
             self._catalog = catalog.connect(self.path)
+            with _transaction(self._catalog):  # a file for reading only is opened without complaint
+                pass
+        except sqlite3.OperationalError as error:
+            self._lock.release()
+            raise self._not_writable(f"{catalog.NAME}: {error}") from error
         except BaseException:
             self._lock.release()
             raise
         self._files: dict[str, VectorFile] = {}
+
+    def _not_writable(self, reason: str) -> NotWritableError:
+        return NotWritableError(
+            f"cannot write to the collection {self.path} ({reason}); its folder and all files in it must be writable "
+            "for you: change their permissions, or write to a copy"
+        )
 
     def _require_free_folder(self) -> None:
         """A folder that is not yet a collection may hold only what a stop while making one leaves."""
@@ -121,15 +142,26 @@ class CollectionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self.discard_if_nothing_stored()
         self.close()
 
     def close(self) -> None:
         """Close the files and let the next writer in."""
-        for file in self._files.values():
-            file.close()
-        self._files.clear()
-        self._catalog.close()
+        self._close_files()
         self._lock.release()
+
+    def discard_if_nothing_stored(self) -> None:
+        """Take a collection away that this writer made and that never got an image; only `close` may follow."""
+        if not self._new or self.counter("next image"):
+            return
+        self._close_files()
+        for entry in self.path.iterdir():
+            if entry.name != LOCK:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        with suppress(OSError):  # Windows keeps a file that is open; an empty folder may begin a collection anew
+            (self.path / LOCK).unlink()
+            self.path.rmdir()
 
     # Spaces
 
@@ -187,6 +219,15 @@ class CollectionWriter:
         if row is None:
             return {}
         return {name: self._file(name).read(row[0]) for name in self._spaces_in(row[1])}
+
+    def copies(self, since: int) -> list[tuple[int, int]]:
+        """Images from an id on whose very bytes were stored before them: (id, id of the first that has these bytes)."""
+        rows = self._catalog.execute(
+            "SELECT new.id, MIN(old.id) FROM images new JOIN images old ON old.sha256 = new.sha256 AND old.id < new.id "
+            "WHERE new.id >= ? GROUP BY new.id ORDER BY new.id",
+            (since,),
+        )
+        return [(int(copy), int(original)) for copy, original in rows]
 
     def touch(self, image_id: int, file_size: int, stamp: int) -> None:
         """Note that a file's change mark is new though its bytes are the same."""
@@ -268,6 +309,12 @@ class CollectionWriter:
         """A counter of the catalog; 0 where it was never set."""
         row = self._catalog.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()
         return int(row[0]) if row else 0
+
+    def _close_files(self) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        self._catalog.close()
 
     def _spaces_in(self, checksums: bytes) -> frozenset[str]:
         present = np.flatnonzero(np.frombuffer(checksums, "<u4"))

@@ -19,14 +19,19 @@ def command(runs: tuple[Path, ...], measure: str, spaces: tuple[str, ...], seed:
     """Compare stored evaluations (`kvasir evaluate --json`) on the same queries, with intervals and paired tests.
 
     Example:  kvasir compare before.json after.json --space JCD
+
+    Example:  kvasir compare report-1/evaluation.json report-2/evaluation.json --measure precision@10
     """
     from retrieval.evaluation.comparison import compare
     from retrieval.evaluation.stored import contenders_of
 
     found = [one for run in runs for one in contenders_of(run, measure, spaces)]
     names = [one.name for one, _ in found]
+    # Reports all call their file evaluation.json; then their folders tell them apart.
+    by_stem = len({run.stem for run in runs}) == len(set(runs))
     contenders = [
-        replace(one, name=f"{one.name} ({run.stem})") if names.count(one.name) > 1 else one for one, run in found
+        replace(one, name=f"{one.name} ({run.stem if by_stem else run})") if names.count(one.name) > 1 else one
+        for one, run in found
     ]
     comparison = compare(contenders, measure, seed=seed)
     if as_json:

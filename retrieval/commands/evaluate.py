@@ -81,6 +81,10 @@ def command(
     from retrieval.evaluation.fusions import Fusion
     from retrieval.evaluation.of_collection import Choices, evaluate_collection, protocol_of
 
+    if report is not None:
+        from retrieval.report.writing import begin_report, write_report
+
+        begin_report(report)
     fused = tuple(Fusion.parse(text) for text in fusions)
     choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed, speed, fused)
     with Collection.open(collection) as opened:
@@ -94,8 +98,6 @@ def command(
 
             result = evaluate_collection(opened, collection.name, choices, advance)
         if report is not None:
-            from retrieval.report.writing import write_report
-
             write_report(result, opened, protocol_of(opened, choices), report)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))

@@ -79,11 +79,42 @@ def _text(facts: dict[str, Any]) -> str:
     if facts["clusters_of_duplicates"]:
         lines.append(f"{facts['clusters_of_duplicates']:,} clusters of duplicates")
     lines += [f"pictures: {source['kind']} {source['path']}" for source in facts["sources"]]
+    made: dict[str, list[str]] = {}  # the descriptors of one archive are all made alike, and that is said once
     for space in facts["spaces"]:
         lines.append(
             f"space {space['name']}: {space['images']:,} vectors of {space['dimension']} numbers, "
             f"{space['distance']} distance, {space['bytes'] / 1e6:.1f} MB, index: {space['index']}"
         )
-        for key, value in space["recipe"].items():
-            lines.append(f"  {key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
-    return "\n".join(lines)
+        if space["kind"] == "encoder":
+            lines += [f"  {line}" for line in _encoder(space["recipe"])]
+        else:
+            made.setdefault(_descriptor(space["recipe"]), []).append(space["name"])
+    return "\n".join(lines + [f"{', '.join(names)}: {how}" for how, names in made.items()])
+
+
+def _encoder(recipe: dict[str, Any]) -> list[str]:
+    width, height = recipe["size"]
+    fit = {"squash": "squashed to", "pad": "padded to", "crop": "cropped to"}[recipe["fit"]]
+    decoded = "decoded at full size" if recipe.get("full_size") else "decoded no larger than that needs"
+    mean, std = (" ".join(f"{value:.4g}" for value in recipe[key]) for key in ("mean", "std"))
+    lines = [
+        f"encoder {recipe['spec']}, by {recipe['library']}",
+        f"weights SHA-256 {recipe['weights']}",
+        f"frames {fit} {width}x{height} ({recipe['interpolation']}), JPEG {decoded}; mean {mean}, std {std}",
+    ]
+    return lines + ([f"converted SHA-256 {recipe['converted']}"] if "converted" in recipe else ["runs on PyTorch"])
+
+
+def _descriptor(recipe: dict[str, Any]) -> str:
+    how = f"LIRE variant '{recipe['variant']}', "
+    if recipe["origin"] == "computed":
+        return how + "computed from the pictures"
+    how += f"shipped in {recipe['origin']}"
+    if agreement := recipe.get("agreement"):
+        best, *others = sorted(agreement.items(), key=lambda pair: -pair[1])
+        rest = ", ".join(f"'{name}' {share:.2%}" for name, share in others)
+        how += (
+            f"; computed for {recipe['compared_pictures']} pictures, '{best[0]}' equals {best[1]:.2%} of their values"
+        )
+        how += f" ({rest})" if rest else ""
+    return how

@@ -12,9 +12,10 @@ is loaded with the first descriptor used.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ from retrieval.errors import EncoderError
 
 if TYPE_CHECKING:
     from retrieval.descriptors.native_distance import NativeDistance
+
+log = logging.getLogger(__name__)
 
 DEFAULT_VARIANT = Variant()
 
@@ -57,7 +60,12 @@ class Descriptor:
     dtype: type[np.float32] | type[np.float64] = np.float32
 
     def extract(self, rgb: NDArray[np.uint8], variant: Variant = DEFAULT_VARIANT) -> NDArray[np.floating]:
-        """The descriptor of one picture: (h, w, 3) uint8 -> (length,) of dtype. Raises NotRGBError."""
+        """The descriptor of one picture: (h, w, 3) uint8 -> (length,) of dtype. Raises NotRGBError.
+
+        Says once in the log where the variant is only assumed.
+        """
+        if variant.assumed:
+            _say_assumed(self.name, variant)
         return self._extract(_prepared(rgb, variant), variant)
 
     @property
@@ -141,6 +149,16 @@ def warm_up(announce: Callable[[], None] = lambda: None) -> None:
         for variant in (Variant("legacy"), Variant("modern", 1024)):
             for name, vector in extract_all(picture, variant=variant).items():
                 DESCRIPTORS[name].metric.distances(vector[None], vector[None])
+
+
+@cache
+def _say_assumed(name: str, variant: Variant) -> None:
+    log.warning(
+        "%s: no variant of LIRE gives the values that were shipped; those of a new picture, made by `%s`, "
+        "are not comparable with them, and the order of its neighbours is not to be trusted",
+        name,
+        replace(variant, assumed=False),
+    )
 
 
 def _prepared(rgb: NDArray[np.uint8], variant: Variant) -> NDArray[np.uint8]:

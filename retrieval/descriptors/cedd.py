@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.descriptors.blocks import block_sums
 from retrieval.descriptors.compilation import compiled
 from retrieval.descriptors.fuzzy_color import fuzzy_color
 
@@ -65,36 +66,21 @@ def block_grid(width: int, height: int) -> tuple[int, int, int, int]:
 def _histogram(rgb: NDArray[np.uint8], histogram: NDArray[np.float64]) -> None:
     height, width, _ = rgb.shape
     size_x, size_y, blocks_x, blocks_y = block_grid(width, height)
-    half_x, half_y = size_x // 2, size_y // 2
-    pixels = size_x * size_y
     root = math.sqrt(2.0)
     colors = np.empty(24)
-    means = np.empty(4)
+    lumas = np.empty((2, 2))
     strengths = np.empty(5)
     for top in range(0, blocks_y * size_y, size_y):
         for left in range(0, blocks_x * size_x, size_x):
-            red = green = blue = 0
-            for quadrant in range(4):
-                x0 = left + (quadrant & 1) * half_x
-                y0 = top + (quadrant >> 1) * half_y
-                luma = 0.0
-                for y in range(y0, y0 + half_y):
-                    for x in range(x0, x0 + half_x):
-                        r, g, b = int(rgb[y, x, 0]), int(rgb[y, x, 1]), int(rgb[y, x, 2])
-                        red += r
-                        green += g
-                        blue += b
-                        luma += (0.114 * b + 0.587 * g) + 0.299 * r
-                # The sums often lie on whole numbers, so that their rounding decides: added in order.
-                means[quadrant] = int(luma * (4.0 / pixels))
-            a1, a2, a3, a4 = means[0], means[1], means[2], means[3]
+            fuzzy_color(*block_sums(rgb, top, left, size_y, size_x, False, lumas), colors)
+            means = np.trunc(lumas * (4.0 / (size_x * size_y)))
+            a1, a2, a3, a4 = means[0, 0], means[0, 1], means[1, 0], means[1, 1]
             strengths[0] = abs(2.0 * a1 - 2.0 * a2 - 2.0 * a3 + 2.0 * a4)
             strengths[1] = abs(a1 + a2 - a3 - a4)
             strengths[2] = abs(a1 - a2 + a3 - a4)
             strengths[3] = abs(root * a1 - root * a4)
             strengths[4] = abs(root * a2 - root * a3)
             strongest = strengths.max()
-            fuzzy_color(red // pixels, green // pixels, blue // pixels, colors)
             if strongest < 14.0:
                 histogram[0] += colors
             else:

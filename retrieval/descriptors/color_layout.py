@@ -34,11 +34,10 @@ def extract(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     0..63 for the three means [0], [21], [27], else 0..31 with 16 for none.
     """
     height, width, _ = rgb.shape
-    rows = (np.arange(height) / (height / 8.0)).astype(np.int64)
-    columns = (np.arange(width) / (width / 8.0)).astype(np.int64)
+    rows, columns = _cell_starts(height), _cell_starts(width)
     sums = np.zeros((3, 8, 8), dtype=np.int64)
     _cell_sums(rgb, rows, columns, sums)
-    counts = np.bincount(rows, minlength=8)[:, None] * np.bincount(columns, minlength=8)
+    counts = np.diff(rows)[:, None] * np.diff(columns)
     y, cb, cr = (_cosine_transform(channel) for channel in sums // np.maximum(counts, 1))
     return np.concatenate(
         [
@@ -52,29 +51,35 @@ def extract(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     ).astype(np.float32)
 
 
+def _cell_starts(length: int) -> NDArray[np.int64]:
+    """Where each of 8 cells of an axis begins, and the end: the first place p with floor(p / (length / 8)) = cell."""
+    side = length / 8.0
+    starts = []
+    for cell in range(9):
+        place = math.ceil(cell * side)
+        # The division that LIRE does rounds, the product here otherwise: look on both sides.
+        candidates = (p for p in range(max(place - 1, 0), place + 2) if int(p / side) >= cell)
+        starts.append(min(next(candidates, length), length))
+    return np.array(starts)
+
+
 @compiled
 def _cell_sums(
     rgb: NDArray[np.uint8], rows: NDArray[np.int64], columns: NDArray[np.int64], sums: NDArray[np.int64]
 ) -> None:
-    height, width, _ = rgb.shape
-    for y in range(height):
-        start = 0
-        while start < width:
-            stop = start + 1
-            while stop < width and columns[stop] == columns[start]:
-                stop += 1
-            sum_y = sum_cb = sum_cr = np.int32(0)
-            for x in range(start, stop):
-                r, g, b = np.float64(rgb[y, x, 0]), np.float64(rgb[y, x, 1]), np.float64(rgb[y, x, 2])
-                luma = (0.299 * r + 0.587 * g + 0.114 * b) / 256.0
-                sum_y += np.int32(219.0 * luma + 16.5)
-                sum_cb += np.int32(224.0 * 0.564 * (b / 256.0 - luma) + 128.5)
-                sum_cr += np.int32(224.0 * 0.713 * (r / 256.0 - luma) + 128.5)
-            cell = columns[start]
-            sums[0, rows[y], cell] += sum_y
-            sums[1, rows[y], cell] += sum_cb
-            sums[2, rows[y], cell] += sum_cr
-            start = stop
+    for row in range(8):
+        for y in range(rows[row], rows[row + 1]):
+            for column in range(8):
+                sum_y = sum_cb = sum_cr = np.int32(0)
+                for x in range(columns[column], columns[column + 1]):
+                    r, g, b = np.float64(rgb[y, x, 0]), np.float64(rgb[y, x, 1]), np.float64(rgb[y, x, 2])
+                    luma = (0.299 * r + 0.587 * g + 0.114 * b) / 256.0
+                    sum_y += np.int32(219.0 * luma + 16.5)
+                    sum_cb += np.int32(224.0 * 0.564 * (b / 256.0 - luma) + 128.5)
+                    sum_cr += np.int32(224.0 * 0.713 * (r / 256.0 - luma) + 128.5)
+                sums[0, row, column] += sum_y
+                sums[1, row, column] += sum_cb
+                sums[2, row, column] += sum_cr
 
 
 def _cosine_transform(cells: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -154,13 +159,9 @@ def _three_lengths(
             out[i, start : start + count] = totals[:count]
 
 
-def _distances(queries: NDArray[np.uint8], gallery: NDArray[np.uint8], out: NDArray[np.float64]) -> None:
-    _three_lengths(queries, gallery, _WEIGHTS, out)
-
-
 def _weighted(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """One Euclidean length over all 33: between the native distance over sqrt(3) and the native distance."""
-    return vectors.astype(np.float32) * np.sqrt(_WEIGHTS).astype(np.float32)
+    return vectors * np.sqrt(_WEIGHTS)
 
 
 DISTANCE = NativeDistance(
@@ -168,7 +169,8 @@ DISTANCE = NativeDistance(
     length=33,
     levels=64,
     typical=52.0,
-    kernel=_distances,
+    kernel=_three_lengths,
     coordinates=_weighted,
     proposes_by="L2",
+    tables=(_WEIGHTS,),
 )

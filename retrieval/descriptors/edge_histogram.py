@@ -119,10 +119,6 @@ def _weighted_city_block(
             out[i, start : start + count] = sums[:count]
 
 
-def _distances(queries: NDArray[np.uint8], gallery: NDArray[np.uint8], out: NDArray[np.float64]) -> None:
-    _weighted_city_block(queries, gallery, QUANTISATION, out)
-
-
 def _shares_and_levels(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """Share plus weighted level: both grow together, so city block over the sum is the native distance."""
     levels = vectors.astype(np.int64)
@@ -135,7 +131,8 @@ DISTANCE = NativeDistance(
     length=80,
     levels=8,
     typical=164.0,
-    kernel=_distances,
+    kernel=_weighted_city_block,
     coordinates=_shares_and_levels,
     proposes_by="L1",
+    tables=(QUANTISATION,),
 )

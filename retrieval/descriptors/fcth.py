@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.descriptors.blocks import block_sums
 from retrieval.descriptors.cedd import quantised
 from retrieval.descriptors.compilation import compiled
 from retrieval.descriptors.fuzzy_color import fuzzy_color, membership
@@ -64,28 +65,16 @@ def _histogram(rgb: NDArray[np.uint8], histogram: NDArray[np.float64]) -> None:
     height, width, _ = rgb.shape
     size_x = max(width // 40 & ~1, 4)
     size_y = max(height // 40 & ~1, 4)
-    pixels = size_x * size_y
     colors = np.empty(24)
     cells = np.empty((4, 4))
+    quarters = np.arange(5)
+    areas = np.outer(np.diff(quarters * size_y // 4), np.diff(quarters * size_x // 4))
     # Strictly below: a block that ends at the very edge is left out.
     for top in range(0, height - size_y, size_y):
         for left in range(0, width - size_x, size_x):
-            red = green = blue = 0
-            for j in range(4):
-                y0, y1 = top + j * size_y // 4, top + (j + 1) * size_y // 4
-                for i in range(4):
-                    x0, x1 = left + i * size_x // 4, left + (i + 1) * size_x // 4
-                    luma = 0
-                    for y in range(y0, y1):
-                        for x in range(x0, x1):
-                            r, g, b = int(rgb[y, x, 0]), int(rgb[y, x, 1]), int(rgb[y, x, 2])
-                            red += r
-                            green += g
-                            blue += b
-                            luma += int(0.114 * b + 0.587 * g + 0.299 * r)
-                    cells[j, i] = luma / ((y1 - y0) * (x1 - x0))
+            fuzzy_color(*block_sums(rgb, top, left, size_y, size_x, True, cells), colors)
+            cells /= areas
             f1, f2, f3 = _high_energy(cells)
-            fuzzy_color(red // pixels, green // pixels, blue // pixels, colors)
             for texture in range(8):
                 horizontal = membership(f3, 20, 90, 255, 255) if texture & 4 else membership(f3, 0, 0, 20, 90)
                 vertical = membership(f2, 20, 90, 255, 255) if texture & 2 else membership(f2, 0, 0, 20, 90)

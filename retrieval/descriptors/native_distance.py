@@ -33,20 +33,22 @@ class NativeDistance:
     levels: vectors hold whole numbers below this, which kernels read as bytes; None: any finite values
         that are not negative, which kernels read as float64
     typical: distance of two endoscopy images, the median over the 426,000 pairs of 924 images
-    kernel: (queries (q, c), gallery (n, c), out (q, n) float64) -> None, of compact vectors
-    coordinates: (n, d) stored -> (n, d') float32 whose neighbours by L1 or L2 are good candidates
+    kernel: (queries (q, c), gallery (n, c), *tables, out (q, n) float64) -> None, of compact vectors
+    coordinates: (n, d) stored -> (n, d') whose neighbours by L1 or L2 are good candidates
     proposes_by: that distance
-    arrange: (n, d) bytes or float64 -> (n, c) compact, where the kernel wants more than the values
+    arrange: (n, d) bytes or float64 -> (n, c) compact, where the kernel wants other than the values
+    tables: what else the kernel reads, since a compiled function must not see it as a global
     """
 
     name: str
     length: int
     levels: int | None
     typical: float
-    kernel: Callable[[NDArray[Any], NDArray[Any], NDArray[np.float64]], None]
-    coordinates: Callable[[NDArray[Any]], NDArray[np.float32]]
+    kernel: Callable[..., None]
+    coordinates: Callable[[NDArray[Any]], NDArray[Any]]
     proposes_by: Literal["L1", "L2"]
     arrange: Callable[[NDArray[Any]], NDArray[Any]] = np.ascontiguousarray
+    tables: tuple[NDArray[Any], ...] = ()
 
     def compact(self, vectors: NDArray[np.generic]) -> NDArray[Any]:
         """Vectors in the form that the kernel reads: (n, d) stored -> (n, c), C-contiguous.
@@ -71,6 +73,10 @@ class NativeDistance:
             raise ForeignVectorError(f"{self.name} has {expected}; value {place} of row {row} is {found}.")
         return self.arrange(values)
 
+    def candidate_coordinates(self, vectors: NDArray[np.generic]) -> NDArray[np.float32]:
+        """The coordinates as FAISS takes them: (n, d) stored -> (n, d') float32, C-contiguous."""
+        return np.ascontiguousarray(self.coordinates(vectors), dtype=np.float32)
+
     def distances(self, queries: NDArray[np.generic], gallery: NDArray[np.generic]) -> NDArray[np.float64]:
         """LIRE's distance of every query to every gallery vector: (q, d), (n, d) stored -> (q, n) float64.
 
@@ -81,7 +87,7 @@ class NativeDistance:
     def compact_distances(self, queries: NDArray[Any], gallery: NDArray[Any]) -> NDArray[np.float64]:
         """The same, of vectors that are compact already."""
         out = np.empty((len(queries), len(gallery)))
-        self.kernel(queries, gallery, out)
+        self.kernel(queries, gallery, *self.tables, out)
         return out
 
     def scores(self, distances: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -7,7 +7,6 @@ edges by Sobel and the thinning of J. Canny, "A computational approach to edge d
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,16 +127,12 @@ def _city_block(queries: NDArray[np.uint8], gallery: NDArray[np.uint8], out: NDA
                 out[i, j] = total
 
 
-def _unchanged(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    return vectors.astype(np.float32)
-
-
 DISTANCE = NativeDistance(
     name="lire-phog",
     length=_PARTS * _BINS,
     levels=16,
     typical=2300.0,
     kernel=_city_block,
-    coordinates=_unchanged,
+    coordinates=np.asarray,
     proposes_by="L1",
 )

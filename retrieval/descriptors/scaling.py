@@ -17,8 +17,12 @@ def scaled_size(width: int, height: int, longest: int) -> tuple[int, int]:
     return (w, h) if factor < 1 and w > 1 and h > 1 else (width, height)
 
 
-def neighbours(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """For each target position of one axis: the two source positions and the second's weight in 256ths."""
+Axis = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""For each target position of one axis: the two source positions, and the second's weight in 256ths."""
+
+
+def neighbours(source: int, target: int) -> Axis:
+    """Where the pixels of an axis of `target` positions come from in one of `source`."""
     inverse = 1.0 / (target / source)
     position = int(inverse * 0.5 * 2**32) + np.arange(target) * int(inverse * 2**32) - 2**31
     whole = position >> 32
@@ -27,13 +31,16 @@ def neighbours(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.
 
 def scale(picture: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     """Picture with its longest side at most `longest`: (h, w, c) uint8 -> (h', w', c) uint8."""
-    height, width, channels = picture.shape
+    height, width, _ = picture.shape
     w, h = scaled_size(width, height, longest)
-    if (w, h) == (width, height):
-        return picture
-    scaled = np.empty((h, w, channels), dtype=np.uint8)
-    _interpolate(picture, *neighbours(height, h), *neighbours(width, w), scaled)
-    return scaled
+    return picture if (w, h) == (width, height) else interpolate(picture, neighbours(height, h), neighbours(width, w))
+
+
+def interpolate(picture: NDArray[np.uint8], rows: Axis, columns: Axis) -> NDArray[np.uint8]:
+    """Picture at the given places between its pixels: (h, w, c) uint8 -> (rows, columns, c) uint8."""
+    between = np.empty((len(rows[0]), len(columns[0]), picture.shape[2]), dtype=np.uint8)
+    _interpolate(picture, *rows, *columns, between)
+    return between
 
 
 @compiled

@@ -16,11 +16,16 @@ from retrieval.descriptors.arctangent import arctangent
 from retrieval.descriptors.compilation import compiled
 from retrieval.descriptors.grey import grey_columns
 from retrieval.descriptors.native_distance import BLOCK, NativeDistance
-from retrieval.descriptors.scaling import neighbours, scaled_size
+from retrieval.descriptors.scaling import interpolate, neighbours, scaled_size
 from retrieval.descriptors.variant import Grey
 
 _LONGEST = 64
 """Longest side of the grey picture that is looked at, pixels."""
+
+
+_TILE = 256
+"""Side of the part of the picture that coarseness looks at in one go. Only frames so narrow that LIRE does not scale
+them are larger."""
 
 
 def extract(rgb: NDArray[np.uint8], grey: Grey) -> NDArray[np.float64]:
@@ -33,39 +38,46 @@ def extract(rgb: NDArray[np.uint8], grey: Grey) -> NDArray[np.float64]:
     return values
 
 
-def _small_grey(rgb: NDArray[np.uint8], grey: Grey) -> NDArray[Any]:
-    """Grey picture scaled to a longest side of 64, [x, y]; only the pixels that the scaling touches count."""
+def _small_grey(rgb: NDArray[np.uint8], grey: Grey) -> NDArray[np.uint8]:
+    """Grey picture scaled to a longest side of 64, [x, y]; only the pixels that the scaling touches are made grey."""
     height, width, _ = rgb.shape
     w, h = scaled_size(width, height, _LONGEST)
     if (w, h) == (width, height):
-        return grey_columns(rgb, grey).astype(np.int64)
-    upper, lower, down = neighbours(height, h)
+        return grey_columns(rgb, grey)
     left, right, across = neighbours(width, w)
-    touched = rgb[np.concatenate([upper, lower])[:, None], np.concatenate([left, right])[None, :]]
-    columns: NDArray[Any] = grey_columns(touched, grey).astype(np.int64)
-    west, east = columns[:w], columns[w:]
-    mixed = (west << 8) + (east - west) * across[:, None]
-    north, south = mixed[:, :h], mixed[:, h:]
-    scaled: NDArray[Any] = ((north << 8) + (south - north) * down + 32768) >> 16
-    return scaled
+    upper, lower, down = neighbours(height, h)
+    touched = rgb[np.concatenate([upper, lower])[:, None], np.concatenate([left, right])]
+    columns = grey_columns(touched, grey)[..., None]
+    x, y = np.arange(w), np.arange(h)
+    return interpolate(columns, (x, w + x, across), (y, h + y, down))[..., 0]
 
 
-def _coarseness(grey: NDArray[np.int64]) -> float:
-    """Mean over the picture of 4 where the change between windows of 16 beats that of windows of 4, else 2.
+def _coarseness(grey: NDArray[np.uint8]) -> float:
+    """Mean over the picture of 4 where the change between windows of 16 beats that of windows of 4, else 2."""
+    w, h = grey.shape
+    total = 0
+    for x in range(1, w - 1, _TILE):
+        for y in range(1, h - 1, _TILE):
+            # Windows reach from 4 before a point to 15 behind it; indices are clamped to the picture.
+            around_x = np.arange(x - 4, min(x + _TILE, w - 1) + 16).clip(0, w - 1)
+            around_y = np.arange(y - 4, min(y + _TILE, h - 1) + 16).clip(0, h - 1)
+            total += _sum_of_scales(grey[around_x[:, None], around_y].astype(np.int64))
+    return float(1.0 / (w * h)) * total
+
+
+def _sum_of_scales(grey: NDArray[np.int64]) -> int:
+    """The scales, 2 or 4, of the points within a frame that is 4 wide before them and 16 behind.
 
     LIRE's windows begin 2^(k-1) before the point, are 4^k wide and are divided by 4^k, not by their area.
     """
-    w, h = grey.shape
-    if w < 3 or h < 3:
-        return 0.0
-    # Windows reach from 4 before an interior point to 15 behind the last; indices are clamped to the picture.
-    sums = np.pad(np.pad(grey, ((4, 16), (4, 16)), mode="edge").cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    w, h = grey.shape[0] - 20, grey.shape[1] - 20
+    sums = np.pad(grey.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
 
     def change(reach: int, window: int) -> NDArray[Any]:
         def total(dx: int, dy: int) -> Any:
-            x, y = 5 + dx - reach, 5 + dy - reach  # of the first interior point, 4 in from the frame
-            a, b = slice(x, x + w - 2), slice(x + window, x + window + w - 2)
-            c, d = slice(y, y + h - 2), slice(y + window, y + window + h - 2)
+            x, y = 4 + dx - reach, 4 + dy - reach
+            a, b = slice(x, x + w), slice(x + window, x + window + w)
+            c, d = slice(y, y + h), slice(y + window, y + window + h)
             return sums[b, d] - sums[a, d] - sums[b, c] + sums[a, c]
 
         along_x = np.abs(total(reach, 0) - total(-reach, 0))
@@ -73,27 +85,39 @@ def _coarseness(grey: NDArray[np.int64]) -> float:
         return np.asarray(np.maximum(along_x, along_y))
 
     coarser = change(2, 16) > 4 * change(1, 4)  # each divided by its window's width
-    return float(1.0 / (w * h)) * int(np.where(coarser, 4, 2).sum())
+    return int(np.where(coarser, 4, 2).sum())
 
 
-def _contrast(grey: NDArray[np.int64]) -> float:
+def _contrast(grey: NDArray[np.uint8]) -> float:
     """Deviation over the fourth root of the kurtosis; LIRE does not divide the fourth moment by the area."""
-    away = grey.ravel() - int(grey.sum()) / grey.size
-    deviation = math.sqrt(float((away * away).cumsum()[-1]) / grey.size)
+    second, fourth = _moments(grey, int(grey.sum()) / grey.size)
+    deviation = math.sqrt(second / grey.size)
     if deviation <= 0:
         return 0.0
-    return deviation / math.pow(float((away**4).cumsum()[-1]) / math.pow(deviation, 4), 0.25)
+    return deviation / math.pow(fourth / math.pow(deviation, 4), 0.25)
 
 
 @compiled
-def _count_directions(grey: NDArray[np.int64], counts: NDArray[np.float64]) -> None:
+def _moments(grey: NDArray[np.uint8], mean: float) -> tuple[float, float]:
+    """Sums of the second and fourth powers of the differences from the mean, x as the outer loop."""
+    second = fourth = 0.0
+    for x in range(grey.shape[0]):
+        for y in range(grey.shape[1]):
+            away = grey[x, y] - mean
+            second += away * away
+            fourth += math.pow(away, 4.0)  # one rounding, as Java has; `**` would multiply and round twice
+    return second, fourth
+
+
+@compiled
+def _count_directions(grey: NDArray[np.uint8], counts: NDArray[np.float64]) -> None:
     w, h = grey.shape
     for x in range(1, w - 1):
         for y in range(1, h - 1):
             across = down = 0
             for k in range(-1, 2):
-                across += grey[x + k, y + 1] - grey[x + k, y - 1]
-                down += grey[x + 1, y + k] - grey[x - 1, y + k]
+                across += int(grey[x + k, y + 1]) - int(grey[x + k, y - 1])
+                down += int(grey[x + 1, y + k]) - int(grey[x - 1, y + k])
             if across == 0:
                 if down == 0:
                     counts[0] += 1  # 0/0
@@ -106,26 +130,28 @@ def _count_directions(grey: NDArray[np.int64], counts: NDArray[np.float64]) -> N
 
 @compiled
 def _squared_euclid(queries: NDArray[np.float64], gallery: NDArray[np.float64], out: NDArray[np.float64]) -> None:
-    """Squared differences of the 16 directions; coarseness and contrast do not count."""
-    lanes = np.zeros((16, BLOCK))
+    """Sum of squared differences."""
+    length = gallery.shape[1]
+    lanes = np.zeros((length, BLOCK))
     sums = np.empty(BLOCK)
     for start in range(0, len(gallery), BLOCK):
         count = min(BLOCK, len(gallery) - start)
         for j in range(count):
-            for c in range(16):
-                lanes[c, j] = gallery[start + j, 2 + c]
+            for c in range(length):
+                lanes[c, j] = gallery[start + j, c]
         for i in range(len(queries)):
             sums[:] = 0.0
-            for c in range(16):
-                value, row = queries[i, 2 + c], lanes[c]
+            for c in range(length):
+                value, row = queries[i, c], lanes[c]
                 for j in range(BLOCK):
                     away = value - row[j]
                     sums[j] += away * away
             out[i, start : start + count] = sums[:count]
 
 
-def _directions(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    return vectors[:, 2:].astype(np.float32)
+def _directions(vectors: NDArray[Any]) -> NDArray[Any]:
+    """Coarseness and contrast do not count."""
+    return np.ascontiguousarray(vectors[:, 2:])
 
 
 DISTANCE = NativeDistance(
@@ -136,4 +162,5 @@ DISTANCE = NativeDistance(
     kernel=_squared_euclid,
     coordinates=_directions,
     proposes_by="L2",
+    arrange=_directions,
 )

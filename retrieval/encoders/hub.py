@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,28 +17,58 @@ _SECONDS = 2.5
 
 
 def require_weights(spec: EncoderSpec) -> None:
-    """Raise WeightsNotFoundError at once where the hub is out of reach and its cache on disk is empty.
+    """Raise WeightsNotFoundError at once where the hub is out of reach and its cache on disk cannot have the weights.
 
-    Where the cache holds something, the hub's client is told to stay offline and looks there.
+    Where it may have them, the hub's client is told to stay offline and looks there.
     """
     if spec.source not in ("hub", "tag") or hub_reachable():
         return
-    if not any(_cache().glob("models--*/snapshots/*/*")):
+    cached = [folder.parents[1].name for folder in _cache().glob("models--*/snapshots/*")]
+    if not any(may_hold(name.removeprefix("models--").replace("--", "/"), spec) for name in cached):
         raise unreachable(spec)
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def unreachable(spec: EncoderSpec) -> WeightsNotFoundError:
-    """What to tell a person whose weights can be had neither from disk nor from the hub."""
+def may_hold(repository: str, spec: EncoderSpec) -> bool:
+    """Whether a repository (ORG/NAME) can hold an encoder's weights, told without loading timm or open_clip.
+
+    Those load for many seconds; what they publish is read from their source instead, and a doubt counts as yes.
+    """
+    if spec.source == "hub":
+        return repository == spec.weights.partition(":")[2].partition("@")[0] or repository == spec.weights
+    if spec.family == "timm":
+        wanted = spec.architecture.replace("_quickgelu", "")  # the same weights, run with another activation
+        organisation, _, name = repository.partition("/")
+        if organisation == "timm":
+            return name == wanted or name.startswith(f"{wanted}.")
+        return any(repository in text for text in _source("timm", "models/*.py"))
+    entries = [
+        entry
+        for text in _source("open_clip", "pretrained.py")
+        for entry in re.findall(rf"\b{re.escape(spec.weights)}\s*=\s*\w+\((.*?)\)", text, re.DOTALL)
+    ]
+    return not entries or any(f"{repository}/" in entry for entry in entries)
+
+
+def _source(package: str, pattern: str) -> Iterator[str]:
+    found = find_spec(package)
+    for folder in (found.submodule_search_locations or []) if found else []:
+        for file in sorted(Path(folder).glob(pattern)):
+            yield file.read_text("utf-8")
+
+
+def unreachable(spec: EncoderSpec, error: Exception | None = None) -> WeightsNotFoundError:
+    """What to tell a person whose weights can be had neither from disk nor from the hub, with the hub's own reason."""
     if spec.family == "timm":
         instead = f"timm:{spec.architecture}/FILE.safetensors"
     elif spec.source == "hub":
         instead = "open_clip:local-dir:DIR (a folder with open_clip_config.json and the weights)"
     else:
         instead = f"open_clip:{spec.architecture}/FILE.safetensors"
+    reason = next(iter(str(error).strip().splitlines()), "").strip().rstrip(".")[:200] if error else ""
     return WeightsNotFoundError(
-        f"{spec.text}: its weights are not on this machine and the model hub cannot be reached; "
-        f"fetch the weights where there is a network and give them as {instead}"
+        f"{spec.text}: its weights are not on this machine and the model hub cannot be reached or does not give them"
+        f"{f' ({reason})' if reason else ''}; fetch the weights where there is a network and give them as {instead}"
     )
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 
 from retrieval.encoders.hub import unreachable
 from retrieval.encoders.spec import EncoderSpec, EncoderSpecError, WeightsNotFoundError
-from retrieval.encoders.tower import WeightsMismatchError
+from retrieval.encoders.tower import WeightsMismatchError, load_strictly, read_weights
+from retrieval.errors import EncoderError
 
 
 class _ImageTower(torch.nn.Module):
@@ -18,8 +22,15 @@ class _ImageTower(torch.nn.Module):
         self.visual: torch.nn.Module = model.visual
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        embedding: torch.Tensor = self.visual(pixels)
-        return embedding
+        embedding = self.visual(pixels)
+        # CoCa's tower gives its caption decoder's tokens as well.
+        pooled: torch.Tensor = embedding[0] if isinstance(embedding, tuple) else embedding
+        return pooled
+
+
+_SUFFIXES = (".safetensors", ".bin", ".pth")
+_NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
+"""A text tower of nothing, in place of one that would need a language model of the hub."""
 
 
 def load_image_model(spec: EncoderSpec) -> tuple[torch.nn.Module, dict[str, Any], str]:
@@ -34,10 +45,18 @@ def load_image_model(spec: EncoderSpec) -> tuple[torch.nn.Module, dict[str, Any]
         name, pretrained = spec.architecture, spec.weights
         _require_known(spec)
     try:
-        model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True, pretrained_text=False)
+        if _has_language_model(spec):
+            model = open_clip.create_model(
+                name, pretrained=pretrained, load_weights=False, pretrained_text=False, text_cfg=_NO_TEXT
+            )
+            _load_image_tower(model, spec)
+        else:
+            model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True, pretrained_text=False)
+    except EncoderError:
+        raise
     except Exception as error:
         if spec.source in ("hub", "tag"):
-            raise unreachable(spec) from error
+            raise unreachable(spec, error) from error
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise WeightsMismatchError(
             f"{spec.text}: these weights are not of this architecture: {' '.join(lines[:2])[:300]}"
@@ -52,6 +71,49 @@ def load_image_model(spec: EncoderSpec) -> tuple[torch.nn.Module, dict[str, Any]
         "interpolation": config["interpolation"] if config["interpolation"] != "random" else "bicubic",
     }
     return _ImageTower(model), preprocessing, f"open_clip {open_clip.__version__}"
+
+
+def _has_language_model(spec: EncoderSpec) -> bool:
+    """Whether the text tower is a language model of the hub, as BiomedCLIP's is; only its image tower is built then."""
+    if spec.source in ("file", "tag"):
+        return "hf_model_name" in open_clip.get_model_config(spec.architecture)["text_cfg"]
+    if spec.source == "folder":
+        _weights_in(Path(spec.weights), spec)
+        file = Path(spec.weights) / "open_clip_config.json"
+    else:
+        file = Path(download_pretrained_from_hf(spec.weights, filename="open_clip_config.json"))
+    try:
+        return "hf_model_name" in json.loads(file.read_text("utf-8"))["model_cfg"]["text_cfg"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EncoderSpecError(f"{spec.text}: {file} does not describe an open_clip model ({error!r})") from error
+
+
+def _load_image_tower(model: Any, spec: EncoderSpec) -> None:
+    """Load the image tower's part of a whole model's weights; a missing, surplus or misshapen tensor is an error."""
+    if spec.source == "file":
+        path = spec.weights
+    elif spec.source == "folder":
+        path = str(_weights_in(Path(spec.weights), spec))
+    elif spec.source == "hub":
+        path = download_pretrained_from_hf(spec.weights)
+    else:
+        path = download_pretrained(open_clip.get_pretrained_cfg(spec.architecture, spec.weights))
+    state = {
+        name.removeprefix("visual."): tensor
+        for name, tensor in read_weights(Path(path), spec).items()
+        if name.startswith("visual.")
+    }
+    load_strictly(model.visual, state, spec)
+
+
+def _weights_in(folder: Path, spec: EncoderSpec) -> Path:
+    """The weights file of a folder, as open_clip chooses it: by name, else the first, .safetensors before others."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
+    if not files:
+        raise WeightsNotFoundError(f"{spec.text}: {folder} has no weights; put an open_clip_model.safetensors there")
+    names = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model")
+    known = [file for name in names for suffix in _SUFFIXES for file in files if file.name == name + suffix]
+    return (known or sorted(files, key=lambda file: _SUFFIXES.index(file.suffix)))[0]
 
 
 def _require_known(spec: EncoderSpec) -> None:

@@ -95,9 +95,14 @@ class Recipe:
         """Raise EncoderMismatchError, naming what differs, unless `other` gives comparable vectors."""
         mine, theirs = self.to_json(), other.to_json()
         differing = [
-            f"{name} {theirs[name]} instead of {mine[name]}"
+            f"{name} {_short(theirs[name])} instead of {_short(mine[name])}"
             for name in mine
             if name not in ("spec", "library") and mine[name] != theirs[name]
         ]
         if differing:
             raise EncoderMismatchError(f"{other.spec} is not the encoder that made this space: " + "; ".join(differing))
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 64 else f"{text[:12]}…"

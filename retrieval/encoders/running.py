@@ -93,7 +93,7 @@ class OpenVinoEncoder:
                 "`kvasir verify --repair` converts it anew from its weights"
             ) from error
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
-        for _ in range(streams):
+        for _ in range(streams + 1):  # one more waits inside, so that no stream idles until a thread here wakes up
             self._free.put(self._model.create_infer_request())
 
     def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:

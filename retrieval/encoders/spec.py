@@ -10,6 +10,7 @@ open_clip:hf-hub:ORG/NAME       a model of the Hugging Face hub, such as BiomedC
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,8 +36,9 @@ class WeightsNotFoundError(EncoderError):
 class EncoderSpec:
     """An encoder's name, taken apart.
 
-    `source` says where the weights are: `package` (installed with this project), `file`, `folder`, `hub`
-    (a repository) or `tag` (published weights of an architecture).
+    `text` has local paths in full, so that it means the same from any folder. `source` says where the weights are:
+    `package` (installed with this project), `file`, `folder`, `hub` (a repository) or `tag` (published weights of an
+    architecture).
     """
 
     text: str
@@ -47,12 +49,22 @@ class EncoderSpec:
 
     @property
     def space(self) -> str:
-        """The name of the space that this encoder makes when the user gives none."""
-        if self.source == "folder":
-            return Path(self.weights).name
-        return (
-            self.architecture if self.source in ("package", "hub") else f"{self.architecture}-{Path(self.weights).stem}"
-        )
+        """The name of the space that this encoder makes, of letters, digits, `.`, `_` and `-`."""
+        name = self.architecture
+        if self.source in ("file", "tag"):
+            name += f"-{Path(self.weights).stem}"
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:90] or self.family
+
+    def weights_stamp(self) -> list[list[str | int]] | None:
+        """Name, size and modification time (ns) of each local weights file; None where the weights lie elsewhere.
+
+        It tells in no time whether a file may have changed; what the weights are is told by their own digest.
+        """
+        if self.source not in ("file", "folder"):
+            return None
+        path = Path(self.weights)
+        files = [path] if self.source == "file" else sorted(file for file in path.iterdir() if file.is_file())
+        return [[file.name, (status := file.stat()).st_size, status.st_mtime_ns] for file in files]
 
 
 def parse_spec(text: str) -> EncoderSpec:
@@ -77,7 +89,8 @@ def _timm(text: str, rest: str) -> EncoderSpec:
     architecture, slash, path = rest.partition("/")
     if not slash:
         return EncoderSpec(text, "timm", architecture, "tag", architecture)
-    return EncoderSpec(text, "timm", architecture, "file", str(_existing_file(text, path)))
+    file = _existing_file(text, path)
+    return EncoderSpec(f"timm:{architecture}/{file}", "timm", architecture, "file", str(file))
 
 
 def _open_clip(text: str, rest: str) -> EncoderSpec:
@@ -86,7 +99,7 @@ def _open_clip(text: str, rest: str) -> EncoderSpec:
         folder = Path(identifier).expanduser().absolute()
         if not (folder / "open_clip_config.json").is_file():
             raise WeightsNotFoundError(f"{text}: {folder} is not a folder with an open_clip_config.json and weights")
-        return EncoderSpec(text, "open_clip", folder.name, "folder", str(folder))
+        return EncoderSpec(f"open_clip:local-dir:{folder}", "open_clip", folder.name, "folder", str(folder))
     if schema == "hf-hub" and colon:
         if identifier.count("/") != 1:
             raise EncoderSpecError(f"'{text}' does not name a hub model; write open_clip:hf-hub:ORG/NAME")
@@ -98,7 +111,8 @@ def _open_clip(text: str, rest: str) -> EncoderSpec:
             f"write open_clip:{architecture}/TAG or open_clip:{architecture}/FILE.safetensors"
         )
     if weights.endswith(_WEIGHT_FILES):
-        return EncoderSpec(text, "open_clip", architecture, "file", str(_existing_file(text, weights)))
+        file = _existing_file(text, weights)
+        return EncoderSpec(f"open_clip:{architecture}/{file}", "open_clip", architecture, "file", str(file))
     return EncoderSpec(text, "open_clip", architecture, "tag", weights)
 
 

@@ -24,7 +24,7 @@ def load_image_model(spec: EncoderSpec) -> tuple[torch.nn.Module, dict[str, Any]
                 raise WeightsNotFoundError(
                     f"{spec.text}: timm publishes no weights for it; give timm:{name}/FILE.safetensors"
                 ) from error
-            raise unreachable(spec) from error
+            raise unreachable(spec, error) from error
     elif timm.is_model(name):
         model = timm.create_model(name, pretrained=False, num_classes=0)
         state = _package_state(name) if spec.source == "package" else read_weights(Path(spec.weights), spec)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from retrieval.evaluation.comparison import Comparison, Contender, NotSameQueriesError, compare, contender
-from retrieval.evaluation.evaluate import KS, VOTE_K, NothingToEvaluateError, evaluate_space
+from retrieval.evaluation.evaluate import KS, VOTE_K, NothingToEvaluateError, evaluate_ranker, evaluate_space
+from retrieval.evaluation.fusions import Fusion, FusionTextError
 from retrieval.evaluation.protocols import (
     PROTOCOLS,
     Protocol,
@@ -14,6 +15,7 @@ from retrieval.evaluation.protocols import (
     leave_one_out,
     protocol_named,
 )
+from retrieval.evaluation.rankers import FusedRanker, Member, Ranker, SpaceRanker
 from retrieval.evaluation.result import SCHEMA, Evaluation, Means, SpaceResult
 from retrieval.evaluation.splits import SplitFileError, split_from_file
 
@@ -25,15 +27,22 @@ __all__ = [
     "Comparison",
     "Contender",
     "Evaluation",
+    "FusedRanker",
+    "Fusion",
+    "FusionTextError",
     "Means",
+    "Member",
     "NotSameQueriesError",
     "NothingToEvaluateError",
     "Protocol",
+    "Ranker",
     "Round",
+    "SpaceRanker",
     "SpaceResult",
     "SplitFileError",
     "compare",
     "contender",
+    "evaluate_ranker",
     "evaluate_space",
     "hold_out",
     "k_fold",

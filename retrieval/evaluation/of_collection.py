@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.collection import Collection
-from retrieval.evaluation.evaluate import KS, evaluate_ranker
+from retrieval.evaluation.evaluate import KS, NothingToEvaluateError, evaluate_ranker
 from retrieval.evaluation.fusions import Fusion
 from retrieval.evaluation.protocols import Protocol, hold_out, k_fold, leave_one_out, protocol_named
 from retrieval.evaluation.rankers import FusedRanker, Member, Ranker, SpaceRanker
@@ -50,6 +50,8 @@ def evaluate_collection(
     for contender in contenders:
         for space in contender.spaces:
             opened.manifest.space(space)
+    if not contenders:
+        raise NothingToEvaluateError(f"{opened.path} has no spaces yet; `kvasir index` makes them")
     protocol = protocol_of(opened, choices)
     speeds: tuple[Speed, ...] = ()
     if choices.speed:  # first, so that the peak memory is that of queries

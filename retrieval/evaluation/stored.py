@@ -32,11 +32,20 @@ def contenders_of(path: Path, measure: str, spaces: Sequence[str] = ()) -> list[
         ) from error
     if schema != SCHEMA:
         raise StoredEvaluationError(f"{path} has schema {schema!r}; this version reads {SCHEMA!r}")
-    there = [space["space"] for space in stored["spaces"]]
+    try:
+        return _contenders(path, stored["spaces"], measure, spaces)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise StoredEvaluationError(f"{path} is damaged: it lacks what an evaluation has ({error!r})") from error
+
+
+def _contenders(
+    path: Path, stored: list[dict[str, Any]], measure: str, spaces: Sequence[str]
+) -> list[tuple[Contender, Path]]:
+    there = [space["space"] for space in stored]
     for wanted in spaces:
         if wanted not in there:
             raise StoredEvaluationError(f"{path} has no space {wanted!r}; it has {', '.join(there)}")
-    chosen = [space for space in stored["spaces"] if not spaces or space["space"] in spaces]
+    chosen = [space for space in stored if not spaces or space["space"] in spaces]
     return [(_contender(path, space, measure), path) for space in chosen]
 
 

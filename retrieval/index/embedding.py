@@ -1,13 +1,15 @@
 """Nearest embeddings by FAISS: exact to begin with, approximate where the gallery is large; always re-ranked exactly.
 
-FAISS sums in single precision and in an order that depends on how many queries come together, so what it returns is
-taken as candidates only: their distances are computed anew in double precision, and the order is by those, then by row.
+What FAISS returns is taken as candidates only, for it compares coded vectors: their distances are computed anew in
+double precision, and the order is by those, then by row.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index.cosine import Cosine
+from retrieval.index.sealing import seal
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +58,10 @@ class EmbeddingIndex:
         self.exact = len(vectors) <= exact_up_to
         if self.exact:
             self.description = "exact"
-            self._faiss = _flat(vectors)
+            self._read_codes()
             return
         dimension = vectors.shape[1]
-        self.description = "HNSW32" if len(vectors) <= hnsw_up_to else _inverted_file(len(vectors), dimension)
+        self.description = description_of(len(vectors), dimension, hnsw_up_to)
         file = None if folder is None else folder / f"{name}.{self.description}.faiss"
         kept = None if file is None else _read(file, ids, dimension)
         if kept is None:
@@ -79,7 +82,7 @@ class EmbeddingIndex:
         candidates_exist = len(self._vectors) if allowed is None else int(np.count_nonzero(allowed))
         if not candidates_exist or not k:
             return distances, rows
-        faiss.omp_set_num_threads(1 if len(wanted) < 8 else _cores())
+        faiss.omp_set_num_threads(1 if self.exact or len(wanted) < 8 else _cores())
         if self.exact or allowed is None or candidates_exist > FILTER_EXACTLY_BELOW:
             proposals = self._propose(wanted, k, candidates_exist, allowed)
         else:
@@ -111,6 +114,19 @@ class EmbeddingIndex:
             true = np.partition(np.hstack([true, block]), k, axis=1)[:, : k + 1]
         return float((np.sort(found, axis=1)[:, 1:] <= true.max(axis=1, keepdims=True)).mean())
 
+    def _read_codes(self) -> None:
+        """Fill an index of 8-bit codes: each search reads all of it, and a quarter of the bytes sooner."""
+        blocks = [self._vectors[start : start + 256] for start in range(0, len(self._vectors), 256)]  # fit a cache
+        self._step = max(map(_step, blocks), default=0.0)
+        self._faiss = faiss.IndexScalarQuantizer(
+            self._vectors.shape[1], faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
+        )
+        self._lost = self._length = 0.0
+        for block in blocks:
+            codes = _coded(block, self._step)
+            self._faiss.add(codes.whole)
+            self._lost, self._length = max(self._lost, codes.lost), max(self._length, codes.length)
+
     def _rank(
         self, query: NDArray[np.float32], candidates: NDArray[np.int64], k: int
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -122,37 +138,68 @@ class EmbeddingIndex:
         self, queries: NDArray[np.float32], k: int, existing: int, allowed: NDArray[np.bool_] | None
     ) -> list[tuple[NDArray[np.int64], float]]:
         """Candidates of each query, and the inner product that no row left out exceeds by more than rounding."""
-        # Four-bit codes order coarsely, so many candidates are taken to the exact distances.
-        count = min(existing, k + 32 if self.exact else 8 * k + 256)
         if self.exact:
-            selected = allowed
-        else:
-            selected = np.zeros(int(self._ids[-1]) + 1, bool)
-            selected[self._ids if allowed is None else self._ids[allowed]] = True
-        selector = None if selected is None else faiss.IDSelectorBitmap(np.packbits(selected, bitorder="little"))
-        settings = self._settings(count, selector)
-        products, found = self._faiss.search(queries, count, params=settings)
-        proposals = []
-        for labels, product in zip(found, products, strict=True):
-            rows = labels[labels >= 0]
-            if not self.exact:
-                tail = self._tail if allowed is None else self._tail[allowed[self._tail]]
-                rows = np.concatenate([np.searchsorted(self._ids, rows), tail])
-            proposals.append((rows, float(product[-1])))
-        return proposals
+            return [self._propose_by_codes(query[None], min(existing, k + 128), allowed) for query in queries]
+        count = min(existing, 8 * k + 256)  # four-bit codes order coarsely
+        selected = np.zeros(int(self._ids[-1]) + 1, bool)
+        selected[self._ids if allowed is None else self._ids[allowed]] = True
+        _, found = self._faiss.search(queries, count, params=self._settings(count, _selector(selected)))
+        tail = self._tail if allowed is None else self._tail[allowed[self._tail]]
+        return [(np.concatenate([np.searchsorted(self._ids, labels[labels >= 0]), tail]), np.inf) for labels in found]
+
+    def _propose_by_codes(
+        self, query: NDArray[np.float32], count: int, allowed: NDArray[np.bool_] | None
+    ) -> tuple[NDArray[np.int64], float]:
+        """As `_propose`, from whole numbers; what coding took from both sides bounds what it may have hidden."""
+        codes = _coded(query, _step(query))
+        settings = faiss.SearchParameters(sel=None if allowed is None else _selector(allowed))
+        products, rows = self._faiss.search(codes.whole, count, params=settings)
+        hidden = codes.lost * self._length + float(np.linalg.norm(query)) * self._lost
+        return rows[0], float(products[0, -1]) * codes.step * self._step + hidden
 
     def _settings(self, count: int, selector: Any) -> Any:
-        if self.exact:
-            return faiss.SearchParameters(sel=selector)
         if self.description.startswith("HNSW"):
             return faiss.SearchParametersHNSW(efSearch=count, sel=selector)
         return faiss.SearchParametersIVF(nprobe=64, sel=selector)
 
 
-def _flat(vectors: NDArray[np.float32]) -> Any:
-    index = faiss.IndexFlatIP(vectors.shape[1])
-    index.add(np.ascontiguousarray(vectors, np.float32))
-    return index
+@dataclass(frozen=True)
+class _Codes:
+    """Rows (n, d) as whole numbers from -127 to 127.
+
+    step: what a 1 stands for. lost: the most that coding took from a row, as a length. length: the longest coded row's.
+    """
+
+    whole: NDArray[np.float32]
+    step: float
+    lost: float
+    length: float
+
+
+def _coded(rows: NDArray[np.float32], step: float) -> _Codes:
+    whole = rows / np.float32(step)
+    np.rint(whole, out=whole)
+    lost = whole * np.float32(step)
+    length = _longest(lost)
+    lost -= rows
+    return _Codes(whole, step, _longest(lost), length)
+
+
+def _longest(rows: NDArray[np.float32]) -> float:
+    return math.sqrt(np.einsum("nd,nd->n", rows, rows).max())
+
+
+def _step(rows: NDArray[np.float32]) -> float:
+    return max(float(rows.max()), -float(rows.min())) / 127
+
+
+def _selector(rows: NDArray[np.bool_]) -> Any:
+    return faiss.IDSelectorBitmap(np.packbits(rows, bitorder="little"))
+
+
+def description_of(count: int, dimension: int, hnsw_up_to: int = HNSW_UP_TO) -> str:
+    """FAISS's name for the index of a gallery that is too large to compare every vector; its file is named so."""
+    return "HNSW32" if count <= hnsw_up_to else _inverted_file(count, dimension)
 
 
 def _inverted_file(count: int, dimension: int) -> str:
@@ -179,6 +226,7 @@ def _write(index: Any, file: Path) -> None:
     try:
         file.parent.mkdir(exist_ok=True)
         faiss.write_index(index, str(beside))
+        seal(beside)
         beside.replace(file)
     except (OSError, RuntimeError) as error:  # a full disk or a folder for reading only costs time, not the answer
         log.warning("the index %s cannot be kept and will be built again next time (%s)", file, error)

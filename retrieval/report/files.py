@@ -95,12 +95,11 @@ def latex(result: Evaluation) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
-def run_name(space: SpaceResult) -> str:
+def run_name(space: str) -> str:
     """The file of a space's run; a fusion of many spaces gets a shorter name than its own."""
-    name = space.space
-    if len(name) > 120:
-        name = f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return f"{name}.run"
+    if len(space) > 120:
+        space = f"{space[:100]}-{hashlib.sha256(space.encode()).hexdigest()[:8]}"
+    return f"{space}.run"
 
 
 def trec_run(space: SpaceResult) -> Iterator[str]:

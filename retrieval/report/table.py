@@ -39,9 +39,9 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     for sentence in result.gap_sentences():
         console.print(Text(sentence))
     if result.speeds:
-        console.print(_speeds(result.speeds))
+        _print(_speeds(result.speeds), console)
     if len(result.spaces) > 1:
-        console.print(_overview(result))
+        _print(_overview(result), console)
         try:
             _say(result.comparison(), console)
         except NotSameQueriesError as error:
@@ -59,7 +59,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     table.add_column("interval", no_wrap=True)
     for one in comparison.standings:
         table.add_row(_breakable(one.name), f"{one.mean:.4f}", f"{one.low:.4f} to {one.high:.4f}")
-    console.print(table)
+    _print(table, console)
     _say(comparison, console)
 
 
@@ -74,11 +74,11 @@ def _print_space(space: SpaceResult, console: Console) -> None:
     for line in summary_lines(space):
         console.print(Text(line))
     console.print()
-    console.print(_by_k(space, wide=wide))
-    console.print(_whole_list(space))
-    console.print(_per_class(space))
-    console.print(_votes(space, wide=wide))
-    console.print(_confusion(space))
+    _print(_by_k(space, wide=wide), console)
+    _print(_whole_list(space), console)
+    _print(_per_class(space), console)
+    _print(_votes(space, wide=wide), console)
+    _print(_confusion(space), console)
 
 
 def summary_lines(space: SpaceResult) -> list[str]:
@@ -191,11 +191,14 @@ def _confusion(space: SpaceResult) -> Table:
     table = _table("Confusion: rows are the true class, columns the elected one")
     table.add_column("", overflow="fold")
     present = _present(space)
-    columns = [c for c in range(len(space.class_names)) if c in present or space.confusion[:, c].any()]
-    for c in columns:
-        table.add_column(_letter(c), justify="right", no_wrap=True)
-    for c in columns:
-        cells = [Text(f"{space.confusion[c, d]:,}", style="bold" if c == d else "") for d in columns]
+    none = len(space.class_names)
+    elected = [c for c in range(none + 1) if c in present or space.confusion[:, c].any()]
+    for c in elected:
+        table.add_column("none" if c == none else _letter(c), justify="right", no_wrap=True)
+    for c in elected:
+        if c == none:
+            continue
+        cells = [Text(f"{space.confusion[c, d]:,}", style="bold" if c == d else "") for d in elected]
         table.add_row(f"{_letter(c)}  {space.class_names[c]}", *cells)
     return table
 
@@ -233,11 +236,16 @@ def _present(space: SpaceResult) -> list[int]:
     return [c for c, count in enumerate(space.confusion.sum(axis=1)) if count]
 
 
+def _print(table: Table, console: Console) -> None:
+    """A table under its title, which rich would otherwise fold to the table's width."""
+    title, table.title = table.title, None
+    console.print(Text(str(title), style="italic"))
+    console.print(table)
+
+
 def _table(title: str) -> Table:
     return Table(
         title=title,
-        title_justify="left",
-        title_style="italic",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,

@@ -52,7 +52,7 @@ class Folder:
                 length = os.fstat(stream.fileno()).st_size
                 if length > MAX_BYTES:
                     raise FileUnreadableError(f"{file}: {length} bytes, more than the {MAX_BYTES} that are read")
-                return stream.read(size)
+                return stream.read(min(size, length + 1))  # a buffer of MAX_BYTES would be cleared for every file
         except OSError as error:
             raise FileUnreadableError(f"{file}: {error.strerror or error}") from error
 

@@ -1,6 +1,7 @@
 """LIRE's descriptors in Python: time a picture, growth, memory, and time a query.
 
     python tests/benchmarks/bench_descriptors.py
+    python tests/benchmarks/bench_descriptors.py --large    # galleries in which FAISS proposes: recall and time
 
 LIRE cannot run here: its figures were measured elsewhere, one core, 720x576, median. The fixed NumPy task
 printed beside them lets a reader scale ours. The pictures are endoscopy from ../shared where that
@@ -25,8 +26,10 @@ import faiss
 import numpy as np
 from PIL import Image
 
+from indexer.features import open_features
 from retrieval.descriptors import DESCRIPTORS, extract_all, warm_up
 from retrieval.index.native import NativeIndex
+from retrieval.index.proposed import ProposedIndex
 
 LIRE_MS = {
     "JCD": 13.0,
@@ -39,9 +42,13 @@ LIRE_MS = {
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "kvasir-v2-subset"
 PICTURES, ROUNDS = 8, 9
 GALLERY = 8000
+LARGE = (120_000, 300_000)
 
 
 def main() -> None:
+    if sys.argv[1:] == ["--large"]:
+        large_galleries()
+        return
     if sys.argv[1:]:
         print(peak_bytes_per_pixel(sys.argv[1]))
         return
@@ -99,20 +106,16 @@ def resident(field: str) -> int:
 
 
 def a_query(pictures: list[np.ndarray]) -> None:
-    random = np.random.default_rng(0)
-    embeddings = random.random((GALLERY, 1280), dtype=np.float32)
+    embeddings = np.random.default_rng(0).random((GALLERY, 1280), dtype=np.float32)
     product = median_seconds(lambda: embeddings @ embeddings.T, rounds=3)
     print(f"\n{GALLERY:,} vectors, one core; one X @ X.T of {GALLERY:,} x 1280 takes {product:.2f} s")
     print(f"  {'':22} a query, k=20    flat FAISS       all pairs  in X @ X.T (to reach: under 25)")
     described = [extract_all(p) for p in pictures]
     for name, descriptor in DESCRIPTORS.items():
-        known = np.array([vectors[name] for vectors in described])
-        parents = random.integers(0, len(known), (GALLERY, 2))
-        crossed = random.random((GALLERY, descriptor.length)) < 0.3
-        gallery = np.where(crossed, known[parents[:, 1]], known[parents[:, 0]])
+        gallery = crosses(np.array([vectors[name] for vectors in described]), GALLERY, 0.3)
         metric = descriptor.metric
         index = NativeIndex(metric, gallery)
-        coordinates = metric.coordinates(gallery)
+        coordinates = metric.candidate_coordinates(gallery)
         by = faiss.METRIC_L1 if metric.proposes_by == "L1" else faiss.METRIC_L2
         flat = faiss.IndexFlat(coordinates.shape[1], by)
         flat.add(coordinates)
@@ -121,6 +124,36 @@ def a_query(pictures: list[np.ndarray]) -> None:
         part = partial(metric.distances, gallery[: GALLERY // 16], gallery)
         pairs = 16 * median_seconds(part, rounds=3)
         print(f"  {name:22} {query:10.2f} ms {peer:10.2f} ms {pairs:14.2f} s {pairs / product:11.2f}")
+
+
+def crosses(known: np.ndarray, count: int, share: float | np.ndarray) -> np.ndarray:
+    """Synthetic vectors: each a known one with a share of its values from another."""
+    random = np.random.default_rng(0)
+    parents = random.integers(0, len(known), (count, 2))
+    crossed = random.random((count, known.shape[1])) < share
+    return np.where(crossed, known[parents[:, 1]], known[parents[:, 0]])
+
+
+def large_galleries() -> None:
+    """Crosses of the 924 shipped descriptors, 0 to 50 % of the values from a second one."""
+    print("FAISS proposes, the native distance ranks again; one core, a query, k=20")
+    archive = open_features(SHARED.with_name("kvasir-v2-subset-features"))
+    shipped = [archive.read(*key) for key in archive.keys()]  # noqa: SIM118  # not a mapping
+    for count in LARGE:
+        print(f"\n{count:,} vectors          recall@20    proposed    every one  built in")
+        for name, descriptor in DESCRIPTORS.items():
+            share = np.random.default_rng(1).random((count, 1)) / 2
+            gallery = crosses(np.array([vectors[name] for vectors in shipped]), count, share)
+            start = time.perf_counter()
+            index = ProposedIndex(descriptor.metric, gallery, np.arange(count))
+            built = time.perf_counter() - start
+            every = NativeIndex(descriptor.metric, gallery)
+            ours, full = (
+                statistics.median(median_seconds(partial(i.search, gallery[q : q + 1], 20), 3) for q in range(9)) * 1000
+                for i in (index, every)
+            )
+            recall = index.recall_at(20)
+            print(f"  {name:22} {recall:9.4f} {ours:8.2f} ms {full:9.2f} ms {built:7.1f} s  {index.description}")
 
 
 def sample() -> list[np.ndarray]:

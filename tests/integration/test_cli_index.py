@@ -285,3 +285,97 @@ def test_a_second_writer_is_refused_with_a_clear_message(run: Run, made: Path, d
         ended = run("index", data, made)
     assert ended.status == 2
     assert "another process is writing to" in ended.err
+
+
+def test_copies_that_are_added_are_named_with_what_they_are_copies_of(run: Run, made: Path, data: Path) -> None:
+    told = run("add", made, data / "polyps" / "2.jpg", data / "polyps" / "1.jpg", "--class", "polyps")
+    assert told.status == 0
+    ids = {file: i for file, (i, _) in files(made).items()}
+    assert "copies, byte for byte, of images that the collection had already: 2\n" in told.out
+    assert f"  {ids['2.jpg']}  2.jpg  =  " in told.out
+    assert f"`kvasir remove {made} {ids['1.jpg']} {ids['2.jpg']}` takes them out" in told.out
+    assert run("remove", made, ids["2.jpg"], ids["1.jpg"]).status == 0
+    as_json = run("add", made, data / "polyps" / "2.jpg", "--json").json
+    assert [(copy["file"], copy["copy_of_file"]) for copy in as_json["copies"]] == [("2.jpg", "polyps/2.jpg")]
+    assert run("index", data, made, "--json").json["copies"] == []
+
+
+def test_no_empty_collection_is_left_by_a_run_that_fails(
+    run: Run, data: Path, tiny_spec: str, timm_weights: Callable[..., Path], tmp_path: Path
+) -> None:
+    wrong = f"timm:test_convnext/{timm_weights('test_vit')}"
+    ended = run("index", data, tmp_path / "new", "--encoder", tiny_spec, "--encoder", wrong)
+    assert ended.status == 2
+    assert "these weights are not of test_convnext" in ended.err
+    (tmp_path / "bad" / "a").mkdir(parents=True)
+    (tmp_path / "bad" / "a" / "x.jpg").write_bytes(b"")
+    ended = run("index", tmp_path / "bad", tmp_path / "new", "--encoder", tiny_spec)
+    assert (ended.status, "1 could not be used" in ended.out) == (2, True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_searching_an_empty_collection_says_that_it_is_empty(run: Run, without_images: Path) -> None:
+    ended = run("search", "0", without_images)
+    assert ended.status == 2
+    assert "is empty; `kvasir index DATA " in ended.err
+
+
+def test_weights_that_were_overwritten_are_never_mixed_with_those_that_made_a_space(
+    run: Run, data: Path, timm_weights: Callable[..., Path], tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    weights = Path(shutil.copyfile(timm_weights("test_vit"), tmp_path / "w.safetensors"))
+    spec = f"timm:test_vit/{weights}"
+    path = tmp_path / "c"
+    assert run("index", data, path, "--encoder", spec).status == 0
+    before = (path / "vectors" / "test_vit-w.float32").read_bytes()
+
+    os.utime(weights, (1, 1))  # another date, the same weights: the space goes on
+    again = run("index", data, path, "--encoder", spec, "--json")
+    assert (again.status, again.json["unchanged"], again.json["spaces"]) == (0, 26, ["test_vit-w"])
+
+    save_file({name: tensor + torch.ones_like(tensor) for name, tensor in load_file(weights).items()}, weights)
+    refused = run("index", data, path, "--encoder", spec)
+    assert refused.status == 2
+    assert f"{weights} was changed since it made the space 'test_vit-w'" in refused.err
+    assert "give the new one a path of its own" in refused.err
+    assert (path / "vectors" / "test_vit-w.float32").read_bytes() == before
+    weights.rename(tmp_path / "other.safetensors")  # as it says
+    both = run("index", data, path, "--encoder", f"timm:test_vit/{tmp_path / 'other.safetensors'}", "--json")
+    assert (both.status, both.json["completed"]) == (0, 26)
+    assert [space.name for space in Collection.open(path).spaces] == ["test_vit-w", "test_vit-other"]
+    # the first space's weights are gone, its converted encoder is not
+    assert run("index", data, path, "--encoder", spec, "--json").json["unchanged"] == 26
+    assert run("search", data / "polyps" / "2.jpg", path, "--space", "TEST_VIT-w").status == 0
+
+
+def test_an_encoder_that_is_named_twice_makes_one_space(run: Run, data: Path, tiny_spec: str, tmp_path: Path) -> None:
+    ended = run("index", data, tmp_path / "c", "--encoder", tiny_spec, "--encoder", tiny_spec, "--json")
+    assert (ended.status, ended.json["spaces"]) == (0, ["test_vit-test_vit"])
+
+
+def test_info_is_for_people_too(run: Run, made: Path) -> None:
+    text = run("info", made).out
+    assert "  frames squashed to 160x160 (" in text
+    assert "  encoder timm:test_vit/" in text
+    assert "{" not in text
+    assert "[" not in text
+
+
+def test_a_damaged_member_of_a_zip_is_named_once_with_its_reason(
+    run: Run, data: Path, without_images: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(without_images, tmp_path / "c")
+    path = tmp_path / "drawn.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("1.jpg", "2.jpg"):
+            archive.write(data / "polyps" / name, f"polyps/{name}")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4] ^= 255
+    path.write_bytes(content)
+    ended = run("index", path, tmp_path / "c", "--json")
+    assert (ended.status, ended.json["added"]) == (1, 1)
+    reason = "damaged inside drawn.zip (its CRC-32 differs)"
+    assert ended.json["rejected"] == [{"file": "polyps/1.jpg", "reason": reason}]

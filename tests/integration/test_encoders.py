@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,6 +97,70 @@ def test_the_three_forms_of_one_clip_are_one_encoder(
         check_conversion(tower, batch(draw, tower), tmp_path / str(number))
 
 
+def test_a_coca_tower_gives_its_pooled_embedding(draw: Callable[..., Image.Image], tmp_path: Path) -> None:
+    import open_clip
+    import torch
+
+    vision = {"image_size": 64, "layers": 2, "width": 64, "head_width": 16, "patch_size": 16, "output_tokens": True}
+    text = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    decoder = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1, "n_queries": 4}
+    config = {
+        "embed_dim": 32,
+        "vision_cfg": vision | {"attentional_pool": True, "attn_pooler_queries": 4, "attn_pooler_heads": 2},
+        "text_cfg": text | {"embed_cls": True, "output_tokens": True},
+        "multimodal_cfg": decoder | {"attn_pooler_heads": 2},
+        "custom_text": True,
+    }
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "tiny-coca.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path / "configs")
+    torch.manual_seed(13)
+    model = open_clip.create_model("tiny-coca").eval()
+    torch.save(model.state_dict(), tmp_path / "coca.pt")
+    tower = build_tower(f"open_clip:tiny-coca/{tmp_path / 'coca.pt'}")
+    pixels = batch(draw, tower)
+    check_conversion(tower, pixels, tmp_path / "tower")
+    normal = (torch.tensor(pixels).permute(0, 3, 1, 2).float() - tower.mean) / tower.std
+    with torch.inference_mode():
+        theirs = model.encode_image(normal).numpy()
+    assert np.allclose(eager(tower, pixels), theirs, atol=1e-5)
+
+
+def test_an_image_tower_loads_without_the_language_model_beside_it(
+    draw: Callable[..., Image.Image], tmp_path: Path
+) -> None:
+    """As BiomedCLIP comes: a timm image tower, and a text tower that the hub would be asked for."""
+    import open_clip
+    import torch
+
+    vision = {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear", "image_size": 160}
+    text = {"hf_model_name": "nobody/no-such-language-model", "hf_proj_type": "mlp", "context_length": 256}
+    preprocess = {"mean": [0.48, 0.45, 0.40], "std": [0.26, 0.26, 0.27], "interpolation": "bicubic"}
+    config = {"model_cfg": {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": preprocess}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsNotFoundError, match=r"has no weights; put an open_clip_model\.safetensors there"):
+        build_tower(f"open_clip:local-dir:{tmp_path}")
+
+    torch.manual_seed(17)
+    visual = open_clip.model.CustomTextCLIP(24, vision, {"layers": 1, "width": 8, "heads": 1, "vocab_size": 9}).visual
+    state = {f"visual.{name}": tensor for name, tensor in visual.eval().state_dict().items()}
+    others = {"logit_scale": torch.ones(()), "text.transformer.embeddings.position_ids": torch.arange(4)}
+    torch.save(state | others, tmp_path / "open_clip_pytorch_model.bin")
+    tower = build_tower(f"open_clip:local-dir:{tmp_path}")
+    assert (tower.recipe.dimension, tower.recipe.size, tower.recipe.mean) == (24, (160, 160), (0.48, 0.45, 0.40))
+    pixels = batch(draw, tower)
+    check_conversion(tower, pixels, tmp_path / "tower")
+    normal = (torch.tensor(pixels).permute(0, 3, 1, 2).float() - tower.mean) / tower.std
+    with torch.inference_mode():
+        theirs = torch.nn.functional.normalize(visual(normal), dim=-1).numpy()
+    assert np.allclose(eager(tower, pixels), theirs, atol=1e-5)
+
+    del state["visual.head.proj.weight"]
+    torch.save(state | others, tmp_path / "open_clip_pytorch_model.bin")
+    with pytest.raises(WeightsMismatchError, match=r"head\.proj\.weight"):
+        build_tower(f"open_clip:local-dir:{tmp_path}")
+
+
 def test_weights_of_another_architecture_are_refused(timm_weights: Any, tiny_clip: Any) -> None:
     for spec in (
         f"timm:test_convnext/{timm_weights('test_vit')}",
@@ -143,6 +208,33 @@ def test_a_tag_that_is_not_published_lists_those_that_are() -> None:
 
     with pytest.raises(WeightsNotFoundError, match=r"no weights 'laion9b' for ViT-B-32; its tags: .*laion2b_s34b_b79k"):
         load_image_model(parse_spec("open_clip:ViT-B-32/laion9b"))
+
+
+def test_every_published_encoder_is_looked_for_in_the_cache_of_its_own_repository() -> None:
+    from open_clip.pretrained import _PRETRAINED
+    from timm.models._registry import _model_pretrained_cfgs
+
+    from retrieval.encoders.hub import may_hold
+    from retrieval.encoders.spec import parse_spec
+
+    published = set()
+    for name, config in _model_pretrained_cfgs.items():
+        if config.hf_hub_id:
+            repository = f"timm/{name}" if config.hf_hub_id == "timm/" else config.hf_hub_id
+            published |= {(f"timm:{asked}", repository) for asked in (name, name.partition(".")[0])}
+    for architecture, tags in _PRETRAINED.items():
+        for tag, config in tags.items():
+            published.add((f"open_clip:{architecture}/{tag}", "/".join(config["hf_hub"].split("/")[:2])))
+    assert len(published) > 2000
+    foreign = [pair for pair in published if not pair[1].startswith("timm/")][::10]  # each takes reading all of timm
+    for spec, repository in [pair for pair in published if pair[1].startswith("timm/")] + foreign:
+        assert may_hold(repository, parse_spec(spec)), (spec, repository)
+    for spec, _ in sorted(published)[::97]:
+        assert not may_hold("google-bert/bert-base-uncased", parse_spec(spec)), spec
+    assert not may_hold("timm/resnet50d.ra2_in1k", parse_spec("timm:resnet50"))
+    assert may_hold("org/name", parse_spec("open_clip:hf-hub:org/name"))
+    assert may_hold("org/name", parse_spec("timm:hf-hub:org/name@main"))
+    assert not may_hold("org/other", parse_spec("open_clip:hf-hub:org/name"))
 
 
 def test_preprocessing_is_timms_own(draw: Callable[..., Image.Image]) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from indexer.commands.features import OtherVariantError
+from indexer.described import NOT_COMPARABLE
 from retrieval.collection import Collection
 from retrieval.command_line import kvasir
 from retrieval.descriptors import DESCRIPTORS
@@ -31,6 +33,14 @@ def data(indexed: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_ones(data: Path, tmp_path: Path) -> None:
     written = run("features", data, tmp_path / "features", "--variant", "modern")
     assert written.exit_code == 0, written.output
+    again = run("features", data, tmp_path / "features", "--variant", "modern", "--json")
+    assert json.loads(again.stdout) == {
+        "out": str(tmp_path / "features"),
+        "variant": "modern",
+        "written": 0,
+        "already_there": 26,
+        "rejected": [],
+    }
     one, other = sorted((tmp_path / "features").rglob("*.features"))[:2]
     one.unlink()
     other.write_text(other.read_text().replace("JCD:", "JCX:"))
@@ -42,6 +52,13 @@ def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_on
     (bad,) = told["bad_features"]
     assert f"{other.name}" in bad["reason"]
 
+    said = run("info", tmp_path / "shipped").output
+    assert said.count("LIRE variant 'modern', shipped in ") == 1  # not once for each of the six
+    assert "computed for 12 pictures, 'modern' equals 100.00% of their values ('" in said
+
+    again = json.loads(run("index", data, tmp_path / "shipped", "--features", tmp_path / "features", "--json").stdout)
+    assert (again["completed"], again["unchanged"], len(again["bad_features"])) == (0, 26, 1)
+
     computed = run("index", data, tmp_path / "computed", "--descriptors", "all")
     assert computed.exit_code == 0, computed.output
     left, right = Collection.open(tmp_path / "shipped"), Collection.open(tmp_path / "computed")
@@ -51,6 +68,32 @@ def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_on
         ids, vectors = left.vectors(name)
         assert len(ids) == len(left) - 2
         np.testing.assert_array_equal(vectors, right.vectors(name)[1][np.isin(right.vectors(name)[0], ids)])
+
+
+def test_a_second_run_writes_what_is_missing_and_never_another_variant(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features"
+    assert run("features", data / "polyps", out).exit_code == 0
+    kept, lost = sorted(out.rglob("*.features"))[:2]
+    before = lost.read_text()
+    kept.write_text("left alone")
+    lost.unlink()
+    assert run("features", data / "polyps", out).exit_code == 0
+    assert (kept.read_text(), lost.read_text()) == ("left alone", before)
+    other = run("features", data / "polyps", out, "--variant", "modern")
+    assert isinstance(other.exception, OtherVariantError)
+    assert "holds features of LIRE variant `legacy`" in str(other.exception)
+
+
+def test_of_two_pictures_with_one_name_the_second_is_told_and_gets_no_features(data: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures" / "polyps"
+    pictures.mkdir(parents=True)
+    one, other = sorted((data / "polyps").iterdir())[:2]
+    shutil.copyfile(one, pictures / "a.jpg")
+    shutil.copyfile(other, pictures / "a.png")
+    written = run("features", pictures.parent, tmp_path / "features")
+    assert written.exit_code == 1
+    assert "polyps/a.png: named as polyps/a.jpg" in " ".join(written.stderr.split())
+    assert len(list((tmp_path / "features").rglob("*.features"))) == 1
 
 
 def test_a_picture_finds_itself_by_every_descriptor_that_it_was_indexed_with(data: Path, tmp_path: Path) -> None:
@@ -102,3 +145,27 @@ def test_encoder_and_computed_descriptors_share_one_decoding_and_queries_do_the_
     file = engine.collection.images.source_paths[0][0] / engine.collection.file_of(5)
     first = engine.search(file, 1)[0]
     assert (first.id, round(first.score, 6)) == (5, 1.0)
+
+
+def test_where_no_variant_gives_the_shipped_values_the_run_the_recipe_and_a_query_say_so(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run("features", data, tmp_path / "features").exit_code == 0
+    for file in (tmp_path / "features").rglob("*.features"):
+        lines = file.read_text().splitlines()
+        lines[1] = "Tamura:" + ",".join(["7.0"] * 18)
+        file.write_text("\n".join(lines))
+    made = run("index", data, tmp_path / "made", "--features", tmp_path / "features")
+    assert "warning: no variant of LIRE reproduces the shipped values of 12 pictures in Tamura (" in made.stderr
+    told = run("info", tmp_path / "made").stdout
+    assert told.count("variant: legacy\n") == 5
+    assert told.count("variant: legacy (assumed)") == told.count(f"warning: {NOT_COMPARABLE}") == 1
+    more = run("index", data, tmp_path / "made", "--descriptors", "Tamura")
+    assert f"warning: Tamura: {NOT_COMPARABLE}" in more.stderr
+    engine = open_collection(tmp_path / "made")
+    file = engine.collection.images.source_paths[0][0] / engine.collection.file_of(3)
+    engine.search(file, 3, spaces="JCD")
+    engine.search(3, 3, spaces="Tamura")
+    assert not caplog.messages
+    engine.search(file, 3, spaces="Tamura")
+    assert [message.split(":")[0] for message in caplog.messages] == ["Tamura"]

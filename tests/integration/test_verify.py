@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from indexer.verification import check, repair
-from retrieval.collection import Collection
+from retrieval.collection import Collection, DamagedCatalogError
 from retrieval.command_line import kvasir
 
 
@@ -47,8 +47,13 @@ def test_a_sound_collection_has_no_findings_and_each_damage_is_found_and_mended(
     (collection / "index").mkdir(exist_ok=True)
     (collection / "index" / "nothing.HNSW32.faiss").write_bytes(b"no index")
 
+    greys = bytearray((collection / "greys.rows").read_bytes())
+    greys[5000] ^= 1
+    (collection / "greys.rows").write_bytes(greys)
+
     findings = check(collection)
-    assert sorted(finding.kind for finding in findings) == ["encoder", "index", "vectors", "vectors"]
+    assert sorted(finding.kind for finding in findings) == ["encoder", "greys", "index", "vectors", "vectors"]
+    assert next(finding.ids for finding in findings if finding.kind == "greys") == (1,)
     assert all(finding.repairable for finding in findings)
     assert all(len(finding.ids) == 1 for finding in findings if finding.kind == "vectors")
     repair(collection, findings)
@@ -77,3 +82,20 @@ def test_a_picture_that_is_gone_is_told_and_taken_out_and_a_changed_one_describe
     assert 0 not in ids
     assert 1 not in ids  # an id never changes its picture: the changed one came back under a new id
     assert len(ids) == len(held) - 1
+
+
+def test_a_damaged_catalog_says_what_helps_and_never_points_at_the_command_that_says_so(
+    indexed: Any, tmp_path: Path
+) -> None:
+    for at, content in enumerate((b"", b"no database at all " * 500, None)):
+        path = tmp_path / str(at)
+        shutil.copytree(indexed.path, path)
+        catalog = path / "catalog.sqlite"
+        if content is None:  # a page in the middle is overwritten
+            data = bytearray(catalog.read_bytes())
+            data[4096:8192] = b"\xff" * 4096
+            content = bytes(data)
+        catalog.write_bytes(content)
+        result = CliRunner().invoke(kvasir, ["verify", str(path)])
+        assert isinstance(result.exception, DamagedCatalogError), result.output
+        assert "restore it from a copy, or index the pictures into a new collection" in str(result.exception)

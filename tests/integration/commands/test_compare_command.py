@@ -40,6 +40,14 @@ def test_the_better_run_is_named_by_its_file(tmp_path: Path) -> None:
     assert "tower (strong) is better than tower (weak): mAP higher by" in text
 
 
+def test_reports_whose_files_have_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    runs = [stored(tmp_path / name / "evaluation.json", at + 1) for at, name in enumerate(("one", "two"))]
+    names = [standing["name"] for standing in json.loads(run(*runs, "--json"))["standings"]]
+    assert sorted(names) == sorted(f"tower ({path})" for path in runs)
+
+
 def test_queries_are_matched_by_file_and_not_by_id(tmp_path: Path) -> None:
     one, other = stored(tmp_path / "one.json", 1), stored(tmp_path / "other.json", 1, reverse=True)
     (difference,) = json.loads(run(one, other, "--json"))["differences"]
@@ -60,6 +68,12 @@ def test_what_is_no_evaluation_is_an_error_that_says_so(tmp_path: Path) -> None:
         run(good, bad)
     bad.write_text('{"schema": "kvasir-evaluation/99"}')
     with pytest.raises(StoredEvaluationError, match="kvasir-evaluation/99"):
+        run(good, bad)
+    bad.write_text('{"schema": "kvasir-evaluation/1"}')
+    with pytest.raises(StoredEvaluationError, match="damaged"):
+        run(good, bad)
+    bad.write_text('{"schema": "kvasir-evaluation/1", "spaces": [{"space": "a", "per_query": {}}]}')
+    with pytest.raises(StoredEvaluationError, match="damaged"):
         run(good, bad)
     with pytest.raises(StoredEvaluationError, match="no figures of single queries"):
         run(good, stored(bad, 1, per_query=False))

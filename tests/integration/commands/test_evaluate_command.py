@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from retrieval.collection import CollectionWriter, NewImage, SpaceNameError
 from retrieval.commands.evaluate import command
+from retrieval.evaluation import NothingToEvaluateError
 
 CLASSES = ("esophagitis", "polyps")
 
@@ -78,6 +79,29 @@ def test_copies_help_a_query_unless_they_are_left_out(collection: Path) -> None:
 
 def test_same_run_twice_gives_the_same_bytes(collection: Path) -> None:
     assert run(collection, "--json") == run(collection, "--json")
+
+
+def test_a_fusion_stands_among_the_spaces(collection: Path) -> None:
+    found = json.loads(run(collection, "--json", "--fuse", "two+one=2"))
+    assert [space["space"] for space in found["spaces"]] == ["one", "two", "two+one=2"]
+    assert "two + one=2" in run(collection, "--fuse", "two+one=2")
+
+
+def test_the_same_fusion_twice_is_measured_once(collection: Path) -> None:
+    found = json.loads(run(collection, "--json", "--space", "one", "--fuse", "one+two", "--fuse", "one=1+two"))
+    assert [space["space"] for space in found["spaces"]] == ["one", "one+two"]
+
+
+def test_a_fusion_of_an_unknown_space_is_told_before_anything_is_measured(collection: Path) -> None:
+    with pytest.raises(SpaceNameError, match="one, two"):
+        run(collection, "--fuse", "one+three")
+
+
+def test_a_collection_without_spaces_cannot_be_evaluated(tmp_path: Path) -> None:
+    with CollectionWriter(tmp_path / "c", create=True):
+        pass
+    with pytest.raises(NothingToEvaluateError, match="no spaces yet"):
+        run(tmp_path / "c")
 
 
 def test_k_can_be_chosen(collection: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from retrieval.collection import CollectionWriter, NewImage
 from retrieval.commands.evaluate import command
+from retrieval.report.writing import NotAReportError
 
 CLASSES = ("esophagitis", "polyps", "normal-cecum")
 
@@ -55,6 +57,22 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return folder / "out"
+
+
+def test_a_second_report_replaces_the_first_with_all_its_runs(report: Path, tmp_path: Path) -> None:
+    shutil.copytree(report, tmp_path / "out")
+    (tmp_path / "out" / "mine.run").touch()
+    arguments = [str(report.parent / "collection"), "--report", str(tmp_path / "out"), "--samples", "0", "--k", "3"]
+    CliRunner().invoke(command, [*arguments, "--space", "two"], catch_exceptions=False)
+    assert {file.name for file in (tmp_path / "out").glob("*.run")} == {"two.run", "mine.run"}
+
+
+def test_somebodys_page_is_not_overwritten_and_that_is_said_before_measuring(report: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    arguments = [str(report.parent / "collection"), "--report", str(tmp_path)]
+    with pytest.raises(NotAReportError, match="another folder"):
+        CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["index.html"]
 
 
 class Page(HTMLParser):

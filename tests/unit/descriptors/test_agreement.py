@@ -22,7 +22,8 @@ def large_and_small(draw):
 def test_the_variant_that_made_the_features_is_found(large_and_small, variant):
     agreement = agreeing_variant((rgb, extract_all(rgb, variant=variant)) for rgb in large_and_small)
     assert agreement.variant == variant
-    assert agreement.shares[variant] == 1
+    assert agreement.shares[variant] == dict.fromkeys(DESCRIPTORS, 1)
+    assert agreement.reproduced() == tuple(DESCRIPTORS)
     assert agreement.grey_told
     assert agreement.scaling_told
     assert str(agreement) == f"LIRE variant `{variant}`: 100.00% of the values of 2 pictures agree"
@@ -46,13 +47,28 @@ def test_descriptors_of_colour_cannot_tell_the_grey_map(large_and_small):
 def test_features_of_another_picture_agree_with_no_variant(large_and_small):
     other = extract_all(large_and_small[0])
     agreement = agreeing_variant([(large_and_small[1], other)])
-    assert agreement.variant is None
-    assert agreement.shares[Variant("legacy")] < 0.9
-    assert str(agreement).startswith("no variant of LIRE reproduces the shipped features of 1 pictures")
+    assert agreement.reproduced() == ()
+    assert str(agreement).startswith("no variant of LIRE reproduces the shipped values of 1 pictures in JCD (")
+
+
+def test_a_third_grey_map_leaves_the_descriptors_of_colour_reproduced(large_and_small):
+    features = [extract_all(rgb) for rgb in large_and_small]
+    for vectors in features:
+        vectors["Tamura"] = vectors["Tamura"] + 1
+        vectors["PHOG"] = np.roll(vectors["PHOG"], 1)
+    agreement = agreeing_variant(zip(large_and_small, features, strict=True))
+    assert agreement.reproduced() == ("JCD", "ColorLayout", "EdgeHistogram", "AutoColorCorrelogram")
+    assert agreement.variant.longest is None
+    assert "in Tamura (0.0%), PHOG (" in str(agreement)
+    assert set(agreement.reproduced(Variant("legacy", 1024))) < set(agreement.reproduced())
 
 
 def test_nothing_to_compare_is_no_agreement():
-    assert agreeing_variant([]).variant is None
+    agreement = agreeing_variant([])
+    assert (agreement.variant, agreement.reproduced(), agreement.grey_told) == (Variant("legacy"), (), False)
+    assert str(agreement) == (
+        "no shipped features could be compared with their pictures; LIRE variant `legacy` is assumed"
+    )
 
 
 def shipped(file: Path) -> dict[str, np.ndarray]:
@@ -76,4 +92,5 @@ def test_the_shared_features_are_recognised():
     assert agreement.variant == Variant("legacy")
     assert agreement.grey_told
     assert agreement.scaling_told
-    assert agreement.shares[Variant("legacy")] > 0.999
+    assert min(agreement.shares[Variant("legacy")].values()) > 0.999
+    assert agreement.reproduced(Variant("modern")) == ("JCD", "ColorLayout", "EdgeHistogram", "AutoColorCorrelogram")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from retrieval.descriptors import (
     extract_all,
     warm_up,
 )
+from retrieval.descriptors.grey import grey_columns
 from retrieval.descriptors.variant import VARIANTS, UnknownVariantError, Variant, parse_variant
 
 HIGHEST = {"JCD": 14, "ColorLayout": 63, "EdgeHistogram": 7, "AutoColorCorrelogram": 15, "PHOG": 15}
@@ -24,6 +26,8 @@ HIGHEST = {"JCD": 14, "ColorLayout": 63, "EdgeHistogram": 7, "AutoColorCorrelogr
 @st.composite
 def pictures(draw):
     height, width = draw(st.integers(1, 90)), draw(st.integers(1, 90))
+    if draw(st.integers(0, 9)) == 0:  # a strip, which LIRE may not scale
+        height, width = draw(st.sampled_from([(height, 1000), (1000, width)]))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     colors = draw(st.sampled_from([2, 5, 256]))
     coarse = draw(st.sampled_from([1, 7]))
@@ -103,6 +107,44 @@ def test_only_tamura_and_phog_see_the_grey_map_and_small_pictures_are_not_shrunk
             np.testing.assert_array_equal(modern[name], legacy[name])
 
 
+def coarseness_as_written(grey):
+    """Tamura's coarseness, [x, y], by the words of the definition."""
+    w, h = grey.shape
+
+    def mean(k, x, y):
+        xs = (np.arange(4**k) + x - 2 ** (k - 1)).clip(0, w - 1)
+        ys = (np.arange(4**k) + y - 2 ** (k - 1)).clip(0, h - 1)
+        return grey[np.ix_(xs, ys)].sum() / 4**k
+
+    def change(k, x, y):
+        reach = 2 ** (k - 1)
+        along_x = abs(mean(k, x + reach, y) - mean(k, x - reach, y))
+        return max(along_x, abs(mean(k, x, y + reach) - mean(k, x, y - reach)))
+
+    points = ((x, y) for x in range(1, w - 1) for y in range(1, h - 1))
+    return 1.0 / (w * h) * sum(4 if change(2, x, y) > change(1, x, y) else 2 for x, y in points)
+
+
+@pytest.mark.parametrize("shape", [(4, 700), (700, 4), (40, 30)])
+def test_coarseness_of_frames_that_are_not_scaled_is_as_defined(shape):
+    """A frame of 700x4 would be less than two pixels high, so it is looked at whole, in several tiles."""
+    grey = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    picture = np.repeat(grey[..., None], 3, axis=2)
+    columns = grey_columns(picture, "modern").astype(np.int64)
+    assert DESCRIPTORS["Tamura"].extract(picture, Variant("modern"))[0] == coarseness_as_written(columns)
+
+
+@pytest.mark.parametrize("shape", [(1, 300_000), (300_000, 1), (4, 100_000), (300, 20_000), (800, 600)])
+def test_arrays_made_on_the_way_take_less_than_12_bytes_a_pixel(shape):
+    picture = np.random.default_rng(3).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    extract_all(picture[:9, :9])
+    tracemalloc.start()
+    extract_all(picture)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * shape[0] * shape[1]
+
+
 def test_a_single_colour_by_hand():
     vectors = extract_all(np.full((64, 64, 3), 128, dtype=np.uint8))
     assert np.flatnonzero(vectors["JCD"]).tolist() == [1]  # no edge, grey
@@ -155,8 +197,48 @@ def test_variants_have_a_text_that_reads_back():
         parse_variant("antique")
 
 
+def test_an_assumed_variant_is_read_back_and_says_once_that_its_values_compare_with_nothing(caplog):
+    variant = parse_variant("modern,1024 (assumed)")
+    assert (variant, variant.assumed, str(variant)) == (Variant("modern", 1024), True, "modern,1024 (assumed)")
+    assert not parse_variant("modern,1024").assumed
+    picture = np.zeros((5, 5, 3), dtype=np.uint8)
+    for _ in range(2):
+        DESCRIPTORS["JCD"].extract(picture, variant)
+    DESCRIPTORS["JCD"].extract(picture, Variant())
+    (said,) = caplog.messages
+    assert said.startswith("JCD: no variant of LIRE gives the values that were shipped")
+    assert "made by `modern,1024`, are not comparable" in said
+
+
 def test_warming_up_twice_announces_nothing_the_second_time():
     warm_up()
     announced = []
     warm_up(lambda: announced.append("compiling"))
     assert announced == []
+
+
+def test_nothing_is_left_to_compile_after_warming_up():
+    code = """
+import sys
+import numpy as np
+from retrieval.descriptors import DESCRIPTORS, extract_all, warm_up
+from retrieval.descriptors.variant import VARIANTS
+from retrieval.index.native import NativeIndex
+
+def compiled():
+    modules = [module for name, module in sys.modules.items() if name.startswith("retrieval.descriptors.")]
+    kernels = {f"{k.__module__}.{k.__name__}": k for m in modules for k in vars(m).values() if hasattr(k, "signatures")}
+    return {name: kernel.signatures for name, kernel in kernels.items()}
+
+warm_up()
+before = compiled()
+assert len(before) > 20
+picture = np.random.default_rng(0).integers(0, 256, (900, 1100, 3), dtype=np.uint8)
+for variant in VARIANTS:
+    for name, vector in extract_all(picture, variant=variant).items():
+        vectors = np.stack([vector] * 200)
+        NativeIndex(DESCRIPTORS[name].metric, vectors).search(vectors[:2], 3, np.arange(200) % 3 > 0)
+print({name: found for name, found in compiled().items() if found != before[name]})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+from functools import reduce
+from operator import add
 
 import numpy as np
 import pytest
@@ -11,7 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from retrieval.descriptors import DESCRIPTORS
+from retrieval.descriptors.edge_histogram import QUANTISATION
 from retrieval.descriptors.native_distance import ForeignVectorError
+from retrieval.index.native import NativeIndex
 
 NAMES = list(DESCRIPTORS)
 
@@ -120,6 +125,58 @@ def test_jcd_of_two_half_alike_vectors():
     a[[0, 1]], b[[1, 2]] = 2, 3
     # pq = 1/4, pp = qq = 1/2: Tanimoto 1/3
     assert distance("JCD", a, b) == pytest.approx(100 - 100 / 3)
+
+
+def added(values):
+    return reduce(add, values, 0.0)  # in order; from Python 3.12 on `sum` corrects its rounding
+
+
+def as_written(name, a, b):
+    """A distance by the words of its definition, one addition after the other."""
+    f32 = np.float32
+    if name == "JCD":
+        if not added(a) or not added(b):
+            return 0.0 if added(a) == added(b) else 100.0
+        p, q = [v / added(a) for v in a], [v / added(b) for v in b]
+        pq, pp, qq = (added(x * y for x, y in zip(*pair, strict=True)) for pair in ((p, q), (p, p), (q, q)))
+        return 100.0 - 100.0 * (pq / (pp + qq - pq))
+    if name == "Tamura":
+        return added((x - y) ** 2 for x, y in zip(a[2:], b[2:], strict=True))
+    if name == "ColorLayout":
+        weights = [2, 2, 2] + [1] * 18, [2, 1, 1, 1, 1, 1], [4, 2, 2, 1, 1, 1]
+        total, start = 0.0, 0
+        for group in weights:
+            part = slice(start, start := start + len(group))
+            total += math.sqrt(added(w * (x - y) ** 2 for w, x, y in zip(group, a[part], b[part], strict=True)))
+        return total
+    if name == "EdgeHistogram":
+        pairs = [(i, int(x), int(y)) for i, (x, y) in enumerate(zip(a, b, strict=True))]
+        total = added(abs(QUANTISATION[i % 5][x] - QUANTISATION[i % 5][y]) for i, x, y in pairs)
+        for i, x, y in pairs:
+            total += (5.0 if i < 5 else 1.0) * abs(x - y)
+        return total
+    if name == "AutoColorCorrelogram":
+        total = f32(0)
+        for x, y in zip(a, b, strict=True):
+            of_x = x / 2 * math.log(f32(2 * x) / f32(x + y)) if x else 0.0
+            of_y = y / 2 * math.log(f32(2 * y) / f32(x + y)) if y else 0.0
+            total = f32(float(total) + (of_x + of_y))
+        return float(total)
+    return added(abs(x - y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ranking_is_that_of_the_definition_ties_and_empty_vectors_included(name):
+    gallery = random_vectors(name, 60, 3)
+    gallery[[4, 40]] = 0
+    gallery[[7, 21, 59]] = gallery[33]
+    queries = gallery[[4, 33, 50]]
+    defined = [[as_written(name, q, g) for g in gallery.tolist()] for q in queries.tolist()]
+    distances, rows = NativeIndex(DESCRIPTORS[name].metric, gallery).search(queries, 60)
+    for at, row in enumerate(defined):
+        order = sorted(range(60), key=lambda place: (row[place], place))
+        assert rows[at].tolist() == order
+        assert distances[at].tolist() == [row[place] for place in order]
 
 
 def random_vectors(name, count, seed):

@@ -108,6 +108,9 @@ def test_proposals_are_ranked_by_the_native_distance(name):
 def test_recall_counts_what_the_lists_leave_out():
     vectors = np.random.default_rng(0).integers(0, 8, (24_000, 80)).astype(np.float32)  # no clusters at all
     index = ProposedIndex(DESCRIPTORS["EdgeHistogram"].metric, vectors, np.arange(24_000))
+    assert index._lists > index._faiss.nlist // 4
+    assert index.recall_at(10, sample=30) > 0.95
+    index._lists = index._faiss.nlist // 16
     assert 0.05 < index.recall_at(10, sample=30) < 0.95
     assert NativeIndex(DESCRIPTORS["EdgeHistogram"].metric, vectors).recall_at(10) == 1
 
@@ -139,6 +142,7 @@ def test_an_inverted_file_is_kept_and_made_anew_where_it_is_of_no_use(tmp_path):
 
     first, second = opened(), opened()
     assert (first.rebuilt, second.rebuilt) == (True, False)
+    assert first.description == second.description
     assert first.search(vectors[:3], 9)[1].tolist() == second.search(vectors[:3], 9)[1].tolist()
     assert opened(ids + 1).rebuilt
     assert opened().rebuilt  # only one is kept
@@ -146,6 +150,14 @@ def test_an_inverted_file_is_kept_and_made_anew_where_it_is_of_no_use(tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     assert opened().rebuilt
     assert not opened().rebuilt
+
+
+def test_an_inverted_file_that_cannot_be_kept_costs_no_answer(tmp_path, caplog):
+    (tmp_path / "index").write_text("a file where the folder should be")
+    vectors, metric = many("Tamura"), DESCRIPTORS["Tamura"].metric
+    index = ProposedIndex(metric, vectors, np.arange(len(vectors)), tmp_path / "index", "Tamura")
+    assert index.search(vectors[:1], 1)[1].tolist() == [[0]]
+    assert "cannot be kept" in caplog.text
 
 
 def test_only_large_galleries_get_proposals(monkeypatch):

@@ -50,3 +50,21 @@ def test_no_figure_is_cut_off(width: int) -> None:
 def test_several_spaces_end_in_one_table() -> None:
     assert "All spaces, best mAP first" in printed(80, spaces=2)
     assert "All spaces" not in printed(80)
+
+
+def test_a_query_whose_neighbours_elect_nobody_has_a_column_of_its_own() -> None:
+    """Image 0's only near neighbours have no class."""
+    angles = np.radians([0, 1, 2, 90, 91, 92])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    labels = np.array([0, -1, -1, 0, 1, 1])
+    result = evaluate_space(vectors, Cosine(), labels, ["a", "b"], vote_k=1)
+    console = Console(file=io.StringIO(), width=80)
+    print_evaluation(Evaluation("sample", (result,)), console)
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.split() for line in console.file.getvalue().split("Confusion")[1].splitlines()[1:]]
+    assert ["a", "b", "none"] in lines
+    assert ["a", "a", "0", "1", "1"] in lines
+
+
+def test_a_title_is_not_folded_to_a_small_table() -> None:
+    assert "Confusion: rows are the true class, columns the elected one" in printed(80)

@@ -83,13 +83,14 @@ def test_class_is_the_parent_folder_however_deep(tmp_path: Path, make: Maker) ->
         assert dataset.classes == ("polyps", "z-line")
 
 
-def test_only_labelled_images_of_a_whole_hyperkvasir_are_taken(tmp_path: Path, make: Maker) -> None:
-    files = {f"hk/labelled-images/x/{name}/a.jpg": picture() for name in HYPERKVASIR}
-    files |= {"hk/unlabelled-images/images/u.jpg": picture(), "hk/segmented-images/masks/m.jpg": picture()}
+@pytest.mark.parametrize("labelled", ["labeled", "labelled"])
+def test_only_labelled_images_of_a_whole_hyperkvasir_are_taken(tmp_path: Path, make: Maker, labelled: str) -> None:
+    files = {f"hk/{labelled}-images/x/{name}/a.jpg": picture() for name in HYPERKVASIR}
+    files |= {f"hk/un{labelled}-images/images/u.jpg": picture(), "hk/segmented-images/masks/m.jpg": picture()}
     with open_dataset(make(tmp_path, files)) as dataset:
         assert dataset.name == "HyperKvasir"
         assert len(dataset.items) == 23
-        assert dataset.report.ignored == {"pictures outside labelled-images": 2}
+        assert dataset.report.ignored == {"pictures outside the folder of labelled images": 2}
         assert sum(dataset.report.missing.values()) == 10_662 - 23
 
 
@@ -103,7 +104,7 @@ def test_a_mix_of_classes_and_pictures_without_one_is_said(tmp_path: Path, make:
     files = {"a.jpg": picture(), "polyps/b.jpg": picture(), "z-line/c.jpg": picture()}
     with open_dataset(make(tmp_path, files)) as dataset:
         assert [i.class_name for i in dataset.items] == [None, "polyps", "z-line"]
-        assert dataset.report.notes == ("1 pictures lie beside the class folders and have no class",)
+        assert dataset.report.notes == ("pictures beside the class folders, without a class: 1",)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_picture_with_wrong_or_no_extension_is_taken_and_said(tmp_path: Path, ma
     files = {"c/a": picture(), "c/b.dat": picture("WEBP"), "c/c.dat": b"0" * 40, "c/d.jpg": b"no picture"}
     with open_dataset(make(tmp_path, files)) as dataset:
         assert [i.file for i in dataset.items] == ["c/a", "c/b.dat", "c/d.jpg"]
-        assert dataset.report.notes == ("2 pictures have a wrong or no extension and are taken all the same",)
+        assert dataset.report.notes == ("pictures with a wrong or no extension, taken all the same: 2",)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP", "WEBP"])
@@ -318,7 +319,9 @@ def test_zip_with_a_password_is_an_error(tmp_path: Path) -> None:
 
 
 def test_no_pictures_is_an_error_that_names_a_zip_inside(tmp_path: Path, make: Maker) -> None:
-    with pytest.raises(NoPicturesError, match=r"it holds kvasir-dataset-v2\.zip: give that path"):
+    with pytest.raises(
+        NoPicturesError, match=r"it holds kvasir-dataset-v2\.zip: (unpack that and )?give (that|its) path"
+    ):
         open_dataset(make(tmp_path, {"kvasir-dataset-v2.zip": b"PK"}))
 
 

@@ -13,7 +13,9 @@ from PIL import Image
 
 from indexer.commands.duplicates import command
 from indexer.datasets import open_dataset
+from indexer.described import descriptor_names, open_described
 from indexer.duplicates import clusters, update_clusters
+from indexer.pipeline import Spaces, index_dataset
 from indexer.run import Run, run_dataset
 from indexer.spaces import open_encoders
 from retrieval.collection import Collection, CollectionWriter
@@ -98,15 +100,52 @@ def planted(tmp_path_factory: pytest.TempPathFactory, empty: Path, draw: Draw, e
     return folder / "collection"
 
 
+def planted_share(clusters: dict[str, int], kind: str) -> float:
+    return float(np.mean([clusters[f"{seed}.jpg"] == clusters[f"{seed} {kind}.jpg"] for seed in range(20)]))
+
+
 @pytest.mark.parametrize("kind", PLANTED)
 def test_planted_copies_are_found(planted: Path, kind: str) -> None:
-    found = by_name(planted)
-    assert np.mean([found[f"{seed}.jpg"] == found[f"{seed} {kind}.jpg"] for seed in range(20)]) >= 0.95
+    assert planted_share(by_name(planted), kind) >= 0.95
 
 
 def test_different_pictures_of_a_kind_stay_apart(planted: Path) -> None:
     found = by_name(planted)
     assert len({found[f"{seed}.jpg"] for seed in range(20)}) == 20
+
+
+@pytest.mark.parametrize("names", ["EdgeHistogram", "ColorLayout,PHOG", "all"])
+def test_a_collection_of_descriptors_alone_finds_copies_too(planted: Path, tmp_path: Path, names: str) -> None:
+    """No encoder: the descriptors propose candidates, and the same alignment decides."""
+    with open_dataset(planted.parent / "data") as dataset, CollectionWriter(tmp_path / "c", create=True) as writer:
+        described, _ = open_described(writer, dataset, None, descriptor_names(names))
+        assert described is not None
+        spaces = Spaces({}, described.spaces, described, described.compute, described.describable)
+        index_dataset(dataset, writer, spaces)
+        assert update_clusters(writer) == len(dataset.items)
+        assert update_clusters(writer) == 0
+    found = by_name(tmp_path / "c")
+    assert len({found[f"{seed}.jpg"] for seed in range(20)}) == 20
+    assert np.mean([planted_share(found, kind) for kind in PLANTED]) >= 0.9
+
+
+def test_an_encoder_that_sees_nothing_links_nothing_wrong(planted: Path, tmp_path: Path, tiny_spec: str) -> None:
+    """An untrained encoder takes any picture for any other's neighbour, at cosines above 0.99."""
+    with open_dataset(planted.parent / "data") as dataset, CollectionWriter(tmp_path / "c", create=True) as writer:
+        run_dataset(dataset, writer, encoders=(tiny_spec,))
+    found = by_name(tmp_path / "c")
+    assert len({found[f"{seed}.jpg"] for seed in range(20)}) == 20
+    assert planted_share(found, "re-encoded") >= 0.95
+
+
+def test_a_second_encoder_proposes_as_well_and_undoes_nothing(planted: Path, tmp_path: Path, tiny_spec: str) -> None:
+    shutil.copytree(planted, tmp_path / "c")
+    with open_dataset(planted.parent / "data") as dataset, CollectionWriter(tmp_path / "c") as writer:
+        run_dataset(dataset, writer, encoders=(tiny_spec,))
+        assert writer.counter("duplicates looked for in test_vit-test_vit") == len(dataset.items)
+    before, after = by_name(planted), by_name(tmp_path / "c")
+    assert len({after[f"{seed}.jpg"] for seed in range(20)}) == 20
+    assert all(planted_share(after, kind) >= planted_share(before, kind) for kind in PLANTED)
 
 
 def test_a_cluster_is_named_by_its_smallest_image(planted: Path) -> None:
@@ -162,7 +201,7 @@ def test_a_picture_that_is_gone_does_not_stop_the_search(planted: Path, tmp_path
     with CollectionWriter(tmp_path / "c") as writer:
         apart = {int(i): int(i) for i in images.ids}
         writer.set_clusters(apart, "duplicates looked for in tf_efficientnet_lite0", 0)
-        (tmp_path / "c" / "greys.uint8").unlink()
+        (tmp_path / "c" / "greys.rows").unlink()
         hidden.rename(hidden.with_suffix(".hidden"))
         try:
             assert update_clusters(writer) == len(images)
@@ -177,7 +216,7 @@ def test_a_picture_that_is_gone_does_not_stop_the_search(planted: Path, tmp_path
 def test_small_greys_that_are_missing_are_made_again(planted: Path, tmp_path: Path) -> None:
     shutil.copytree(planted, tmp_path / "c")
     images = Collection.open(planted).images
-    (tmp_path / "c" / "greys.uint8").unlink()
+    (tmp_path / "c" / "greys.rows").unlink()
     with CollectionWriter(tmp_path / "c") as writer:
         apart = {int(i): int(i) for i in images.ids}
         writer.set_clusters(apart, "duplicates looked for in tf_efficientnet_lite0", 0)

@@ -11,7 +11,7 @@ from PIL import Image
 from indexer.commands.sample import command
 from indexer.datasets import open_dataset
 from indexer.datasets.official import KVASIR_CLASSES
-from indexer.sample import SCENES, draw, make_sample
+from indexer.sample import SCENES, NotASampleError, draw, make_sample
 
 
 def test_sample_has_kvasirs_classes_and_says_that_it_is_drawn(tmp_path: Path) -> None:
@@ -25,6 +25,13 @@ def test_sample_has_kvasirs_classes_and_says_that_it_is_drawn(tmp_path: Path) ->
     assert "They are not endoscopy" in (tmp_path / "README.txt").read_text()
     with Image.open(paths[0]) as picture:
         assert (picture.format, picture.mode, picture.size[1] in (560, 576)) == ("JPEG", "RGB", True)
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(NotASampleError, match=r"holds other things \(thesis\.tex\); give an empty or new folder"):
+        make_sample(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_second_run_draws_only_what_is_missing(tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from retrieval.collection import (
     NewImage,
     NoSuchImageError,
     NotACollectionError,
+    NotWritableError,
     SpaceNameError,
 )
 from retrieval.collection.catalog import checksum
@@ -150,6 +154,67 @@ def test_exact_copies_join_the_cluster_of_the_first(writer: CollectionWriter) ->
     writer.append([image(0), image(1, content=b"same"), image(2, content=b"same")])
     writer.append([image(3, content=b"same"), image(4)])
     assert held(writer).images.clusters.tolist() == [0, 1, 1, 1, 4]
+
+
+def test_copies_are_named_with_the_first_of_their_bytes(writer: CollectionWriter) -> None:
+    writer.append([image(0), image(1, content=b"0"), image(2)])
+    assert writer.copies(0) == [(1, 0)]
+    writer.append([image(3, content=b"2"), image(4), image(5, content=b"4"), image(6, content=b"0")])
+    assert writer.copies(3) == [(3, 2), (5, 4), (6, 0)]
+    assert writer.copies(7) == []
+
+
+def test_a_collection_that_an_error_ends_before_its_first_image_is_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "empty folder").mkdir()
+    for name in ("new", "empty folder"):
+        with pytest.raises(ZeroDivisionError), CollectionWriter(tmp_path / name, create=True) as writer:  # noqa: PT012
+            writer.add_space("s", "encoder", 4, "cosine", {})
+            (tmp_path / name / "encoders" / "s").mkdir(parents=True)
+            raise ZeroDivisionError
+        assert not (tmp_path / name).exists()
+    with pytest.raises(ZeroDivisionError), CollectionWriter(tmp_path / "kept", create=True) as writer:  # noqa: PT012
+        writer.add_space("s", "encoder", 4, "cosine", {})
+        writer.source(tmp_path, "folder")
+        writer.append([image(0)])
+        raise ZeroDivisionError
+    assert len(Collection.open(tmp_path / "kept")) == 1
+    with CollectionWriter(tmp_path / "kept") as writer:
+        writer.remove([0])
+    with pytest.raises(ZeroDivisionError), CollectionWriter(tmp_path / "kept"):
+        raise ZeroDivisionError
+    assert len(Collection.open(tmp_path / "kept")) == 0
+
+
+@contextmanager
+def without_rights() -> Iterator[Path]:
+    """A folder that this process may read and not write; root gives up being root for the while."""
+    folder = Path(tempfile.mkdtemp())
+    with CollectionWriter(folder / "c", create=True):
+        pass
+    user = os.geteuid()
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        yield folder
+    finally:
+        os.seteuid(user)
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")
+def test_a_collection_that_may_not_be_written_says_what_to_do() -> None:
+    with without_rights() as folder:
+        for path, create in ((folder / "c", False), (folder / "new", True)):
+            with pytest.raises(NotWritableError) as told:
+                CollectionWriter(path, create=create)
+            text = str(told.value)
+            assert text.startswith(f"cannot write to the collection {path} (Permission denied: {folder}")
+            assert "must be writable for you: change their permissions, or write to a copy" in text
+        assert len(Collection.open(folder / "c")) == 0  # reading needs no more than reading
 
 
 def test_known_files_tell_what_they_have(writer: CollectionWriter) -> None:

@@ -61,7 +61,24 @@ def test_local_files_and_folders(weights: Path, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "open_clip_config.json").write_text("{}")
     spec = parse_spec(f"open_clip:local-dir:{folder}")
-    assert (spec.source, spec.weights, spec.space) == ("folder", str(folder), "my clip")
+    assert (spec.source, spec.weights, spec.space) == ("folder", str(folder), "my-clip")
+
+
+def test_a_local_path_means_the_same_from_any_folder(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse_spec(f"timm:resnet18/{weights.name}") == parse_spec(f"timm:resnet18/{weights}")
+    assert parse_spec(f"open_clip:ViT-B-32/./{weights.name}").text == f"open_clip:ViT-B-32/{weights}"
+
+
+def test_the_stamp_of_local_weights_changes_with_the_file(weights: Path) -> None:
+    spec = parse_spec(f"timm:resnet18/{weights}")
+    before = spec.weights_stamp()
+    assert before == spec.weights_stamp()
+    weights.write_bytes(b"other")
+    assert spec.weights_stamp() != before
+    assert parse_spec("timm:resnet18.a1_in1k").weights_stamp() is None
 
 
 @pytest.mark.parametrize(
@@ -96,7 +113,14 @@ def test_missing_weights_say_how_to_supply_them(text: str, message: str) -> None
         ("open_clip:ViT-B-32", "open_clip:ViT-B-32/FILE.safetensors"),
     ],
 )
-def test_offline_missing_weights_are_told_without_even_loading_torch(spec: str, instead: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cached", [None, "models--google-bert--bert-base-uncased"])
+def test_offline_missing_weights_are_told_without_even_loading_torch(
+    spec: str, instead: str, cached: str | None, tmp_path: Path
+) -> None:
+    if cached is not None:
+        snapshot = tmp_path / "hub" / cached / "snapshots" / "0123"
+        snapshot.mkdir(parents=True)
+        (snapshot / "model.safetensors").write_bytes(b"another model")
     script = f"""
 import sys
 from indexer.spaces import open_encoders

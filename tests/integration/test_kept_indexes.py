@@ -1,0 +1,123 @@
+"""Indexes that are kept on disk: found to be damaged, foreign or of no use, and built anew."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import retrieval
+from indexer.kept_indexes import holds
+from indexer.verification import Finding, check, repair
+from retrieval.collection import Collection, CollectionWriter, NewImage, Space
+from retrieval.descriptors import DESCRIPTORS
+from retrieval.index.embedding import EXACT_UP_TO, EmbeddingIndex
+from retrieval.index.proposed import ProposedIndex
+from retrieval.index.sealing import is_intact, seal
+
+COUNT = EXACT_UP_TO + 1
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One image more than are compared one by one, by vectors of four numbers; its index is kept."""
+    path = tmp_path_factory.mktemp("large") / "c"
+    vectors = np.random.default_rng(3).normal(size=(COUNT, 4)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with CollectionWriter(path, create=True) as writer:
+        writer.add_space("dots", "encoder", 4, "cosine", {"spec": "none"})
+        source = writer.source(path, "folder")
+        writer.append(
+            [
+                NewImage(source, str(n), None, 1, 1, 1, 1, n.to_bytes(32), {"dots": vector})
+                for n, vector in enumerate(vectors)
+            ]
+        )
+    retrieval.open(path).index("dots")
+    return path
+
+
+def faults(path: Path) -> list[tuple[str, str]]:
+    return [(finding.kind, finding.message) for finding in check(path, pictures=False)]
+
+
+def mended(path: Path) -> list[str]:
+    findings: list[Finding] = check(path, pictures=False)
+    assert all(finding.repairable for finding in findings)
+    done = repair(path, findings)
+    assert check(path, pictures=False) == []
+    return done
+
+
+def test_each_fault_of_a_kept_index_is_told_and_mended(large: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(large, path)
+    (index,) = (path / "index").iterdir()
+    assert faults(path) == []
+    sound = index.read_bytes()
+
+    damaged = bytearray(sound)
+    damaged[len(sound) // 2] ^= 1
+    index.write_bytes(damaged)
+    assert faults(path) == [("index", f"index {index.name} is damaged")]
+    assert mended(path) == [f"deleted {index.name}", "space dots: its index was built anew"]
+
+    assert retrieval.open(path).index("dots")[1].rebuilt is False  # type: ignore[attr-defined]
+
+    for other in (f"{index.name}.123.new", "dots.IVF64,PQ2x4fs.faiss", "nothing.HNSW32.faiss"):
+        shutil.copyfile(index, path / "index" / other)
+    ids, vectors = Collection.open(path).vectors("dots")
+    index.unlink()
+    EmbeddingIndex(-np.asarray(vectors[:300]), ids[:300], path / "index", "dots", exact_up_to=10)
+    assert [message for _, message in faults(path)] == [
+        f"index {index.name} does not hold the collection's vectors",
+        f"index {index.name}.123.new was left by a run that was stopped",
+        "index dots.IVF64,PQ2x4fs.faiss is no longer used: the collection has another size",
+        "index nothing.HNSW32.faiss belongs to no space",
+    ]
+    with CollectionWriter(path) as writer:
+        writer.remove([0, COUNT - 1])
+    assert faults(path)[0] == (
+        "index",
+        f"index {index.name} is no longer used: the collection has another size",
+    )
+    assert len(mended(path)) == 4
+
+
+def test_an_index_of_images_that_were_removed_is_sound_still(large: Path, tmp_path: Path) -> None:
+    held = Collection.open(large)
+    ids, vectors = held.vectors("dots")
+    EmbeddingIndex(np.asarray(vectors[:300]), ids[:300], tmp_path, "dots", exact_up_to=10)
+    (path,) = tmp_path.iterdir()
+    kept = np.r_[0:5, 9:300]
+    assert holds(path, held.spaces[0], ids[kept], np.asarray(vectors)[kept])
+    assert not holds(path, held.spaces[0], ids[kept], np.asarray(vectors)[kept - 1])
+
+
+def test_an_inverted_file_is_compared_by_its_coordinates(tmp_path: Path) -> None:
+    descriptor = DESCRIPTORS["Tamura"]
+    vectors = np.random.default_rng(5).uniform(0, 50, (500, descriptor.length)).astype(descriptor.dtype)
+    ids = np.arange(500)
+    space = Space("Tamura", 0, "descriptor", descriptor.length, "float64", descriptor.metric_name, {})
+    ProposedIndex(descriptor.metric, vectors, ids, tmp_path, "Tamura")
+    (path,) = tmp_path.iterdir()
+    assert is_intact(path)
+    assert holds(path, space, ids, vectors)
+    assert not holds(path, space, ids[:-1], vectors[:-1])
+    vectors[7] += 1
+    assert not holds(path, space, ids, vectors)
+
+
+def test_a_seal_shows_any_change(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    assert not is_intact(path)
+    path.write_bytes(b"content")
+    seal(path)
+    assert is_intact(path)
+    data = path.read_bytes()
+    for changed in (data[:-1], data + b"x", b"C" + data[1:], data[:-1] + bytes([data[-1] ^ 1]), b"content"):
+        path.write_bytes(changed)
+        assert not is_intact(path)
