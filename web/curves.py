@@ -12,10 +12,15 @@ WIDTH, HEIGHT = 300.0, 120.0
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve: the `points` attribute of a polyline in a drawing of WIDTH x HEIGHT, and its last value."""
+    """One curve: the `points` attribute of a polyline in a drawing of WIDTH x HEIGHT, and its values from k = 1."""
 
     points: str
-    last: float
+    values: tuple[float, ...]
+
+    @property
+    def last(self) -> float:
+        """The value at the largest k."""
+        return self.values[-1]
 
 
 def curves(hits: Hits) -> dict[str, Curve]:
@@ -43,7 +48,8 @@ def curves(hits: Hits) -> dict[str, Curve]:
 
 def _curve(value: Callable[[int], float], count: int, top: float = 1.0) -> Curve:
     step = WIDTH / max(count - 1, 1)
-    points = " ".join(f"{(k - 1) * step:.1f},{HEIGHT * (1 - value(k) / top):.1f}" for k in range(1, count + 1))
+    values = tuple(value(k) for k in range(1, count + 1))
+    points = " ".join(f"{at * step:.1f},{HEIGHT * (1 - one / top):.1f}" for at, one in enumerate(values))
     if count == 1:
-        points += f" {WIDTH:.1f},{HEIGHT * (1 - value(1) / top):.1f}"
-    return Curve(points, value(count))
+        points += f" {WIDTH:.1f},{HEIGHT * (1 - values[0] / top):.1f}"
+    return Curve(points, values)

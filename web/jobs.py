@@ -1,4 +1,4 @@
-"""Work that takes longer than a request: one job at a time, with progress; the latest results are kept in memory."""
+"""Work that takes longer than a request: one job at a time, with progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ class NoSuchJobError(QueryError):
 
 @dataclass
 class Job:
-    """progress: from 0 to 1. result: what the work returned, once it is done."""
+    """progress: from 0 to 1."""
 
     id: str
     request: dict[str, Any]
@@ -36,22 +36,25 @@ class Job:
     state: Literal["running", "done", "failed"] = "running"
     progress: float = 0.0
     error: str | None = None
-    result: Any = field(default=None, repr=False)
+
+    def advance(self, share: float) -> None:
+        """Tell how much is done; it never goes back."""
+        self.progress = max(self.progress, min(share, 1.0))
 
 
 class Jobs:
-    """Runs jobs in a thread of their own."""
+    """Runs jobs in a thread of their own, and remembers how the latest went."""
 
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._lock = threading.Lock()
 
-    def start(self, request: dict[str, Any], work: Callable[[Callable[[float], None]], Any]) -> Job:
-        """Start `work(on_progress)`. Raises JobRunningError while another one runs."""
+    def start(self, request: dict[str, Any], work: Callable[[Job], None]) -> Job:
+        """Start `work(job)`. Raises JobRunningError while another one runs."""
         with self._lock:
             if any(job.state == "running" for job in self._jobs.values()):
                 raise JobRunningError("one evaluation runs at a time; wait until it is done")
-            now = datetime.now(UTC).isoformat(timespec="seconds")
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
             job = Job(secrets.token_hex(8), request, now)
             self._jobs[job.id] = job
             while len(self._jobs) > KEPT:
@@ -59,24 +62,18 @@ class Jobs:
         threading.Thread(target=_run, args=(job, work), name=f"job {job.id}", daemon=True).start()
         return job
 
-    def get(self, job_id: str) -> Job:
-        """A job by its id. Raises NoSuchJobError."""
-        job = self._jobs.get(job_id)
-        if job is None:
-            raise NoSuchJobError(f"no evaluation '{job_id}'; the latest {KEPT} are kept until the server ends")
-        return job
+    def get(self, job_id: str) -> Job | None:
+        """A job by its id; None where it is not of this server's life."""
+        return self._jobs.get(job_id)
 
-    def all(self) -> list[Job]:
-        """The jobs, the newest first."""
-        return list(reversed(self._jobs.values()))
+    def latest(self) -> Job | None:
+        """The job that was started last."""
+        return next(reversed(self._jobs.values()), None)
 
 
-def _run(job: Job, work: Callable[[Callable[[float], None]], Any]) -> None:
-    def on_progress(share: float) -> None:
-        job.progress = max(job.progress, min(share, 1.0))
-
+def _run(job: Job, work: Callable[[Job], None]) -> None:
     try:
-        job.result = work(on_progress)
+        work(job)
     except RetrievalError as error:
         job.error, job.state = str(error), "failed"
     except Exception:

@@ -42,6 +42,7 @@ def log_as_json(level: int = logging.INFO) -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells at length which build it did not find
 
 
 def register_request_log(app: Flask) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, g, jsonify, render_template, request
 from pydantic import BaseModel, Field, ValidationError
-from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, SecurityError
 
 from retrieval.collection import CollectionBusyError, NoSuchImageError, PictureGoneError, SpaceNameError
 from retrieval.errors import PictureError, QueryError, RetrievalError
@@ -19,6 +19,7 @@ from web.jobs import JobRunningError, NoSuchJobError
 from web.kept_queries import QueryGoneError
 from web.question import UnsupportedBodyError, UploadTooLargeError
 from web.state import state
+from web.stored_evaluations import NotEvaluatedError
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ STATUS: dict[type[RetrievalError], int] = {
     KeyRefusedError: 403,
     NoSuchImageError: 404,
     NoSuchJobError: 404,
+    NotEvaluatedError: 404,
     JobRunningError: 409,
     PictureGoneError: 410,
     QueryGoneError: 410,
@@ -45,7 +47,7 @@ STATUS: dict[type[RetrievalError], int] = {
 """What each error is to a client; the first class that fits counts, and any other is the server's own fault."""
 
 DRAINED = 64 * 2**20
-"""Bytes of a body too large that are still read, so that a browser sees the answer instead of a broken connection."""
+"""Bytes of a refused body that are still read, so that a client sees the answer, and its connection lasts."""
 
 
 class Fault(BaseModel):
@@ -115,7 +117,8 @@ def _on_http(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         limit = state().settings.max_upload / 2**20
         detail = f"A picture may have at most {limit:g} MiB."
-        _drain()
+    if status == 429:
+        detail = f"this server takes {detail} of searches and writes from one client; Retry-After says when to go on"
     if error.response is not None and status < 400:
         return error.response  # type: ignore[return-value]  # a redirect that was raised
     response = _answer(status, f"urn:kvasir:{error.name.lower().replace(' ', '-')}", error.name, detail)
@@ -126,8 +129,10 @@ def _on_http(error: HTTPException) -> Response:
 
 
 def _drain() -> None:
+    """Read what a refused request still sends: gunicorn would close the connection though it promised to keep it."""
     stream = request.environ["wsgi.input"]
-    left = min(request.content_length or 0, DRAINED)
+    chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
+    left = DRAINED if chunked else min(request.content_length or 0, DRAINED)
     try:
         while left > 0 and (part := stream.read(min(left, 1 << 16))):
             left -= len(part)
@@ -137,13 +142,14 @@ def _drain() -> None:
 
 def wants_json() -> bool:
     """Whether a program asks: under /api always, elsewhere where JSON is preferred to HTML."""
-    if request.path.startswith("/api/"):
+    if request.path.startswith("/api/") or isinstance(request.routing_exception, SecurityError):  # no links to a page
         return True
     best = request.accept_mimetypes.best_match(["text/html", "application/json"], "text/html")
     return best == "application/json"
 
 
 def _answer(status: int, kind: str, title: str, detail: str, faults: list[dict[str, Any]] | None = None) -> Response:
+    _drain()
     if wants_json():
         document: dict[str, Any] = {
             "type": kind,

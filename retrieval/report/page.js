@@ -3,7 +3,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const box = document.createElement("div");
 box.id = "hover";
 box.setAttribute("role", "status");
-document.querySelector("main").append(box);
+(document.querySelector(".report") ?? document.querySelector("main")).append(box);
 
 function hide() { box.style.display = "none"; for (const ring of document.querySelectorAll(".ring")) ring.remove(); }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,95 @@ def test_axe_finds_no_violation_and_nothing_overflows(page: Any, served: Any, th
             assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), f"{path} at {width}"
             if width == 1280 or path == "/answer?image=3&k=6":
                 expect_no_violation(page)
+
+
+def test_an_explanation_shows_by_keyboard_and_by_finger_and_escape_hides_it(
+    page: Any, browser: Any, served: Any
+) -> None:
+    page.goto("/answer?image=3&k=6")
+    word = page.get_by_role("button", name="precision@6")
+    tip = page.get_by_role("tooltip", name=re.compile("Of the 6 images asked for"))
+    expect(tip).to_be_hidden()
+    word.focus()
+    expect(tip).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(tip).to_be_hidden()
+    described = page.evaluate(
+        "e => document.getElementById(e.getAttribute('aria-describedby')).textContent", word.element_handle()
+    )
+    assert described.startswith("Of the 6 images asked for")
+    context = browser.new_context(base_url=served.url, viewport={"width": 360, "height": 740}, has_touch=True)
+    phone = context.new_page()
+    phone.goto("/answer?image=3&k=6")
+    similarity = phone.get_by_role("button", name=re.compile("Similarity")).nth(1)  # in the right column
+    similarity.tap()
+    shown = phone.locator(".term:focus-within .tip")
+    expect(shown).to_be_visible()
+    box = shown.bounding_box()
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= 360
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def evaluated(served: Any) -> Any:
+    """The server, with an evaluation that has a curve for every space."""
+    import httpx
+
+    with httpx.Client(base_url=served.url, timeout=60) as api:
+        job = api.post("/api/v1/evaluations", json={"samples": 20}).headers["Location"]
+        while api.get(job).json()["state"] == "running":
+            time.sleep(0.2)
+        assert api.get(job).json()["error"] is None
+    return served
+
+
+def test_an_evaluation_is_started_from_the_page_and_its_report_appears(
+    page: Any, serve: Callable[..., Any], two_spaces: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "fresh.collection"
+    shutil.copytree(two_spaces, path, ignore=shutil.ignore_patterns("evaluations"))
+    page.goto(f"{serve(path).url}/evaluation/")
+    expect(page.get_by_role("heading", name="Not evaluated yet")).to_be_visible()
+    page.get_by_role("button", name="Evaluate now").click()
+    expect(page.get_by_role("progressbar")).to_be_visible()
+    expect(page.get_by_role("heading", name="Overview")).to_be_visible(timeout=90_000)
+
+
+def test_the_whole_report_is_in_the_site_under_its_policy(page: Any, evaluated: Any) -> None:
+    page.goto("/evaluation/")
+    page.get_by_role("navigation", name="Parts of the report").get_by_role("link", name="tf_efficientnet_lite0").click()
+    titles = ["Precision and recall over k", "Precision over recall", "Classes side by side", "Confusion"]
+    titles += ["Whose neighbours are whose", "Map", "Best queries", "Worst queries", "Most often wrongly retrieved"]
+    for title in [*titles, "Likely label errors"]:
+        expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
+    # A style that the policy blocked would leave lines without colour.
+    stroke = "getComputedStyle(document.querySelector('figure.plot svg path[stroke]')).stroke"
+    assert page.evaluate(stroke).startswith("rgb")
+    thumb = page.locator(".thumb img").first
+    thumb.scroll_into_view_if_needed()
+    expect(thumb).to_have_js_property("naturalWidth", 120)
+    page.locator("figure.map use").first.hover(force=True)
+    expect(page.locator("#hover img")).to_have_js_property("complete", True)
+    assert page.locator("#hover img").evaluate("image => image.naturalWidth") > 0
+    place, point = page.locator("#hover").bounding_box(), page.locator("figure.map use").first.bounding_box()
+    assert abs(place["x"] - point["x"]) < 160  # beside the point
+    assert abs(place["y"] - point["y"]) < 160
+    word = page.get_by_role("button", name="mAP").first
+    word.hover()
+    expect(page.get_by_role("tooltip", name=re.compile("mean of AP"))).to_be_visible()
+    page.locator(".thumb a").first.click()
+    expect(page.get_by_role("heading", name=re.compile("Image \\d+"))).to_be_visible()
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_axe_finds_no_violation_in_the_report(page: Any, evaluated: Any, theme: str) -> None:
+    page.context.add_cookies([{"name": "theme", "value": theme, "url": evaluated.url}])
+    for part in ("", "?part=tf_efficientnet_lite0", "?part=Measures"):
+        for width in (1280, 360):
+            page.set_viewport_size({"width": width, "height": 800})
+            page.goto(f"/evaluation/{part}")
+            assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), f"{part} at {width}"
+        expect_no_violation(page)
 
 
 def test_no_hits_and_an_empty_collection_are_states(

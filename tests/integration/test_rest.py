@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retrieval.collection import Collection, CollectionWriter
 from web.keys import FILE, create_key, revoke_key
 
 
@@ -216,6 +217,8 @@ def test_shown_pictures_carry_no_metadata_and_are_cached(
                 assert "immutable" in answer.headers["Cache-Control"]
                 again = api.get(image["links"][part], headers={"If-None-Match": answer.headers["ETag"]})
                 assert (again.status_code, again.content) == (304, b"")
+                weak = api.get(image["links"][part], headers={"If-None-Match": f"W/{answer.headers['ETag']}"})
+                assert weak.status_code == 304  # as a proxy that compresses makes it
         stored = api.get(f"/api/v1/images/{image['id']}/picture")
         assert "immutable" not in stored.headers["Cache-Control"]
         first = api.post("/api/v1/images", files={"image": plain}).json()
@@ -300,19 +303,60 @@ def test_reading_can_be_set_to_need_a_key(serve: Callable[..., Any], writable: A
 # Around
 
 
-def test_evaluations_are_jobs_with_progress(api: httpx.Client) -> None:
-    started = api.post("/api/v1/evaluations", json={"samples": 0})
+def finished(api: httpx.Client, started: httpx.Response) -> dict[str, Any]:
+    """An evaluation, once it no longer runs."""
     assert started.status_code == 202
     deadline = time.monotonic() + 120
     while (job := api.get(started.headers["Location"]).json())["state"] == "running":
         assert 0 <= job["progress"] <= 1
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    return dict(job)
+
+
+def test_evaluations_are_jobs_with_progress(api: httpx.Client) -> None:
+    job = finished(api, api.post("/api/v1/evaluations", json={"samples": 0}))
     assert (job["state"], job["progress"]) == ("done", 1)
     assert len(job["result"]["spaces"]) == 2
     assert 0 < job["result"]["spaces"][0]["measures"]["mAP"]["macro"] <= 1
     assert problem(api.post("/api/v1/evaluations", json={"spaces": ["none"]}), 422)
     assert problem(api.get("/api/v1/evaluations/none"), 404)
+
+
+def test_an_evaluation_is_kept_in_the_collection_and_its_files_are_those_of_a_report(
+    serve: Callable[..., Any], writable: Any
+) -> None:
+    with httpx.Client(base_url=writable.url, timeout=60) as api:
+        job = finished(api, api.post("/api/v1/evaluations", json={"samples": 20, "protocol": "leave-one-out"}))
+    again = serve(writable.collection)
+    with httpx.Client(base_url=again.url, timeout=60) as api:
+        assert api.get(f"/api/v1/evaluations/{job['id']}").json()["result"] == job["result"]
+        whole = api.get("/evaluation/files/evaluation.json").json()
+        assert whole["spaces"][0]["measures"] == job["result"]["spaces"][0]["measures"]
+        assert len(whole["spaces"][0]["per_query"]["id"]) == whole["spaces"][0]["queries"]["all"]
+        assert api.get("/evaluation/files/means.csv").headers["Content-Disposition"].startswith("attachment")
+        assert api.get("/evaluation/files/facts.json").status_code == 404
+        page = api.get("/evaluation/report.html")
+        assert page.headers["Content-Disposition"] == "attachment; filename=report.html"
+        assert "data:image/webp;base64," in page.text
+        assert "/api/v1/" not in page.text
+
+
+def test_an_evaluation_that_cannot_be_made_says_why(
+    serve: Callable[..., Any], two_spaces: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "unlabelled.collection"
+    shutil.copytree(two_spaces, path, ignore=shutil.ignore_patterns("evaluations"))
+    opened = Collection.open(path)
+    labelled = opened.images.ids[opened.images.labels >= 0].tolist()
+    with CollectionWriter(path) as writer:
+        writer.remove(labelled)
+    with httpx.Client(base_url=serve(path).url, timeout=60) as api:
+        job = finished(api, api.post("/api/v1/evaluations", json={}))
+        assert job["state"] == "failed"
+        assert "no image has a class" in job["error"]
+        assert job["error"] in api.get("/evaluation/").text
+        assert problem(api.get("/evaluation/report.html", headers={"Accept": "application/json"}), 404)
 
 
 def test_every_answer_has_the_security_headers(api: httpx.Client) -> None:
@@ -338,14 +382,39 @@ def test_other_origins_are_refused_unless_configured(serve: Callable[..., Any], 
 
 
 def test_a_foreign_host_name_is_refused_on_loopback(served: Any) -> None:
-    answer = httpx.get(f"{served.url}/api/v1/collection", headers={"Host": "evil.example"})
-    assert answer.status_code == 400
+    for path in ("/api/v1/collection", "/", "/collection/"):
+        answer = httpx.get(f"{served.url}{path}", headers={"Host": "evil.example"})
+        assert problem(answer, 400)
+
+
+def test_a_connection_outlives_a_refused_upload(api: httpx.Client, picture: bytes) -> None:
+    large = {"content": picture + bytes(2**20), "headers": {"Content-Type": "image/jpeg"}}
+    for _ in range(3):
+        assert problem(api.post("/api/v1/search?k=0", **large), 422)
+        assert problem(api.post("/api/v1/nothing", **large), 404)
+        assert problem(api.post("/api/v1/images", **large), 401)
+    assert api.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["//evil.example", "/\\evil.example", "/\t/evil.example", "https://evil.example", "/ x"]
+)
+def test_switching_the_look_leads_nowhere_else(api: httpx.Client, elsewhere: str) -> None:
+    assert api.post("/theme", data={"back": elsewhere, "to": "light"}).headers["Location"] == "/"
+
+
+def test_a_region_without_all_its_edges_is_told(api: httpx.Client) -> None:
+    answer = api.get("/answer?image=3&left=10&width=20")
+    assert answer.status_code == 422
+    assert "four numbers" in answer.text
 
 
 def test_metrics_and_logs_tell_of_requests(served: Any, api: httpx.Client) -> None:
     api.get("/api/v1/collection", headers={"X-Request-ID": "my-own-id"})
     assert 'kvasir_requests_total{endpoint="collection.collection_info",status="200"}' in api.get("/metrics").text
-    assert '"request_id": "my-own-id"' in served.log.read_text()
+    log = served.log.read_text()
+    assert '"request_id": "my-own-id"' in log
+    assert "faiss" not in log
 
 
 def test_a_full_queue_is_told_at_once(serve: Callable[..., Any], two_spaces: Path, picture: bytes) -> None:

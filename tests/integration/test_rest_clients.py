@@ -42,7 +42,16 @@ def test_the_client_for_python(served: Any, folder: Path) -> None:
     assert lines[0].endswith("polyps/3.jpg")
 
 
-def test_the_client_for_javascript(served: Any) -> None:
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_the_client_for_javascript_in_node(served: Any) -> None:
+    command = ["node", "--input-type=module", "--eval", client("js", served)]
+    run = subprocess.run(command, capture_output=True, check=True, text=True)
+    lines = run.stdout.splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith("1 ")
+
+
+def test_the_client_for_javascript_in_a_page(served: Any) -> None:
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:

@@ -12,10 +12,11 @@ from web import answers
 from web.answers import replies
 from web.evaluating import evaluate
 from web.fields import Fields
-from web.jobs import Job
+from web.jobs import Job, NoSuchJobError
 from web.question import Name, UnsupportedBodyError
 from web.rate import limited
 from web.state import state
+from web.stored_evaluations import KEPT, StoredEvaluation, result_of, stored_evaluations
 
 api = APIBlueprint("evaluations", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="evaluations")])
 
@@ -61,13 +62,13 @@ def start() -> tuple[Response, int, dict[str, str]]:
 def start_evaluation(wanted: Request) -> Job:
     """Start a job. Raises JobRunningError, SpaceNameError."""
     held = state()
-    searcher = held.live.searcher
-    spaces = wanted.spaces or [space.name for space in searcher.collection.spaces]
+    collection = held.live.searcher.collection
+    spaces = wanted.spaces or [space.name for space in collection.spaces]
     for name in spaces:
-        searcher.collection.manifest.space(name)
+        collection.manifest.space(name)
     return held.jobs.start(
         wanted.model_dump() | {"spaces": spaces},
-        lambda on_progress: evaluate(searcher, spaces, wanted.protocol, wanted.samples, on_progress),
+        lambda job: evaluate(held.live.path, StoredEvaluation(job.id, job.created, job.request), job.advance),
     )
 
 
@@ -78,10 +79,18 @@ def start_evaluation(wanted: Request) -> Job:
 )
 def evaluation(path: EvaluationPath) -> Response:
     """An evaluation's progress, and its result once it is done."""
-    return jsonify(described_job(state().jobs.get(path.evaluation_id)))
+    held = state()
+    job = held.jobs.get(path.evaluation_id)
+    if job is not None and job.state != "done":
+        return jsonify(described_job(job))
+    for kept in stored_evaluations(held.live.path):
+        if kept.id == path.evaluation_id:
+            done = Job(kept.id, kept.request, kept.created, "done", 1.0)
+            return jsonify(described_job(done, result_of(held.live.path, kept)))
+    raise NoSuchJobError(f"no evaluation '{path.evaluation_id}'; the latest {KEPT} are kept")
 
 
-def described_job(job: Job) -> dict[str, Any]:
+def described_job(job: Job, result: dict[str, Any] | None = None) -> dict[str, Any]:
     """A job as the API gives it."""
     return {
         "id": job.id,
@@ -90,5 +99,5 @@ def described_job(job: Job) -> dict[str, Any]:
         "created": job.created,
         "request": job.request,
         "error": job.error,
-        "result": job.result,
+        "result": result,
     }

@@ -179,7 +179,7 @@ def thumbnail(path: ImagePath, query: Version) -> Response:
 
 def unchanged(name: str) -> Response | None:
     """304 where the client has this picture already: an id never changes its picture."""
-    if request.if_none_match.contains(_etag(name)):
+    if request.if_none_match.contains_weak(_etag(name)):  # a proxy that compresses weakens it
         return _cached(Response(status=304), name)
     return None
 
@@ -244,7 +244,10 @@ _SECURITY: list[dict[str, list[str]]] = [{"key": []}]
 @writing
 @limited
 def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
-    """Add a picture: it is kept in the collection's folder and indexed in every space; needs a key that may write."""
+    """Add a picture: it is kept in the collection's folder and indexed in every space; needs a key that may write.
+
+    The same picture again is the same image; under another class it takes that one's place, with a new id.
+    """
     class_name = query.class_name
     if request.mimetype == "multipart/form-data":
         fields = NewPicture.model_validate(dict(request.form))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +42,9 @@ blueprint = Blueprint("pages", __name__)
 REGION = ("left", "top", "width", "height")
 SCORE = "Similarity: 1 for equal pictures, smaller the less alike they are in the space that was searched."
 FUSED_SCORE = "Similarity from the ranks in all chosen spaces: 1 for an image that is first in every one."
-SUGGESTED = 16
+_HERE = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
+"""An address of this server; browsers drop tabs and the like, and take a backslash for a slash."""
+SUGGESTED = 18
 """Images of the collection that the first page offers as a start."""
 
 
@@ -163,7 +167,7 @@ def classes_css() -> Response:
 def theme() -> BaseResponse:
     """Switch between the dark and the light look, for browsers without JavaScript as well."""
     back = request.form.get("back", "/")
-    if not back.startswith("/") or back.startswith(("//", "/\\")):
+    if not _HERE.fullmatch(back):
         back = "/"
     response = redirect(back, 303)
     look = "light" if request.form.get("to") == "light" else "dark"
@@ -182,6 +186,15 @@ def common() -> dict[str, Any]:
         "settings": state().settings,
         "version": state().live.version,
     }
+
+
+_tips = itertools.count()
+
+
+@blueprint.app_template_global()
+def tip_id() -> str:
+    """An id for an explanation, another one each time."""
+    return f"tip-{next(_tips)}"
 
 
 def _colour_of(collection: Collection, name: str | None) -> int:
@@ -269,7 +282,7 @@ def _options(fields: MultiDict[str, str]) -> SearchOptions:
         wanted.poplist(name)
     edges = [wanted.pop(name, None) for name in REGION]
     try:
-        if all(edges):
+        if any(edges):
             wanted.setlist("region", [str(float(edge or "") / 100) for edge in edges])
         return SearchOptions.model_validate(fields_of(wanted))
     except ValidationError as error:

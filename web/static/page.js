@@ -50,12 +50,14 @@ function askForPicture(form) {
     image.alt = `Your picture, ${picture.name || "pasted"}`;
     image.src = URL.createObjectURL(picture);
     image.addEventListener("error", () => {
-      frame.replaceWith(Object.assign(document.createElement("p"), {
+      preview.replaceChildren(Object.assign(document.createElement("p"), {
         className: "note", textContent: `${picture.name}: this browser cannot preview it; the server may read it all the same.`,
       }));
     });
     frame.append(image);
-    preview.replaceChildren(frame);
+    preview.replaceChildren(frame, Object.assign(document.createElement("p"), {
+      className: "note hint", textContent: "Draw a box on it to search by that part alone.",
+    }));
     preview.hidden = false;
     form.classList.add("has-picture");
     clearRegion(form);
@@ -81,6 +83,7 @@ function askForPicture(form) {
     event.preventDefault();
     const fields = new FormData(form);
     fields.delete("picture");
+    say("");
     if (chosen) fields.append("picture", chosen, chosen.name || "pasted");
     const done = working();
     try {
@@ -200,15 +203,46 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+// Explanations: placed where they fit, shown by a finger as well, hidden by Escape.
+function placeTip(term) {
+  const tip = term.querySelector(".tip");
+  tip.style.cssText = "position: fixed; left: 0; top: 0; bottom: auto; right: auto; transform: none";
+  const word = term.getBoundingClientRect();
+  const [width, height] = [tip.offsetWidth, tip.offsetHeight];
+  const below = word.bottom + height < innerHeight;
+  tip.style.left = `${Math.max(8, Math.min(word.left, document.documentElement.clientWidth - width - 8))}px`;
+  tip.style.top = `${below ? word.bottom : Math.max(0, word.top - height)}px`;
+}
+function hushTips() { for (const term of document.querySelectorAll(".term")) term.classList.add("hushed"); }
+for (const name of ["pointerover", "focusin"]) {
+  document.addEventListener(name, ({ target }) => {
+    const term = target.closest?.(".term");
+    if (!term || (name === "pointerover" && target.closest(".tip"))) return;
+    term.classList.remove("hushed");
+    placeTip(term);
+  });
+}
+document.addEventListener("click", (event) => event.target.closest(".word")?.focus()); // Safari does not by itself
+addEventListener("scroll", () => {
+  for (const tip of document.querySelectorAll(".term:hover .tip, .word:focus + .tip")) placeTip(tip.parentElement);
+}, { passive: true, capture: true });
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || !document.querySelector(".term:not(.hushed):hover, .term:not(.hushed) .word:focus")) return;
+  hushTips();
+  event.preventDefault(); // of what lies beneath, a dialog stays open
+});
+
 // A running evaluation shows how far it is.
 const job = document.querySelector("[data-job]");
 if (job) {
   const meter = job.querySelector("progress");
+  const words = job.querySelector("[data-share]");
   const timer = setInterval(async () => {
     try {
       const state = await (await fetch(job.dataset.job)).json();
+      if (state.state !== "running") { clearInterval(timer); location.assign(location.href); return; }
       meter.value = state.progress;
-      if (state.state !== "running") { clearInterval(timer); location.reload(); }
+      words.textContent = `${Math.round(state.progress * 100)} %`;
     } catch { /* the next turn asks again */ }
   }, 1000);
 }

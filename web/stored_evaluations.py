@@ -1,0 +1,113 @@
+"""Evaluations that the collection keeps: figures, the report's parts, and files for papers and programs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retrieval.collection import Collection
+from retrieval.errors import QueryError
+
+if TYPE_CHECKING:
+    from retrieval.evaluation import Evaluation
+    from retrieval.report.writing import Contents
+
+FOLDER = "evaluations"
+KEPT = 3
+"""Evaluations that are kept; older ones make room."""
+FILES = {
+    "evaluation.json": "application/json",
+    "evaluation.schema.json": "application/json",
+    "means.csv": "text/csv",
+    "queries.csv": "text/csv",
+    "tables.tex": "application/x-tex",
+}
+"""What may be downloaded, with its media type."""
+_FACTS, _RESULT, _REPORT = "facts.json", "result.json", "report.json"
+
+
+class NotEvaluatedError(QueryError):
+    """The collection has not been evaluated, or not so."""
+
+
+@dataclass(frozen=True)
+class StoredEvaluation:
+    """What was asked and when. images: tells images, classes and clusters apart from those of another time."""
+
+    id: str
+    created: str
+    request: dict[str, Any]
+    images: str = ""
+
+
+def store(opened: Collection, made: StoredEvaluation, result: Evaluation, report: Contents) -> None:
+    """Write an evaluation into the collection's folder, whole or not at all; the oldest ones make room."""
+    from retrieval.report.writing import write_tables
+
+    folder = opened.path / FOLDER
+    unfinished = folder / f"{made.id}.new"
+    facts = asdict(made) | {"images": state_of(opened)}
+    try:
+        write_tables(result, unfinished)
+        for name, value in (
+            (_RESULT, result.to_dict(per_query=False)),
+            (_REPORT, asdict(report)),
+            (_FACTS, facts),
+        ):
+            (unfinished / name).write_text(json.dumps(value, allow_nan=False), "utf-8")
+        unfinished.rename(folder / made.id)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    for old in stored_evaluations(opened.path)[KEPT:]:
+        shutil.rmtree(folder / old.id, ignore_errors=True)
+
+
+def stored_evaluations(collection: Path) -> list[StoredEvaluation]:
+    """What is kept, the newest first."""
+    return sorted(_facts(collection / FOLDER), key=lambda one: one.created, reverse=True)
+
+
+def latest_evaluation(collection: Path) -> StoredEvaluation:
+    """The newest one. Raises NotEvaluatedError."""
+    kept = stored_evaluations(collection)
+    if not kept:
+        raise NotEvaluatedError("this collection has not been evaluated; start it on the page Evaluation")
+    return kept[0]
+
+
+def result_of(collection: Path, one: StoredEvaluation) -> dict[str, Any]:
+    """The figures, without those of single queries."""
+    result: dict[str, Any] = json.loads((collection / FOLDER / one.id / _RESULT).read_text("utf-8"))
+    return result
+
+
+def report_of(collection: Path, one: StoredEvaluation) -> Contents:
+    """The report's parts."""
+    from retrieval.report.writing import Contents
+
+    return Contents(**json.loads((collection / FOLDER / one.id / _REPORT).read_text("utf-8")))
+
+
+def file_of(collection: Path, one: StoredEvaluation, name: str) -> Path:
+    """The place of one of FILES."""
+    return collection / FOLDER / one.id / name
+
+
+def state_of(opened: Collection) -> str:
+    """Changes when images come, go, or get another class or cluster."""
+    held = opened.images
+    digest = hashlib.sha256()
+    for part in (held.ids, held.labels, held.clusters):
+        digest.update(part.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _facts(folder: Path) -> Iterator[StoredEvaluation]:
+    for place in folder.glob(f"*/{_FACTS}"):
+        if place.parent.suffix != ".new":
+            yield StoredEvaluation(**json.loads(place.read_text("utf-8")))
