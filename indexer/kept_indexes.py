@@ -59,11 +59,11 @@ def holds(path: Path, space: Space, ids: NDArray[np.int64], vectors: NDArray[Any
         return True
     if stored.ntotal != len(rows):
         return False
-    metric: Any = metric_named(space.metric)
+    metric: Any = metric_named(space.metric)  # of a descriptor it is a NativeDistance
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
         expected = vectors[block[block >= 0]]
-        expected = expected if space.kind == "encoder" else metric.coordinates(expected)
+        expected = expected if space.kind == "encoder" else metric.candidate_coordinates(expected)
         found = stored.reconstruct_n(start, len(block))[block >= 0]
         if found.shape != expected.shape or not np.array_equal(found, expected):
             return False
