@@ -38,7 +38,7 @@ function askForPicture(form) {
     if (!picture) return;
     say("");
     if (picture.size > limit) {
-      say(`${picture.name || "The picture"} has ${(picture.size / 2 ** 20).toFixed(1)} MB; a picture may have ${Math.round(limit / 2 ** 20)}.`);
+      say(`The file ${picture.name} has ${(picture.size / 2 ** 20).toFixed(1)} MB; a picture may have ${Math.round(limit / 2 ** 20)}.`);
       return;
     }
     chosen = picture;

@@ -1,0 +1,78 @@
+"""Evaluations in the collection's folder: the newest are kept, whole, and know whether the collection has changed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retrieval.collection import Collection, CollectionWriter
+from retrieval.evaluation.of_collection import Choices, evaluate_collection
+from retrieval.report.contents import Contents
+from web.stored_evaluations import (
+    FILES,
+    FOLDER,
+    KEPT,
+    NotEvaluatedError,
+    StoredEvaluation,
+    file_of,
+    latest_evaluation,
+    report_of,
+    result_of,
+    state_of,
+    store,
+    stored_evaluations,
+)
+
+REPORT = Contents(
+    "Retrieval", "<p>head</p>", [("overview", "Overview", "<p>text</p>")], {"map-0-0": [1]}, {"map-0-0": "a"}, [1]
+)
+
+
+@pytest.fixture
+def collection(indexed: Any, tmp_path: Path) -> Path:
+    path = tmp_path / "drawn.collection"
+    shutil.copytree(indexed.path, path)
+    return path
+
+
+def test_the_newest_evaluations_are_kept_and_read_back(collection: Path) -> None:
+    with pytest.raises(NotEvaluatedError):
+        latest_evaluation(collection)
+    with Collection.open(collection) as opened:
+        result = evaluate_collection(opened, "drawn", Choices(samples=0))
+        for number in range(KEPT + 2):
+            made = StoredEvaluation(f"e{number}", f"2026-01-0{number + 1}T00:00:00+00:00", {"samples": number})
+            store(opened, made, result, REPORT)
+        assert [one.id for one in stored_evaluations(collection)] == [f"e{number}" for number in range(KEPT + 1, 1, -1)]
+        latest = latest_evaluation(collection)
+        assert latest.request == {"samples": KEPT + 1}
+        assert latest.images == state_of(opened)
+    assert len(list((collection / FOLDER).iterdir())) == KEPT
+    assert result_of(collection, latest) == result.to_dict(per_query=False)
+    read = report_of(collection, latest)
+    assert (read.head, list(map(tuple, read.sections)), read.points) == (REPORT.head, REPORT.sections, REPORT.points)
+    assert all(file_of(collection, latest, name).stat().st_size for name in FILES)
+
+
+def test_another_image_or_none_makes_another_state(collection: Path) -> None:
+    with Collection.open(collection) as opened:
+        before = state_of(opened)
+        assert state_of(opened) == before
+    with CollectionWriter(collection) as writer:
+        writer.remove([3])
+    with Collection.open(collection) as opened:
+        assert state_of(opened) != before
+
+
+def test_what_cannot_be_written_leaves_nothing_half_done(collection: Path) -> None:
+    with Collection.open(collection) as opened:
+        result = evaluate_collection(opened, "drawn", Choices(samples=0))
+        (collection / FOLDER / "e1").mkdir(parents=True)
+        (collection / FOLDER / "e1" / "something").touch()  # in the way of the rename
+        with pytest.raises(OSError, match="e1"):
+            store(opened, StoredEvaluation("e1", "2026-01-01T00:00:00+00:00", {}), result, REPORT)
+    assert [place.name for place in (collection / FOLDER).iterdir()] == ["e1"]
+    assert stored_evaluations(collection) == []
