@@ -36,7 +36,7 @@ class Request(Fields):
     protocol: Literal["leave-one-out", "leave-cluster-out"] = Field(
         "leave-cluster-out", description="What each image is searched in: all others, or all but its near duplicates."
     )
-    samples: int = Field(200, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none.")
+    samples: int = Field(1000, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none.")
 
 
 _BODY = {"required": True, "content": {"application/json": {"schema": Request.model_json_schema()}}}
