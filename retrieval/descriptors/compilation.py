@@ -36,7 +36,7 @@ class _Announcement(event.Listener):  # type: ignore[misc]  # numba has no types
         self._said = False
 
     def on_start(self, event: Any) -> None:
-        ours = event.data["dispatcher"].py_func.__module__.startswith("retrieval.")
+        ours = str(event.data["dispatcher"].py_func.__module__).startswith("retrieval.")
         if ours and not self._said:
             self._said = True
             log.warning("compiling, once after installation: up to half a minute …")
