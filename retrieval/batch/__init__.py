@@ -44,9 +44,9 @@ def answers(
 
     Raises what `Searcher.search` raises for other reasons than the picture.
     """
-    encoders = {name: searcher.encoder(name) for name in spaces if _by_encoder(searcher, name)}
     from retrieval.encoders.resizing import resize
 
+    encoders = {name: searcher.encoder(name) for name in spaces if _by_encoder(searcher, name)}
     if len(encoders) < len(spaces):
         from retrieval.descriptors import warm_up
 

@@ -51,19 +51,12 @@ def test_the_client_for_javascript_in_node(served: Any) -> None:
     assert lines[0].startswith("1 ")
 
 
-def test_the_client_for_javascript_in_a_page(served: Any) -> None:
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("chromium is not installed")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
-        said: list[str] = []
-        page.on("console", lambda line: said.append(line.text))
-        page.goto(served.url)
-        page.evaluate(f"async () => {{ {client('js', served)} }}")
-        browser.close()
+def test_the_client_for_javascript_in_a_page(served: Any, browser: Any) -> None:
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda line: said.append(line.text))
+    page.goto(served.url)
+    page.evaluate(f"async () => {{ {client('js', served)} }}")
     (text,) = said
     assert len(text.splitlines()) == 5
     assert text.startswith("1 ")
