@@ -5,32 +5,46 @@ box.id = "hover";
 box.setAttribute("role", "status");
 (document.querySelector(".report") ?? document.querySelector("main")).append(box);
 
-function hide() { box.style.display = "none"; for (const ring of document.querySelectorAll(".ring")) ring.remove(); }
+let shown = null;
+
+function hide() {
+  shown = null;
+  box.style.display = "none";
+  for (const ring of document.querySelectorAll(".ring")) ring.remove();
+}
+
+// Beside its point, also when the page scrolls under it; away with the point.
+function place() {
+  if (!shown) return;
+  const { left, top, right, bottom } = shown.point.getBoundingClientRect();
+  if (right < 0 || bottom < 0 || left > innerWidth || top > innerHeight) { hide(); return; }
+  box.style.left = Math.max(0, Math.min(right + 8, innerWidth - box.offsetWidth - 8)) + "px";
+  box.style.top = Math.max(0, Math.min(bottom + 8, innerHeight - box.offsetHeight - 8)) + "px";
+}
 
 function show(one) {
   hide();
   box.replaceChildren();
   if (pictures.place) {  // inside the site pictures have addresses
-    const shown = new Image();
-    shown.className = "picture";
-    shown.alt = "";
-    shown.src = pictures.place.replace("ID", one.image);
-    box.append(shown);
+    const picture = new Image();
+    picture.className = "picture";
+    picture.alt = "";
+    picture.src = pictures.place.replace("ID", one.image);
+    box.append(picture);
   } else if (document.getElementById(`i${one.image}`)) {
-    const shown = document.createElementNS(SVG, "svg"), use = document.createElementNS(SVG, "use");
-    shown.setAttribute("class", "picture");
+    const picture = document.createElementNS(SVG, "svg"), use = document.createElementNS(SVG, "use");
+    picture.setAttribute("class", "picture");
     use.setAttribute("href", `#i${one.image}`);
-    shown.append(use);
-    box.append(shown);
+    picture.append(use);
+    box.append(picture);
   }
   box.append(`image ${one.image}, ${one.name}`);
   const ring = document.createElementNS(SVG, "circle");
   for (const [name, value] of Object.entries({ class: "ring", cx: one.x, cy: one.y, r: 5 })) ring.setAttribute(name, value);
   one.point.ownerSVGElement.append(ring);
-  const { right, bottom } = one.point.getBoundingClientRect();
+  shown = one;
   box.style.display = "block";
-  box.style.left = Math.max(0, Math.min(right + 8, innerWidth - box.offsetWidth - 8)) + "px";
-  box.style.top = Math.max(0, Math.min(bottom + 8, innerHeight - box.offsetHeight - 8)) + "px";
+  place();
 }
 
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
@@ -72,6 +86,6 @@ for (const map of document.querySelectorAll("figure.map > div")) {
   });
 }
 
-addEventListener("scroll", hide, { passive: true });
+addEventListener("scroll", place, { capture: true, passive: true });  // a narrow screen scrolls the figure itself
 // What is folded on a screen is printed.
 addEventListener("beforeprint", () => { for (const one of document.querySelectorAll("details")) one.open = true; });

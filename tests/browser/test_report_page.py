@@ -67,6 +67,20 @@ def test_pointing_at_an_image_shows_it(opened: Any) -> None:
     expect(page.locator("#hover svg")).to_be_visible()
 
 
+def test_a_shown_image_follows_its_point_and_leaves_with_it(opened: Any) -> None:
+    page = opened()
+    page.locator("figure.map > div").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#hover")).to_be_visible()
+    page.evaluate("scrollBy(0, 60)")
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    place, point = page.locator("#hover").bounding_box(), page.locator(".ring").bounding_box()
+    assert abs(place["x"] - point["x"]) < 160
+    assert abs(place["y"] - point["y"]) < 240
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator("#hover")).to_be_hidden()
+
+
 def test_a_finger_shows_an_image_and_it_stays(opened: Any) -> None:
     page = opened(has_touch=True, viewport={"width": 390, "height": 800})
     page.locator("figure.map use").first.tap(force=True)
