@@ -122,7 +122,8 @@ class OpenVinoEncoder:
             for row in range(len(batch)):
                 request = take()
                 running.append((row, request))
-                request.start_async([batch[row : row + 1]])
+                request.get_input_tensor(0).data[0] = batch[row]
+                request.start_async()
         finally:
             while running:
                 finish()

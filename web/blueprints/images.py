@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -72,17 +73,21 @@ class NewPicture(Fields):
     class_name: ClassName | None = Field(None, alias="class", description="Its class, where it is known.")
 
 
-def links(image_id: int) -> dict[str, str]:
-    """Where an image's parts are."""
+def linker() -> Callable[[int], dict[str, str]]:
+    """What tells, in the answer to this request, where an image's parts are."""
     # Spelled out, because url_for takes longer than the search where an answer has many hits.
-    place = f"{request.script_root}{api.url_prefix}/images/{image_id}"
-    version = state().live.version
-    return {
-        "self": place,
-        "picture": f"{place}/picture?v={version}",
-        "thumbnail": f"{place}/thumbnail?v={version}",
-        "similar": f"{place}/similar",
-    }
+    images, version = f"{request.script_root}{api.url_prefix}/images", state().live.version
+
+    def links(image_id: int) -> dict[str, str]:
+        place = f"{images}/{image_id}"
+        return {
+            "self": place,
+            "picture": f"{place}/picture?v={version}",
+            "thumbnail": f"{place}/thumbnail?v={version}",
+            "similar": f"{place}/similar",
+        }
+
+    return links
 
 
 def described(collection: Collection, position: int) -> dict[str, Any]:
@@ -98,7 +103,7 @@ def described(collection: Collection, position: int) -> dict[str, Any]:
         "height": int(held.sizes[position, 1]),
         "cluster": int(held.clusters[position]),
         "spaces": [space.name for space in collection.spaces if held.checksums[position, space.number]],
-        "links": links(image_id),
+        "links": linker()(image_id),
     }
 
 

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from retrieval.report.definitions import DEFINITIONS
 from retrieval.report.thumbnails import GONE, pictures_shown_by
 from web.blueprints.evaluations import Request, start_evaluation
-from web.blueprints.images import links
+from web.blueprints.images import linker
 from web.rate import limited
 from web.state import state
 from web.stored_evaluations import (
@@ -59,7 +59,7 @@ def page() -> str:
         map_points={
             "points": {group: report.points[group] for group in groups},
             "classes": {group: report.classes[group] for group in groups},
-            "place": links(0)["thumbnail"].replace("/0/", "/ID/"),
+            "place": linker()(0)["thumbnail"].replace("/0/", "/ID/"),
         },
     )
 
@@ -116,7 +116,7 @@ def _own(name: str) -> str:
 def _linked_picture(image: int) -> str:
     if image not in state().live.searcher.collection.images.ids:
         return GONE
-    address = escape(links(image)["thumbnail"])
+    address = escape(linker()(image)["thumbnail"])
     place = url_for("browse.image", image_id=image)
     return f'<a href="{place}"><img class="picture" src="{address}" alt="image {image}" loading="lazy"></a>'
 

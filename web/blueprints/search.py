@@ -10,7 +10,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from retrieval import hits as engine
 from web import answers
 from web.answers import replies
-from web.blueprints.images import links
+from web.blueprints.images import linker
 from web.question import Asked, SearchBody, SearchOptions, UnsupportedBodyError, fields_of, search
 from web.rate import limited
 
@@ -72,6 +72,7 @@ def _asked() -> tuple[Asked, dict[str, Any]]:
 def answer(hits: engine.Hits, k: int) -> dict[str, Any]:
     """The hits as the API gives them."""
     fields = hits.to_json()
+    links = linker()
     for hit in fields["hits"]:
         hit["links"] = links(hit["id"])
     shares = {name or "": count for name, count in hits.class_counts.items()}
