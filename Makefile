@@ -50,7 +50,7 @@ run: $(VENV)/installed
 	fi; \
 	COLLECTION=$$WORK/$$(basename "$$DATA" .zip)-$$(realpath "$$DATA" | cksum | cut -d" " -f1).collection; \
 	$$BIN/kvasir index "$$DATA" "$$COLLECTION" $${FEATURES:+--features "$$FEATURES"} || [ $$? -eq 1 ]; \
-	$$BIN/kvasir evaluate "$$COLLECTION" || echo "not evaluated; the page is served all the same"; \
+	$$BIN/kvasir evaluate "$$COLLECTION" --keep || echo "not evaluated; the page is served all the same"; \
 	exec $$BIN/kvasir $$THEN "$$COLLECTION"'
 
 test: $(VENV)/installed-dev

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from retrieval.errors import RetrievalError
-from web.stored_evaluations import StoredEvaluation, store
+from retrieval.report.kept import KeptEvaluation, keep_evaluation
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class EvaluationFailedError(RetrievalError):
     """An evaluation could not be made."""
 
 
-def evaluate(collection: Path, made: StoredEvaluation, on_progress: Callable[[float], None]) -> None:
+def evaluate(collection: Path, made: KeptEvaluation, on_progress: Callable[[float], None]) -> None:
     """Measure, draw the report and store both; `on_progress` is told the share that is done.
 
     Raises EvaluationFailedError.
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
 def _evaluate(path: Path, evaluation_id: str, created: str, request: dict[str, Any]) -> None:
     from retrieval.collection import Collection
     from retrieval.evaluation.of_collection import Choices, evaluate_collection
-    from retrieval.report.writing import contents
+    from retrieval.report.contents import contents
 
     choices = Choices(spaces=tuple(request["spaces"]), protocol=request["protocol"], samples=request["samples"])
     with Collection.open(path) as opened:
@@ -88,7 +88,7 @@ def _evaluate(path: Path, evaluation_id: str, created: str, request: dict[str, A
 
         result = evaluate_collection(opened, opened.manifest.name, choices, measured)
         drawn = contents(result, opened, lambda done, total: _tell(MEASURED + (1 - MEASURED) * done / total))
-        store(opened, StoredEvaluation(evaluation_id, created, request), result, drawn)
+        keep_evaluation(opened, KeptEvaluation(evaluation_id, created, request), result, drawn)
 
 
 def _tell(share: float) -> None:

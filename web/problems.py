@@ -13,13 +13,13 @@ from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntit
 from retrieval.collection import CollectionBusyError, NoSuchImageError, PictureGoneError, SpaceNameError
 from retrieval.errors import PictureError, QueryError, RetrievalError
 from retrieval.images import PictureTooLargeError, UnknownFormatError
+from retrieval.report.kept import NotEvaluatedError
 from web.access import KeyNeededError, KeyRefusedError
 from web.gate import BusyError
 from web.jobs import JobRunningError, NoSuchJobError
 from web.kept_queries import QueryGoneError
 from web.question import UnsupportedBodyError, UploadTooLargeError
 from web.state import state
-from web.stored_evaluations import NotEvaluatedError
 
 log = logging.getLogger(__name__)
 

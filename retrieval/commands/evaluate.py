@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import click
@@ -52,6 +53,7 @@ import click
 @click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
 @click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Write a report into this folder.")
+@click.option("--keep", is_flag=True, help="Keep it in the collection, for the page Evaluation of `kvasir serve`.")
 def command(
     collection: Path,
     spaces: tuple[str, ...],
@@ -67,6 +69,7 @@ def command(
     speed: bool,
     as_json: bool,
     report: Path | None,
+    keep: bool,
 ) -> None:
     """Measure retrieval: every image of a class queries the others.
 
@@ -80,25 +83,40 @@ def command(
     from retrieval.collection import Collection
     from retrieval.evaluation.fusions import Fusion
     from retrieval.evaluation.of_collection import Choices, evaluate_collection, protocol_of
+    from retrieval.report.kept import KeptEvaluation, is_kept, keep_evaluation
 
     if report is not None:
-        from retrieval.report.writing import begin_report, write_report
+        from retrieval.report.writing import begin_report
 
         begin_report(report)
     fused = tuple(Fusion.parse(text) for text in fusions)
     choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed, speed, fused)
-    with Collection.open(collection) as opened:
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            tasks: dict[str, TaskID] = {}
+    with Collection.open(collection) as opened, Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
 
-            def advance(space: str, done: int, total: int) -> None:
-                if space not in tasks:
-                    tasks[space] = bar.add_task(space)
-                bar.update(tasks[space], completed=done, total=total)
+        def advance(task: str, done: int, total: int) -> None:
+            if task not in tasks:
+                tasks[task] = bar.add_task(task)
+            bar.update(tasks[task], completed=done, total=total)
 
-            result = evaluate_collection(opened, collection.name, choices, advance)
+        result = evaluate_collection(opened, collection.name, choices, advance)
+        asked = {
+            "spaces": [one.space for one in result.spaces],
+            "protocol": result.spaces[0].protocol,
+            "samples": samples,
+            "seed": seed,
+        }
+        keep = keep and not is_kept(opened, asked)
+        if report is not None or keep:
+            from retrieval.report.contents import contents
+
+            made = contents(result, opened, partial(advance, "report"))
         if report is not None:
-            write_report(result, opened, protocol_of(opened, choices), report)
+            from retrieval.report.writing import write_report
+
+            write_report(result, made, opened, protocol_of(opened, choices), report)
+        if keep:
+            keep_evaluation(opened, KeptEvaluation.now(asked), result, made)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,26 +14,24 @@ from retrieval.errors import QueryError
 from retrieval.evaluation.measuring import NEIGHBOURS
 from retrieval.evaluation.result import SCHEMA, SCHEMA_FILE, Evaluation
 from retrieval.report import files, page
-from retrieval.report.contents import Contents, contents
+from retrieval.report.contents import Contents
 from retrieval.report.thumbnails import GONE, picture, picture_sheet, pictures_shown_by, thumbnails
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
     from retrieval.evaluation.protocols import Protocol
 
-__all__ = ["Contents", "NotAReportError", "as_page", "begin_report", "contents", "write_report", "write_tables"]
-
 
 class NotAReportError(QueryError):
     """A folder that a report is to be written into holds somebody's page."""
 
 
-def write_report(result: Evaluation, opened: Collection, protocol: Protocol, folder: Path) -> Path:
+def write_report(result: Evaluation, made: Contents, opened: Collection, protocol: Protocol, folder: Path) -> Path:
     """Write index.html and, as files, the same for programs and papers; returns the page.
 
     They are evaluation.json with its schema, means.csv, queries.csv, tables.tex, qrels.txt and a run of each space.
 
-    protocol: the one evaluated, for all images of the collection.
+    made: what it says. protocol: the one evaluated, for all images of the collection.
     """
     begin_report(folder)
     for name in _runs_before(folder):
@@ -43,8 +42,7 @@ def write_report(result: Evaluation, opened: Collection, protocol: Protocol, fol
     for space in result.spaces:
         with (folder / files.run_name(space.space)).open("w", encoding="utf-8") as lines:
             lines.writelines(files.trec_run(space))
-    made = contents(result, opened)
-    made.sections.append(("files", "Files", _beside(result)))
+    made = replace(made, sections=[*made.sections, ("files", "Files", _beside(result))])
     place = folder / "index.html"
     place.write_text(as_page(made, opened), "utf-8")
     return place

@@ -18,6 +18,7 @@ import pytest
 
 from indexer.sample import make_sample
 from retrieval.collection import Collection
+from retrieval.report.kept import kept_evaluations
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_SITE = "http://127.0.0.1:9/"
@@ -59,6 +60,7 @@ def test_make_run_indexes_evaluates_and_serves_and_a_second_run_reuses_the_first
     assert f"{count} added in " in first.stdout
     assert re.search(r"mean over queries .*\b0\.\d{3}", first.stdout)  # the evaluation
     assert f"drawn sample: {count} images in {collection}" in first.stdout  # what THEN asked for
+    (kept,) = kept_evaluations(collection)
 
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
@@ -70,12 +72,15 @@ def test_make_run_indexes_evaluates_and_serves_and_a_second_run_reuses_the_first
         )
     try:
         _wait_until_served(f"http://127.0.0.1:{port}/readyz", second, said)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/evaluation/") as page:
+            assert "Measured" in page.read().decode()
     finally:
         os.killpg(second.pid, signal.SIGTERM)
         second.wait(40)
     text = said.read_text()
     assert f"0 added, {count} unchanged" in text
     assert "loading the encoder's weights" not in text
+    assert kept_evaluations(collection) == [kept]
 
 
 def _wait_until_served(url: str, server: subprocess.Popen[bytes], said: Path) -> None:

@@ -8,6 +8,7 @@ from flask import Response, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import ConfigDict, Field
 
+from retrieval.report.kept import KEPT, KeptEvaluation, kept_evaluations, result_of
 from web import answers
 from web.answers import replies
 from web.evaluating import evaluate
@@ -16,7 +17,6 @@ from web.jobs import Job, NoSuchJobError
 from web.question import Name, UnsupportedBodyError
 from web.rate import limited
 from web.state import state
-from web.stored_evaluations import KEPT, StoredEvaluation, result_of, stored_evaluations
 
 api = APIBlueprint("evaluations", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="evaluations")])
 
@@ -68,7 +68,7 @@ def start_evaluation(wanted: Request) -> Job:
         collection.manifest.space(name)
     return held.jobs.start(
         wanted.model_dump() | {"spaces": spaces},
-        lambda job: evaluate(held.live.path, StoredEvaluation(job.id, job.created, job.request), job.advance),
+        lambda job: evaluate(held.live.path, KeptEvaluation(job.id, job.created, job.request), job.advance),
     )
 
 
@@ -83,7 +83,7 @@ def evaluation(path: EvaluationPath) -> Response:
     job = held.jobs.get(path.evaluation_id)
     if job is not None and job.state != "done":
         return jsonify(described_job(job))
-    for kept in stored_evaluations(held.live.path):
+    for kept in kept_evaluations(held.live.path):
         if kept.id == path.evaluation_id:
             done = Job(kept.id, kept.request, kept.created, "done", 1.0)
             return jsonify(described_job(done, result_of(held.live.path, kept)))

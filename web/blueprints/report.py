@@ -10,20 +10,20 @@ from markupsafe import escape
 from werkzeug.wrappers import Response as BaseResponse
 
 from retrieval.report.definitions import DEFINITIONS
+from retrieval.report.kept import (
+    FILES,
+    NotEvaluatedError,
+    file_of,
+    kept_evaluations,
+    latest_evaluation,
+    report_of,
+    state_of,
+)
 from retrieval.report.thumbnails import GONE, pictures_shown_by
 from web.blueprints.evaluations import Request, start_evaluation
 from web.blueprints.images import linker
 from web.rate import limited
 from web.state import state
-from web.stored_evaluations import (
-    FILES,
-    NotEvaluatedError,
-    file_of,
-    latest_evaluation,
-    report_of,
-    state_of,
-    stored_evaluations,
-)
 
 blueprint = Blueprint("report", __name__, url_prefix="/evaluation")
 
@@ -36,7 +36,7 @@ def page() -> str:
     """The latest evaluation, one part at a time, and a way to start one."""
     held = state()
     collection = held.live.searcher.collection
-    latest = next(iter(stored_evaluations(held.live.path)), None)
+    latest = next(iter(kept_evaluations(held.live.path)), None)
     facts = {"job": held.jobs.latest(), "done": latest}
     if latest is None:
         return render_template("report.html", **facts)

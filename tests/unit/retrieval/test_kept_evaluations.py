@@ -11,19 +11,19 @@ import pytest
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.evaluation.of_collection import Choices, evaluate_collection
 from retrieval.report.contents import Contents
-from web.stored_evaluations import (
+from retrieval.report.kept import (
     FILES,
     FOLDER,
     KEPT,
+    KeptEvaluation,
     NotEvaluatedError,
-    StoredEvaluation,
     file_of,
+    keep_evaluation,
+    kept_evaluations,
     latest_evaluation,
     report_of,
     result_of,
     state_of,
-    store,
-    stored_evaluations,
 )
 
 REPORT = Contents(
@@ -44,9 +44,9 @@ def test_the_newest_evaluations_are_kept_and_read_back(collection: Path) -> None
     with Collection.open(collection) as opened:
         result = evaluate_collection(opened, "drawn", Choices(samples=0))
         for number in range(KEPT + 2):
-            made = StoredEvaluation(f"e{number}", f"2026-01-0{number + 1}T00:00:00+00:00", {"samples": number})
-            store(opened, made, result, REPORT)
-        assert [one.id for one in stored_evaluations(collection)] == [f"e{number}" for number in range(KEPT + 1, 1, -1)]
+            made = KeptEvaluation(f"e{number}", f"2026-01-0{number + 1}T00:00:00+00:00", {"samples": number})
+            keep_evaluation(opened, made, result, REPORT)
+        assert [one.id for one in kept_evaluations(collection)] == [f"e{number}" for number in range(KEPT + 1, 1, -1)]
         latest = latest_evaluation(collection)
         assert latest.request == {"samples": KEPT + 1}
         assert latest.images == state_of(opened)
@@ -73,6 +73,6 @@ def test_what_cannot_be_written_leaves_nothing_half_done(collection: Path) -> No
         (collection / FOLDER / "e1").mkdir(parents=True)
         (collection / FOLDER / "e1" / "something").touch()  # in the way of the rename
         with pytest.raises(OSError, match="e1"):
-            store(opened, StoredEvaluation("e1", "2026-01-01T00:00:00+00:00", {}), result, REPORT)
+            keep_evaluation(opened, KeptEvaluation("e1", "2026-01-01T00:00:00+00:00", {}), result, REPORT)
     assert [place.name for place in (collection / FOLDER).iterdir()] == ["e1"]
-    assert stored_evaluations(collection) == []
+    assert kept_evaluations(collection) == []

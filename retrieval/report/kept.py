@@ -1,12 +1,14 @@
-"""Evaluations that the collection keeps: figures, the report's parts, and files for papers and programs."""
+"""Evaluations that the collection keeps for the site: figures, the report's parts, files for papers and programs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,7 @@ from retrieval.errors import QueryError
 
 if TYPE_CHECKING:
     from retrieval.evaluation import Evaluation
-    from retrieval.report.writing import Contents
+    from retrieval.report.contents import Contents
 
 FOLDER = "evaluations"
 KEPT = 3
@@ -36,7 +38,7 @@ class NotEvaluatedError(QueryError):
 
 
 @dataclass(frozen=True)
-class StoredEvaluation:
+class KeptEvaluation:
     """What was asked and when. images: tells images, classes and clusters apart from those of another time."""
 
     id: str
@@ -44,8 +46,13 @@ class StoredEvaluation:
     request: dict[str, Any]
     images: str = ""
 
+    @staticmethod
+    def now(request: dict[str, Any]) -> KeptEvaluation:
+        """One that is made now, under a new id."""
+        return KeptEvaluation(secrets.token_hex(8), datetime.now(UTC).isoformat(timespec="milliseconds"), request)
 
-def store(opened: Collection, made: StoredEvaluation, result: Evaluation, report: Contents) -> None:
+
+def keep_evaluation(opened: Collection, made: KeptEvaluation, result: Evaluation, report: Contents) -> None:
     """Write an evaluation into the collection's folder, whole or not at all; the oldest ones make room."""
     from retrieval.report.writing import write_tables
 
@@ -63,37 +70,45 @@ def store(opened: Collection, made: StoredEvaluation, result: Evaluation, report
         unfinished.rename(folder / made.id)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    for old in stored_evaluations(opened.path)[KEPT:]:
+    for old in kept_evaluations(opened.path)[KEPT:]:
         shutil.rmtree(folder / old.id, ignore_errors=True)
 
 
-def stored_evaluations(collection: Path) -> list[StoredEvaluation]:
+def kept_evaluations(collection: Path) -> list[KeptEvaluation]:
     """What is kept, the newest first."""
     return sorted(_facts(collection / FOLDER), key=lambda one: one.created, reverse=True)
 
 
-def latest_evaluation(collection: Path) -> StoredEvaluation:
+def is_kept(opened: Collection, request: dict[str, Any]) -> bool:
+    """Whether this was evaluated, and the collection has not changed since."""
+    now = state_of(opened)
+    return any((one.images, one.request) == (now, request) for one in kept_evaluations(opened.path))
+
+
+def latest_evaluation(collection: Path) -> KeptEvaluation:
     """The newest one. Raises NotEvaluatedError."""
-    kept = stored_evaluations(collection)
+    kept = kept_evaluations(collection)
     if not kept:
-        raise NotEvaluatedError("this collection has not been evaluated; start it on the page Evaluation")
+        raise NotEvaluatedError(
+            "this collection has not been evaluated; start it on the page Evaluation, or by `kvasir evaluate --keep`"
+        )
     return kept[0]
 
 
-def result_of(collection: Path, one: StoredEvaluation) -> dict[str, Any]:
+def result_of(collection: Path, one: KeptEvaluation) -> dict[str, Any]:
     """The figures, without those of single queries."""
     result: dict[str, Any] = json.loads((collection / FOLDER / one.id / _RESULT).read_text("utf-8"))
     return result
 
 
-def report_of(collection: Path, one: StoredEvaluation) -> Contents:
+def report_of(collection: Path, one: KeptEvaluation) -> Contents:
     """The report's parts."""
-    from retrieval.report.writing import Contents
+    from retrieval.report.contents import Contents
 
     return Contents(**json.loads((collection / FOLDER / one.id / _REPORT).read_text("utf-8")))
 
 
-def file_of(collection: Path, one: StoredEvaluation, name: str) -> Path:
+def file_of(collection: Path, one: KeptEvaluation, name: str) -> Path:
     """The place of one of FILES."""
     return collection / FOLDER / one.id / name
 
@@ -107,7 +122,7 @@ def state_of(opened: Collection) -> str:
     return digest.hexdigest()[:16]
 
 
-def _facts(folder: Path) -> Iterator[StoredEvaluation]:
+def _facts(folder: Path) -> Iterator[KeptEvaluation]:
     for place in folder.glob(f"*/{_FACTS}"):
         if place.parent.suffix != ".new":
-            yield StoredEvaluation(**json.loads(place.read_text("utf-8")))
+            yield KeptEvaluation(**json.loads(place.read_text("utf-8")))
