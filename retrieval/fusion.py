@@ -20,11 +20,12 @@ def reciprocal_rank_fusion(
     scores 1. Returns the ids, best first and ties by id, and their scores.
     """
     total = float(sum(weights))
-    scores: dict[int, float] = {}
-    for ranking, weight in zip(rankings, weights, strict=True):
-        for rank, image_id in enumerate(ranking.tolist(), start=1):
-            share = weight / total * (RRF_CONSTANT + 1) / (RRF_CONSTANT + rank)
-            scores[image_id] = scores.get(image_id, 0.0) + share
-    ordered = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
-    ids = np.array([image_id for image_id, _ in ordered], np.int64)
-    return ids, np.array([score for _, score in ordered], np.float64)
+    shares = [
+        weight / total * (RRF_CONSTANT + 1) / (RRF_CONSTANT + np.arange(1, len(ranking) + 1))
+        for ranking, weight in zip(rankings, weights, strict=True)
+    ]
+    ids, at = np.unique(np.concatenate(rankings), return_inverse=True)
+    scores = np.zeros(len(ids))
+    np.add.at(scores, at, np.concatenate(shares))
+    order = np.lexsort((ids, -scores))
+    return ids[order], scores[order]
