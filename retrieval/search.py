@@ -267,14 +267,21 @@ class Searcher:
             raise BadQueryError(
                 f"the space '{name}' takes vectors of {space.dimension} numbers, not of shape {query.shape}"
             )
-        vector = query.astype(space.dtype)
+        with np.errstate(over="ignore"):  # what does not fit is told as not finite
+            vector = query.astype(space.dtype)
         if not np.isfinite(vector).all():
             raise BadQueryError("the vector has values that are not finite numbers")
         if space.kind == "encoder":
             length = float(np.linalg.norm(vector.astype(np.float64)))
             if length == 0:
                 raise BadQueryError("the vector is zero, so it has no direction to compare")
-            vector = (vector / length).astype(space.dtype)
+            return (vector / length).astype(space.dtype)
+        from retrieval.descriptors.native_distance import ForeignVectorError
+
+        try:
+            self.metric(name).distances(vector[None], vector[None])
+        except ForeignVectorError as error:
+            raise BadQueryError(f"the vector is none of the space '{name}': {error}") from error
         return vector
 
     def _allowed(

@@ -15,6 +15,7 @@ from PIL import Image
 import retrieval
 from retrieval import Searcher
 from retrieval.collection import CollectionWriter, DamagedVectorError, NewImage, NoSuchImageError, SpaceNameError
+from retrieval.descriptors import DESCRIPTORS
 from retrieval.encoders import EncoderMismatchError
 from retrieval.errors import PictureError, RetrievalError
 from retrieval.images import read
@@ -168,6 +169,23 @@ def test_a_vector_is_compared_by_its_direction(paper: Searcher) -> None:
 def test_vectors_that_have_no_direction_here_are_refused(paper: Searcher, query: Any) -> None:
     with pytest.raises(BadQueryError):
         paper.search(query)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("JCD", -5.5), ("JCD", 1e308), ("Tamura", -3.7), ("EdgeHistogram", 9), ("PHOG", 0.5)]
+)
+def test_a_vector_that_is_none_of_the_descriptors_is_refused(tmp_path: Path, name: str, value: float) -> None:
+    descriptor = DESCRIPTORS[name]
+    dtype = descriptor.dtype
+    with CollectionWriter(tmp_path / "c", create=True) as writer:
+        writer.add_space(name, "descriptor", descriptor.length, descriptor.metric_name, {}, np.dtype(dtype).name)  # type: ignore[arg-type]
+        writer.source(tmp_path, "folder")
+        zero = np.zeros(descriptor.length, dtype)
+        writer.append([NewImage(1, "0.jpg", None, 1, 1, 1, 1, bytes(32), {name: zero})])
+    engine = retrieval.open(tmp_path / "c")
+    assert engine.search(zero).ids == [0]
+    with pytest.raises(BadQueryError):
+        engine.search(np.full(descriptor.length, value))
 
 
 @pytest.mark.parametrize("image_id", [7, -1, 10**30])
