@@ -162,7 +162,7 @@ def _per_class(space: SpaceResult) -> Table:
     means = [space.means(measure) for measure in columns.values()]
     queries = space.confusion.sum(axis=1)
     for c in _present(space):
-        table.add_row(space.class_names[c], f"{queries[c]:,}", *[_number(mean.per_class[c]) for mean in means])
+        table.add_row(Text(space.class_names[c]), f"{queries[c]:,}", *[_number(mean.per_class[c]) for mean in means])
     table.add_section()
     table.add_row("all queries", f"{queries.sum():,}", *[_number(mean.micro) for mean in means])
     table.add_row("mean of classes", "", *[_number(mean.macro) for mean in means])
@@ -179,7 +179,7 @@ def _votes(space: SpaceResult, *, wide: bool) -> Table:
     ratios = (scores.recall, scores.precision, scores.specificity, scores.accuracy, scores.F1, scores.MCC)
     for c in _present(space):
         whole = [f"{getattr(scores, count)[c]:,.0f}" for count in counts]
-        table.add_row(space.class_names[c], *whole, *[_number(ratio[c]) for ratio in ratios])
+        table.add_row(Text(space.class_names[c]), *whole, *[_number(ratio[c]) for ratio in ratios])
     table.add_section()
     macro = (overall.macro_recall, overall.macro_precision, overall.macro_specificity, overall.accuracy)
     row = [_number(value) for value in (*macro, overall.macro_F1, overall.MCC)]
@@ -199,7 +199,7 @@ def _confusion(space: SpaceResult) -> Table:
         if c == none:
             continue
         cells = [Text(f"{space.confusion[c, d]:,}", style="bold" if c == d else "") for d in elected]
-        table.add_row(f"{_letter(c)}  {space.class_names[c]}", *cells)
+        table.add_row(Text(f"{_letter(c)}  {space.class_names[c]}"), *cells)
     return table
 
 

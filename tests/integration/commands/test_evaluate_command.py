@@ -118,6 +118,21 @@ def test_table_names_both_spaces_and_the_protocol(collection: Path) -> None:
     assert "leave-cluster-out, every image queries all the others but its own near duplicates" in " ".join(text.split())
 
 
+def test_names_of_classes_are_printed_as_they_are(tmp_path: Path) -> None:
+    names = ("[/b]", "[red]cecum")
+    with CollectionWriter(tmp_path / "c", create=True) as writer:
+        writer.add_space("one", "encoder", 2, "cosine", {})
+        source = writer.source(tmp_path, "folder")
+        vector = np.array([1, 0], np.float32)
+        for number in range(6):
+            file = f"{number}.jpg"
+            writer.append(
+                [NewImage(source, file, names[number % 2], 1, 1, 1, 0, bytes([number]) * 32, {"one": vector})]
+            )
+    text = run(tmp_path / "c", "--samples", "0")
+    assert text.count("[/b]") == text.count("[red]cecum") == 3
+
+
 def test_an_unknown_space_is_an_error_that_names_those_there_are(collection: Path) -> None:
     with pytest.raises(SpaceNameError, match="one, two"):
         run(collection, "--space", "three")
