@@ -38,9 +38,8 @@ def _csv(name: str, hits: Hits) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     for hit in hits:
-        rows.writerow(
-            (name, hits.query_class, hit.rank, hit.id, hit.class_name, repr(hit.score), repr(hit.distance), hit.file)
-        )
+        distance = repr(hit.distance) if len(hits.spaces) == 1 else ""  # spaces that are fused have one each
+        rows.writerow((name, hits.query_class, hit.rank, hit.id, hit.class_name, repr(hit.score), distance, hit.file))
     return text.getvalue()
 
 
@@ -101,23 +100,25 @@ class BatchOutput:
 
     def _resume(self, path: Path, journal: Path, asked: dict[str, Any]) -> bool:
         """Read the journal; whether there is something to go on with."""
-        whole = 0
+        whole, begun_by = 0, asked
         with journal.open("rb") as lines:
             for number, line in enumerate(lines):
                 if not line.endswith(b"\n"):
                     break  # a stop left it half written
                 entry = json.loads(line)
-                if number == 0 and entry != asked:
-                    different = sorted(key for key in asked | entry if asked.get(key) != entry.get(key))
-                    raise OtherRunError(
-                        f"{path} was begun with another {', '.join(different)}; delete it and {journal.name}, "
-                        "or name another file"
-                    )
-                if number:
+                if number == 0:
+                    begun_by = entry
+                else:
                     self.state.done, self.state.length = entry["done"], entry["length"]
                     self.state.quality = BatchQuality(**entry["quality"])
                     self.state.rejected += [(name, reason) for name, reason in entry["rejected"]]
                 whole += len(line)
+        if self.state.done and begun_by != asked:
+            different = sorted(key for key in asked | begun_by if asked.get(key) != begun_by.get(key))
+            raise OtherRunError(
+                f"{path} was begun with another {', '.join(different)}; delete it and {journal.name}, "
+                "or name another file"
+            )
         if self.state.done and (not path.exists() or path.stat().st_size < self.state.length):
             raise OtherRunError(f"{path} is shorter than {journal} says; delete both to begin anew")
         if not self.state.done:

@@ -50,6 +50,7 @@ import click
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of splits, bootstrap and tests."
 )
+@click.option("--common", is_flag=True, help="Leave images out that lack a vector in a space, so that all compare.")
 @click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
 @click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Write a report into this folder.")
@@ -66,6 +67,7 @@ def command(
     vote_k: int,
     samples: int,
     seed: int,
+    common: bool,
     speed: bool,
     as_json: bool,
     report: Path | None,
@@ -90,7 +92,7 @@ def command(
 
         begin_report(report)
     fused = tuple(Fusion.parse(text) for text in fusions)
-    choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed, speed, fused)
+    choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed, speed, fused, common)
     with Collection.open(collection) as opened, Progress(console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 

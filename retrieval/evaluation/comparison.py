@@ -30,13 +30,17 @@ class NotSameQueriesError(QueryError):
 
 @dataclass(frozen=True)
 class Contender:
-    """One space's values of one measure: query files, class and cluster of each, R of each, and the values (q,)."""
+    """One space's values of one measure: query files, class and cluster of each, R of each, and the values (q,).
+
+    protocol: the sentence that says by which it was measured.
+    """
 
     name: str
     files: tuple[str, ...]
     classes: tuple[str, ...]
     clusters: NDArray[np.int64]
     relevant: NDArray[np.int64]
+    protocol: str
     values: Floats
 
 
@@ -94,9 +98,10 @@ class Comparison:
         """What is shown and what is not, in words."""
         pairs = len(self.differences)
         corrected = f" after Holm's correction for {pairs} pairs" if pairs > 1 else ""
+        alone = " of this pair alone" if pairs > 1 else ""
         said = []
         for one in self.differences:
-            span = f"{LEVEL:.0%} interval {one.low:.4f} to {one.high:.4f}, {_p(one.p)}{corrected}"
+            span = f"{LEVEL:.0%} interval {one.low:.4f} to {one.high:.4f}{alone}, {_p(one.p)}{corrected}"
             if one.real:
                 said.append(f"{one.better} is better than {one.worse}: {self.measure} higher by {one.by:.4f} ({span}).")
             else:
@@ -116,6 +121,7 @@ def contender(result: SpaceResult, measure: str) -> Contender:
         classes=tuple(result.class_names[c] for c in result.labels[scored]),
         clusters=result.clusters[scored],
         relevant=result.relevant[scored],
+        protocol=result.protocol_sentence,
         values=result.measures[measure][scored],
     )
 
@@ -208,10 +214,16 @@ def _require_same_queries(first: Contender, other: Contender) -> None:
         ours, theirs = set(first.files), set(other.files)
         raise NotSameQueriesError(
             f"{first.name} and {other.name} did not answer the same queries: {len(ours - theirs):,} are only in the "
-            f"first, {len(theirs - ours):,} only in the second; evaluate both over the same images and protocol"
+            f"first, {len(theirs - ours):,} only in the second; where a space lacks images, `kvasir evaluate --common` "
+            "leaves them out of all"
         )
     if first.classes != other.classes:
         raise NotSameQueriesError(f"{first.name} and {other.name} give the same queries different classes")
+    if first.protocol != other.protocol:
+        raise NotSameQueriesError(
+            f"{first.name} and {other.name} were measured by different protocols: "
+            f"`{first.protocol}`, and `{other.protocol}`"
+        )
     if not np.array_equal(first.relevant, other.relevant):
         raise NotSameQueriesError(
             f"{first.name} and {other.name} were searched in different images: R of a query is not the same"

@@ -22,7 +22,10 @@ from retrieval.search import Searcher
 
 @dataclass(frozen=True)
 class Choices:
-    """What the user chose: spaces (all where none), fusions, protocol with its settings, k, votes, samples, seed."""
+    """What the user chose: spaces (all where none), fusions, protocol with its settings, k, votes, samples, seed.
+
+    common: images that lack a vector in a space take no part in any, so that all can be compared.
+    """
 
     spaces: tuple[str, ...] = ()
     protocol: str = "leave-cluster-out"
@@ -35,6 +38,7 @@ class Choices:
     seed: int = 0
     speed: bool = False
     fusions: tuple[Fusion, ...] = ()
+    common: bool = False
 
 
 def evaluate_collection(
@@ -44,14 +48,7 @@ def evaluate_collection(
 
     Raises SpaceNameError, what `protocol_of` and `evaluate_ranker` raise and, for speed, NothingToTimeError.
     """
-    spaces = [opened.manifest.space(space).name for space in dict.fromkeys(choices.spaces)]
-    spaces = spaces or [space.name for space in opened.spaces]
-    contenders = [Fusion((space,), (1.0,)) for space in spaces] + list(dict.fromkeys(choices.fusions))
-    for contender in contenders:
-        for space in contender.spaces:
-            opened.manifest.space(space)
-    if not contenders:
-        raise NothingToEvaluateError(f"{opened.path} has no spaces yet; `kvasir index` makes them")
+    contenders = _contenders(opened, choices)
     protocol = protocol_of(opened, choices)
     speeds: tuple[Speed, ...] = ()
     if choices.speed:  # first, so that the peak memory is that of queries
@@ -65,13 +62,41 @@ def evaluate_collection(
     beside: tuple[SpaceResult, ...] = ()
     clusters = opened.images.clusters
     if protocol.name == "leave-cluster-out" and len(set(clusters.tolist())) < len(clusters):
-        one_out = leave_one_out(clusters)
+        one_out = _among(opened, choices, leave_one_out(clusters))
         beside = tuple(measured(one, one_out, 0) for one in contenders)
     return Evaluation(name, results, choices.seed, speeds, beside)
 
 
+def _contenders(opened: Collection, choices: Choices) -> list[Fusion]:
+    """What is measured; a space is a fusion of one. Raises SpaceNameError, NothingToEvaluateError."""
+    spaces = list(dict.fromkeys(choices.spaces)) or [space.name for space in opened.spaces]
+    contenders = [Fusion((space,), (1.0,)) for space in spaces] + list(dict.fromkeys(choices.fusions))
+    for contender in contenders:
+        for space in contender.spaces:
+            opened.manifest.space(space)
+    if not contenders:
+        raise NothingToEvaluateError(f"{opened.path} has no spaces yet; `kvasir index` makes them")
+    return contenders
+
+
 def protocol_of(opened: Collection, choices: Choices) -> Protocol:
     """The chosen protocol for all images of a collection, so that every space is measured on the same split."""
+    return _among(opened, choices, _protocol(opened, choices))
+
+
+def _among(opened: Collection, choices: Choices, protocol: Protocol) -> Protocol:
+    """A protocol without the images that lack a vector, where that is chosen."""
+    if not choices.common:
+        return protocol
+    common = np.arange(len(opened.images))
+    for space in {space for contender in _contenders(opened, choices) for space in contender.spaces}:
+        common = np.intersect1d(common, opened.positions(space))
+    if not len(common):
+        raise NothingToEvaluateError(f"no image of {opened.path} has a vector in every space that is compared")
+    return protocol.among(common)
+
+
+def _protocol(opened: Collection, choices: Choices) -> Protocol:
     images = opened.images
     if choices.split is not None:
         return split_from_file(choices.split, images.files)

@@ -15,6 +15,10 @@ class UnknownProtocolError(QueryError):
     """There is no protocol of this name."""
 
 
+class TooManyFoldsError(QueryError):
+    """More folds are asked for than there are clusters."""
+
+
 @dataclass(frozen=True)
 class Round:
     """Image rows (int64) that are queries, and rows that they are searched in, where a projection may learn as well."""
@@ -45,6 +49,16 @@ class Protocol:
 
         rounds = tuple(Round(renumbered(one.queries), renumbered(one.gallery)) for one in self.rounds)
         return replace(self, rounds=rounds, groups=self.groups[rows])
+
+    def among(self, rows: NDArray[np.int64]) -> Protocol:
+        """The same protocol where other images than rows (m,) neither ask nor are searched; `sentence` says so."""
+        rounds = tuple(
+            Round(one.queries[np.isin(one.queries, rows)], one.gallery[np.isin(one.gallery, rows)])
+            for one in self.rounds
+        )
+        others = len(self.groups) - len(rows)
+        lacking = f"; {others:,} images that a space lacks take no part" if others else ""
+        return replace(self, rounds=rounds, sentence=self.sentence + lacking)
 
     def asking(self, may_ask: NDArray[np.bool_]) -> Protocol:
         """The same protocol with only these images, (n,), as queries."""
@@ -80,8 +94,14 @@ def hold_out(
 
 
 def k_fold(labels: NDArray[np.integer], clusters: NDArray[np.integer], folds: int = 5, seed: int = 0) -> Protocol:
-    """Each fold queries the other folds; no cluster is parted. labels, clusters (n,) int, -1 for none."""
-    parts = stratified_parts(labels, cluster_numbers(clusters), (1 / folds,) * folds, seed)
+    """Each fold queries the other folds; no cluster is parted. labels, clusters (n,) int, -1 for none.
+
+    Raises TooManyFoldsError.
+    """
+    numbers = cluster_numbers(clusters)
+    if folds > (most := int(numbers.max(initial=-1)) + 1):
+        raise TooManyFoldsError(f"{folds:,} folds of {most:,} clusters, which are not parted: ask for fewer folds")
+    parts = stratified_parts(labels, numbers, (1 / folds,) * folds, seed)
     sentence = f"each of {folds} class-stratified folds queries the other ones (seed {seed}); no cluster is parted"
     return from_folds("k-fold", sentence, parts)
 

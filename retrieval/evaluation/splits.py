@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -70,21 +71,31 @@ def split_from_file(path: Path, files: Sequence[str]) -> Protocol:
         for row in rows:
             parts[row] = split
     used = Counter(part for part in parts if part)
-    if not used:
+    if unknown == len(split_of):
         raise SplitFileError(f"{path}: none of its {len(split_of):,} files is in the collection")
-    missing = len(files) - used.total()
-    sentence = f"as {path.name} says ({missing:,} images are not in it, {unknown:,} of its files are not here)"
-    if all(part.isdigit() for part in used):
+    if not used:
+        raise SplitFileError(f"{path}: none of its files in the collection has a part")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+
+    def sentence(parted: str, idle: int) -> str:
+        return (
+            f"{parted}, as {path.name} (SHA-256 {digest}…) says; {idle:,} images take no part, and {unknown:,} of the "
+            "file's are not here"
+        )
+
+    idle = len(files) - used.total()
+    if all(part.isdecimal() for part in used):
         if len(used) < 2:
             raise SplitFileError(f"{path}: all images are in fold {next(iter(used))}, so there is nothing to search")
-        return from_folds("split file", f"{len(used)} folds, {sentence}", np.array([int(part or -1) for part in parts]))
+        said = sentence(f"each of {len(used)} folds queries the other ones", idle)
+        return from_folds("split file", said, np.array([int(part or -1) for part in parts]))
     test = np.array([row for row, part in enumerate(parts) if part.casefold() in _TEST], np.int64)
     training = np.array([row for row, part in enumerate(parts) if part.casefold() in _TRAINING], np.int64)
     if not len(test) or not len(training):
         raise SplitFileError(f"{path}: needs both `train` and `test`, or numbered folds; found {', '.join(used)}")
     return Protocol(
         "split file",
-        f"its test part queries its training part, {sentence}",
+        sentence("the test part queries the training part", len(files) - len(test) - len(training)),
         (Round(test, training),),
         np.arange(len(files)),
     )

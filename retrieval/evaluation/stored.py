@@ -34,7 +34,7 @@ def contenders_of(path: Path, measure: str, spaces: Sequence[str] = ()) -> list[
         raise StoredEvaluationError(f"{path} has schema {schema!r}; this version reads {SCHEMA!r}")
     try:
         return _contenders(path, stored["spaces"], measure, spaces)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise StoredEvaluationError(f"{path} is damaged: it lacks what an evaluation has ({error!r})") from error
 
 
@@ -42,6 +42,8 @@ def _contenders(
     path: Path, stored: list[dict[str, Any]], measure: str, spaces: Sequence[str]
 ) -> list[tuple[Contender, Path]]:
     there = [space["space"] for space in stored]
+    if not there:
+        raise StoredEvaluationError(f"{path} is damaged: it has no space")
     for wanted in spaces:
         if wanted not in there:
             raise StoredEvaluationError(f"{path} has no space {wanted!r}; it has {', '.join(there)}")
@@ -57,11 +59,16 @@ def _contender(path: Path, space: dict[str, Any], measure: str) -> Contender:
         raise StoredEvaluationError(f"{path} has no measure {measure!r}; it has {', '.join(queries['measures'])}")
     rows = [row for row, relevant in enumerate(queries["relevant"]) if relevant]
     rows.sort(key=lambda row: queries["file"][row])
+    values = np.array([queries["measures"][measure][row] for row in rows], np.float64)
+    if not np.isfinite(values).all():
+        at = queries["file"][rows[int(np.argmin(np.isfinite(values)))]]
+        raise StoredEvaluationError(f"{path} is damaged: {space['space']} has no {measure} of the query {at}")
     return Contender(
         name=space["space"],
         files=tuple(queries["file"][row] for row in rows),
         classes=tuple(queries["class"][row] for row in rows),
         clusters=np.array([queries["cluster"][row] for row in rows], np.int64),
         relevant=np.array([queries["relevant"][row] for row in rows], np.int64),
-        values=np.array([queries["measures"][measure][row] for row in rows], np.float64),
+        protocol=space["protocol"]["sentence"],
+        values=values,
     )

@@ -170,6 +170,8 @@ def _space(
     drawn_map: str,
     seed: int,
 ) -> str:
+    if not space.scored.any():
+        return "<p>No query has anything relevant to find by this protocol, so there is nothing to measure.</p>"
     parts = [
         page.class_table(space),
         f"<details><summary>All measures</summary>{page.measures_table(space)}</details>",

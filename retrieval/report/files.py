@@ -69,30 +69,30 @@ def latex(result: Evaluation) -> str:
     measures = [name for name in ("mAP", "precision@1", "precision@10", "hit@10") if name in result.spaces[0].measures]
     lines = [
         "% Needs \\usepackage{booktabs}. Means of the class means; 95 % bootstrap intervals over clusters.",
-        "\\begin{tabular}{l" + "r" * (len(measures) + 1) + "}",
+        "{\\small\\setlength{\\tabcolsep}{4pt}\\begin{tabular}{l" + "r" * (len(measures) + 1) + "}",
         "\\toprule",
         " & ".join(["Space", *map(_tex, measures), "MCC"]) + r" \\",
         "\\midrule",
     ]
     for space in result.ranked():
         cells = [_with_interval(space, name) for name in measures]
-        lines.append(" & ".join([_tex(space.space), *cells, f"{float(space.overall_scores.MCC):.3f}"]) + r" \\")
-    lines += ["\\bottomrule", "\\end{tabular}", ""]
+        lines.append(" & ".join([_tex(space.space), *cells, _number(float(space.overall_scores.MCC))]) + r" \\")
+    lines += ["\\bottomrule", "\\end{tabular}}", ""]
     best = result.ranked()[0]
     scores = best.class_scores
     lines += [
         f"% {best.space}: classification by the {best.vote_k} nearest",
-        "\\begin{tabular}{lrrrrrrr}",
+        "{\\small\\setlength{\\tabcolsep}{4pt}\\begin{tabular}{lrrrrrrrr}",
         "\\toprule",
-        r"Class & Queries & mAP & Recall & Precision & Specificity & F1 & MCC \\",
+        r"Class & Queries & mAP & Recall & Precision & Specificity & Accuracy & F1 & MCC \\",
         "\\midrule",
     ]
     queries, ap = best.confusion.sum(axis=1), best.means("mAP").per_class
     for c in np.flatnonzero(queries):
-        ratios = (ap, scores.recall, scores.precision, scores.specificity, scores.F1, scores.MCC)
-        cells = [f"{ratio[c]:.3f}" for ratio in ratios]
+        ratios = (ap, scores.recall, scores.precision, scores.specificity, scores.accuracy, scores.F1, scores.MCC)
+        cells = [_number(ratio[c]) for ratio in ratios]
         lines.append(" & ".join([_tex(best.class_names[c]), str(queries[c]), *cells]) + r" \\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}", ""])
 
 
 def run_name(space: str) -> str:
@@ -126,11 +126,15 @@ def trec_qrels(protocol: Protocol, ids: NDArray[np.int64], labels: NDArray[np.in
 
 
 def _with_interval(space: SpaceResult, name: str) -> str:
-    value = f"{space.means(name).macro:.3f}"
+    value = _number(space.means(name).macro)
     if space.intervals is None:
         return value
     low, high = space.intervals.macro[name]
-    return f"{value} [{low:.3f}, {high:.3f}]"
+    return rf"{value} {{\scriptsize [{_number(low)}, {_number(high)}]}}"
+
+
+def _number(value: float) -> str:
+    return "--" if np.isnan(value) else f"{value:.3f}"
 
 
 def _tex(text: str) -> str:

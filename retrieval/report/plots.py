@@ -12,10 +12,13 @@ from retrieval.evaluation.comparison import Comparison
 from retrieval.evaluation.measuring import NEIGHBOURS, RECALL_LEVELS
 from retrieval.evaluation.result import SpaceResult
 from retrieval.report.drawing import ACCENT, FAINT, INK, new_figure, styled, svg
-from retrieval.report.palette import class_colour, class_mark
+from retrieval.report.palette import CLASS_COLOURS, class_colour, class_mark
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+_LINES = ("-", "--", "-.", ":")
+"""Tell classes apart that share a colour."""
 
 
 @styled
@@ -55,7 +58,8 @@ def precision_recall(result: SpaceResult) -> str:
         rows = (result.labels == c) & result.scored
         if rows.any():
             means.append(result.curve[rows].mean(axis=0))
-            axes.plot(RECALL_LEVELS, means[-1], color=class_colour(c), linewidth=1.2, label=name)
+            line = _LINES[c // len(CLASS_COLOURS) % len(_LINES)]
+            axes.plot(RECALL_LEVELS, means[-1], line, color=class_colour(c), linewidth=1.2, label=name)
     axes.plot(RECALL_LEVELS, np.mean(means, axis=0), color=INK, linewidth=2.4, label="mean of classes")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

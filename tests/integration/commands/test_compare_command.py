@@ -9,13 +9,22 @@ from click.testing import CliRunner
 
 from retrieval.commands.compare import command
 from retrieval.evaluation import Evaluation, NotSameQueriesError, evaluate_space
+from retrieval.evaluation.protocols import Protocol, k_fold, leave_one_out
 from retrieval.evaluation.stored import StoredEvaluationError
 from retrieval.index.cosine import Cosine
 
 LABELS = np.arange(60) % 3
 
 
-def stored(path: Path, strength: float, count: int = 60, *, reverse: bool = False, per_query: bool = True) -> Path:
+def stored(
+    path: Path,
+    strength: float,
+    count: int = 60,
+    *,
+    reverse: bool = False,
+    per_query: bool = True,
+    protocol: Protocol | None = None,
+) -> Path:
     """An evaluation of one space; reverse numbers the same images the other way round."""
     random = np.random.default_rng(0)
     vectors = random.standard_normal((60, 12)) + strength * random.standard_normal((3, 12))[LABELS]
@@ -23,7 +32,15 @@ def stored(path: Path, strength: float, count: int = 60, *, reverse: bool = Fals
     order = np.arange(60)[::-1] if reverse else np.arange(60)
     order = order[:count]
     files = [f"{row}.jpg" for row in order]
-    result = evaluate_space(unit[order], Cosine(), LABELS[order], list("abc"), files=files, space="tower")
+    result = evaluate_space(
+        unit[order],
+        Cosine(),
+        LABELS[order],
+        list("abc"),
+        files=files,
+        space="tower",
+        protocol=protocol or leave_one_out(order),
+    )
     path.write_text(json.dumps(Evaluation("c", (result,)).to_dict(per_query=per_query)), encoding="utf-8")
     return path
 
@@ -60,6 +77,13 @@ def test_other_queries_are_refused(tmp_path: Path) -> None:
         run(one, other)
 
 
+def test_other_folds_are_refused_though_each_query_has_as_much_to_find(tmp_path: Path) -> None:
+    alone = np.arange(60)
+    runs = [stored(tmp_path / f"{seed}.json", 1, protocol=k_fold(LABELS, alone, 2, seed)) for seed in (0, 1)]
+    with pytest.raises(NotSameQueriesError, match=r"different protocols: .*seed 0.*seed 1"):
+        run(*runs)
+
+
 def test_what_is_no_evaluation_is_an_error_that_says_so(tmp_path: Path) -> None:
     good = stored(tmp_path / "good.json", 1)
     bad = tmp_path / "bad.json"
@@ -72,6 +96,15 @@ def test_what_is_no_evaluation_is_an_error_that_says_so(tmp_path: Path) -> None:
     bad.write_text('{"schema": "kvasir-evaluation/1"}')
     with pytest.raises(StoredEvaluationError, match="damaged"):
         run(good, bad)
+    bad.write_text('{"schema": "kvasir-evaluation/1", "spaces": []}')
+    with pytest.raises(StoredEvaluationError, match="has no space"):
+        run(good, bad)
+    for wrong, told in (("much", "damaged"), (None, "tower has no mAP of the query 3.jpg")):
+        evaluation = json.loads(good.read_text())
+        evaluation["spaces"][0]["per_query"]["measures"]["mAP"][3] = wrong
+        bad.write_text(json.dumps(evaluation))
+        with pytest.raises(StoredEvaluationError, match=told):
+            run(good, bad)
     bad.write_text('{"schema": "kvasir-evaluation/1", "spaces": [{"space": "a", "per_query": {}}]}')
     with pytest.raises(StoredEvaluationError, match="damaged"):
         run(good, bad)

@@ -70,6 +70,18 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(indexed: Any, many: P
     assert out.startswith(f"{tmp_path / 'run.csv'}: 260 queries answered, 0 could not be used\n")
 
 
+def test_a_wrong_question_is_no_begun_run(indexed: Any, many: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(str(many / "polyps" / "000.jpg"))
+    asked = ("--batch", tmp_path / "list.txt", "--out", tmp_path / "run.csv", indexed.path)
+    for wrong in (("-k", 0), ("--class", "none")):
+        assert shell(*asked, *wrong)[0] == 2
+    assert shell(*asked, "-k", 2)[0] == 0
+    assert len((tmp_path / "run.csv").read_text().splitlines()) == 3
+    status, _, err = shell(*asked, "-k", 3)
+    assert status == 2
+    assert "begun with another k" in err
+
+
 def test_quality_of_classes_is_told_and_bad_pictures_end_with_status_1(
     indexed: Any, tmp_path: Path, draw: Draw, encode_file: EncodeFile
 ) -> None:

@@ -91,6 +91,17 @@ def test_an_image_without_a_vector_in_a_space_is_found_but_does_not_ask(collecti
     assert not np.isin(both.ids, list(LACKING)).any()
 
 
+def test_spaces_that_lack_images_compare_over_those_that_all_have(collection: Path) -> None:
+    with Collection.open(collection) as opened:
+        choices = Choices(spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), samples=50, common=True)
+        result = evaluate_collection(opened, "c", choices)
+    for space in (*result.spaces, *result.leave_one_out):
+        assert len(space.ids) == COUNT - len(LACKING)
+        assert not np.isin(space.neighbours, list(LACKING)).any()
+        assert f"{len(LACKING)} images that a space lacks take no part" in space.protocol_sentence
+    assert len(result.comparison().differences) == 3
+
+
 def test_a_fusion_is_a_contender_like_a_space(collection: Path) -> None:
     with Collection.open(collection) as opened:
         choices = Choices(spaces=("one", "EdgeHistogram"), fusions=(Fusion.parse("one=2+EdgeHistogram"),), samples=50)

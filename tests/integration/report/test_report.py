@@ -67,6 +67,17 @@ def test_a_second_report_replaces_the_first_with_all_its_runs(report: Path, tmp_
     assert {file.name for file in (tmp_path / "out").glob("*.run")} == {"two.run", "mine.run"}
 
 
+def test_a_report_of_queries_that_have_nothing_to_find_says_so(report: Path, tmp_path: Path) -> None:
+    split = tmp_path / "split.csv"
+    parts = [f"{CLASSES[n % 3]}/{n}.jpg,{'test' if n % 3 == 0 else 'train'}" for n in range(45)]
+    split.write_text("\n".join(["file,split", *parts]))
+    arguments = [str(report.parent / "collection"), "--split", str(split), "--report", str(tmp_path / "out")]
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "No query has anything relevant to find" in (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert "nan" not in (tmp_path / "out" / "tables.tex").read_text("utf-8").replace("dominance", "")
+
+
 def test_somebodys_page_is_not_overwritten_and_that_is_said_before_measuring(report: Path, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("mine")
     arguments = [str(report.parent / "collection"), "--report", str(tmp_path)]

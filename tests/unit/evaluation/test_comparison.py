@@ -18,6 +18,7 @@ def contender(name: str, values: NDArray[np.float64], clusters: NDArray[np.int64
         classes=tuple("ab"[i % 2] for i in range(n)),
         clusters=np.arange(n) if clusters is None else clusters,
         relevant=np.full(n, n // 2 - 1),
+        protocol="every image queries all the others",
         values=values,
     )
 

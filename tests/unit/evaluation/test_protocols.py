@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from retrieval.evaluation.protocols import (
     Protocol,
     Round,
+    TooManyFoldsError,
     cluster_numbers,
     hold_out,
     k_fold,
@@ -38,6 +39,7 @@ def test_folds_cover_all_images_and_share_out_every_class() -> None:
 def test_no_split_parts_a_cluster(n: int, clusters: int, folds: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     labels, of = random.integers(-1, 4, n), random.integers(-1, clusters, n)
+    folds = min(folds, int(cluster_numbers(of).max()) + 1)
     for protocol in (hold_out(labels, of, 0.3, seed), k_fold(labels, of, folds, seed)):
         assert leaking_queries(protocol, of) == 0
 
@@ -78,3 +80,15 @@ def test_a_share_is_kept_over_clusters_of_several_sizes(share: float) -> None:
     clusters = labels * 1000 + random.integers(0, 120, 900)
     (only,) = hold_out(labels, clusters, share).rounds
     assert np.bincount(labels[only.queries]) == pytest.approx(share * np.bincount(labels), abs=3)
+
+
+def test_more_folds_than_clusters_are_refused() -> None:
+    with pytest.raises(TooManyFoldsError, match="4 folds of 3 clusters"):
+        k_fold(np.array([0, 1, 0, 1]), np.array([5, 5, 6, 7]), folds=4)
+
+
+def test_images_that_take_no_part_neither_ask_nor_are_found_and_that_is_said() -> None:
+    protocol = leave_one_out(np.arange(5)).among(np.array([0, 2, 3]))
+    assert protocol.rounds[0].queries.tolist() == protocol.rounds[0].gallery.tolist() == [0, 2, 3]
+    assert protocol.sentence.endswith("; 2 images that a space lacks take no part")
+    assert leave_one_out(np.arange(2)).among(np.arange(2)).sentence == leave_one_out(np.arange(2)).sentence

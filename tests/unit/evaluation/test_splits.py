@@ -20,7 +20,8 @@ def test_test_queries_train(tmp_path: Path) -> None:
     protocol = split_from_file(path, FILES)
     assert protocol.rounds[0].queries.tolist() == [0]
     assert protocol.rounds[0].gallery.tolist() == [1, 2]
-    assert "1 images are not in it" in protocol.sentence
+    assert "test part queries the training part, as split.csv (SHA-256 " in protocol.sentence
+    assert "2 images take no part, and 0 of the file's are not here" in protocol.sentence
 
 
 def test_official_hyperkvasir_files_are_folds_found_by_name(tmp_path: Path) -> None:
@@ -29,7 +30,8 @@ def test_official_hyperkvasir_files_are_folds_found_by_name(tmp_path: Path) -> N
     )
     protocol = split_from_file(path, FILES)
     assert [(one.queries.tolist(), one.gallery.tolist()) for one in protocol.rounds] == [([0], [1, 2]), ([1, 2], [0])]
-    assert "1 of its files are not here" in protocol.sentence
+    assert "each of 2 folds queries the other ones" in protocol.sentence
+    assert "and 1 of the file's are not here" in protocol.sentence
 
 
 def test_a_name_that_two_classes_have_needs_its_path(tmp_path: Path) -> None:
@@ -52,6 +54,8 @@ def test_windows_paths_and_a_byte_order_mark_are_no_matter(tmp_path: Path) -> No
         ("", "must name the columns"),
         ("file,split\nnobody.jpg,test\n", "none of its 1 files"),
         ("file,split\na.jpg,test\nb.jpg,test\n", "needs both"),
+        ("file,split\na.jpg,\nb.jpg,\n", "has a part"),
+        ("file,split\na.jpg,\u00b2\nb.jpg,1\n", "needs both"),
         ("file,split\na.jpg,1\nb.jpg,1\n", "nothing to search"),
         ("file,split\na.jpg,test\na.jpg,train\n", "line 3: a.jpg is in two parts"),
         ("file,split\na.jpg\n", "line 2: too few columns"),
