@@ -10,7 +10,8 @@ import pytest
 
 import retrieval
 from indexer.kept_indexes import holds
-from indexer.verification import Finding, check, repair
+from indexer.repair import repair
+from indexer.verification import Finding, check
 from retrieval.collection import Collection, CollectionWriter, NewImage, Space
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.index.embedding import EXACT_UP_TO, EmbeddingIndex
@@ -46,7 +47,7 @@ def faults(path: Path) -> list[tuple[str, str]]:
 def mended(path: Path) -> list[str]:
     findings: list[Finding] = check(path, pictures=False)
     assert all(finding.repairable for finding in findings)
-    done = repair(path, findings)
+    done = repair(path, findings).done
     assert check(path, pictures=False) == []
     return done
 
