@@ -122,3 +122,12 @@ def test_a_seal_shows_any_change(tmp_path: Path) -> None:
     for changed in (data[:-1], data + b"x", b"C" + data[1:], data[:-1] + bytes([data[-1] ^ 1]), b"content"):
         path.write_bytes(changed)
         assert not is_intact(path)
+
+
+def test_an_index_whose_vectors_are_gone_ends_no_check(large: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(large, path)
+    (path / "vectors" / "dots.float32").unlink()
+    assert faults(path) == [
+        ("vectors", f"space dots: {COUNT:,} of {COUNT:,} vectors missing or damaged in dots.float32")
+    ]
