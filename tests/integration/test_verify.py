@@ -155,11 +155,9 @@ def flip(collection: Path, space: str, *ids: int) -> None:
     held = Collection.open(collection)
     definition = held.manifest.space(space)
     (file,) = (collection / "vectors").glob(f"{space}.*")
-    stride = definition.dimension * np.dtype(definition.dtype).itemsize
-    data = bytearray(file.read_bytes())
-    for image_id in ids:
-        data[image_id * stride] ^= 255
-    file.write_bytes(data)
+    rows = np.frombuffer(file.read_bytes(), definition.dtype).reshape(-1, definition.dimension).copy()
+    rows[list(ids)] = 7
+    file.write_bytes(rows.tobytes())
 
 
 def described(data: Path, features: Path) -> tuple[Path, Path]:
