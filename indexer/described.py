@@ -77,8 +77,8 @@ class Described:
             except FeaturesError as error:
                 with self._lock:
                     self.faults.append((item.file, str(error)))
-                return {}
-            return {name: shipped[name] for name in self.spaces}
+            else:
+                return {name: shipped[name] for name in self.spaces}
         if not self.compute:
             return {}
         assert picture is not None
@@ -90,8 +90,8 @@ def open_described(
 ) -> tuple[Described | None, list[str]]:
     """The descriptor spaces of a run, made where they are new, and what a person should know about them.
 
-    With an archive its vectors are stored, and pictures without shipped features stay without, unless `names` asks to
-    compute. Without one, the descriptors in `names` and those that the collection has already are computed.
+    With an archive its vectors are stored, and pictures without shipped features that can be read stay without, unless
+    `names` asks to compute. Without one, the descriptors in `names` and those that the collection has are computed.
     """
     existing = {s.name: s for s in writer.manifest.spaces if s.kind == "descriptor"}
     wanted = [name for name in DESCRIPTORS if archive is not None or name in names or name in existing]

@@ -98,20 +98,29 @@ class _Prepared:
 
 
 def index_dataset(
-    dataset: Dataset, writer: CollectionWriter, spaces: Spaces, on_progress: Callable[[Outcome], None] | None = None
+    dataset: Dataset,
+    writer: CollectionWriter,
+    spaces: Spaces,
+    on_progress: Callable[[Outcome], None] | None = None,
+    again: Mapping[int, frozenset[str]] | None = None,
 ) -> Outcome:
     """Bring a collection up to date with a data set; what is stored already is neither decoded nor encoded again.
 
     A bad picture never stops the run: it is listed in the outcome with its reason.
+    again: images by id that are looked at whatever their change mark says, each with the spaces in which its vector is
+    damaged; that vector is overwritten once another is made, so a stop leaves it known as damaged.
     """
+    again = again or {}
     outcome = Outcome()
     source = writer.source(dataset.source, dataset.kind)
     tasks = []
     stored = writer.known(source)
     outcome.no_longer_listed = sorted(stored.keys() - {item.file for item in dataset.items})
     for item, known in _with_known(dataset.items, stored):
-        missing = spaces.wanted(item) - (known.spaces if known else frozenset())
-        if known and not missing and (known.file_size, known.stamp) == (item.bytes, item.stamp):
+        sound = known.spaces - again.get(known.id, frozenset()) if known else frozenset()
+        missing = spaces.wanted(item) - sound
+        same_mark = known is not None and (known.file_size, known.stamp) == (item.bytes, item.stamp)
+        if known and not missing and same_mark and known.id not in again:
             outcome.unchanged += 1
         else:
             tasks.append(_Task(item, known, missing))
@@ -175,7 +184,8 @@ def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | Retri
         inputs = {name: recipe.prepare(pictures[recipe.draft], resize) for name, recipe in recipes.items()}
         vectors: Mapping[str, NDArray[Any]] = {}
         if described and spaces.describe is not None:
-            vectors = spaces.describe(task.item, pictures[None] if spaces.full_size else None)
+            made = spaces.describe(task.item, pictures[None] if spaces.full_size else None)
+            vectors = {name: vector for name, vector in made.items() if name in missing}
         return _Prepared(task, sha256, picture.width, picture.height, small_grey(picture), inputs, vectors)
     except RetrievalError as error:
         return error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -91,13 +91,15 @@ def run_dataset(
     descriptors: str | None = None,
     fit: str | None = None,
     *,
+    again: Mapping[int, frozenset[str]] | None = None,
     say: Say = lambda line: None,
     on_progress: Callable[[Outcome], None] | None = None,
 ) -> Run:
     """Index an opened data set by an open writer.
 
     archive: shipped features. encoders: specs of further encoders. descriptors: names of descriptors to compute, or
-    `all`. fit: how frames meet a new encoder's input. Raises what opening an encoder or reading an archive raises.
+    `all`. fit: how frames meet a new encoder's input. again: stored images to describe anew, see `index_dataset`.
+    Raises what opening an encoder or reading an archive raises.
     """
     start = time.perf_counter()
     chosen_fit: Fit | None = next((f for f in get_args(Fit) if f == fit), None)
@@ -110,7 +112,7 @@ def run_dataset(
         spaces = Spaces(ready, described.spaces, described, described.compute, described.describable)
     run = Run(writer.path, dataset, Outcome(), 0.0, [*ready, *spaces.descriptors])
     first = writer.counter("next image")
-    run.outcome = index_dataset(dataset, writer, spaces, on_progress)
+    run.outcome = index_dataset(dataset, writer, spaces, on_progress, again)
     # Some reasons begin with the file, which stands beside them here.
     run.outcome.rejected = [(file, reason.removeprefix(f"{file}: ")) for file, reason in run.outcome.rejected]
     update_clusters(writer)

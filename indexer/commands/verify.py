@@ -6,10 +6,13 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 
 import click
 
-from indexer.verification import Finding, check, repair
+from indexer.commands.running import SHOWN, say, show
+from indexer.repair import Repair, repair
+from indexer.verification import Finding, check, counted
 from retrieval.collection import Collection
 
 
@@ -26,26 +29,47 @@ def command(collection: Path, mend: bool, quick: bool, as_json: bool) -> None:
     Example:  kvasir verify kvasir.collection --repair
     """
     findings = _checked(collection, quick)
-    done = repair(collection, findings) if mend and any(finding.repairable for finding in findings) else []
-    left = _checked(collection, quick) if done else findings
+    mendable = any(finding.repairable for finding in findings)
+    mended = repair(collection, findings) if mend and mendable else None
+    left = findings if mended is None else _checked(collection, quick)
     if as_json:
+        told = mended or Repair()
         facts = {
             "findings": [asdict(finding) | {"path": str(finding.path or "")} for finding in findings],
-            "repairs": done,
+            "repairs": told.done,
+            "renumbered": [{"id": old, "new_id": new, "file": file} for old, new, file in told.renumbered],
+            "failed": [{"file": file, "reason": reason} for file, reason in told.failed],
+            "warnings": told.warnings,
             "left": [finding.message for finding in left],
         }
         click.echo(json.dumps(facts, indent=2))
     else:
         for finding in findings:
             click.echo(finding.message)
-        for line in done:
-            click.echo(f"repaired: {line}")
-        if left and any(finding.repairable for finding in left) and not mend:
-            click.echo(f"`kvasir verify --repair {collection}` mends what can be mended")
+        if mended is not None:
+            _tell(mended, left)
+        elif mendable:
+            click.echo(f"`kvasir verify --repair {quote(str(collection))}` mends what can be mended")
         if not left:
             held = Collection.open(collection)
-            click.echo(f"{held.path}: sound ({len(held):,} images in {len(held.spaces)} spaces)")
+            count = f"{counted(len(held), 'image')} in {counted(len(held.spaces), 'space')}"
+            click.echo(f"{held.path}: sound ({count})")
     sys.exit(1 if left else 0)
+
+
+def _tell(mended: Repair, left: list[Finding]) -> None:
+    """What was mended, on stdout, what could not be and why, on stderr, and what is still wrong."""
+    for line in mended.done:
+        click.echo(f"repaired: {line}")
+    for old, new, file in mended.renumbered[:SHOWN]:
+        click.echo(f"  image {old} is now image {new}, since its picture is another: {file}")
+    if len(mended.renumbered) > SHOWN:
+        click.echo(f"  … and {len(mended.renumbered) - SHOWN:,} more; --json lists all of them")
+    for line in mended.warnings:
+        say(line)
+    show("could not be described anew", [f"{file}: {reason}" for file, reason in mended.failed])
+    for finding in left:
+        click.echo(f"still wrong: {finding.message}")
 
 
 def _checked(collection: Path, quick: bool) -> list[Finding]:
@@ -56,6 +80,8 @@ def _checked(collection: Path, quick: bool) -> list[Finding]:
     from rich.progress import Progress
 
     total = len(Collection.open(collection))
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    # Where stderr is a file, rich would end the bar that it does not show with a blank line.
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("reading pictures", total=total)
         return check(collection, on_progress=lambda done: bar.update(task, completed=done))

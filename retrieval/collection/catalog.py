@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,14 +83,23 @@ def connect(collection: Path, *, create: bool = False) -> sqlite3.Connection:
     A reader needs write access only after a stop in the middle of a commit. Raises DamagedCatalogError.
     """
     path = (collection / NAME).absolute()
-    try:
+    with damage_told(collection):
         if create:
             return _open(path, "rwc", _SCHEMA)
         try:
             return _open(path, "rw")
         except sqlite3.OperationalError:
             return _open(path, "ro")
-    except sqlite3.DatabaseError as error:
+
+
+@contextmanager
+def damage_told(collection: Path) -> Iterator[None]:
+    """Raise DamagedCatalogError, with the path and what helps, where the catalog cannot be read within."""
+    try:
+        yield
+    # A damaged value may have another type, and sqlite3 may fail to decode its own message.
+    except (sqlite3.DatabaseError, LookupError, TypeError, ValueError, OverflowError) as error:
+        path = (collection / NAME).absolute()
         raise DamagedCatalogError(f"{path} is damaged or cannot be opened ({error}); {REMEDY}") from error
 
 
@@ -108,15 +119,12 @@ def _open(path: Path, mode: str, schema: str = "") -> sqlite3.Connection:
 
 def load_images(connection: sqlite3.Connection, spaces: int) -> Images:
     """Every image, in one consistent read."""
-    try:
-        connection.execute("BEGIN")
-        rows = connection.execute(
-            "SELECT id, class, cluster, width, height, file, source, checksums FROM images ORDER BY id"
-        ).fetchall()
-        sources = connection.execute("SELECT id, path, kind FROM sources ORDER BY id").fetchall()
-        connection.execute("COMMIT")
-    except sqlite3.DatabaseError as error:
-        raise DamagedCatalogError(f"the catalog cannot be read ({error}); {REMEDY}") from error
+    connection.execute("BEGIN")
+    rows = connection.execute(
+        "SELECT id, class, cluster, width, height, file, source, checksums FROM images ORDER BY id"
+    ).fetchall()
+    sources = connection.execute("SELECT id, path, kind FROM sources ORDER BY id").fetchall()
+    connection.execute("COMMIT")
     ids, names, clusters, widths, heights, files, source_ids, checksums = zip(*rows, strict=True) if rows else ((),) * 8
     classes = tuple(sorted({name for name in names if name is not None}))
     label = {name: number for number, name in enumerate(classes)} | {None: -1}

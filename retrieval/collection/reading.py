@@ -46,7 +46,8 @@ class Collection:
         try:
             manifest = read_manifest(folder)
             connection = catalog.connect(folder)
-            return Collection(folder, manifest, catalog.load_images(connection, len(manifest.spaces)))
+            with catalog.damage_told(folder):
+                return Collection(folder, manifest, catalog.load_images(connection, len(manifest.spaces)))
         finally:
             if connection is not None:
                 connection.close()

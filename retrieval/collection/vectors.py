@@ -1,7 +1,7 @@
 """Vectors of one space on disk: a plain array whose row number is the image id.
 
-Rows are only ever written before the catalog says that they exist, so a row that a reader knows of never changes, and
-whatever a stop left half written is never looked at.
+Rows are only ever written before the catalog says that they exist, so a row that a reader knows of never changes, but
+for a damaged one that is mended, and whatever a stop left half written is never looked at or known as damaged.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class VectorFile:
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: a vector of the space {self._space.name}")
         return data
 
-    def read(self, row: int) -> NDArray[np.generic]:
-        """One row, (d,)."""
+    def read(self, row: int) -> bytes:
+        """The bytes of one row; fewer where the file ends before."""
         os.lseek(self._descriptor, row * self._stride, os.SEEK_SET)
-        return np.frombuffer(os.read(self._descriptor, self._stride), self._space.dtype)
+        return os.read(self._descriptor, self._stride)
 
     def sync(self) -> None:
         """Force what was written to disk."""

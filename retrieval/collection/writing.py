@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -212,13 +212,19 @@ class CollectionWriter:
         }
 
     def vectors_of_content(self, sha256: bytes) -> dict[str, NDArray[np.generic]]:
-        """The vectors, by space, of an image of the same bytes; empty where there is none."""
+        """The vectors, by space, of an image of the same bytes; damaged ones are left out."""
         row = self._catalog.execute(
             "SELECT id, checksums FROM images WHERE sha256 = ? ORDER BY id LIMIT 1", (sha256,)
         ).fetchone()
         if row is None:
             return {}
-        return {name: self._file(name).read(row[0]) for name in self._spaces_in(row[1])}
+        packed = np.frombuffer(row[1], "<u4")
+        vectors = {name: self._file(name).read(row[0]) for name in self._spaces_in(row[1])}
+        return {
+            name: np.frombuffer(data, self.manifest.space(name).dtype)
+            for name, data in vectors.items()
+            if catalog.checksum(data) == packed[self.manifest.space(name).number]
+        }
 
     def copies(self, since: int) -> list[tuple[int, int]]:
         """Images from an id on whose very bytes were stored before them: (id, id of the first that has these bytes)."""
@@ -271,7 +277,7 @@ class CollectionWriter:
         return ids
 
     def fill(self, vectors: Mapping[int, Mapping[str, NDArray[np.generic]]]) -> None:
-        """Give stored images vectors in spaces where they have none; on disk when this returns."""
+        """Give stored images vectors in spaces where they have none or a damaged one; on disk when this returns."""
         packed = {}
         for image_id, by_space in vectors.items():
             row = self._catalog.execute("SELECT checksums FROM images WHERE id = ?", (image_id,)).fetchone()
@@ -281,16 +287,6 @@ class CollectionWriter:
             self._catalog.executemany(
                 "UPDATE images SET checksums = ? WHERE id = ?", [(blob, image_id) for image_id, blob in packed.items()]
             )
-
-    def forget_vectors(self, space: str, ids: Iterable[int]) -> None:
-        """Mark vectors as missing, so that the next run of the indexer makes them anew."""
-        at = 4 * self.manifest.space(space).number
-        with _transaction(self._catalog):
-            for image_id in ids:
-                (blob,) = self._catalog.execute("SELECT checksums FROM images WHERE id = ?", (image_id,)).fetchone()
-                blob = blob.ljust(at + 4, b"\0")
-                blob = blob[:at] + bytes(4) + blob[at + 4 :]
-                self._catalog.execute("UPDATE images SET checksums = ? WHERE id = ?", (blob, image_id))
 
     def remove(self, ids: Sequence[int]) -> int:
         """Remove images; other ids stay as they are and no removed id comes back. Returns how many there were."""

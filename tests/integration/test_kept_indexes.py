@@ -10,7 +10,8 @@ import pytest
 
 import retrieval
 from indexer.kept_indexes import holds
-from indexer.verification import Finding, check, repair
+from indexer.repair import repair
+from indexer.verification import Finding, check
 from retrieval.collection import Collection, CollectionWriter, NewImage, Space
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.index.embedding import EXACT_UP_TO, EmbeddingIndex
@@ -46,7 +47,7 @@ def faults(path: Path) -> list[tuple[str, str]]:
 def mended(path: Path) -> list[str]:
     findings: list[Finding] = check(path, pictures=False)
     assert all(finding.repairable for finding in findings)
-    done = repair(path, findings)
+    done = repair(path, findings).done
     assert check(path, pictures=False) == []
     return done
 
@@ -121,3 +122,12 @@ def test_a_seal_shows_any_change(tmp_path: Path) -> None:
     for changed in (data[:-1], data + b"x", b"C" + data[1:], data[:-1] + bytes([data[-1] ^ 1]), b"content"):
         path.write_bytes(changed)
         assert not is_intact(path)
+
+
+def test_an_index_whose_vectors_are_gone_ends_no_check(large: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(large, path)
+    (path / "vectors" / "dots.float32").unlink()
+    assert faults(path) == [
+        ("vectors", f"space dots: {COUNT:,} of {COUNT:,} vectors missing or damaged in dots.float32")
+    ]

@@ -25,6 +25,7 @@ from retrieval.collection import (
     CollectionBusyError,
     CollectionWriter,
     DamagedCatalogError,
+    DamagedVectorError,
     FormatError,
     NewImage,
     NoSuchImageError,
@@ -69,6 +70,13 @@ def writer(tmp_path: Path) -> Iterator[CollectionWriter]:
 
 def held(writer: CollectionWriter) -> Collection:
     return Collection.open(writer.path)
+
+
+def damage_rows(writer: CollectionWriter, row: int) -> None:
+    """Overwrite a vector of the space `s`."""
+    with (writer.path / "vectors" / "s.float32").open("r+b") as file:
+        file.seek(row * 16)
+        file.write(b"\xff" * 16)
 
 
 # What is stored
@@ -235,6 +243,16 @@ def test_the_vectors_of_a_copy_are_found_by_content(writer: CollectionWriter) ->
     assert writer.vectors_of_content(bytes(32)) == {}
 
 
+def test_a_copy_never_takes_over_a_vector_that_is_damaged_or_cut_off(writer: CollectionWriter) -> None:
+    writer.append([image(0), image(1, content=b"x")])
+    writer.add_space("late", "encoder", 2, "cosine", {})
+    writer.fill({1: {"late": np.ones(2, np.float32)}})
+    damage_rows(writer, 1)
+    assert list(writer.vectors_of_content(hashlib.sha256(b"x").digest())) == ["late"]
+    os.truncate(writer.path / "vectors" / "s.float32", 20)
+    assert list(writer.vectors_of_content(hashlib.sha256(b"x").digest())) == ["late"]
+
+
 # Spaces
 
 
@@ -257,17 +275,14 @@ def test_a_space_that_comes_later_is_filled_without_touching_the_first(writer: C
     assert held(writer).vectors("late")[0].tolist() == [0, 2, 3]
 
 
-def test_forgotten_vectors_are_missing_until_they_are_filled_again(writer: CollectionWriter) -> None:
+def test_a_damaged_vector_stays_known_as_damaged_until_another_is_filled_in(writer: CollectionWriter) -> None:
     writer.append([image(0), image(1)])
-    writer.add_space("late", "encoder", 2, "cosine", {})
-    writer.fill({0: {"late": np.ones(2, np.float32)}})
-    writer.forget_vectors("s", [1])
-    writer.forget_vectors("late", [0, 1])
-    collection = held(writer)
-    assert collection.vectors("s")[0].tolist() == [0]
-    assert collection.vectors("late")[0].tolist() == []
+    damage_rows(writer, 1)
+    with pytest.raises(DamagedVectorError):
+        held(writer).vector("s", 1)
     writer.fill({1: {"s": vector(11)}})
     assert np.array_equal(held(writer).vector("s", 1), vector(11))
+    assert np.array_equal(held(writer).vector("s", 0), vector(0))
 
 
 @pytest.mark.parametrize("name", ["", "../s", "a/b", ".hidden", "s p a c e", "x" * 200, "ü"])

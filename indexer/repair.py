@@ -1,0 +1,135 @@
+"""Mend what `indexer.verification` found and what can be made anew: vectors, encoders, indexes, small pictures.
+
+A damaged vector stays known as damaged until another lies in its place, so neither a stop nor a picture that cannot be
+read makes the collection look sound.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Collection as Collected
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from indexer.datasets import chosen_pictures
+from indexer.features import FeatureArchive, open_features
+from indexer.kept_indexes import FOLDER
+from indexer.run import run_dataset
+from indexer.spaces import rebuild_tower
+from indexer.verification import Finding, check_vectors, counted
+from retrieval.collection import Collection, CollectionWriter
+from retrieval.descriptors import DESCRIPTORS
+from retrieval.errors import RetrievalError, SourceError
+from retrieval.index import compares_all
+from retrieval.search import Searcher
+
+
+@dataclass
+class Repair:
+    """What came of a repair.
+
+    done: in a line each. renumbered: (old id, new id, file) of changed pictures, since an id never changes its picture.
+    failed: (file, reason) of pictures that could not be described anew. warnings: what to know about the new vectors.
+    """
+
+    done: list[str] = field(default_factory=list)
+    renumbered: list[tuple[int, int, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def repair(path: Path, findings: Sequence[Finding]) -> Repair:
+    """Mend what can be mended. The collection stays usable throughout."""
+    mended = Repair()
+    with CollectionWriter(path) as writer:
+        for finding in findings:
+            if finding.path is not None:
+                shutil.rmtree(finding.path) if finding.path.is_dir() else finding.path.unlink(missing_ok=True)
+                mended.done.append(f"deleted {finding.path.name}")
+            elif finding.kind == "encoder" and finding.space is not None:
+                rebuild_tower(writer, writer.manifest.space(finding.space))
+                mended.done.append(f"space {finding.space}: its encoder was converted anew from the same weights")
+        again: defaultdict[int, frozenset[str]] = defaultdict(frozenset)
+        for finding in findings:
+            if finding.kind == "vectors" and finding.space is not None:
+                for index in (path / FOLDER).glob(f"{finding.space}.*"):
+                    index.unlink(missing_ok=True)  # it may hold what was damaged
+                for image_id in finding.ids:
+                    again[image_id] |= {finding.space}
+            elif finding.kind == "picture changed":
+                for image_id in finding.ids:
+                    again[image_id] |= frozenset()
+        if again:
+            _describe_again(writer, again, mended)
+    _build_indexes(path, {finding.space for finding in findings if finding.kind in ("index", "vectors")}, mended)
+    return mended
+
+
+def _describe_again(writer: CollectionWriter, again: Mapping[int, frozenset[str]], mended: Repair) -> None:
+    """Describe images (id -> spaces of damaged vectors) from the archive of their features and from their pictures."""
+    held = Collection.open(writer.path)
+    files = {
+        image_id: held.file_of(image_id) for image_id in sorted(again) if held.images.position(image_id) is not None
+    }
+    by_source: defaultdict[int, dict[str, str | None]] = defaultdict(dict)
+    for image_id, file in files.items():
+        by_source[held.images.sources[held.position(image_id)]][file] = held.class_of(image_id)
+    descriptors = [space.name for space in writer.manifest.spaces if space.kind == "descriptor"]
+    made = 0
+    with ExitStack() as stack:
+        archive = _archive(writer)
+        if archive is not None:
+            stack.enter_context(archive)
+        for number, classes in by_source.items():
+            source, _ = held.images.source_paths[number]
+            said: list[str] = []
+            try:
+                # The descriptors' names, since what the archive does not have is computed.
+                with chosen_pictures(source, classes) as dataset:
+                    run = run_dataset(
+                        dataset, writer, archive, descriptors=",".join(descriptors), again=again, say=said.append
+                    )
+            except SourceError as error:
+                mended.failed += [(file, str(error)) for file in classes]
+                continue
+            made += run.outcome.added + run.outcome.completed
+            mended.failed += run.outcome.rejected
+            if archive is None or run.without_features or run.feature_faults:
+                mended.warnings += [line for line in said if line.startswith("warning") and line not in mended.warnings]
+    if made:
+        mended.done.append(f"{made:,} of {counted(len(files), 'image')} described anew")
+    now = Collection.open(writer.path).images
+    ids = {(now.source_paths[at], file): int(i) for i, at, file in zip(now.ids, now.sources, now.files, strict=True)}
+    for image_id, file in files.items():
+        place = held.images.source_paths[held.images.sources[held.position(image_id)]]
+        if (new := ids.get((place, file), image_id)) != image_id:
+            mended.renumbered.append((image_id, new, file))
+
+
+def _archive(writer: CollectionWriter) -> FeatureArchive | None:
+    """The shipped features that descriptors came from, if they are still there: only those give the very same vectors.
+
+    An archive makes all six spaces, so a collection that a stop left with fewer is mended without.
+    """
+    recipes = [space.recipe for space in writer.manifest.spaces if space.kind == "descriptor"]
+    origins = {str(recipe["origin"]) for recipe in recipes} - {"computed"}
+    for origin in sorted(origins) if len(recipes) == len(DESCRIPTORS) else ():
+        try:
+            return open_features(Path(origin))
+        except RetrievalError:
+            continue
+    return None
+
+
+def _build_indexes(path: Path, spaces: Collected[str | None], mended: Repair) -> None:
+    """Build the indexes of some spaces, where they are of the kind that is kept on disk and their vectors are sound."""
+    searcher = Searcher(Collection.open(path))
+    held = searcher.collection
+    for space in held.spaces:
+        kept = not compares_all(space.metric, len(held.positions(space.name)))
+        if space.name in spaces and kept and not any(check_vectors(held, space)):
+            searcher.index(space.name)
+            mended.done.append(f"space {space.name}: its index was built anew")
