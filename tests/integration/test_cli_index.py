@@ -371,6 +371,25 @@ def test_info_is_for_people_too(run: Run, made: Path) -> None:
     assert "[" not in text
 
 
+def test_nothing_is_added_by_a_damaged_encoder_and_it_can_be_repaired(
+    run: Run, made: Path, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    tower = made / "encoders" / "test_vit-test_vit" / "tower.bin"
+    data = bytearray(tower.read_bytes())
+    for place in range(len(data) // 2, len(data) // 2 + 8):
+        data[place] ^= 255
+    tower.write_bytes(data)
+    draw(55).save(tmp_path / "new.jpg")
+    refused = run("add", made, tmp_path / "new.jpg")
+    assert (refused.status, refused.out) == (2, "")
+    assert f"test_vit-test_vit is damaged; `kvasir verify --repair {made}` converts it anew" in refused.err
+    assert len(files(made)) == 26
+    assert run("verify", made, "--repair").status == 0
+    assert run("add", made, tmp_path / "new.jpg", "--json").json["added"] == 1
+    found = run("search", tmp_path / "new.jpg", made, "-k", "1", "--json").json["hits"][0]
+    assert (found["id"], found["score"] > 0.9999) == (26, True)
+
+
 def test_a_damaged_member_of_a_zip_is_named_once_with_its_reason(
     run: Run, data: Path, without_images: Path, tmp_path: Path
 ) -> None:
