@@ -90,8 +90,8 @@ class OpenVinoEncoder:
             self._model = openvino.Core().compile_model(directory / MODEL, "CPU", settings)
         except RuntimeError as error:
             raise DamagedTowerError(
-                f"OpenVINO {openvino.__version__} cannot load the converted encoder in {directory}; delete that folder, "
-                "and `kvasir verify --repair` converts it anew from its weights"
+                f"OpenVINO {openvino.__version__} cannot load the converted encoder in {directory}; "
+                "delete that folder, and `kvasir verify --repair` converts it anew from its weights"
             ) from error
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(streams + 1):  # one more waits inside, so that no stream idles until a thread here wakes up

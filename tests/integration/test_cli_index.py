@@ -291,13 +291,75 @@ def test_copies_that_are_added_are_named_with_what_they_are_copies_of(run: Run, 
     told = run("add", made, data / "polyps" / "2.jpg", data / "polyps" / "1.jpg", "--class", "polyps")
     assert told.status == 0
     ids = {file: i for file, (i, _) in files(made).items()}
-    assert "copies, byte for byte, of images that the collection had already: 2\n" in told.out
+    assert "copies, byte for byte, of other images of the collection: 2\n" in told.out
     assert f"  {ids['2.jpg']}  2.jpg  =  " in told.out
     assert f"`kvasir remove {made} {ids['1.jpg']} {ids['2.jpg']}` takes them out" in told.out
     assert run("remove", made, ids["2.jpg"], ids["1.jpg"]).status == 0
     as_json = run("add", made, data / "polyps" / "2.jpg", "--json").json
     assert [(copy["file"], copy["copy_of_file"]) for copy in as_json["copies"]] == [("2.jpg", "polyps/2.jpg")]
     assert run("index", data, made, "--json").json["copies"] == []
+
+
+def test_bad_paths_are_listed_and_the_others_are_added(
+    run: Run, made: Path, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    for folder in ("new/polyps", "newer/cecum", "empty"):
+        (tmp_path / folder).mkdir(parents=True)
+    for number, file in enumerate(("new/polyps/a.jpg", "newer/cecum/b.jpg", "c.jpg")):
+        draw(700 + number).save(tmp_path / file)
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    bad = [tmp_path / name for name in ("empty", "bad.zip", "nowhere", "nowhere.jpg")]
+    good = [tmp_path / name for name in ("new", "newer", "c.jpg")]
+    told = run("add", made, bad[0], good[0], bad[1], good[1], bad[2], good[2], bad[3])
+    assert told.status == 1
+    assert told.out.count(": 1 added from ") == 3
+    assert told.err.count("space test_vit-test_vit: ") == 1
+    listed = told.err[told.err.index("4 could not be added:\n") :].splitlines()[1:]
+    assert [line.split(": ")[0].strip() for line in listed] == list(map(str, bad))
+    assert {file: held[1] for file, held in files(made).items() if held[0] >= 26} == {
+        "polyps/a.jpg": "polyps",
+        "cecum/b.jpg": "cecum",
+        "c.jpg": None,
+    }
+    as_json = run("add", made, good[0], bad[0], "--json")
+    assert (as_json.status, as_json.json[0]["unchanged"], as_json.json[1]["path"]) == (1, 1, str(bad[0]))
+    assert as_json.json[1]["reason"].startswith("no pictures (")
+    nothing = run("add", made, *bad)
+    assert (nothing.status, nothing.out) == (2, "")
+    assert "4 could not be added:" in nothing.err
+
+
+def test_what_moved_is_kept_where_it_is_now_and_only_the_old_entries_are_to_be_removed(
+    run: Run, made: Path, data: Path, tmp_path: Path
+) -> None:
+    (data / "polyps").rename(data / "lesions")  # within one source
+    told = run("index", data, made)
+    assert (told.status, "9 added" in told.out) == (0, True)
+    assert "9 images of the collection are no longer in" in told.out
+    assert "9 of the added pictures were in the collection before" in told.out
+    assert told.out.count("`kvasir remove ") == 1
+    assert f"`kvasir remove {made} --gone` takes out what is no longer there" in told.out
+    assert run("remove", made, "--gone").status == 0
+    assert len(files(made)) == 26
+    before = Collection.open(made).images.ids.tolist()
+    data.rename(tmp_path / "moved")  # the source itself
+    moved = run("index", tmp_path / "moved", made, "--json").json
+    assert (moved["added"], moved["copies"], len(moved["moved"])) == (26, [], 26)
+    assert run("remove", made, "--gone", "--json").json["removed"] == before
+    assert len(files(made)) == 26
+    assert [source["path"] for source in run("info", made, "--json").json["sources"]] == [str(tmp_path / "moved")]
+
+
+def test_commands_that_are_suggested_can_be_pasted(
+    run: Run, data: Path, tiny_spec: str, without_images: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(without_images, tmp_path / "my collection"))
+    (data / "polyps" / "3.jpg").write_bytes((data / "cecum" / "1.jpg").read_bytes())
+    made = run("index", data, path)
+    # in a new collection as well: two pictures of one run
+    assert "copies, byte for byte, of other images of the collection: 2\n" in made.out
+    assert f"`kvasir remove '{path}' " in made.out
+    assert f"`kvasir duplicates '{path}'` lists them" in made.out
 
 
 def test_no_empty_collection_is_left_by_a_run_that_fails(
