@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -265,6 +267,8 @@ def test_unlabelled_pictures_are_indexed_without_a_class(
         ("search", "0", "{c}", "-k", "0"),
         ("search", "0", "{c}", "--space", "nowhere"),
         ("search", "0", "{c}", "--class", "nothing"),
+        ("search", "0", "{c}", "--query-class", "polyp"),
+        ("search", "{data}/polyps/1.jpg", "{c}", "--exclude-cluster"),
     ],
 )
 def test_wrong_use_is_status_2_and_a_line_that_says_why(
@@ -278,6 +282,71 @@ def test_wrong_use_is_status_2_and_a_line_that_says_why(
     assert not (tmp_path / "n").exists()  # a slip of the pen begins no collection
     if arguments[:1] == ("verify",):
         assert "is not a collection" in ended.err
+
+
+def test_a_slip_in_the_querys_class_names_the_nearest(run: Run, made: Path, data: Path) -> None:
+    refused = run("search", data / "polyps" / "1.jpg", made, "--query-class", "polyp")
+    assert "no image is of the class 'polyp' (did you mean polyps?); the classes: cecum, polyps, pylorus" in refused.err
+
+
+def test_distances_of_every_size_stand_in_one_column(run: Run, made: Path, data: Path) -> None:
+    table = run("search", data / "polyps" / "2.jpg", made, "-k", "4").out.splitlines()
+    assert table[1].split()[2:5] == ["polyps", "1.0000", "0.0000"]
+    place = table[0].index("distance")
+    for line in table[1:5]:
+        assert re.fullmatch(r" +\d+\.\d{4}", line[place : place + len("distance")]), line
+
+
+def test_no_empty_lines_where_stderr_is_no_terminal(run: Run, made: Path, data: Path, tmp_path: Path) -> None:
+    draws_bars = [
+        run("index", data, made),
+        run("index", data, made, "--encoder", "timm:nonexistent"),
+        run("add", made, data / "polyps" / "2.jpg"),
+        run("search", "--batch", data, "--out", tmp_path / "run.csv", made),
+        run("features", data, tmp_path / "features"),
+        run("evaluate", made, "--samples", "0", "--json"),
+        run("evaluate", made, "--space", "nowhere"),
+    ]
+    assert [ended.status for ended in draws_bars] == [0, 2, 0, 0, 0, 0, 2]
+    for ended in draws_bars:
+        assert "" not in ended.err.splitlines(), ended.err
+
+
+def test_a_name_with_a_line_break_is_one_line_of_a_list(run: Run, made: Path, data: Path) -> None:
+    (data / "cecum" / "two\nlines.jpg").write_bytes(b"")
+    (data / "cecum" / "copy\n.jpg").write_bytes((data / "cecum" / "1.jpg").read_bytes())
+    ended = run("index", data, made)
+    assert "  cecum/two\\nlines.jpg: the file is empty (0 bytes)" in ended.err.splitlines()
+    assert "  26  cecum/copy\\n.jpg  =  1  cecum/1.jpg" in ended.out.splitlines()
+    assert any(line.endswith("  cecum/copy\\n.jpg") for line in run("search", "1", made).out.splitlines())
+    assert any(line.endswith("  cecum/copy\\n.jpg") for line in run("duplicates", made).out.splitlines())
+
+
+def test_one_of_a_thing_is_not_told_as_many(run: Run, made: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "one" / "a").mkdir(parents=True)
+    shutil.copy(data / "polyps" / "1.jpg", tmp_path / "one" / "a")
+    told = run("add", made, tmp_path / "one")
+    assert "  1 picture, 1 class\n" in told.err
+    assert "` takes it out\n" in told.out
+    (tmp_path / "one" / "a" / "1.jpg").rename(tmp_path / "one" / "a" / "2.jpg")
+    assert "1 image of the collection is no longer in " in run("index", tmp_path / "one", made).out
+    assert run("remove", made, *range(1, 28)).out.endswith("1 image left\n")
+    assert run("duplicates", made).out == "near duplicates: none\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe, so that the command waits")
+def test_ctrl_c_says_that_what_was_done_is_kept(indexed: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    program = "from retrieval.command_line import main; main()"
+    command = [sys.executable, "-c", program, "search", tmp_path / "pipe.jpg", indexed.path]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process,
+        (tmp_path / "pipe.jpg").open("wb"),  # waits until the command reads
+    ):
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.strip() == "kvasir: stopped; what was done until now is kept"
 
 
 def test_a_second_writer_is_refused_with_a_clear_message(run: Run, made: Path, data: Path) -> None:
