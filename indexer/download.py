@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Thread
@@ -73,8 +74,14 @@ def download(
     `BadAddressError`.
     """
     report = on_progress or (lambda name, done, total: None)
+    new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
         yield from _download(urls, directory, report, retries, first_answer, backoff)
+    except DownloadError:
+        with suppress(OSError):  # one that holds a part of a file stays
+            for folder in new:
+                folder.rmdir()
+        raise
     except OSError as error:
         raise CannotStoreError(f"{error.filename or directory}: {error.strerror or error}") from error
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from indexer.datasets import Dataset
 from indexer.duplicates import Cluster, clusters, update_clusters
 from indexer.features import FeatureArchive, match
+from indexer.gone import is_gone
 from indexer.pipeline import Outcome, Spaces, index_dataset
 from indexer.spaces import open_encoders, space_of
 from retrieval.collection import Collection, CollectionWriter
@@ -29,7 +30,7 @@ NOTHING_DONE = 2
 
 @dataclass(frozen=True)
 class Copy:
-    """An added image whose very bytes the collection had already, in an image of another place or class."""
+    """An added image with the very bytes of an earlier image, of another place or class."""
 
     id: int
     file: str
@@ -39,7 +40,11 @@ class Copy:
 
 @dataclass
 class Run:
-    """A finished run of the indexer. `whole`: the data set was all of its source, not a choice of files."""
+    """A finished run of the indexer.
+
+    whole: the data set was all of its source, not a choice of files. copies: added images whose originals are still
+    there. moved: those whose originals are no longer where they were indexed, so that the copy is the one to keep.
+    """
 
     collection: Path
     dataset: Dataset
@@ -52,6 +57,7 @@ class Run:
     whole: bool = False
     clusters: list[Cluster] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
+    moved: list[Copy] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
@@ -75,6 +81,7 @@ class Run:
             "without_features": self.without_features,
             "features_without_image": self.without_image,
             "copies": [asdict(copy) for copy in self.copies],
+            "moved": [asdict(copy) for copy in self.moved],
             "duplicates": {
                 "clusters": len(self.clusters),
                 "spanning_classes": sum(cluster.spans_classes for cluster in self.clusters),
@@ -118,7 +125,9 @@ def run_dataset(
     update_clusters(writer)
     held = Collection.open(writer.path)
     run.clusters = clusters(held)
-    run.copies = [Copy(new, held.file_of(new), old, held.file_of(old)) for new, old in writer.copies(first)]
+    for new, old in writer.copies(first):
+        repeats = run.moved if is_gone(held, old) else run.copies
+        repeats.append(Copy(new, held.file_of(new), old, held.file_of(old)))
     run.seconds = time.perf_counter() - start
     if described is not None:
         run.feature_faults = described.faults

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Sequence
+from ctypes import CDLL
 from dataclasses import asdict
 from pathlib import Path
 
@@ -61,8 +63,28 @@ def open_encoders(
     for name, space in existing.items():
         if not specs:
             _require_fit(space, fit)
-        encoders[name] = load_encoder(writer.path, space)
+        encoders[name] = _on_cuda(space) or load_encoder(writer.path, space)
     return encoders
+
+
+def _on_cuda(space: Space) -> Encoder | None:
+    """The encoder of a space on CUDA, as the run that made the space had it; None without CUDA or the same weights."""
+    try:  # the driver alone, which is told in no time; PyTorch loads for seconds
+        CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return None
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    recipe = Recipe.from_json(space.recipe)
+    try:
+        tower = build_tower(recipe.spec, recipe.fit, recipe.full_size)
+        recipe.require(tower.recipe)
+    except EncoderError as error:
+        log.warning("space %s: its encoder runs on the CPU, not on CUDA: %s", space.name, error)
+        return None
+    return TorchEncoder(tower)
 
 
 def space_of(writer: CollectionWriter, spec: str) -> Space | None:

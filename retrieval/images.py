@@ -148,6 +148,8 @@ def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str]:
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     if not data:
         raise EmptyPictureError("the file is empty (0 bytes)")
+    if (stated := _stated_size(data)) and 0 in stated:  # which Pillow takes for an unknown format
+        raise EmptyPictureError(f"the picture has no pixels ({stated[0]}x{stated[1]})")
     image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
     if width < 1 or height < 1:
@@ -157,6 +159,17 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
             f"{width}x{height} is {width * height / 1e6:.1f} megapixels; the limit is {max_pixels / 1e6:.1f}"
         )
     return image
+
+
+def _stated_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in the header of a PNG (its IHDR) or a BMP (since version 3), else None."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+    elif data.startswith(b"BM") and len(data) >= 26:
+        width, height = struct.unpack_from("<ii", data, 18)
+    else:
+        return None
+    return width, height
 
 
 def read(path: Path, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] | None = None) -> Picture:

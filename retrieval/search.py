@@ -392,14 +392,16 @@ def _quality(hits: Sequence[Hit], query_class: str, relevant: int, k: int) -> Qu
 def load_encoder(collection: Path, space: Space, purpose: Literal["throughput", "latency"] = "throughput") -> Encoder:
     """The encoder of a space: the converted one that lies in the collection's folder, or else built from its weights.
 
-    Raises EncoderMismatchError where weights found under the same name are not those that made the space.
+    Raises DamagedTowerError where the converted one is not as it was written, EncoderMismatchError where weights found
+    under the same name are not those that made the space.
     """
     from retrieval.encoders import OpenVinoEncoder, TorchEncoder, build_tower
-    from retrieval.encoders.running import MODEL
+    from retrieval.encoders.running import MODEL, require_undamaged
 
     recipe = Recipe.from_json(space.recipe)
     folder = tower_folder(collection, space.name)
-    if (folder / MODEL).is_file():
+    if "converted" in space.recipe and (folder / MODEL).is_file():
+        require_undamaged(folder, space.recipe["converted"], collection)
         return OpenVinoEncoder(folder, recipe, purpose)
     tower = build_tower(recipe.spec, recipe.fit, recipe.full_size)
     recipe.require(tower.recipe)

@@ -3,36 +3,61 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from indexer.commands.running import finish, run_index, shown
-from indexer.datasets import chosen_pictures
+from indexer.commands.running import IndexingBar, finish
+from indexer.datasets import Dataset, chosen_pictures, open_dataset
+from indexer.errors import DatasetError
+from indexer.run import run_dataset
 from retrieval.collection import CollectionWriter
+from retrieval.errors import SourceError
 
 
 @click.command("add")
 @click.argument("collection", type=click.Path(path_type=Path))
-@click.argument("paths", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
+@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option("--class", "class_name", help="The class of what is added.  [default: folders' names; none for files]")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, a document a path.")
 def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, as_json: bool) -> None:
     """Add pictures, folders or zips to COLLECTION, described in every space that it has.
 
+    What cannot be opened is listed at the end, and the others are added.
+
     Example:  kvasir add kvasir.collection new/polyp1.jpg new/polyp2.jpg --class polyps
     """
     if class_name is not None and not class_name.strip():
         raise click.UsageError("--class is empty; leave it out for pictures without a class")
-    runs = []
+    whole: list[Dataset] = []
     files: dict[Path, dict[str, str | None]] = defaultdict(dict)
-    for path in paths:
-        if path.is_dir() or path.suffix.lower() == ".zip":
-            runs.append(run_index(path, collection, class_name=class_name, create=False))
-        else:
-            place = path.absolute()
-            files[place.parent][place.name] = class_name
-    if files:
-        with CollectionWriter(collection) as writer:
-            runs += [shown(chosen_pictures(folder, classes), writer) for folder, classes in files.items()]
-    finish(runs, as_json)
+    refused: list[tuple[str, str]] = []
+    runs = []
+    with ExitStack() as opened, CollectionWriter(collection) as writer:
+        for path in paths:
+            try:
+                if path.is_file() and path.suffix.lower() != ".zip":
+                    place = path.absolute()
+                    files[place.parent][place.name] = class_name
+                else:
+                    whole.append(opened.enter_context(_classed(open_dataset(path), class_name)))
+            except (SourceError, DatasetError) as error:
+                refused.append((str(path), str(error).removeprefix(f"{path.resolve()}: ")))
+        datasets = whole + [chosen_pictures(folder, classes) for folder, classes in files.items()]
+        with IndexingBar(sum(len(dataset.items) for dataset in datasets)) as bar:
+            for number, dataset in enumerate(datasets):
+                if number < len(whole):
+                    bar.announce(dataset)
+                tell = bar.say if number == 0 else lambda line: None  # the spaces are the same for all
+                run = run_dataset(dataset, writer, say=tell, on_progress=bar.advance)
+                run.whole = number < len(whole)
+                runs.append(run)
+    finish(runs, as_json, refused)
+
+
+def _classed(dataset: Dataset, class_name: str | None) -> Dataset:
+    if class_name is None:
+        return dataset
+    return replace(dataset, items=tuple(replace(item, class_name=class_name) for item in dataset.items))

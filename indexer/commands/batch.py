@@ -11,15 +11,14 @@ from typing import Any
 
 import click
 
-from indexer.commands.running import say
+from indexer.commands.running import say, show
 from indexer.queries import open_queries
 from retrieval.batch import answers
 from retrieval.batch.output import BatchOutput, BatchState
 from retrieval.batch.quality import MEASURES
+from retrieval.commands.search import require_class
+from retrieval.commands.terminal import counted, progress_bar
 from retrieval.search import open_collection
-
-SHOWN = 20
-"""How many bad pictures the terminal lists; the journal has all of them."""
 
 
 def run_batch(
@@ -38,6 +37,7 @@ def run_batch(
     """
     searcher = open_collection(collection, "throughput")
     names = searcher.space_names(spaces or None)
+    require_class(query_class, searcher.collection.classes)
     with open_queries(batch) as queries:
         asked = {
             "queries": str(queries.source),
@@ -68,24 +68,20 @@ def run_batch(
         "quality": state.quality.to_json(),
     }
     click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(_lines(out, state)))
-    for name, reason in state.rejected[:SHOWN]:
-        say(f"{name}: {reason}")
-    if len(state.rejected) > SHOWN:
-        say(f"… and {len(state.rejected) - SHOWN:,} more; --json lists all of them")
+    show("could not be used", [f"{name}: {reason}" for name, reason in state.rejected])
     if state.rejected:
         sys.exit(1 if len(state.rejected) < state.done else 2)
 
 
 def _progress() -> Any:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
+    return progress_bar(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def _lines(out: Path, state: BatchState) -> list[str]:
-    lines = [f"{out}: {state.done - len(state.rejected):,} queries answered, {len(state.rejected):,} could not be used"]
+    answered = counted(state.done - len(state.rejected), "query", "queries")
+    lines = [f"{out}: {answered} answered, {len(state.rejected):,} could not be used"]
     quality = state.quality.to_json()
     k = quality["k"]
     if quality["queries"]:

@@ -11,6 +11,7 @@ import click
 from indexer.datasets.official import KVASIR_ARCHIVES, KVASIR_CITATION, KVASIR_SITE, KVASIR_TERMS
 from indexer.download import Downloaded, download
 from indexer.errors import DownloadError
+from retrieval.commands.terminal import progress_bar
 
 
 @click.command(epilog="Example: kvasir download v2 --features data/")
@@ -26,6 +27,8 @@ def command(arguments: tuple[str, ...], features: bool, base_url: str, as_json: 
     version, directory = arguments if len(arguments) == 2 else ("v2", arguments[0])
     if len(arguments) > 2 or version not in KVASIR_ARCHIVES:
         raise click.UsageError("expected [v1|v2] DIR")
+    if directory in KVASIR_ARCHIVES:
+        raise click.UsageError(f"expected [v1|v2] DIR: DIR is missing (./{directory} for a folder of that name)")
     click.echo(f"{KVASIR_TERMS}\nPapers must cite: {KVASIR_CITATION}", err=True)
     archives = KVASIR_ARCHIVES[version][: 2 if features else 1]
     urls = [f"{base_url.rstrip('/')}/{archive}" for archive in archives]
@@ -46,13 +49,11 @@ def command(arguments: tuple[str, ...], features: bool, base_url: str, as_json: 
 
 def _download(urls: list[str], directory: Path) -> tuple[list[Downloaded], DownloadError | None]:
     """Fetch with a progress bar on stderr; what was done, and the fault that ended it."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bars
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     done: list[Downloaded] = []
-    with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
+    with progress_bar(*columns, TimeRemainingColumn()) as bars:
         tasks = {}
 
         def show(name: str, have: int, total: int | None) -> None:

@@ -9,6 +9,7 @@ import click
 
 from indexer.duplicates import Cluster, clusters
 from retrieval.collection import Collection
+from retrieval.commands.terminal import counted, one_line
 
 
 @click.command("duplicates")
@@ -30,15 +31,17 @@ def command(collection: Path, as_json: bool) -> None:
         mark = f"  IN SEVERAL CLASSES: {', '.join(cluster.classes)}" if cluster.spans_classes else ""
         click.echo(f"cluster {cluster.id}, {len(cluster.ids)} images{mark}")
         for image_id, file in zip(cluster.ids, cluster.files, strict=True):
-            click.echo(f"  {image_id:>7}  {file}")
+            click.echo(f"  {image_id:>7}  {one_line(file)}")
     click.echo(summary(found))
 
 
 def summary(found: list[Cluster]) -> str:
     """The clusters of a collection in one line."""
+    if not found:
+        return "near duplicates: none"
     images = sum(len(cluster.ids) for cluster in found)
     spanning = sum(cluster.spans_classes for cluster in found)
-    return f"near duplicates: {len(found):,} clusters of {images:,} images; {spanning:,} of them in several classes"
+    return f"near duplicates: {counted(len(found), 'cluster')} of {images:,} images; {spanning:,} in several classes"
 
 
 def _to_json(cluster: Cluster) -> dict[str, object]:

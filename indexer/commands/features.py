@@ -16,6 +16,7 @@ from indexer.datasets import Dataset, Item, open_dataset
 from indexer.described import descriptor_names
 from indexer.errors import FeaturesError
 from indexer.features import Key, key_of, write_features
+from retrieval.commands.terminal import counted, progress_bar
 from retrieval.cores import available_cores
 from retrieval.descriptors import extract_all, warm_up
 from retrieval.descriptors.variant import VARIANTS, Variant, parse_variant
@@ -50,28 +51,26 @@ def command(data: Path, out: Path, variant: str, as_json: bool) -> None:
 
     Example:  kvasir features my-pictures my-features
     """
-    from rich.console import Console
-    from rich.progress import track
-
     warm_up()
     rejected: list[tuple[str, str]] = []
     counts = {"written": 0, "already_there": 0}
     with open_dataset(data) as dataset:
         _keep_to(variant, out)
-        click.echo(f"{dataset.name}: {len(dataset.items):,} pictures, LIRE variant `{variant}`", err=True)
+        click.echo(f"{dataset.name}: {counted(len(dataset.items), 'picture')}, LIRE variant `{variant}`", err=True)
         results = _write_all(dataset, out, parse_variant(variant))
-        for item, done in track(results, "describing", len(dataset.items), console=Console(stderr=True)):
-            if isinstance(done, RetrievalError):
-                rejected.append((item.file, str(done)))
-            else:
-                counts[done] += 1
+        with progress_bar() as bar:
+            for item, done in bar.track(results, len(dataset.items), description="describing"):
+                if isinstance(done, RetrievalError):
+                    rejected.append((item.file, str(done)))
+                else:
+                    counts[done] += 1
     if as_json:
         faults = [{"file": file, "reason": reason} for file, reason in rejected]
         click.echo(json.dumps({"out": str(out), "variant": variant} | counts | {"rejected": faults}, indent=2))
     else:
         there = f", {counts['already_there']:,} were there already" if counts["already_there"] else ""
         failed = f", {len(rejected):,} could not be used" if rejected else ""
-        click.echo(f"{out}: features of {counts['written']:,} pictures written{there}{failed}")
+        click.echo(f"{out}: features of {counted(counts['written'], 'picture')} written{there}{failed}")
     show("could not be used", [f"{file}: {reason}" for file, reason in rejected])
     if rejected:
         sys.exit(1 if any(counts.values()) else 2)

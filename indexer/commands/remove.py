@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 
-from retrieval.collection import Collection, CollectionWriter, PictureGoneError
+from indexer.gone import is_gone
+from retrieval.collection import Collection, CollectionWriter
+from retrieval.commands.terminal import counted
 
 
 @click.command("remove")
@@ -26,22 +28,14 @@ def command(collection: Path, ids: tuple[int, ...], gone: bool, as_json: bool) -
     with CollectionWriter(collection) as writer:
         held = Collection.open(collection)
         known = set(held.images.ids.tolist())
-        wanted = set(ids) | ({i for i in known if _is_gone(held, i)} if gone else set())
+        wanted = set(ids) | ({i for i in known if is_gone(held, i)} if gone else set())
         unknown = sorted(wanted - known)
         removed = writer.remove(sorted(wanted & known))
     if as_json:
         click.echo(json.dumps({"removed": sorted(wanted & known), "unknown": unknown}))
     else:
-        click.echo(f"{held.path}: {removed:,} removed, {len(known) - removed:,} images left")
+        click.echo(f"{held.path}: {removed:,} removed, {counted(len(known) - removed, 'image')} left")
     for image_id in unknown:
         click.echo(f"no image {image_id}", err=True)
     if unknown:
         sys.exit(1 if removed else 2)
-
-
-def _is_gone(collection: Collection, image_id: int) -> bool:
-    try:
-        collection.read(image_id)
-    except PictureGoneError:
-        return True
-    return False

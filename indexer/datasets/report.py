@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from retrieval.commands.terminal import counted
+
 
 @dataclass(frozen=True)
 class Report:
@@ -45,7 +47,7 @@ class Report:
     def lines(self) -> list[str]:
         """The report as sentences, one a line, for a terminal."""
         total = sum(self.counts.values())
-        lines = [f"{total + self.unlabelled:,} pictures, {len(self.counts)} classes"]
+        lines = [f"{counted(total + self.unlabelled, 'picture')}, {counted(len(self.counts), 'class', 'classes')}"]
         if self.unlabelled:
             lines[0] += f", {self.unlabelled:,} without a class"
         if self.expected is not None:

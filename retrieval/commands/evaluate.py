@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from retrieval.commands.terminal import progress_bar
+
 
 @click.command()
 @click.argument("collection", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -80,7 +82,7 @@ def command(
     Example:  kvasir evaluate kvasir.collection --space JCD --space Tamura --fuse JCD=2+Tamura
     """
     from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import TaskID
 
     from retrieval.collection import Collection
     from retrieval.evaluation.fusions import Fusion
@@ -93,7 +95,7 @@ def command(
         begin_report(report)
     fused = tuple(Fusion.parse(text) for text in fusions)
     choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed, speed, fused, common)
-    with Collection.open(collection) as opened, Progress(console=Console(stderr=True), transient=True) as bar:
+    with Collection.open(collection) as opened, progress_bar(transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
         def advance(task: str, done: int, total: int) -> None:

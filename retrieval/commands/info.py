@@ -11,6 +11,7 @@ import click
 
 from retrieval.collection import Collection, Space
 from retrieval.collection.vectors import vectors_path
+from retrieval.commands.terminal import counted
 from retrieval.index import compares_all
 from retrieval.search import Searcher
 
@@ -41,7 +42,11 @@ def describe(collection: Collection) -> dict[str, Any]:
         "classes": {name: counts[name] for name in images.classes},
         "unlabelled": counts[None],
         "clusters_of_duplicates": sum(size > 1 for size in clusters.values()),
-        "sources": [{"path": str(path), "kind": kind} for path, kind in images.source_paths],
+        "sources": [
+            {"path": str(path), "kind": kind}
+            for number, (path, kind) in enumerate(images.source_paths)
+            if number in images.sources  # one that all images were removed of stays in the catalog
+        ],
         "spaces": [
             {
                 "name": space.name,
@@ -71,18 +76,18 @@ def _size(path: Path) -> int:
 
 
 def _text(facts: dict[str, Any]) -> str:
-    lines = [f"{facts['name']}: {facts['images']:,} images in {facts['path']} (made {facts['created']})"]
+    lines = [f"{facts['name']}: {counted(facts['images'], 'image')} in {facts['path']} (made {facts['created']})"]
     width = max((len(name) for name in facts["classes"]), default=0)
     lines += [f"  {name:<{width}}  {count:>7,}" for name, count in facts["classes"].items()]
     if facts["unlabelled"]:
         lines.append(f"  {'without class':<{width}}  {facts['unlabelled']:>7,}")
     if facts["clusters_of_duplicates"]:
-        lines.append(f"{facts['clusters_of_duplicates']:,} clusters of duplicates")
+        lines.append(f"{counted(facts['clusters_of_duplicates'], 'cluster')} of duplicates")
     lines += [f"pictures: {source['kind']} {source['path']}" for source in facts["sources"]]
     made: dict[str, list[str]] = {}  # the descriptors of one archive are all made alike, and that is said once
     for space in facts["spaces"]:
         lines.append(
-            f"space {space['name']}: {space['images']:,} vectors of {space['dimension']} numbers, "
+            f"space {space['name']}: {counted(space['images'], 'vector')} of {space['dimension']} numbers, "
             f"{space['distance']} distance, {space['bytes'] / 1e6:.1f} MB, index: {space['index']}"
         )
         if space["kind"] == "encoder":

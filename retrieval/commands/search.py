@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 
 import click
 
+from retrieval.commands.terminal import one_line
 from retrieval.hits import Hits
-from retrieval.search import QueryLike, open_collection
+from retrieval.search import NoSuchClassError, QueryLike, open_collection
 
 
 @click.command("search")
@@ -65,7 +68,11 @@ def command(
     (query,) = query_part
     # A whole number is an id, unless a file of that name lies here.
     asked: QueryLike = int(query) if query.isdecimal() and not Path(query).exists() else Path(query)
-    hits = open_collection(collection).search(
+    if exclude_cluster and not isinstance(asked, int):
+        raise click.UsageError(f"--exclude-cluster needs an ID as query: the file {query} has no near duplicates known")
+    searcher = open_collection(collection)
+    require_class(query_class, searcher.collection.classes)
+    hits = searcher.search(
         asked,
         k,
         spaces=spaces or None,
@@ -76,18 +83,30 @@ def command(
     click.echo(json.dumps(hits.to_json(), indent=2) if as_json else _table(hits))
 
 
+def require_class(name: str | None, classes: Sequence[str]) -> None:
+    """Raise NoSuchClassError where a person names a query's class that no image has, most likely by a slip."""
+    if name is None or name in classes:
+        return
+    near = get_close_matches(name, classes, 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    raise NoSuchClassError(
+        f"--query-class: no image is of the class '{name}'{meant}; the classes: {', '.join(classes) or 'none'}"
+    )
+
+
 def _table(hits: Hits) -> str:
     if not hits.hits:
         return "no hits: nothing was left to search"
     names = max(len(hit.class_name or "-") for hit in hits)
     digits = max(2, *(len(str(hit.id)) for hit in hits))
     fused = len(hits.spaces) > 1
-    head = f"rank  {'id':>{digits}}  {'class':<{names}}  score   {'' if fused else 'distance  '}file"
-    lines = [head]
+    wide = max(len("distance"), *(len(f"{hit.distance:.4f}") for hit in hits))
+    distances = "" if fused else f"{'distance':>{wide}}  "
+    lines = [f"rank  {'id':>{digits}}  {'class':<{names}}  score   {distances}file"]
     for hit in hits:
-        distance = "" if fused else f"{hit.distance:<8.4g}  "
+        distance = "" if fused else f"{hit.distance:>{wide}.4f}  "
         start = f"{hit.rank:>4}  {hit.id:>{digits}}  {hit.class_name or '-':<{names}}"
-        lines.append(f"{start}  {hit.score:<6.4f}  {distance}{hit.file}")
+        lines.append(f"{start}  {hit.score:<6.4f}  {distance}{one_line(hit.file)}")
     counts = ", ".join(f"{count} {name or 'without class'}" for name, count in hits.class_counts.items())
     lines.append(f"{len(hits)} of {hits.searched:,} images, by {' + '.join(hits.spaces)}: {counts}")
     quality = hits.quality

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from retrieval.encoders.hub import require_weights
+from retrieval.encoders.published import require_published
 from retrieval.encoders.recipe import DEFAULT_FIT, EncoderMismatchError, Fit, Recipe
 from retrieval.encoders.running import ConversionError, Encoder, OpenVinoEncoder, TorchEncoder, convert
 from retrieval.encoders.spec import DEFAULT, EncoderSpec, EncoderSpecError, WeightsNotFoundError, parse_spec
@@ -41,6 +42,7 @@ def build_tower(spec: str, fit: Fit = DEFAULT_FIT, full_size: bool = False) -> T
     Raises EncoderSpecError, WeightsNotFoundError, WeightsMismatchError; within seconds where there is no network.
     """
     parsed = parse_spec(spec)
+    require_published(parsed)
     require_weights(parsed)
     from retrieval.encoders.tower import load_tower
 

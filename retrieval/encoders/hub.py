@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 import threading
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from urllib.parse import urlsplit
 
+from retrieval.encoders.published import may_hold
 from retrieval.encoders.spec import EncoderSpec, WeightsNotFoundError
 
 _SECONDS = 2.5
@@ -29,34 +28,6 @@ def require_weights(spec: EncoderSpec) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def may_hold(repository: str, spec: EncoderSpec) -> bool:
-    """Whether a repository (ORG/NAME) can hold an encoder's weights, told without loading timm or open_clip.
-
-    Those load for many seconds; what they publish is read from their source instead, and a doubt counts as yes.
-    """
-    if spec.source == "hub":
-        return repository == spec.weights.partition(":")[2].partition("@")[0] or repository == spec.weights
-    if spec.family == "timm":
-        wanted = spec.architecture.replace("_quickgelu", "")  # the same weights, run with another activation
-        organisation, _, name = repository.partition("/")
-        if organisation == "timm":
-            return name == wanted or name.startswith(f"{wanted}.")
-        return any(repository in text for text in _source("timm", "models/*.py"))
-    entries = [
-        entry
-        for text in _source("open_clip", "pretrained.py")
-        for entry in re.findall(rf"\b{re.escape(spec.weights)}\s*=\s*\w+\((.*?)\)", text, re.DOTALL)
-    ]
-    return not entries or any(f"{repository}/" in entry for entry in entries)
-
-
-def _source(package: str, pattern: str) -> Iterator[str]:
-    found = find_spec(package)
-    for folder in (found.submodule_search_locations or []) if found else []:
-        for file in sorted(Path(folder).glob(pattern)):
-            yield file.read_text("utf-8")
-
-
 def unreachable(spec: EncoderSpec, error: Exception | None = None) -> WeightsNotFoundError:
     """What to tell a person whose weights can be had neither from disk nor from the hub, with the hub's own reason."""
     if spec.family == "timm":
@@ -65,7 +36,9 @@ def unreachable(spec: EncoderSpec, error: Exception | None = None) -> WeightsNot
         instead = "open_clip:local-dir:DIR (a folder with open_clip_config.json and the weights)"
     else:
         instead = f"open_clip:{spec.architecture}/FILE.safetensors"
-    reason = next(iter(str(error).strip().splitlines()), "").strip().rstrip(".")[:200] if error else ""
+    reason = (
+        shorten(next(iter(str(error).strip().splitlines()), ""), 200, placeholder=" …").rstrip(".") if error else ""
+    )
     return WeightsNotFoundError(
         f"{spec.text}: its weights are not on this machine and the model hub cannot be reached or does not give them"
         f"{f' ({reason})' if reason else ''}; fetch the weights where there is a network and give them as {instead}"

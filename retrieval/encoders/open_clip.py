@@ -12,7 +12,7 @@ from open_clip.pretrained import download_pretrained, download_pretrained_from_h
 
 from retrieval.encoders.hub import unreachable
 from retrieval.encoders.spec import EncoderSpec, EncoderSpecError, WeightsNotFoundError
-from retrieval.encoders.tower import WeightsMismatchError, load_strictly, read_weights
+from retrieval.encoders.tower import load_strictly, mismatch, read_weights
 from retrieval.errors import EncoderError
 
 
@@ -57,10 +57,9 @@ def load_image_model(spec: EncoderSpec) -> tuple[torch.nn.Module, dict[str, Any]
     except Exception as error:
         if spec.source in ("hub", "tag"):
             raise unreachable(spec, error) from error
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise WeightsMismatchError(
-            f"{spec.text}: these weights are not of this architecture: {' '.join(lines[:2])[:300]}"
-        ) from error
+        file = Path(spec.weights) if spec.source == "file" else _weights_in(Path(spec.weights), spec)
+        read_weights(file, spec)  # says so where they are no weights at all
+        raise mismatch(spec, error) from error
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"]
     height, width = (size, size) if isinstance(size, int) else size
@@ -122,9 +121,4 @@ def _require_known(spec: EncoderSpec) -> None:
         raise EncoderSpecError(
             f"{spec.text}: open_clip has no architecture '{spec.architecture}'"
             + (f"; near: {', '.join(close)}" if close else "")
-        )
-    if spec.source == "tag" and not open_clip.get_pretrained_cfg(spec.architecture, spec.weights):
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(spec.architecture)) or "none"
-        raise WeightsNotFoundError(
-            f"{spec.text}: open_clip publishes no weights '{spec.weights}' for {spec.architecture}; its tags: {tags}"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
+import shlex
 import sys
 import warnings
 from collections import deque
@@ -29,7 +30,7 @@ class ConversionError(EncoderError):
 
 
 class DamagedTowerError(EncoderError):
-    """A converted tower cannot be loaded."""
+    """A converted tower is not the one that its space's recipe names, or cannot be loaded."""
 
 
 class Encoder(Protocol):
@@ -89,8 +90,8 @@ class OpenVinoEncoder:
             self._model = openvino.Core().compile_model(directory / MODEL, "CPU", settings)
         except RuntimeError as error:
             raise DamagedTowerError(
-                f"{directory} holds a converted encoder that cannot be loaded; "
-                "`kvasir verify --repair` converts it anew from its weights"
+                f"OpenVINO {openvino.__version__} cannot load the converted encoder in {directory}; "
+                "delete that folder, and `kvasir verify --repair` converts it anew from its weights"
             ) from error
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(streams + 1):  # one more waits inside, so that no stream idles until a thread here wakes up
@@ -166,5 +167,22 @@ def converted_digest(directory: Path) -> str:
     """SHA-256 over the files of a converted tower."""
     digest = hashlib.sha256()
     for name in (MODEL, "tower.bin"):
-        digest.update((directory / name).read_bytes())
+        with (directory / name).open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
+
+
+def require_undamaged(directory: Path, digest: str, collection: Path) -> None:
+    """Raise DamagedTowerError unless a converted tower is the one that was written, by its SHA-256.
+
+    One flipped byte in its weights would load and run, and give vectors that are wrong and look right.
+    """
+    try:
+        found = converted_digest(directory)
+    except FileNotFoundError:
+        found = ""
+    if found != digest:
+        raise DamagedTowerError(
+            f"the converted encoder in {directory} is damaged; "
+            f"`kvasir verify --repair {shlex.quote(str(collection))}` converts it anew from its weights"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -89,9 +90,13 @@ def read_weights(path: Path, spec: EncoderSpec) -> dict[str, torch.Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
+        # PyTorch's own words advise to run the checkpoint's code, which nobody should who got the file from elsewhere.
+        reason = (
+            error.strerror if isinstance(error, OSError) and error.strerror else "damaged, cut short or another thing"
+        )
         raise WeightsMismatchError(
-            f"{spec.text}: {path} cannot be read as weights ({_first_line(error)}); "
-            "give a .safetensors file or a checkpoint of plain tensors"
+            f"{spec.text}: {path} cannot be read as weights ({reason}); give a .safetensors file, or a PyTorch "
+            "checkpoint of plain tensors only, since no code of a checkpoint is run"
         ) from error
     for wrapper in ("state_dict_ema", "state_dict", "model_ema", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
@@ -107,11 +112,11 @@ def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], spec: 
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise WeightsMismatchError(
-            f"{spec.text}: these weights are not of {spec.architecture}: {_first_line(error, skip=1)}"
-        ) from error
+        raise mismatch(spec, error) from error
 
 
-def _first_line(error: BaseException, skip: int = 0) -> str:
+def mismatch(spec: EncoderSpec, error: Exception) -> WeightsMismatchError:
+    """What to tell where PyTorch refuses weights: its first line names the class, the second the first tensors."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[min(skip, len(lines) - 1)].strip()[:300]
+    first = shorten(lines[min(1, len(lines) - 1)], 300, placeholder=" …")
+    return WeightsMismatchError(f"{spec.text}: these weights are not of {spec.architecture}: {first}")

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -265,6 +267,8 @@ def test_unlabelled_pictures_are_indexed_without_a_class(
         ("search", "0", "{c}", "-k", "0"),
         ("search", "0", "{c}", "--space", "nowhere"),
         ("search", "0", "{c}", "--class", "nothing"),
+        ("search", "0", "{c}", "--query-class", "polyp"),
+        ("search", "{data}/polyps/1.jpg", "{c}", "--exclude-cluster"),
     ],
 )
 def test_wrong_use_is_status_2_and_a_line_that_says_why(
@@ -280,6 +284,71 @@ def test_wrong_use_is_status_2_and_a_line_that_says_why(
         assert "is not a collection" in ended.err
 
 
+def test_a_slip_in_the_querys_class_names_the_nearest(run: Run, made: Path, data: Path) -> None:
+    refused = run("search", data / "polyps" / "1.jpg", made, "--query-class", "polyp")
+    assert "no image is of the class 'polyp' (did you mean polyps?); the classes: cecum, polyps, pylorus" in refused.err
+
+
+def test_distances_of_every_size_stand_in_one_column(run: Run, made: Path, data: Path) -> None:
+    table = run("search", data / "polyps" / "2.jpg", made, "-k", "4").out.splitlines()
+    assert table[1].split()[2:5] == ["polyps", "1.0000", "0.0000"]
+    place = table[0].index("distance")
+    for line in table[1:5]:
+        assert re.fullmatch(r" +\d+\.\d{4}", line[place : place + len("distance")]), line
+
+
+def test_no_empty_lines_where_stderr_is_no_terminal(run: Run, made: Path, data: Path, tmp_path: Path) -> None:
+    draws_bars = [
+        run("index", data, made),
+        run("index", data, made, "--encoder", "timm:nonexistent"),
+        run("add", made, data / "polyps" / "2.jpg"),
+        run("search", "--batch", data, "--out", tmp_path / "run.csv", made),
+        run("features", data, tmp_path / "features"),
+        run("evaluate", made, "--samples", "0", "--json"),
+        run("evaluate", made, "--space", "nowhere"),
+    ]
+    assert [ended.status for ended in draws_bars] == [0, 2, 0, 0, 0, 0, 2]
+    for ended in draws_bars:
+        assert "" not in ended.err.splitlines(), ended.err
+
+
+def test_a_name_with_a_line_break_is_one_line_of_a_list(run: Run, made: Path, data: Path) -> None:
+    (data / "cecum" / "two\nlines.jpg").write_bytes(b"")
+    (data / "cecum" / "copy\n.jpg").write_bytes((data / "cecum" / "1.jpg").read_bytes())
+    ended = run("index", data, made)
+    assert "  cecum/two\\nlines.jpg: the file is empty (0 bytes)" in ended.err.splitlines()
+    assert "  26  cecum/copy\\n.jpg  =  1  cecum/1.jpg" in ended.out.splitlines()
+    assert any(line.endswith("  cecum/copy\\n.jpg") for line in run("search", "1", made).out.splitlines())
+    assert any(line.endswith("  cecum/copy\\n.jpg") for line in run("duplicates", made).out.splitlines())
+
+
+def test_one_of_a_thing_is_not_told_as_many(run: Run, made: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "one" / "a").mkdir(parents=True)
+    shutil.copy(data / "polyps" / "1.jpg", tmp_path / "one" / "a")
+    told = run("add", made, tmp_path / "one")
+    assert "  1 picture, 1 class\n" in told.err
+    assert "` takes it out\n" in told.out
+    (tmp_path / "one" / "a" / "1.jpg").rename(tmp_path / "one" / "a" / "2.jpg")
+    assert "1 image of the collection is no longer in " in run("index", tmp_path / "one", made).out
+    assert run("remove", made, *range(1, 28)).out.endswith("1 image left\n")
+    assert run("duplicates", made).out == "near duplicates: none\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe, so that the command waits")
+def test_ctrl_c_says_that_what_was_done_is_kept(indexed: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    program = "from retrieval.command_line import main; main()"
+    command = [sys.executable, "-c", program, "search", tmp_path / "pipe.jpg", indexed.path]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process,
+        (tmp_path / "pipe.jpg").open("wb"),  # waits until the command reads
+    ):
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.strip() == "kvasir: stopped; what was done until now is kept"
+
+
 def test_a_second_writer_is_refused_with_a_clear_message(run: Run, made: Path, data: Path) -> None:
     with CollectionWriter(made):
         ended = run("index", data, made)
@@ -291,13 +360,75 @@ def test_copies_that_are_added_are_named_with_what_they_are_copies_of(run: Run, 
     told = run("add", made, data / "polyps" / "2.jpg", data / "polyps" / "1.jpg", "--class", "polyps")
     assert told.status == 0
     ids = {file: i for file, (i, _) in files(made).items()}
-    assert "copies, byte for byte, of images that the collection had already: 2\n" in told.out
+    assert "copies, byte for byte, of other images of the collection: 2\n" in told.out
     assert f"  {ids['2.jpg']}  2.jpg  =  " in told.out
     assert f"`kvasir remove {made} {ids['1.jpg']} {ids['2.jpg']}` takes them out" in told.out
     assert run("remove", made, ids["2.jpg"], ids["1.jpg"]).status == 0
     as_json = run("add", made, data / "polyps" / "2.jpg", "--json").json
     assert [(copy["file"], copy["copy_of_file"]) for copy in as_json["copies"]] == [("2.jpg", "polyps/2.jpg")]
     assert run("index", data, made, "--json").json["copies"] == []
+
+
+def test_bad_paths_are_listed_and_the_others_are_added(
+    run: Run, made: Path, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    for folder in ("new/polyps", "newer/cecum", "empty"):
+        (tmp_path / folder).mkdir(parents=True)
+    for number, file in enumerate(("new/polyps/a.jpg", "newer/cecum/b.jpg", "c.jpg")):
+        draw(700 + number).save(tmp_path / file)
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    bad = [tmp_path / name for name in ("empty", "bad.zip", "nowhere", "nowhere.jpg")]
+    good = [tmp_path / name for name in ("new", "newer", "c.jpg")]
+    told = run("add", made, bad[0], good[0], bad[1], good[1], bad[2], good[2], bad[3])
+    assert told.status == 1
+    assert told.out.count(": 1 added from ") == 3
+    assert told.err.count("space test_vit-test_vit: ") == 1
+    listed = told.err[told.err.index("4 could not be added:\n") :].splitlines()[1:]
+    assert [line.split(": ")[0].strip() for line in listed] == list(map(str, bad))
+    assert {file: held[1] for file, held in files(made).items() if held[0] >= 26} == {
+        "polyps/a.jpg": "polyps",
+        "cecum/b.jpg": "cecum",
+        "c.jpg": None,
+    }
+    as_json = run("add", made, good[0], bad[0], "--json")
+    assert (as_json.status, as_json.json[0]["unchanged"], as_json.json[1]["path"]) == (1, 1, str(bad[0]))
+    assert as_json.json[1]["reason"].startswith("no pictures (")
+    nothing = run("add", made, *bad)
+    assert (nothing.status, nothing.out) == (2, "")
+    assert "4 could not be added:" in nothing.err
+
+
+def test_what_moved_is_kept_where_it_is_now_and_only_the_old_entries_are_to_be_removed(
+    run: Run, made: Path, data: Path, tmp_path: Path
+) -> None:
+    (data / "polyps").rename(data / "lesions")  # within one source
+    told = run("index", data, made)
+    assert (told.status, "9 added" in told.out) == (0, True)
+    assert "9 images of the collection are no longer in" in told.out
+    assert "9 of the added pictures were in the collection before" in told.out
+    assert told.out.count("`kvasir remove ") == 1
+    assert f"`kvasir remove {made} --gone` takes out what is no longer there" in told.out
+    assert run("remove", made, "--gone").status == 0
+    assert len(files(made)) == 26
+    before = Collection.open(made).images.ids.tolist()
+    data.rename(tmp_path / "moved")  # the source itself
+    moved = run("index", tmp_path / "moved", made, "--json").json
+    assert (moved["added"], moved["copies"], len(moved["moved"])) == (26, [], 26)
+    assert run("remove", made, "--gone", "--json").json["removed"] == before
+    assert len(files(made)) == 26
+    assert [source["path"] for source in run("info", made, "--json").json["sources"]] == [str(tmp_path / "moved")]
+
+
+def test_commands_that_are_suggested_can_be_pasted(
+    run: Run, data: Path, tiny_spec: str, without_images: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(without_images, tmp_path / "my collection"))
+    (data / "polyps" / "3.jpg").write_bytes((data / "cecum" / "1.jpg").read_bytes())
+    made = run("index", data, path)
+    # in a new collection as well: two pictures of one run
+    assert "copies, byte for byte, of other images of the collection: 2\n" in made.out
+    assert f"`kvasir remove '{path}' " in made.out
+    assert f"`kvasir duplicates '{path}'` lists them" in made.out
 
 
 def test_no_empty_collection_is_left_by_a_run_that_fails(
@@ -369,6 +500,25 @@ def test_info_is_for_people_too(run: Run, made: Path) -> None:
     assert "  encoder timm:test_vit/" in text
     assert "{" not in text
     assert "[" not in text
+
+
+def test_nothing_is_added_by_a_damaged_encoder_and_it_can_be_repaired(
+    run: Run, made: Path, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    tower = made / "encoders" / "test_vit-test_vit" / "tower.bin"
+    data = bytearray(tower.read_bytes())
+    for place in range(len(data) // 2, len(data) // 2 + 8):
+        data[place] ^= 255
+    tower.write_bytes(data)
+    draw(55).save(tmp_path / "new.jpg")
+    refused = run("add", made, tmp_path / "new.jpg")
+    assert (refused.status, refused.out) == (2, "")
+    assert f"test_vit-test_vit is damaged; `kvasir verify --repair {made}` converts it anew" in refused.err
+    assert len(files(made)) == 26
+    assert run("verify", made, "--repair").status == 0
+    assert run("add", made, tmp_path / "new.jpg", "--json").json["added"] == 1
+    found = run("search", tmp_path / "new.jpg", made, "-k", "1", "--json").json["hits"][0]
+    assert (found["id"], found["score"] > 0.9999) == (26, True)
 
 
 def test_a_damaged_member_of_a_zip_is_named_once_with_its_reason(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +20,7 @@ from retrieval.encoders import (
     WeightsNotFoundError,
     build_tower,
     convert,
+    parse_spec,
 )
 from retrieval.encoders.tower import Tower, WeightsMismatchError
 from retrieval.errors import EncoderError
@@ -177,8 +179,17 @@ def test_files_that_hold_no_weights_are_refused(suffix: str, tmp_path: Path) -> 
     path = tmp_path / f"bad{suffix}"
     path.write_bytes(b"not weights" * 100)
     for spec in (f"timm:test_vit/{path}", f"open_clip:ViT-S-32/{path}"):
-        with pytest.raises(WeightsMismatchError):
+        with pytest.raises(WeightsMismatchError, match=f"{path} cannot be read as weights") as told:
             build_tower(spec)
+        assert "weights_only" not in str(told.value)
+        assert str(told.value).endswith("since no code of a checkpoint is run")
+
+
+def test_the_first_tensors_that_do_not_fit_are_named_whole(timm_weights: Any, tiny_clip: Any) -> None:
+    for spec in (f"timm:test_convnext/{timm_weights('test_vit')}", f"open_clip:tiny-clip/{timm_weights('test_vit')}"):
+        with pytest.raises(WeightsMismatchError) as told:
+            build_tower(spec)
+        assert re.search(r': Missing key\(s\) in state_dict: ("[\w.]+", )+…$', str(told.value)), told.value
 
 
 def test_a_checkpoint_that_runs_code_is_not_run(tmp_path: Path) -> None:
@@ -203,19 +214,30 @@ def test_architectures_that_do_not_exist_name_near_ones(timm_weights: Any, tiny_
 
 
 def test_a_tag_that_is_not_published_lists_those_that_are() -> None:
-    from retrieval.encoders.open_clip import load_image_model
-    from retrieval.encoders.spec import parse_spec
-
     with pytest.raises(WeightsNotFoundError, match=r"no weights 'laion9b' for ViT-B-32; its tags: .*laion2b_s34b_b79k"):
-        load_image_model(parse_spec("open_clip:ViT-B-32/laion9b"))
+        build_tower("open_clip:ViT-B-32/laion9b")
+    with pytest.raises(WeightsNotFoundError, match=r"no weights 'a9_in1k' for resnet18; its tags: a1_in1k, a2_in1k"):
+        build_tower("timm:resnet18.a9_in1k")
+
+
+def test_no_published_encoder_is_taken_for_a_misspelt_one() -> None:
+    from open_clip.pretrained import _PRETRAINED
+    from timm.models._registry import _model_entrypoints, _model_pretrained_cfgs
+
+    from retrieval.encoders.published import require_published
+
+    specs = [f"timm:{name}" for name in (*list(_model_pretrained_cfgs)[::9], *list(_model_entrypoints)[::9])]
+    specs += [f"open_clip:{name}/{tag}" for name, tags in _PRETRAINED.items() for tag in tags][::3]
+    assert len(specs) > 500
+    for spec in [*specs, "open_clip:ViT-B-32/laion2B-s34B-b79K", "timm:hf-hub:org/name", "open_clip:hf-hub:org/name"]:
+        require_published(parse_spec(spec))
 
 
 def test_every_published_encoder_is_looked_for_in_the_cache_of_its_own_repository() -> None:
     from open_clip.pretrained import _PRETRAINED
     from timm.models._registry import _model_pretrained_cfgs
 
-    from retrieval.encoders.hub import may_hold
-    from retrieval.encoders.spec import parse_spec
+    from retrieval.encoders.published import may_hold
 
     published = set()
     for name, config in _model_pretrained_cfgs.items():

@@ -231,6 +231,17 @@ def test_missing_file_is_refused_before_any_other_is_fetched(site: Site, tmp_pat
     assert site.ranges == []
 
 
+def test_folders_that_a_failed_download_made_do_not_stay_empty(site: Site, tmp_path: Path) -> None:
+    site.head_status = 404
+    with pytest.raises(RefusedError):
+        list(download([site.url], tmp_path / "there" / "data"))
+    assert list(tmp_path.iterdir()) == []
+    site.head_status, site.break_after = 200, [1000] * 9
+    with pytest.raises(BrokenOffError):
+        list(download([site.url], tmp_path / "there" / "data", retries=0, backoff=0))
+    assert list((tmp_path / "there" / "data").iterdir())  # what was fetched stays
+
+
 def test_page_in_place_of_the_zip_is_an_error(site: Site, tmp_path: Path) -> None:
     site.content = b"<html>Please log in</html>"
     with pytest.raises(NotAZipError, match="not a zip"):
@@ -323,3 +334,14 @@ def test_command_refuses_a_version_that_does_not_exist(tmp_path: Path) -> None:
     run = CliRunner().invoke(command, ["v3", str(tmp_path)])
     assert run.exit_code == 2
     assert "expected [v1|v2] DIR" in run.stderr
+
+
+@pytest.mark.parametrize("arguments", [["v1"], ["v2", "--features"], ["v1", "v2"]])
+def test_command_does_not_take_a_version_for_the_folder(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke(command, [*arguments, "--base-url", "http://127.0.0.1:9/"])
+    assert run.exit_code == 2
+    assert f"DIR is missing (./{arguments[-1] if arguments[-1] in ('v1', 'v2') else 'v2'} for a folder" in run.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -237,7 +237,7 @@ def test_the_command_lists_clusters_and_marks_those_that_span_classes(
     assert said.exit_code == 0
     assert "several classes" in said.output.splitlines()[-1].lower()
     assert said.output.startswith("cluster 2, 2 images  IN SEVERAL CLASSES: a, b\n")
-    assert "near duplicates: 2 clusters of 4 images; 1 of them in several classes" in said.output
+    assert "near duplicates: 2 clusters of 4 images; 1 in several classes" in said.output
     listed = json.loads(CliRunner().invoke(command, [str(data.parent / "c"), "--json"]).output)
     assert [(one["spans_classes"], [image["file"] for image in one["images"]]) for one in listed] == [
         (True, ["a/2 90.jpg", "b/2 60.jpg"]),

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval.encoders import EncoderMismatchError, EncoderSpecError, Recipe, WeightsNotFoundError, parse_spec
+from retrieval.encoders import (
+    EncoderMismatchError,
+    EncoderSpecError,
+    Recipe,
+    WeightsNotFoundError,
+    build_tower,
+    parse_spec,
+)
 from retrieval.images import from_image
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -145,6 +152,27 @@ except WeightsNotFoundError as error:
     )
     assert told.stdout.startswith("False ")
     assert instead in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("timm:nonexistent", "timm has no model 'nonexistent'"),
+        ("timm:resnet19", "timm has no model 'resnet19'; near: resnet18, "),
+        ("timm:resnet18.nosuch", "timm publishes no weights 'nosuch' for resnet18; its tags: a1_in1k, "),
+        ("open_clip:NoArch/openai", "open_clip has no architecture 'NoArch'"),
+        ("open_clip:vit-b-32/openai", "open_clip has no architecture 'vit-b-32'; near: ViT-B-32, "),
+        ("open_clip:ViT-B-32/nosuchtag", "open_clip publishes no weights 'nosuchtag' for ViT-B-32; its tags: "),
+        ("open_clip:EVA01-g-14/openai", "for EVA01-g-14; its tags: laion400m_s11b_b41k"),
+    ],
+)
+def test_a_misspelt_encoder_is_told_before_any_network_is_asked(
+    spec: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://no.such.host.invalid")
+    with pytest.raises((EncoderSpecError, WeightsNotFoundError), match=message) as told:
+        build_tower(spec)
+    assert "cannot be reached" not in str(told.value)
 
 
 RECIPE = Recipe("spec", "weights", 3, (40, 20), (0.5,) * 3, (0.5,) * 3, "bilinear", "squash", "lib 1")

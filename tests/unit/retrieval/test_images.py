@@ -251,7 +251,7 @@ def test_a_picture_of_zero_size_is_refused(kind: str) -> None:
         data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
     else:
         data[18:22] = bytes(4)
-    with pytest.raises(PictureError):
+    with pytest.raises(EmptyPictureError, match=r"the picture has no pixels \(0x32\)"):
         decode(bytes(data))
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,8 @@ from retrieval import Searcher
 from retrieval.collection import CollectionWriter, DamagedVectorError, NewImage, NoSuchImageError, SpaceNameError
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.encoders import EncoderMismatchError
-from retrieval.errors import PictureError, RetrievalError
+from retrieval.encoders.running import DamagedTowerError
+from retrieval.errors import PictureError
 from retrieval.images import read
 from retrieval.search import BadQueryError, EmptySpaceError, NoSuchClassError
 
@@ -404,14 +406,37 @@ def test_weights_that_did_not_make_the_space_are_refused(indexed: Any, tmp_path:
         retrieval.open(path).search(indexed.data / "cecum" / "2.jpg")
 
 
+def _cut(data: bytearray) -> None:
+    del data[5000:]
+
+
+def _flip_one_bit(data: bytearray) -> None:
+    data[len(data) // 2] ^= 1  # it loads and runs all the same
+
+
 @pytest.mark.parametrize("name", ["tower.xml", "tower.bin"])
-def test_a_damaged_tower_is_told(indexed: Any, tmp_path: Path, name: str) -> None:
-    path = tmp_path / "c"
+@pytest.mark.parametrize("damage", [_cut, _flip_one_bit])
+def test_a_damaged_tower_is_told_and_never_asked(
+    indexed: Any, tmp_path: Path, name: str, damage: Callable[[bytearray], None]
+) -> None:
+    path = tmp_path / "my collection"
     shutil.copytree(indexed.path, path)
     tower = path / "encoders" / SPACE / name
-    tower.write_bytes(tower.read_bytes()[:5000])
-    with pytest.raises(RetrievalError, match=r"kvasir verify --repair"):
+    data = bytearray(tower.read_bytes())
+    damage(data)
+    tower.write_bytes(data)
+    with pytest.raises(DamagedTowerError, match=f"is damaged; `kvasir verify --repair '{path}'` converts it anew"):
         retrieval.open(path).search(indexed.data / "cecum" / "2.jpg")
+
+
+def test_a_tower_that_a_stopped_run_left_is_not_taken_for_the_spaces_own(indexed: Any, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(indexed.path, path)
+    with CollectionWriter(path) as writer:
+        recipe = writer.manifest.space(SPACE).recipe
+        writer.update_recipe(SPACE, {name: value for name, value in recipe.items() if name != "converted"})
+    (path / "encoders" / SPACE / "tower.bin").write_bytes(b"another encoder's")
+    assert retrieval.open(path).search(indexed.data / "cecum" / "2.jpg", 1)[0].score > 0.9999
 
 
 def test_three_lines_from_import_to_hits(indexed: Any) -> None:
