@@ -24,6 +24,7 @@ from retrieval.collection import Collection, FormatError, PictureGoneError, Spac
 from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.vectors import vectors_path
+from retrieval.commands.terminal import counted
 from retrieval.cores import available_cores
 from retrieval.encoders.running import converted_digest
 from retrieval.errors import PictureError
@@ -163,8 +164,3 @@ _PICTURES = {
 """Kind of finding -> (what it says of the pictures, what helps where `--repair` does not)."""
 _LISTED = 20
 """How many ids a message gives; JSON has all of them."""
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 picture`, `2,000 pictures`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

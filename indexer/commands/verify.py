@@ -12,8 +12,9 @@ import click
 
 from indexer.commands.running import SHOWN, say, show
 from indexer.repair import Repair, repair
-from indexer.verification import Finding, check, counted
+from indexer.verification import Finding, check
 from retrieval.collection import Collection
+from retrieval.commands.terminal import counted
 
 
 @click.command("verify")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -87,9 +88,9 @@ def read_manifest(collection: Path) -> Manifest:
     try:
         fields = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise NotACollectionError(
-            f"{collection} is not a collection; make one with `kvasir index DATA {collection}`"
-        ) from None
+        free = not collection.exists() or (collection.is_dir() and not any(collection.iterdir()))
+        advice = f"; make one with `kvasir index DATA {shlex.quote(str(collection))}`" if free else ""
+        raise NotACollectionError(f"{collection} is not a collection{advice}") from None
     except (ValueError, OSError) as error:
         raise FormatError(f"{path} is damaged ({error})") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:

@@ -36,19 +36,23 @@ class VectorFile:
     """A space's file, open for writing rows."""
 
     def __init__(self, collection: Path, space: Space) -> None:
-        path = vectors_path(collection, space)
-        path.parent.mkdir(exist_ok=True)
+        self._path = vectors_path(collection, space)
+        self._path.parent.mkdir(exist_ok=True)
         self._space = space
         self._stride = space.dimension * np.dtype(space.dtype).itemsize
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
 
     def write(self, row: int, vector: NDArray[np.generic]) -> bytes:
         """Write one row; returns its bytes."""
         data = np.ascontiguousarray(vector, self._space.dtype).tobytes()
         assert len(data) == self._stride
         os.lseek(self._descriptor, row * self._stride, os.SEEK_SET)
-        if os.write(self._descriptor, data) != self._stride:  # a full disk takes a part without complaint
-            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: a vector of the space {self._space.name}")
+        try:
+            written = os.write(self._descriptor, data)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+        if written != self._stride:  # a full disk takes a part without complaint
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
         return data
 
     def read(self, row: int) -> bytes:
