@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from flask import Flask, g, request
 
@@ -19,6 +19,21 @@ R = TypeVar("R")
 
 OPEN_ENDPOINTS = frozenset({"static", "health.healthz", "health.readyz", "pages.classes_css"})
 """What needs no key even where reading does: nothing of the collection shows here."""
+
+
+SCHEMES: dict[str, Any] = {
+    "key": {"type": "http", "scheme": "bearer", "description": "A key of `kvasir key create`."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key in its own header."},
+    "password": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The same key as password, under any name: for browsers, and for reading only.",
+    },
+}
+"""How a key may be sent, for the OpenAPI document."""
+READING: list[dict[str, list[str]]] = [{"key": []}, {"header": []}, {"password": []}]
+WRITING: list[dict[str, list[str]]] = [{"key": []}, {"header": []}]
+"""Which of them each needs."""
 
 
 class KeyNeededError(RetrievalError):
@@ -64,7 +79,9 @@ def register_access(app: Flask, collection: Path) -> None:
         g.bearer = ring.find(bearer) if bearer else None
         # A browser sends a Basic password with every request, whoever's page asked for it: it may read only.
         g.key = g.bearer or (ring.find(basic) if basic else None)
-        if state().settings.reading_needs_key and g.key is None and request.endpoint not in OPEN_ENDPOINTS:
+        # A browser asks without a key whether a page of another origin may send one.
+        is_open = request.endpoint in OPEN_ENDPOINTS or request.method == "OPTIONS"
+        if state().settings.reading_needs_key and g.key is None and not is_open:
             raise KeyNeededError("read")
 
 

@@ -12,7 +12,7 @@ from flask_openapi3 import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from retrieval.cores import available_cores
-from web.access import register_access
+from web.access import SCHEMES, register_access
 from web.blueprints import browse, collection, documentation, evaluations, health, images, pages, report, search
 from web.gate import Gate
 from web.headers import register_headers
@@ -21,6 +21,7 @@ from web.kept import Kept
 from web.live import LiveCollection
 from web.logs import register_request_log
 from web.metrics import register_metrics
+from web.origin import register_origin
 from web.problems import Problem, on_validation, register_problems
 from web.rate import register_rate
 from web.settings import Settings
@@ -53,7 +54,7 @@ def create_app(settings: Settings, *, warm_up: bool = True) -> OpenAPI:
             version=version("kvasir-retrieval"),
             description="Find similar endoscopy images. For research and teaching, not for diagnosis.",
         ),
-        security_schemes={"key": {"type": "http", "scheme": "bearer", "description": "A key of `kvasir key create`."}},
+        security_schemes=SCHEMES,
         validation_error_model=Problem,
         validation_error_callback=on_validation,
         doc_ui=False,
@@ -65,13 +66,13 @@ def create_app(settings: Settings, *, warm_up: bool = True) -> OpenAPI:
     app.extensions["kvasir"] = held
     # Base64 makes a third more of a picture, and a form or JSON has some fields around it.
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload * 4 // 3 + 2**20
-    app.config["TRUSTED_HOSTS"] = list(settings.trusted_hosts) or None
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     register_request_log(app)
     register_metrics(app, held)
     register_headers(app)
+    register_origin(app, settings.trusted_hosts)
     register_access(app, live.path)
     register_problems(app)
     for module in (search, images, collection, evaluations, health):

@@ -8,6 +8,7 @@ import re
 import secrets
 import sys
 import time
+import warnings
 from datetime import UTC, datetime
 
 from flask import Flask, Response, g, has_request_context, request
@@ -42,6 +43,9 @@ def log_as_json(level: int = logging.INFO) -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
+    # Damaged pictures make Pillow warn, at length and with its own file's place; the answer tells what is wrong.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells at length which build it did not find
 
 

@@ -13,8 +13,13 @@ PREVIEW = 1280
 """Longer side of a query's picture on the page."""
 
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
-_KEPT_SEGMENTS = {0xE0, 0xE2, 0xEE}
-"""JFIF, the colour profile and Adobe's note on how colours are stored; every other APPn and COM may name a patient."""
+_KEPT = {
+    0xE0: re.compile(rb"JFIF\0.{7}\0\0", re.DOTALL),
+    0xE2: re.compile(rb"ICC_PROFILE\0.*", re.DOTALL),
+    0xEE: re.compile(rb"Adobe.{7}", re.DOTALL),
+}
+"""What is kept of APPn segments: JFIF without a thumbnail, the colour profile, and Adobe's note on how colours are
+stored, each at its own length. All others, whatever follows these, and COM may name a patient."""
 
 
 def shown(data: bytes) -> tuple[bytes, str]:
@@ -61,8 +66,10 @@ def _without_metadata(data: bytes) -> bytes | None:
         if marker == 0xDA:  # a scan's pixels follow, up to the next marker that is not a restart
             found = _MARKER.search(data, end)
             end = found.start() if found else len(data)
-        if not (0xE0 <= marker <= 0xEF or marker == 0xFE) or marker in _KEPT_SEGMENTS:
+        if not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             out.append(data[at:end])
+        elif (pattern := _KEPT.get(marker)) and (kept := pattern.match(data, at + 4, end)):
+            out.append(data[at : at + 2] + (len(kept[0]) + 2).to_bytes(2, "big") + kept[0])
         at = end
     out.append(b"\xff\xd9")
     return b"".join(out)

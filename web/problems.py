@@ -8,16 +8,18 @@ from typing import Any
 
 from flask import Flask, Response, g, jsonify, render_template, request
 from pydantic import BaseModel, Field, ValidationError
-from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, SecurityError
+from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
 from retrieval.collection import CollectionBusyError, NoSuchImageError, PictureGoneError, SpaceNameError
 from retrieval.errors import PictureError, QueryError, RetrievalError
 from retrieval.images import PictureTooLargeError, UnknownFormatError
 from retrieval.report.kept import NotEvaluatedError
 from web.access import KeyNeededError, KeyRefusedError
+from web.fields import faults_of
 from web.gate import BusyError
 from web.jobs import JobRunningError, NoSuchJobError
 from web.kept_queries import QueryGoneError
+from web.origin import ForeignHostError, ForeignPageError, host_is_trusted
 from web.question import UnsupportedBodyError, UploadTooLargeError
 from web.state import state
 
@@ -26,8 +28,10 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 STATUS: dict[type[RetrievalError], int] = {
+    ForeignHostError: 400,
     KeyNeededError: 401,
     KeyRefusedError: 403,
+    ForeignPageError: 403,
     NoSuchImageError: 404,
     NoSuchJobError: 404,
     NotEvaluatedError: 404,
@@ -45,6 +49,9 @@ STATUS: dict[type[RetrievalError], int] = {
     SpaceNameError: 422,
 }
 """What each error is to a client; the first class that fits counts, and any other is the server's own fault."""
+
+FAULTS = 20
+"""Fields of one request that are told of; a vector could have a hundred thousand that do not fit."""
 
 DRAINED = 64 * 2**20
 """Bytes of a refused body that are still read, so that a client sees the answer, and its connection lasts."""
@@ -65,7 +72,7 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="What is wrong this time, and what to do.")
     request_id: str = Field(description="Also in the X-Request-ID header and in the server's log.")
-    faults: list[Fault] | None = Field(None, description="The fields that do not fit.")
+    faults: list[Fault] | None = Field(None, description=f"The fields that do not fit, at most {FAULTS}.")
 
 
 def status_of(error: RetrievalError) -> int:
@@ -82,9 +89,7 @@ def register_problems(app: Flask) -> None:
 
 def on_validation(error: ValidationError) -> Response:
     """Answer a request whose fields do not fit."""
-    faults = [
-        {"field": ".".join(map(str, fault["loc"])) or "body", "message": fault["msg"]} for fault in error.errors()
-    ]
+    faults = [{"field": field or "body", "message": message} for field, message in faults_of(error)[:FAULTS]]
     detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults[:3])
     return _answer(422, "urn:kvasir:invalid-request", "The request does not fit.", detail, faults)
 
@@ -101,8 +106,9 @@ def _on_error(error: RetrievalError) -> Response:
     detail = str(error).replace(str(state().live.path), state().live.searcher.collection.manifest.name)
     response = _answer(status, f"urn:kvasir:{name}", title, detail)
     if isinstance(error, KeyNeededError):
-        scheme = "Bearer" if wants_json() or error.scope == "write" else "Basic"
-        response.headers["WWW-Authenticate"] = f'{scheme} realm="kvasir"'
+        # To read, a browser may ask its user for a password, for pictures and the API's documentation as well.
+        for scheme in ("Basic", "Bearer") if error.scope == "read" else ("Bearer",):
+            response.headers.add("WWW-Authenticate", f'{scheme} realm="kvasir"')
     if status == 503:
         response.headers["Retry-After"] = "1"
     return response
@@ -141,8 +147,10 @@ def _drain() -> None:
 
 
 def wants_json() -> bool:
-    """Whether a program asks: under /api always, elsewhere where JSON is preferred to HTML."""
-    if request.path.startswith("/api/") or isinstance(request.routing_exception, SecurityError):  # no links to a page
+    """Whether a program asks: of the API and the server's health always, elsewhere where JSON is preferred to HTML."""
+    if request.path.startswith(("/api/", "/healthz", "/readyz", "/metrics")):
+        return True
+    if not host_is_trusted():  # a page would need its style and tell the collection's name
         return True
     best = request.accept_mimetypes.best_match(["text/html", "application/json"], "text/html")
     return best == "application/json"

@@ -68,7 +68,9 @@ def _once(names: list[str] | None) -> list[str] | None:
 def _fraction(region: list[float] | None) -> list[float] | None:
     if region is not None:
         left, top, width, height = region
-        if left + width > 1 + 1e-6 or top + height > 1 + 1e-6 or not width or not height:
+        if not width or not height:
+            raise ValueError("must have a width and a height")
+        if left + width > 1 + 1e-6 or top + height > 1 + 1e-6:
             raise ValueError("must lie inside the picture: left + width and top + height are at most 1")
     return region
 
@@ -155,9 +157,8 @@ def require_picture(data: bytes) -> bytes:
     if not data:
         raise NoPictureError("the request has no picture: send one as the part `image`, as the body, or in JSON")
     if len(data) > settings.max_upload:
-        raise UploadTooLargeError(
-            f"the file has {len(data) / 2**20:.1f} MiB; a picture may have {settings.max_upload / 2**20:g}"
-        )
+        # Not how large it is: of a body without length only a part more than that has been read.
+        raise UploadTooLargeError(f"the file has more than {settings.max_upload / 2**20:g} MiB")
     probe(data, max_pixels=settings.max_pixels)
     return data
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from retrieval.errors import RetrievalError
 from web.logs import log_as_json
+from web.origin import bracketed
 from web.settings import Settings
 
 GRACE = 30
@@ -30,8 +31,7 @@ class CannotListenError(RetrievalError):
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT. Raises CannotListenError."""
-    require_free(host, port)
+    """Serve until SIGTERM or SIGINT."""
     share_one_heap()
     if sys.platform == "win32":
         _serve_by_waitress(settings, host, port)
@@ -81,9 +81,9 @@ def _serve_by_gunicorn(settings: Settings, host: str, port: int) -> None:
 
 def _gunicorn_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
     return {
-        "bind": f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        "bind": f"{bracketed(host)}:{port}",
         "workers": 1,
-        "worker_class": "gthread",
+        "worker_class": "web.worker.Worker",
         "threads": settings.queue + SPARE_THREADS,
         "worker_connections": 1000,
         "graceful_timeout": GRACE,

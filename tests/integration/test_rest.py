@@ -366,7 +366,7 @@ def test_every_answer_has_the_security_headers(api: httpx.Client) -> None:
         assert "unsafe" not in policy
         assert "default-src 'none'" in policy
         assert headers["X-Content-Type-Options"] == "nosniff"
-        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Referrer-Policy"] == "same-origin"
 
 
 def test_other_origins_are_refused_unless_configured(serve: Callable[..., Any], two_spaces: Path, served: Any) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from flask import Blueprint, render_template, request
 
 from web.blueprints.collection import describe
-from web.blueprints.images import described, positions_of
+from web.described import described, positions_of
 from web.question import MAX_ID, BadOptionError
 from web.state import state
 

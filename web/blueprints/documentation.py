@@ -8,6 +8,9 @@ from typing import Any
 import flask_openapi3_swagger
 from flask import Blueprint, current_app, render_template
 
+from web.access import READING
+from web.state import state
+
 blueprint = Blueprint(
     "documentation",
     __name__,
@@ -21,7 +24,7 @@ blueprint = Blueprint(
 def document() -> dict[str, Any]:
     """The OpenAPI document."""
     found: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
-    return found
+    return found | {"security": READING} if state().settings.reading_needs_key else found
 
 
 @blueprint.get("/docs")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response, current_app, jsonify
 from flask_openapi3 import APIBlueprint, Tag
 from prometheus_client import generate_latest
@@ -14,13 +16,22 @@ from web.state import state
 api = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 
 
-@api.get("/healthz", operation_id="healthz", responses=replies({"200": answers.Health}))
+_OPEN: dict[str, Any] = {"security": []}
+"""These two need no key, even where reading does."""
+
+
+@api.get("/healthz", operation_id="healthz", openapi_extensions=_OPEN, responses=replies({"200": answers.Health}))
 def healthz() -> Response:
     """Whether the server answers at all."""
     return jsonify({"status": "ok"})
 
 
-@api.get("/readyz", operation_id="readyz", responses=replies({"200": answers.Health, "503": answers.Health}))
+@api.get(
+    "/readyz",
+    operation_id="readyz",
+    openapi_extensions=_OPEN,
+    responses=replies({"200": answers.Health, "503": answers.Health}),
+)
 def readyz() -> tuple[Response, int]:
     """Whether encoders and indexes are loaded."""
     ready = state().live.ready

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from flask import Response, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import AfterValidator, ConfigDict, Field
 
-from retrieval.collection import Collection
 from web import answers
-from web.access import writing
+from web.access import WRITING, writing
 from web.answers import replies
+from web.bodies import picture_body
+from web.described import described, positions_of
 from web.fields import Fields
 from web.pictures import THUMBNAIL, shown, small
-from web.question import (
-    MAX_ID,
-    SearchOptions,
-    UnsupportedBodyError,
-    require_picture,
-    search,
-)
+from web.question import MAX_ID, SearchOptions, UnsupportedBodyError, require_picture, search
 from web.rate import limited
 from web.state import state
 
@@ -73,40 +66,6 @@ class NewPicture(Fields):
     class_name: ClassName | None = Field(None, alias="class", description="Its class, where it is known.")
 
 
-def linker() -> Callable[[int], dict[str, str]]:
-    """What tells, in the answer to this request, where an image's parts are."""
-    # Spelled out, because url_for takes longer than the search where an answer has many hits.
-    images, version = f"{request.script_root}{api.url_prefix}/images", state().live.version
-
-    def links(image_id: int) -> dict[str, str]:
-        place = f"{images}/{image_id}"
-        return {
-            "self": place,
-            "picture": f"{place}/picture?v={version}",
-            "thumbnail": f"{place}/thumbnail?v={version}",
-            "similar": f"{place}/similar",
-        }
-
-    return links
-
-
-def described(collection: Collection, position: int) -> dict[str, Any]:
-    """An image as the API gives it, by its position in the collection's `images`."""
-    held = collection.images
-    image_id = int(held.ids[position])
-    label = int(held.labels[position])
-    return {
-        "id": image_id,
-        "class": held.classes[label] if label >= 0 else None,
-        "file": held.files[position],
-        "width": int(held.sizes[position, 0]),
-        "height": int(held.sizes[position, 1]),
-        "cluster": int(held.clusters[position]),
-        "spaces": [space.name for space in collection.spaces if held.checksums[position, space.number]],
-        "links": linker()(image_id),
-    }
-
-
 @api.get(
     "/images",
     operation_id="list_images",
@@ -123,15 +82,6 @@ def list_images(query: Listing) -> Response:
     following = str(collection.images.ids[rest[0]]) if len(rest) else None
     images = [described(collection, position) for position in page.tolist()]
     return jsonify({"images": images, "total": total, "next": following})
-
-
-def positions_of(collection: Collection, class_name: str | None) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Which images are of a class; all where none is named, none where there is no such class."""
-    if class_name is None:
-        return np.arange(len(collection), dtype=np.int64)
-    if class_name not in collection.classes:
-        return np.empty(0, np.int64)
-    return np.flatnonzero(collection.images.labels == collection.classes.index(class_name)).astype(np.int64)
 
 
 @api.get(
@@ -217,33 +167,14 @@ def similar(path: ImagePath, query: SearchOptions) -> Response:
     return jsonify(answer(search(path.image_id, query), query.k))
 
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_NEW_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["image"],
-                "additionalProperties": False,
-                "properties": {
-                    "image": {"type": "string", "format": "binary"},
-                    "class": NewPicture.model_json_schema()["properties"]["class"],
-                },
-            }
-        },
-        **{f"image/{kind}": _BINARY for kind in ("jpeg", "png", "webp", "bmp", "tiff")},
-        "application/octet-stream": _BINARY,
-    },
-}
-_SECURITY: list[dict[str, list[str]]] = [{"key": []}]
+_NEW_BODY = picture_body(NewPicture, "A picture as a form's part or as the whole body.")
 
 
 @api.post(
     "/images",
     operation_id="add_image",
     openapi_extensions={"requestBody": _NEW_BODY},
-    security=_SECURITY,
+    security=WRITING,
     responses=replies({"200": answers.Image, "201": answers.Image}, 400, 401, 403, 413, 415, 422, 429, 503),
 )
 @writing
@@ -277,7 +208,7 @@ def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
 @api.delete(
     "/images/<int:image_id>",
     operation_id="remove_image",
-    security=_SECURITY,
+    security=WRITING,
     responses=replies({"204": None}, 400, 401, 403, 404, 422, 429, 503),
 )
 @writing

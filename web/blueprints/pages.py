@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
-from pydantic import ValidationError
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -18,28 +15,20 @@ from retrieval.collection import Collection
 from retrieval.errors import PictureError, QueryError
 from retrieval.hits import Hits
 from retrieval.search import Searcher
-from web.blueprints.images import described, unchanged
+from web.asking import Asking, asking_of, filled, image_id_of, options_of, require_region
+from web.blueprints.images import unchanged
 from web.curves import HEIGHT, WIDTH, curves
+from web.described import described
 from web.kept_queries import keep_query, kept_query
 from web.palette import colour_number, stylesheet
 from web.pictures import PREVIEW, small
 from web.problems import status_of, wants_json
-from web.question import (
-    MAX_ID,
-    Asked,
-    BadOptionError,
-    NoPictureError,
-    SearchOptions,
-    fields_of,
-    require_picture,
-    search,
-)
+from web.question import NoPictureError, SearchOptions, require_picture, search
 from web.rate import limited
 from web.state import state
 
 blueprint = Blueprint("pages", __name__)
 
-REGION = ("left", "top", "width", "height")
 SCORE = "Similarity: 1 for equal pictures, smaller the less alike they are in the space that was searched."
 FUSED_SCORE = "Similarity from the ranks in all chosen spaces: 1 for an image that is first in every one."
 _HERE = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
@@ -48,54 +37,32 @@ SUGGESTED = 18
 """Images of the collection that the first page offers as a start."""
 
 
-@dataclass(frozen=True)
-class Asking:
-    """What a page's address asks: an image of the collection or a kept upload, and how to search.
-
-    `fields` are the address's own, so that links can keep them.
-    """
-
-    asked: Asked
-    image_id: int | None
-    upload: str | None
-    options: SearchOptions
-    fields: MultiDict[str, str]
-
-    def link(self, endpoint: str = "pages.answer", **changes: Any) -> str:
-        """An address of the same question; a change of None leaves a field out."""
-        values: dict[str, Any] = {name: self.fields.getlist(name) for name in self.fields} | changes
-        return url_for(endpoint, **{name: value for name, value in values.items() if value is not None})
-
-
 @blueprint.get("/")
 def query() -> str:
     """The page that asks for a picture."""
-    fields = _filled(request.args)
-    picked = None
-    if "image" in fields:
-        collection = state().live.searcher.collection
-        picked = described(collection, collection.position(_image_id(fields["image"])))
-    return _query_page(picked=picked)
+    return _query_page(filled(request.args))
 
 
 @blueprint.post("/search")
 @limited
 def submit() -> BaseResponse | tuple[str, int]:
     """Take a picture, keep it for a while, and lead on to the address of its answer."""
-    fields = _filled(request.form)
+    fields = filled(request.form)
     files = [data for file in request.files.getlist("picture") if (data := file.read())]
+    options = None
     try:
+        options = options_of(fields)
         if files:
             require_picture(files[0])
             fields["upload"] = keep_query(state().uploads, files[0])
             fields.pop("image", None)
         elif "image" not in fields and "upload" not in fields:
             raise NoPictureError("choose a picture first, or pick one from the collection")
-        _options(fields)
+        require_region(asking_of(fields))
     except (PictureError, QueryError) as error:
         if wants_json():
             raise
-        return _query_page(error=str(error)), status_of(error)
+        return _query_page(fields, options, str(error)), status_of(error)
     values: dict[str, Any] = {name: fields.getlist(name) for name in fields}
     place = url_for("pages.answer", **values)
     if wants_json():
@@ -107,7 +74,7 @@ def submit() -> BaseResponse | tuple[str, int]:
 @limited
 def answer() -> str | tuple[str, int]:
     """The hits of a query."""
-    asking = _asking()
+    asking = asking_of(filled(request.args))
     hits = search(asking.asked, asking.options)
     return render_template("answer.html", asking=asking, **_shown(asking, hits))
 
@@ -116,8 +83,9 @@ def answer() -> str | tuple[str, int]:
 @limited
 def compare() -> str:
     """One hit beside the query, with its distance in every space."""
-    asking = _asking("hit")
-    hit_id = _image_id(request.args.get("hit", ""))
+    fields = filled(request.args)
+    hit_id = image_id_of(fields.pop("hit", ""))
+    asking = asking_of(fields)
     searcher = state().live.searcher
     collection = searcher.collection
     image = described(collection, collection.position(hit_id))
@@ -201,9 +169,14 @@ def _colour_of(collection: Collection, name: str | None) -> int:
     return colour_number(collection.classes.index(name)) if name in collection.classes else -1
 
 
-def _query_page(error: str | None = None, picked: Mapping[str, Any] | None = None) -> str:
+def _query_page(fields: MultiDict[str, str], options: SearchOptions | None = None, error: str | None = None) -> str:
     collection = state().live.searcher.collection
-    return render_template("query.html", error=error, picked=picked, suggested=_suggested(collection), asking=None)
+    picked = None
+    if "image" in fields:
+        picked = described(collection, collection.position(image_id_of(fields["image"])))
+    return render_template(
+        "query.html", error=error, picked=picked, options=options, suggested=_suggested(collection), asking=None
+    )
 
 
 def _suggested(collection: Collection) -> list[dict[str, Any]]:
@@ -251,48 +224,3 @@ def _distances(searcher: Searcher, asking: Asking, hit_id: int) -> dict[str, flo
             distance = searcher.metric(space.name).distances(query[None], stored[None])[0, 0]
             found[space.name] = max(0.0, float(distance))
     return found
-
-
-# Reading the address
-
-
-def _asking(*others: str) -> Asking:
-    fields = _filled(request.args)
-    for name in others:
-        fields.pop(name, None)
-    options = _options(fields)
-    if "upload" in fields:
-        name = fields["upload"]
-        return Asking(kept_query(state().uploads, name), None, name, options, fields)
-    if "image" in fields:
-        image_id = _image_id(fields["image"])
-        return Asking(image_id, image_id, None, options, fields)
-    raise NoPictureError("this address names no picture: start from the search page")
-
-
-def _filled(args: MultiDict[str, str]) -> MultiDict[str, str]:
-    """A form's fields without the empty ones."""
-    return MultiDict([(name, value) for name, value in args.items(multi=True) if value.strip()])
-
-
-def _options(fields: MultiDict[str, str]) -> SearchOptions:
-    """A form's fields as options. Raises QueryError where they do not fit."""
-    wanted = MultiDict(fields)
-    for name in ("image", "upload", "picture"):
-        wanted.poplist(name)
-    edges = [wanted.pop(name, None) for name in REGION]
-    try:
-        if any(edges):
-            wanted.setlist("region", [str(float(edge or "") / 100) for edge in edges])
-        return SearchOptions.model_validate(fields_of(wanted))
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise BadOptionError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
-    except ValueError:
-        raise BadOptionError("a region needs four numbers in percent") from None
-
-
-def _image_id(text: str) -> int:
-    if not text.isdecimal() or int(text) > MAX_ID:
-        raise BadOptionError(f"'{text[:40]}' is not the number of an image")
-    return int(text)

@@ -21,7 +21,7 @@ from retrieval.report.kept import (
 )
 from retrieval.report.thumbnails import GONE, pictures_shown_by
 from web.blueprints.evaluations import Request, start_evaluation
-from web.blueprints.images import linker
+from web.described import linker
 from web.rate import limited
 from web.state import state
 

@@ -10,32 +10,19 @@ from flask_openapi3 import APIBlueprint, Tag
 from retrieval import hits as engine
 from web import answers
 from web.answers import replies
-from web.blueprints.images import linker
+from web.bodies import picture_body
+from web.described import linker
 from web.question import Asked, SearchBody, SearchOptions, UnsupportedBodyError, fields_of, search
 from web.rate import limited
 
 api = APIBlueprint("search", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="search")])
 
-_BINARY = {"schema": {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}}
-_FORM_PROPERTIES = SearchOptions.model_json_schema()["properties"]
-_BODY: dict[str, Any] = {
-    "required": True,
-    "description": "A picture as a form's part or as the whole body, or JSON. Options stand in the address, or with "
-    "the picture in the form or JSON, where they come first.",
-    "content": {
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": ["image"],
-                "additionalProperties": False,
-                "properties": {"image": {"type": "string", "format": "binary"}} | _FORM_PROPERTIES,
-            }
-        },
-        "application/json": {"schema": SearchBody.model_json_schema()},
-        **{f"image/{kind}": _BINARY for kind in ("jpeg", "png", "webp", "bmp", "tiff")},
-        "application/octet-stream": _BINARY,
-    },
-}
+_BODY = picture_body(
+    SearchOptions,
+    "A picture as a form's part or as the whole body, or JSON. Options stand in the address, or with the picture in "
+    "the form or JSON, where they come first.",
+    **{"application/json": {"schema": SearchBody.model_json_schema()}},
+)
 
 
 @api.post(

@@ -14,6 +14,8 @@ from retrieval.errors import RetrievalError
 from web.keys import read_keys
 from web.settings import Settings
 
+_SEVERAL = "may be given several times, in the environment with spaces between"
+
 
 class OpenToAllError(RetrievalError):
     """The server would listen for everyone without asking for a key."""
@@ -49,14 +51,17 @@ def _setting(name: str, *others: str, **more: Any) -> Callable[[Callable[..., No
     help="Memory in MiB for uploaded pictures, so that answers have links.",
 )
 @_setting(
-    "--cors", multiple=True, metavar="ORIGIN", help="Let pages of this origin call the API; may be given several times."
+    "--cors",
+    multiple=True,
+    metavar="ORIGIN",
+    help=f"Let pages of this origin call the API; {_SEVERAL}.",
 )
 @_setting(
     "--trust-host",
     "trusted_hosts",
     multiple=True,
     metavar="NAME",
-    help="Answer for this host name only; may be given several times.  [default: on loopback its names, else all]",
+    help=f"Answer for this host name only; {_SEVERAL}.  [default: on loopback its names, else all]",
 )
 @_setting(
     "--proxies",
@@ -88,7 +93,7 @@ def command(
     opened = Collection.open(collection)
     require_guarded(host, require_key, open_to_all, bool(read_keys(opened.path)))
     if not trusted_hosts and is_loopback(host):
-        trusted_hosts = ("localhost", "127.0.0.1", "[::1]")
+        trusted_hosts = ("localhost", "127.0.0.1", "::1", host)
     settings = Settings(
         collection=opened.path,
         max_upload=int(max_upload * 2**20),
@@ -101,9 +106,12 @@ def command(
         trusted_hosts=trusted_hosts,
         proxies=proxies,
     )
-    from web.server import serve
+    from web.origin import bracketed
+    from web.server import require_free, serve
 
-    click.echo(f"{opened.manifest.name}: {len(opened):,} images at http://{host}:{port}/ (stop with Ctrl-C)", err=True)
+    require_free(host, port)
+    address = f"http://{bracketed(host)}:{port}/"
+    click.echo(f"{opened.manifest.name}: {len(opened):,} images at {address} (stop with Ctrl-C)", err=True)
     serve(settings, host, port)
 
 

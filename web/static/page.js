@@ -34,11 +34,11 @@ function askForPicture(form) {
     if (text) fault.scrollIntoView({ block: "nearest" });
   }
 
-  function take(picture) {
+  function take(picture, { keepRegion = false } = {}) {
     if (!picture) return;
     say("");
     if (picture.size > limit) {
-      say(`The file ${picture.name} has ${(picture.size / 2 ** 20).toFixed(1)} MB; a picture may have ${Math.round(limit / 2 ** 20)}.`);
+      say(`The file ${picture.name} has ${(picture.size / 2 ** 20).toFixed(1)} MiB; a picture may have ${Number((limit / 2 ** 20).toPrecision(3))}.`);
       return;
     }
     chosen = picture;
@@ -60,9 +60,12 @@ function askForPicture(form) {
     }));
     preview.hidden = false;
     form.classList.add("has-picture");
-    clearRegion(form);
+    if (!keepRegion) clearRegion(form);
     drawRegion(frame);
   }
+
+  // Back from the answer the fields still hold what was chosen.
+  addEventListener("pageshow", () => { if (!chosen) take(file.files[0] ?? camera.files[0], { keepRegion: true }); });
 
   for (const input of [file, camera]) input.addEventListener("change", () => take(input.files[0]));
   for (const name of ["dragenter", "dragover"]) {
@@ -72,7 +75,9 @@ function askForPicture(form) {
   addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    take(event.dataTransfer.files[0]);
+    const [picture] = event.dataTransfer.files;
+    if (picture) take(picture);
+    else say("That is not a picture file.");
   });
   addEventListener("paste", (event) => {
     const picture = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
@@ -135,7 +140,7 @@ function drawRegion(figure) {
     figure.onpointermove = (move) => {
       const to = at(move);
       const size = [Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1])];
-      if (Math.max(...size) < 2) return; // a click, not a box
+      if (Math.min(...size) < 2) return; // a click or a line, not a box
       const numbers = [Math.min(from[0], to[0]), Math.min(from[1], to[1]), ...size];
       inputs.forEach((input, index) => { input.value = (Math.floor(numbers[index] * 10) / 10).toString(); });
       details.open = true;

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageCms
 
 from retrieval.collection import CollectionWriter
 from retrieval.command_line import kvasir
@@ -191,6 +191,40 @@ def test_a_progressive_jpeg_keeps_its_pixels_and_loses_its_words() -> None:
     assert media_type == "image/jpeg"
     assert b"secret" not in data
     before, after = (np.asarray(Image.open(io.BytesIO(one))) for one in (out.getvalue(), data))
+    assert np.array_equal(before, after)
+
+
+def test_a_jpeg_keeps_what_its_colours_need_and_no_word_behind_it() -> None:
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 4), dtype=np.uint8), "CMYK")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    out = io.BytesIO()
+    image.save(out, "JPEG", icc_profile=profile)
+    plain = out.getvalue()
+    adobe = plain.index(b"Adobe")
+    length = int.from_bytes(plain[adobe - 2 : adobe], "big")
+    longer = (length + 6).to_bytes(2, "big") + plain[adobe : adobe + length - 2] + b"secret"
+    words = b"".join(
+        b"\xff" + marker + (2 + len(word)).to_bytes(2, "big") + word
+        for marker, word in ((b"\xe0", b"AVI1secret"), (b"\xe2", b"FPXR\0secret"), (b"\xee", b"secret"))
+    )
+    data, _ = shown(plain[:2] + words + plain[2 : adobe - 2] + longer + plain[adobe + length - 2 :])
+    assert b"secret" not in data
+    before, after = (Image.open(io.BytesIO(one)) for one in (plain, data))
+    assert after.mode == "CMYK"
+    assert np.array_equal(np.asarray(before), np.asarray(after))
+    assert after.info["icc_profile"] == profile
+
+
+def test_a_jpeg_with_a_small_picture_in_its_head_loses_that() -> None:
+    image = Image.fromarray(np.random.default_rng(2).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    out = io.BytesIO()
+    image.save(out, "JPEG")
+    plain = out.getvalue()
+    assert plain[2:11] == b"\xff\xe0\x00\x10JFIF\0"
+    small = plain[6:18] + b"\x02\x01secret"
+    data, _ = shown(plain[:4] + (2 + len(small)).to_bytes(2, "big") + small + plain[20:])
+    assert b"secret" not in data
+    before, after = (np.asarray(Image.open(io.BytesIO(one))) for one in (plain, data))
     assert np.array_equal(before, after)
 
 

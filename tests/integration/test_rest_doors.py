@@ -1,0 +1,247 @@
+"""Who is let in: host names, pages of other sites, keys as browsers and programs send them, requests that are none."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from web.keys import create_key
+
+ROOT = Path(__file__).parents[2]
+
+
+def problem(answer: httpx.Response, status: int) -> str:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
+    return str(answer.json()["type"])
+
+
+# Host names
+
+
+@pytest.fixture(params=["::1", "127.0.0.2"])
+def listening(request: pytest.FixtureRequest, two_spaces: Path, tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """The address and what `kvasir serve` said of it, at another address of this machine than usual."""
+    host = request.param
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as trial:
+            trial.bind((host, 0))
+            port = trial.getsockname()[1]
+    except OSError as error:
+        pytest.skip(f"this machine has no {host}: {error}")
+    log = tmp_path / "serve.log"
+    command = [sys.executable, "-c", "from retrieval.command_line import main; main()", "serve", str(two_spaces)]
+    with log.open("wb") as stderr:
+        server = subprocess.Popen([*command, "--host", host, "--port", str(port)], stderr=stderr, cwd=ROOT)
+    url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    try:
+        for _ in range(600):
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(url)
+                break
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.1)
+        yield url, log.read_text()
+    finally:
+        server.terminate()
+        server.wait(40)
+
+
+def test_every_loopback_address_answers_under_its_own_name_and_no_other(listening: tuple[str, str]) -> None:
+    url, said = listening
+    assert url in said
+    assert httpx.get(f"{url}api/v1/collection").status_code == 200
+    assert httpx.get(f"{url}healthz", headers={"Host": "localhost:99"}).status_code == 200
+    assert problem(httpx.get(url, headers={"Host": "evil.example"}), 400) == "urn:kvasir:foreign-host"
+
+
+def test_a_taken_port_is_told_and_nothing_else(two_spaces: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        program = "from retrieval.command_line import main; main()"
+        command = [sys.executable, "-c", program, "serve", str(two_spaces), "--port", str(other.getsockname()[1])]
+        run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 2
+    assert "cannot listen" in run.stderr
+    assert "images at" not in run.stderr
+
+
+def test_names_and_origins_come_from_the_environment_with_spaces_between(
+    serve: Callable[..., Any], two_spaces: Path
+) -> None:
+    origins = "https://a.example https://b.example"
+    names = "127.0.0.1 Lab.Example"
+    server = serve(two_spaces, environment={"KVASIR_CORS": origins, "KVASIR_TRUST_HOST": names})
+    for origin in origins.split():
+        answer = httpx.get(f"{server.url}/api/v1/collection", headers={"Origin": origin, "Host": "lab.example"})
+        assert answer.headers["Access-Control-Allow-Origin"] == origin
+    assert problem(httpx.get(f"{server.url}/", headers={"Host": "localhost"}), 400) == "urn:kvasir:foreign-host"
+
+
+# Pages of other sites
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://127.0.0.1:1"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+def test_a_form_of_another_site_starts_nothing(served: Any, headers: dict[str, str]) -> None:
+    as_program = headers | {"Accept": "application/json"}
+    with httpx.Client(base_url=served.url) as client:
+        for path in ("/evaluation/", "/search", "/theme"):
+            answer = client.post(path, data={"protocol": "none"}, headers=as_program)
+            assert problem(answer, 403) == "urn:kvasir:foreign-page"
+
+
+def test_a_form_of_our_own_page_is_taken(served: Any) -> None:
+    for headers in ({"Sec-Fetch-Site": "same-origin", "Origin": "https://proxy.example"}, {"Origin": served.url}, {}):
+        assert httpx.post(f"{served.url}/theme", headers=headers).status_code == 303
+
+
+# Keys
+
+
+@pytest.fixture(scope="module")
+def guarded(serve: Callable[..., Any], two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A server whose reading needs a key, and a key; a page of https://lab.example may call it."""
+    import shutil
+
+    path = tmp_path_factory.mktemp("guarded") / "secret name.collection"
+    shutil.copytree(two_spaces, path)
+    _, key = create_key(path, "reader", "read")
+    server = serve(path, "--require-key", "--rate", "off", "--cors", "https://lab.example")
+    server.key = key
+    return server
+
+
+def test_a_page_of_an_allowed_origin_reads_with_a_key(guarded: Any) -> None:
+    origin = {"Origin": "https://lab.example"}
+    asked = httpx.options(
+        f"{guarded.url}/api/v1/search",
+        headers=origin
+        | {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization, x-api-key"},
+    )
+    assert asked.status_code == 200
+    assert "POST" in asked.headers["Access-Control-Allow-Methods"]
+    assert {"Authorization", "X-API-Key"} <= set(asked.headers["Access-Control-Allow-Headers"].split(", "))
+    for headers in ({"Authorization": f"Bearer {guarded.key}"}, {"X-API-Key": guarded.key}):
+        assert httpx.get(f"{guarded.url}/api/v1/collection", headers=origin | headers).status_code == 200
+    assert problem(httpx.get(f"{guarded.url}/api/v1/collection", headers=origin), 401)
+
+
+def test_a_browser_is_asked_for_a_password_whatever_it_reads(guarded: Any) -> None:
+    for path in ("/", "/api/v1/docs", "/api/v1/images/3/picture", "/metrics"):
+        answer = httpx.get(f"{guarded.url}{path}")
+        assert answer.status_code == 401
+        assert answer.headers.get_list("WWW-Authenticate") == ['Basic realm="kvasir"', 'Bearer realm="kvasir"']
+    written = httpx.delete(f"{guarded.url}/api/v1/images/3", auth=("me", guarded.key))
+    assert written.headers.get_list("WWW-Authenticate") == ['Bearer realm="kvasir"']
+
+
+def test_who_has_no_key_learns_nothing_of_the_collection(guarded: Any) -> None:
+    page = httpx.get(guarded.url)
+    assert "drawn" not in page.text  # the collection's name
+    assert "the password is the key" in page.text
+    assert "Authorization" not in page.text
+    assert "drawn" in httpx.get(guarded.url, auth=("me", guarded.key)).text
+
+
+def test_health_and_metrics_answer_programs_as_programs(guarded: Any, served: Any) -> None:
+    assert problem(httpx.get(f"{guarded.url}/metrics", headers={"Accept": "*/*"}), 401) == "urn:kvasir:key-needed"
+    assert problem(httpx.post(f"{served.url}/healthz"), 405)
+
+
+def test_the_document_tells_how_a_key_is_sent(guarded: Any, served: Any) -> None:
+    document = httpx.get(f"{guarded.url}/api/v1/openapi.json", auth=("me", guarded.key)).json()
+    schemes = document["components"]["securitySchemes"]
+    assert {(one["type"], one.get("scheme", one.get("name"))) for one in schemes.values()} == {
+        ("http", "bearer"),
+        ("http", "basic"),
+        ("apiKey", "X-API-Key"),
+    }
+    assert document["security"] == [{"key": []}, {"header": []}, {"password": []}]
+    assert document["paths"]["/api/v1/images"]["post"]["security"] == [{"key": []}, {"header": []}]
+    assert document["paths"]["/healthz"]["get"]["security"] == []
+    assert "security" not in httpx.get(f"{served.url}/api/v1/openapi.json").json()
+
+
+# Requests that are none
+
+
+@pytest.mark.parametrize("length", [9_000, 60_000])
+def test_an_address_or_headers_too_long_are_problems_too(served: Any, length: int) -> None:
+    long = httpx.get(f"{served.url}/api/v1/images?cursor={'1' * length}")
+    assert problem(long, 414) == "urn:kvasir:request-uri-too-long"
+    heads = httpx.get(f"{served.url}/healthz", headers={f"X-{n}": "a" * (length // 100) for n in range(120)})
+    assert problem(heads, 431) == "urn:kvasir:request-header-fields-too-large"
+    assert long.json()["request_id"] in served.log.read_text()
+
+
+def test_what_is_not_http_is_told_so(served: Any) -> None:
+    port = int(served.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"HELLO\r\n\r\n")
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"application/problem+json" in head
+    assert json.loads(body)["status"] == 400
+
+
+def test_many_faults_are_told_in_a_short_answer(served: Any) -> None:
+    answer = httpx.post(f"{served.url}/api/v1/search", json={"vector": ["x"] * 90_000, "k" * 100_000: 1}, timeout=60)
+    assert problem(answer, 422) == "urn:kvasir:invalid-request"
+    assert len(answer.json()["faults"]) == 20
+    assert len(answer.content) < 5_000
+
+
+def test_what_is_wrong_is_told_without_the_words_of_a_library(served: Any) -> None:
+    for region, told in (("0.5,0.5,0.6,0.2", "must lie inside the picture"), ("0,0,0,1", "must have a width")):
+        answer = httpx.get(f"{served.url}/api/v1/images/3/similar?region={region}")
+        assert answer.json()["faults"][0]["message"].startswith(told)
+        assert answer.json()["detail"].startswith(f"region: {told}")
+
+
+def test_an_upload_of_unknown_length_is_told_the_limit(served: Any) -> None:
+    def parts() -> Iterator[bytes]:
+        for _ in range(40):
+            yield bytes(2**20)
+
+    answer = httpx.post(
+        f"{served.url}/api/v1/search", content=parts(), headers={"Content-Type": "image/jpeg"}, timeout=60
+    )
+    assert problem(answer, 413)
+    assert "27" not in answer.json()["detail"]
+    assert "20 MiB" in answer.json()["detail"]
+
+
+def test_a_damaged_picture_leaves_no_warnings_in_the_log(
+    served: Any, encode_file: Callable[..., bytes], draw: Callable[..., Any]
+) -> None:
+    whole = encode_file(draw(5), "TIFF")
+    before = len(served.log.read_bytes())
+    for cut in (60, 136):  # in the directory, and in what it points to
+        assert httpx.post(f"{served.url}/api/v1/search", files={"image": whole[:cut]}).status_code == 415
+    said = served.log.read_bytes()[before:].decode()
+    assert "PIL" not in said
+    assert "py.warnings" not in said

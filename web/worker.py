@@ -1,0 +1,59 @@
+"""gunicorn's worker; what it refuses before Flask sees a request is a problem document as well."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import socket
+from typing import Any
+
+from gunicorn.http import errors
+from gunicorn.workers.gthread import ThreadWorker
+from werkzeug.http import HTTP_STATUS_CODES
+
+from web.problems import MEDIA_TYPE
+
+log = logging.getLogger(__name__)
+
+REFUSED: dict[type[Exception], tuple[int, str]] = {
+    errors.LimitRequestLine: (414, "the address is longer than 8190 bytes: say the rest in the body"),
+    errors.LimitRequestHeaders: (431, "the headers are too long or too many"),
+    errors.UnsupportedTransferCoding: (501, "of transfer codings only `chunked` is understood"),
+    errors.ExpectationFailed: (417, "of expectations only `100-continue` is understood"),
+    errors.InvalidResponseHeader: (500, ""),
+    errors.InvalidResponseHeaderName: (500, ""),
+    errors.ParseException: (400, "the request is not HTTP as it should be"),
+    Exception: (500, ""),
+}
+"""What each error is to a client; the first class that fits counts."""
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """Threads that serve, and say in a problem document why a request is none."""
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+        """Answer a request that could not be read or that broke outside Flask; the connection closes behind it."""
+        status, detail = next(answer for kind, answer in REFUSED.items() if isinstance(exc, kind))
+        request_id = secrets.token_hex(8)
+        fields = {"request_id": request_id, "status": status, "client": addr[0] if addr else ""}
+        if status == 500:
+            detail = "The server's log has the details under this request id."
+            log.error("a request broke outside the application", exc_info=exc, extra={"fields": fields})
+        else:
+            log.info("refused: %s", exc, extra={"fields": fields})
+        title = HTTP_STATUS_CODES[status]
+        document = {
+            "type": f"urn:kvasir:{title.lower().replace(' ', '-')}",
+            "title": title,
+            "status": status,
+            "detail": detail,
+            "request_id": request_id,
+        }
+        body = json.dumps(document)
+        head = f"HTTP/1.1 {status} {title}\r\nConnection: close\r\nContent-Type: {MEDIA_TYPE}\r\n"
+        head += f"Content-Length: {len(body)}\r\nX-Request-ID: {request_id}\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        try:
+            client.sendall((head + body).encode("ascii"))
+        except OSError:
+            log.debug("the client of a refused request has gone")
