@@ -42,7 +42,8 @@ class Copy:
 class Run:
     """A finished run of the indexer.
 
-    whole: the data set was all of its source, not a choice of files. copies: added images whose originals are still
+    computes: whether descriptors that are not shipped are computed. whole: the data set was all of its source, not a
+    choice of files. copies: added images whose originals are still
     there. moved: those whose originals are no longer where they were indexed, so that the copy is the one to keep.
     """
 
@@ -52,6 +53,7 @@ class Run:
     seconds: float
     spaces: list[str]
     feature_faults: list[tuple[str, str]] = field(default_factory=list)
+    computes: bool = False
     without_features: list[str] = field(default_factory=list)
     without_image: list[str] = field(default_factory=list)
     whole: bool = False
@@ -130,7 +132,7 @@ def run_dataset(
         repeats.append(Copy(new, held.file_of(new), old, held.file_of(old)))
     run.seconds = time.perf_counter() - start
     if described is not None:
-        run.feature_faults = described.faults
+        run.feature_faults, run.computes = described.faults, described.compute
     if archive is not None:
         paired = match(dataset.items, archive)
         run.without_features = [item.file for item in paired.without_features]

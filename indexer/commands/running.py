@@ -112,9 +112,10 @@ def finish(runs: Sequence[Run], as_json: bool, refused: Sequence[tuple[str, str]
         if not as_json:
             click.echo(_summary(run, several=len(runs) > 1))
         show("could not be used", [f"{file}: {reason}" for file, reason in run.outcome.rejected])
-        show("have features that cannot be read", [f"{file}: {reason}" for file, reason in run.feature_faults])
-        show("pictures have no shipped features", run.without_features)
-        show("shipped features have no picture", run.without_image)
+        show("with features that cannot be read", [f"{file}: {reason}" for file, reason in run.feature_faults])
+        instead = ", whose descriptors were computed" if run.computes else ""
+        show(f"without shipped features{instead}", run.without_features)
+        show("with shipped features but without a picture", run.without_image)
     if runs and runs[-1].clusters and not as_json:
         click.echo(f"{summary(runs[-1].clusters)}; `kvasir duplicates {_quoted(runs[-1])}` lists them")
     show("could not be added", [f"{path}: {reason}" for path, reason in refused])

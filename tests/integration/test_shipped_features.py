@@ -69,6 +69,10 @@ def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_on
         assert len(ids) == len(left) - 2
         np.testing.assert_array_equal(vectors, right.vectors(name)[1][np.isin(right.vectors(name)[0], ids)])
 
+    filled = run("index", data, tmp_path / "shipped", "--features", tmp_path / "features", "--descriptors", "all")
+    said = f"1 without shipped features, whose descriptors were computed:\n  {one.parent.name}/{one.stem}."
+    assert said in filled.stderr
+
 
 def test_a_second_run_writes_what_is_missing_and_never_another_variant(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "features"
