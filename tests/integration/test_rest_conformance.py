@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -11,8 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from indexer.datasets import open_dataset
+from indexer.run import run_dataset
+from retrieval.collection import CollectionWriter
 from web.keys import create_key
 
 CHECKS = [
@@ -31,11 +36,14 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def writable(serve: Callable[..., Any], two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    import shutil
-
+def writable(
+    serve: Callable[..., Any], indexed: Any, two_spaces: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """Spaces of both kinds, since each takes other vectors."""
     path = tmp_path_factory.mktemp("conformance") / "drawn.collection"
     shutil.copytree(two_spaces, path)
+    with open_dataset(indexed.data) as dataset, CollectionWriter(path) as writer:
+        assert run_dataset(dataset, writer, descriptors="JCD").exit_status == 0
     return serve(path, "--rate", "off")
 
 
@@ -86,3 +94,12 @@ def test_the_document_is_openapi_3_1_and_names_every_operation(served: Any) -> N
         ("get", "/readyz"),
         ("get", "/metrics"),
     }
+
+
+@pytest.mark.parametrize("value", [-5.5, 1e308])
+def test_a_vector_that_is_no_descriptors_is_the_clients_fault(writable: Any, value: float) -> None:
+    asked = {"vector": [value] * 168, "spaces": ["JCD"]}
+    answer = httpx.post(f"{writable.url}/api/v1/search", json=asked, timeout=60)
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "vector" in answer.json()["detail"]
