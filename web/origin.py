@@ -27,7 +27,9 @@ def register_origin(app: Flask, trusted: tuple[str, ...]) -> None:
         if not host_is_trusted():
             raise ForeignHostError(f"this server does not answer for the host name '{request.host[:100]}'")
         if request.method == "POST" and not request.path.startswith("/api/") and _from_another_site():
-            raise ForeignPageError("a page of another site, or of another address of this server, sent this form")
+            raise ForeignPageError(
+                "open this server's own page, under the address that you see now, and send it from there"
+            )
 
 
 def host_is_trusted() -> bool:

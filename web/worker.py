@@ -12,8 +12,6 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
 from werkzeug.http import HTTP_STATUS_CODES
 
-from web.problems import MEDIA_TYPE
-
 log = logging.getLogger(__name__)
 
 REFUSED: dict[type[Exception], tuple[int, str]] = {
@@ -34,6 +32,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer a request that could not be read or that broke outside Flask; the connection closes behind it."""
+        from web.problems import MEDIA_TYPE  # not above: gunicorn loads this module before the fork, the engine after
+
         status, detail = next(answer for kind, answer in REFUSED.items() if isinstance(exc, kind))
         request_id = secrets.token_hex(8)
         fields = {"request_id": request_id, "status": status, "client": addr[0] if addr else ""}

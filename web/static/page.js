@@ -76,8 +76,7 @@ function askForPicture(form) {
     event.preventDefault();
     drop.classList.remove("over");
     const [picture] = event.dataTransfer.files;
-    if (picture) take(picture);
-    else say("That is not a picture file.");
+    return picture ? take(picture) : say("That is not a picture file.");
   });
   addEventListener("paste", (event) => {
     const picture = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
