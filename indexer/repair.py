@@ -21,11 +21,11 @@ from indexer.run import run_dataset
 from indexer.spaces import rebuild_tower
 from indexer.verification import Finding, check_vectors
 from retrieval.collection import Collection, CollectionWriter
-from retrieval.commands.terminal import counted
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.errors import RetrievalError, SourceError
 from retrieval.index import compares_all
 from retrieval.search import Searcher
+from retrieval.terminal import counted
 
 
 @dataclass

@@ -43,8 +43,8 @@ class Run:
     """A finished run of the indexer.
 
     computes: whether descriptors that are not shipped are computed. whole: the data set was all of its source, not a
-    choice of files. copies: added images whose originals are still
-    there. moved: those whose originals are no longer where they were indexed, so that the copy is the one to keep.
+    choice of files. copies: added images whose originals are still there. moved: those whose originals are no longer
+    where they were indexed, so that the copy is the one to keep.
     """
 
     collection: Path

@@ -24,11 +24,11 @@ from retrieval.collection import Collection, FormatError, PictureGoneError, Spac
 from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.vectors import vectors_path
-from retrieval.commands.terminal import counted
 from retrieval.cores import available_cores
 from retrieval.encoders.running import converted_digest
 from retrieval.errors import PictureError
 from retrieval.images import decode
+from retrieval.terminal import counted
 
 
 @dataclass(frozen=True)

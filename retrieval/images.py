@@ -83,20 +83,8 @@ class Picture:
 
     def crop(self, region: Region) -> Picture:
         """The part of the upright picture that a region frames. Raises BadRegionError."""
-        left, top, width, height = region
         upright = self.upright()
-        box = tuple(
-            round(edge * side)
-            for edge, side in zip((left, top, left + width, top + height), upright.size * 2, strict=True)
-        )
-        x0, y0, x1, y1 = box
-        inside = left >= 0 and top >= 0 and left + width <= 1 + 1e-6 and top + height <= 1 + 1e-6
-        if not inside or x1 - x0 < 8 or y1 - y0 < 8:
-            raise BadRegionError(
-                f"the region {list(region)} is not a part of the picture of at least 8x8 pixels; "
-                "give left, top, width and height as fractions between 0 and 1"
-            )
-        part = upright.crop((x0, y0, min(x1, upright.width), min(y1, upright.height)))
+        part = upright.crop(framed(region, upright.size))
         return Picture(part, part.width, part.height, self.format)
 
     def upright(self) -> Image.Image:
@@ -136,6 +124,31 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] 
         image.load()
         orientation = _orientation(image)
         return Picture(_to_rgb(image), width, height, file_format, orientation)
+
+
+def framed(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom in pixels of a region of an upright picture of (width, height).
+
+    Raises BadRegionError.
+    """
+    left, top, width, height = region
+    edges = (left, top, left + width, top + height)
+    x0, y0, x1, y1 = (round(edge * side) for edge, side in zip(edges, size * 2, strict=True))
+    inside = left >= 0 and top >= 0 and left + width <= 1 + 1e-6 and top + height <= 1 + 1e-6
+    if not inside or x1 - x0 < 8 or y1 - y0 < 8:
+        raise BadRegionError(
+            f"the region {list(region)} is not a part of the picture of at least 8x8 pixels; "
+            "give left, top, width and height as fractions between 0 and 1"
+        )
+    return x0, y0, min(x1, size[0]), min(y1, size[1])
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height as a person sees the picture, from the header alone. Raises as `decode`."""
+    with _pillow_faults():
+        image = _open(data, MAX_PIXELS)
+        turned = _orientation(image) >= 5  # a quarter, mirrored or not
+        return (image.height, image.width) if turned else image.size
 
 
 def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str]:

@@ -10,7 +10,7 @@ from flask import url_for
 from pydantic import ValidationError
 from werkzeug.datastructures import MultiDict
 
-from retrieval.images import BadRegionError, decode
+from retrieval.images import BadRegionError, framed, upright_size
 from web.fields import faults_of
 from web.kept_queries import kept_query
 from web.question import MAX_ID, Asked, BadOptionError, NoPictureError, SearchOptions, fields_of
@@ -62,19 +62,17 @@ def asking_of(fields: MultiDict[str, str]) -> Asking:
 def require_region(asking: Asking) -> None:
     """Hold the part that is asked for against the picture while the person can still frame another.
 
-    Raises BadOptionError, BusyError, a PictureError.
+    Raises BadOptionError, a PictureError.
     """
-    held = state()
     region, asked = asking.options.region, asking.asked
     if region is None or isinstance(asked, np.ndarray):
         return
     left, top, width, height = region
-    data = held.live.searcher.collection.read(asked) if isinstance(asked, int) else asked
-    with held.gate.enter():
-        try:
-            decode(data).crop((left, top, width, height))
-        except BadRegionError:
-            raise BadOptionError("the framed part has fewer than 8x8 pixels: frame a larger one") from None
+    data = state().live.searcher.collection.read(asked) if isinstance(asked, int) else asked
+    try:
+        framed((left, top, width, height), upright_size(data))
+    except BadRegionError:
+        raise BadOptionError("the framed part has fewer than 8x8 pixels: frame a larger one") from None
 
 
 def filled(args: MultiDict[str, str]) -> MultiDict[str, str]:

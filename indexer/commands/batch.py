@@ -17,8 +17,8 @@ from retrieval.batch import answers
 from retrieval.batch.output import BatchOutput, BatchState
 from retrieval.batch.quality import MEASURES
 from retrieval.commands.search import require_class
-from retrieval.commands.terminal import counted, progress_bar
 from retrieval.search import open_collection
+from retrieval.terminal import counted, progress_bar
 
 
 def run_batch(

@@ -11,7 +11,7 @@ import click
 from indexer.datasets.official import KVASIR_ARCHIVES, KVASIR_CITATION, KVASIR_SITE, KVASIR_TERMS
 from indexer.download import Downloaded, download
 from indexer.errors import DownloadError
-from retrieval.commands.terminal import progress_bar
+from retrieval.terminal import progress_bar
 
 
 @click.command(epilog="Example: kvasir download v2 --features data/")

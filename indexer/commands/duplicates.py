@@ -9,7 +9,7 @@ import click
 
 from indexer.duplicates import Cluster, clusters
 from retrieval.collection import Collection
-from retrieval.commands.terminal import counted, one_line
+from retrieval.terminal import counted, one_line
 
 
 @click.command("duplicates")

@@ -16,12 +16,12 @@ from indexer.datasets import Dataset, Item, open_dataset
 from indexer.described import descriptor_names
 from indexer.errors import FeaturesError
 from indexer.features import Key, key_of, write_features
-from retrieval.commands.terminal import counted, progress_bar
 from retrieval.cores import available_cores
 from retrieval.descriptors import extract_all, warm_up
 from retrieval.descriptors.variant import VARIANTS, Variant, parse_variant
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
+from retrieval.terminal import counted, progress_bar
 
 
 class OtherVariantError(FeaturesError):

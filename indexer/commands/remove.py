@@ -10,7 +10,7 @@ import click
 
 from indexer.gone import is_gone
 from retrieval.collection import Collection, CollectionWriter
-from retrieval.commands.terminal import counted
+from retrieval.terminal import counted
 
 
 @click.command("remove")

@@ -19,8 +19,8 @@ from indexer.pipeline import Outcome
 from indexer.run import NOTHING_DONE, Run, run_dataset
 from retrieval.collection import CollectionWriter
 from retrieval.collection.manifest import NAME
-from retrieval.commands.terminal import one_line, progress_bar
 from retrieval.encoders import parse_spec
+from retrieval.terminal import one_line, progress_bar
 
 SHOWN = 20
 """How many bad inputs the terminal lists; JSON has all of them."""

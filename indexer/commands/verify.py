@@ -14,7 +14,7 @@ from indexer.commands.running import SHOWN, say, show
 from indexer.repair import Repair, repair
 from indexer.verification import Finding, check
 from retrieval.collection import Collection
-from retrieval.commands.terminal import counted
+from retrieval.terminal import counted, progress_bar
 
 
 @click.command("verify")
@@ -77,12 +77,7 @@ def _checked(collection: Path, quick: bool) -> list[Finding]:
     """Check with a bar on stderr, since reading every picture takes its time."""
     if quick:
         return check(collection, pictures=False)
-    from rich.console import Console
-    from rich.progress import Progress
-
     total = len(Collection.open(collection))
-    console = Console(stderr=True)
-    # Where stderr is a file, rich would end the bar that it does not show with a blank line.
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar(transient=True) as bar:
         task = bar.add_task("reading pictures", total=total)
         return check(collection, on_progress=lambda done: bar.update(task, completed=done))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from retrieval.commands.terminal import counted
+from retrieval.terminal import counted
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from retrieval.commands.terminal import progress_bar
+from retrieval.terminal import progress_bar
 
 
 @click.command()
@@ -104,11 +104,16 @@ def command(
             bar.update(tasks[task], completed=done, total=total)
 
         result = evaluate_collection(opened, collection.name, choices, advance)
+        first = result.spaces[0]
         asked = {
             "spaces": [one.space for one in result.spaces],
-            "protocol": result.spaces[0].protocol,
+            "protocol": first.protocol,
+            "sentence": first.protocol_sentence,
+            "k": list(first.ks),
+            "vote_k": vote_k,
             "samples": samples,
             "seed": seed,
+            "speed": speed,
         }
         keep = keep and not is_kept(opened, asked)
         if report is not None or keep:

@@ -11,9 +11,9 @@ import click
 
 from retrieval.collection import Collection, Space
 from retrieval.collection.vectors import vectors_path
-from retrieval.commands.terminal import counted
 from retrieval.index import compares_all
 from retrieval.search import Searcher
+from retrieval.terminal import counted
 
 
 @click.command("info")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from retrieval.commands.terminal import one_line
 from retrieval.hits import Hits
 from retrieval.search import NoSuchClassError, QueryLike, open_collection
+from retrieval.terminal import one_line
 
 
 @click.command("search")

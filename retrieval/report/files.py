@@ -69,7 +69,7 @@ def latex(result: Evaluation) -> str:
     measures = [name for name in ("mAP", "precision@1", "precision@10", "hit@10") if name in result.spaces[0].measures]
     lines = [
         "% Needs \\usepackage{booktabs}. Means of the class means; 95 % bootstrap intervals over clusters.",
-        "{\\small\\setlength{\\tabcolsep}{4pt}\\begin{tabular}{l" + "r" * (len(measures) + 1) + "}",
+        _begin(len(measures) + 1),
         "\\toprule",
         " & ".join(["Space", *map(_tex, measures), "MCC"]) + r" \\",
         "\\midrule",
@@ -82,7 +82,7 @@ def latex(result: Evaluation) -> str:
     scores = best.class_scores
     lines += [
         f"% {best.space}: classification by the {best.vote_k} nearest",
-        "{\\small\\setlength{\\tabcolsep}{4pt}\\begin{tabular}{lrrrrrrrr}",
+        _begin(8),
         "\\toprule",
         r"Class & Queries & mAP & Recall & Precision & Specificity & Accuracy & F1 & MCC \\",
         "\\midrule",
@@ -131,6 +131,11 @@ def _with_interval(space: SpaceResult, name: str) -> str:
         return value
     low, high = space.intervals.macro[name]
     return rf"{value} {{\scriptsize [{_number(low)}, {_number(high)}]}}"
+
+
+def _begin(numbers: int) -> str:
+    """A table of a name and so many columns of numbers, narrow enough for a page."""
+    return "{\\small\\setlength{\\tabcolsep}{4pt}\\begin{tabular}{l" + "r" * numbers + "}"
 
 
 def _number(value: float) -> str:

@@ -213,14 +213,19 @@ def test_a_picture_that_the_shipped_features_do_not_know_is_described_by_computi
     assert all(np.array_equal(after[name], before[name]) for name in before)
 
 
+def parted(data: Path, folder: Path) -> tuple[Path, Path]:
+    """Two data sets of a class each."""
+    one, two = folder / "one", folder / "two"
+    shutil.copytree(data / "cecum", one / "cecum")
+    shutil.copytree(data / "polyps", two / "polyps")
+    return one, two
+
+
 def test_vectors_of_an_archive_that_is_not_the_first_or_that_is_damaged_are_computed(
     indexed: Any, tmp_path: Path
 ) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    shutil.copytree(indexed.data / "cecum", one / "cecum")
-    shutil.copytree(indexed.data / "polyps", two / "polyps")
     path = tmp_path / "c"
-    for data in (one, two):
+    for data in parted(indexed.data, tmp_path):
         data, features = described(data, tmp_path / f"features of {data.name}")
         assert run("index", data, path, "--features", features).exit_code == 0
     before = vectors(path)
@@ -247,10 +252,8 @@ def test_only_the_damaged_vector_of_an_image_is_written_anew(shipped: Path, tmp_
 def test_a_source_that_is_gone_keeps_no_other_from_being_mended_and_its_vectors_are_not_forgotten(
     indexed: Any, tmp_path: Path
 ) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    shutil.copytree(indexed.data / "cecum", one / "cecum")
-    shutil.copytree(indexed.data / "polyps", two / "polyps")
     path = tmp_path / "c"
+    one, two = parted(indexed.data, tmp_path)
     for data in (one, two):
         assert run("index", data, path).exit_code == 0
     before = vectors(path)["tf_efficientnet_lite0"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from retrieval.collection import CollectionWriter, NewImage, SpaceNameError
 from retrieval.commands.evaluate import command
 from retrieval.evaluation import NothingToEvaluateError
+from retrieval.report.kept import kept_evaluations
 
 CLASSES = ("esophagitis", "polyps")
 
@@ -116,6 +118,20 @@ def test_table_names_both_spaces_and_the_protocol(collection: Path) -> None:
     text = run(collection)
     assert "All spaces, best mAP first" in text
     assert "leave-cluster-out, every image queries all the others but its own near duplicates" in " ".join(text.split())
+
+
+def test_what_is_kept_already_is_kept_once_and_every_choice_makes_another(collection: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(collection, path)
+    folds = ("--keep", "--samples", "0", "--protocol", "k-fold", "--folds")
+    for choices in ((*folds, "2"), (*folds, "2"), (*folds, "3"), (*folds, "3", "--k", "2"), (*folds, "2")):
+        run(path, *choices)
+    kept = [one.request for one in kept_evaluations(path)]
+    assert [(one["sentence"][:9], one["k"]) for one in kept] == [
+        ("each of 3", [2]),
+        ("each of 3", [1, 5, 10, 20]),
+        ("each of 2", [1, 5, 10, 20]),
+    ]
 
 
 def test_names_of_classes_are_printed_as_they_are(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from retrieval.images import (
     from_image,
     read,
     thumbnail,
+    upright_size,
 )
 
 ORACLE = Path(__file__).resolve().parents[3] / "../shared/specs/lire-oracle"
@@ -160,6 +161,7 @@ def test_orientations_that_keep_the_shape(orientation: int, corner: tuple[int, i
     image.putpixel((0, 0), (255, 255, 255))
     picture = decode(save(image, "PNG", exif=exif(orientation)))
     assert picture.orientation == orientation
+    assert upright_size(save(image, "PNG", exif=exif(orientation))) == image.size
     assert np.asarray(picture.upright())[corner].tolist() == [255, 255, 255]
 
 
@@ -169,7 +171,7 @@ def test_orientations_that_turn_the_frame(orientation: int, corner: tuple[int, i
     image.putpixel((0, 0), (255, 255, 255))
     picture = decode(save(image, "PNG", exif=exif(orientation)))
     assert picture.pixels().shape == (20, 30, 3)  # as the file stores it
-    assert picture.upright().size == (20, 30)
+    assert picture.upright().size == upright_size(save(image, "PNG", exif=exif(orientation))) == (20, 30)
     assert np.asarray(picture.upright())[corner].tolist() == [255, 255, 255]
 
 
