@@ -29,14 +29,15 @@ def add_picture(
 ) -> tuple[int, bool]:
     """Keep a picture in the collection and index it in every space; returns its id and whether it is new.
 
-    The same bytes and class again are the same image. Raises a PictureError before anything is written.
+    The same bytes and class again are the same image. Raises a PictureError, and keeps nothing then.
     """
     picture = decode(data)
     folder = writer.path / FOLDER
     folder.mkdir(exist_ok=True)
     file = f"{hashlib.sha256(data).hexdigest()}.{_ENDINGS[picture.format]}"
     path = folder / file
-    if not path.exists():
+    new = not path.exists()
+    if new:
         write_atomically(path, data)
     source = open_source(folder)
     entry = source.entry(file)
@@ -46,6 +47,8 @@ def add_picture(
     dataset = Dataset(source.path, "folder", "uploads", classes, (item,), report, source)
     outcome = index_dataset(dataset, writer, _spaces(writer, dataset, encoders))
     if outcome.rejected:
+        if new:
+            path.unlink()
         raise RejectedPictureError(outcome.rejected[0][1])
     return writer.known(writer.source(source.path, "folder"))[file].id, outcome.added > 0
 

@@ -35,6 +35,7 @@ class LiveCollection:
         self._looked = time.monotonic()
         self._looking = threading.Lock()
         self._writing = threading.Lock()
+        self._renewing = threading.Lock()
         self.ready = False
 
     @property
@@ -100,9 +101,10 @@ class LiveCollection:
             self._renew()
 
     def _renew(self) -> None:
-        stamp = _stamp(self.path)
-        searcher = self._searcher.reopened()
-        self._searcher, self._stamp = searcher, stamp
+        with self._renewing:  # a slow one must not put back what it saw before a write
+            stamp = _stamp(self.path)
+            searcher = self._searcher.reopened()
+            self._searcher, self._stamp = searcher, stamp
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -117,8 +117,8 @@ def _open(path: Path, mode: str, schema: str = "") -> sqlite3.Connection:
     return connection
 
 
-def load_images(connection: sqlite3.Connection, spaces: int) -> Images:
-    """Every image, in one consistent read."""
+def load_images(connection: sqlite3.Connection, spaces: int, folder: Path) -> Images:
+    """Every image, in one consistent read; sources inside the collection's own folder move with it."""
     connection.execute("BEGIN")
     rows = connection.execute(
         "SELECT id, class, cluster, width, height, file, source, checksums FROM images ORDER BY id"
@@ -132,7 +132,7 @@ def load_images(connection: sqlite3.Connection, spaces: int) -> Images:
     packed = b"".join(blob[: 4 * spaces].ljust(4 * spaces, b"\0") for blob in checksums)
     return Images(
         classes=classes,
-        source_paths=tuple((Path(path), kind) for _, path, kind in sources),
+        source_paths=tuple((folder / path, kind) for _, path, kind in sources),
         ids=np.array(ids, np.int64),
         labels=np.array([label[name] for name in names], np.int32),
         clusters=np.array(clusters, np.int64),

@@ -47,7 +47,8 @@ class Collection:
             manifest = read_manifest(folder)
             connection = catalog.connect(folder)
             with catalog.damage_told(folder):
-                return Collection(folder, manifest, catalog.load_images(connection, len(manifest.spaces)))
+                images = catalog.load_images(connection, len(manifest.spaces), folder.resolve())
+                return Collection(folder, manifest, images)
         finally:
             if connection is not None:
                 connection.close()

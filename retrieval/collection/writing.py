@@ -196,9 +196,11 @@ class CollectionWriter:
     # Images
 
     def source(self, path: Path, kind: str) -> int:
-        """The number of a folder or zip that pictures lie in."""
-        self._catalog.execute("INSERT OR IGNORE INTO sources (path, kind) VALUES (?, ?)", (str(path), kind))
-        row = self._catalog.execute("SELECT id FROM sources WHERE path = ?", (str(path),)).fetchone()
+        """The number of a folder or zip that pictures lie in; one inside the collection is kept relative to it."""
+        home = self.path.resolve()
+        kept = str(path.relative_to(home) if path.is_relative_to(home) else path)
+        self._catalog.execute("INSERT OR IGNORE INTO sources (path, kind) VALUES (?, ?)", (kept, kind))
+        row = self._catalog.execute("SELECT id FROM sources WHERE path = ?", (kept,)).fetchone()
         return int(row[0])
 
     def known(self, source: int) -> dict[str, KnownImage]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import click
 
 from retrieval.collection import Collection, Space
+from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
 from retrieval.index import compares_all
 from retrieval.search import Searcher
@@ -29,38 +29,19 @@ def command(collection: Path, as_json: bool) -> None:
 
 
 def describe(collection: Collection) -> dict[str, Any]:
-    """What a collection holds, as plain values."""
+    """What a collection holds and where, and how each space is searched, as plain values."""
     images = collection.images
-    counts = Counter(images.classes[label] if label >= 0 else None for label in images.labels.tolist())
-    clusters = Counter(images.clusters.tolist())
-    return {
-        "path": str(collection.path),
-        "name": collection.manifest.name,
-        "created": collection.manifest.created,
-        "format": collection.manifest.format,
-        "images": len(images),
-        "classes": {name: counts[name] for name in images.classes},
-        "unlabelled": counts[None],
-        "clusters_of_duplicates": sum(size > 1 for size in clusters.values()),
-        "sources": [
-            {"path": str(path), "kind": kind}
-            for number, (path, kind) in enumerate(images.source_paths)
-            if number in images.sources  # one that all images were removed of stays in the catalog
-        ],
-        "spaces": [
-            {
-                "name": space.name,
-                "kind": space.kind,
-                "dimension": space.dimension,
-                "distance": space.metric,
-                "images": len(collection.positions(space.name)),
-                "bytes": _size(vectors_path(collection.path, space)),
-                "index": _index(collection, space),
-                "recipe": space.recipe,
-            }
-            for space in collection.spaces
-        ],
-    }
+    facts = facts_of(collection)
+    facts["spaces"] = [
+        stated | {"bytes": _size(vectors_path(collection.path, space)), "index": _index(collection, space)}
+        for stated, space in zip(facts["spaces"], collection.spaces, strict=True)
+    ]
+    sources = [
+        {"path": str(path), "kind": kind}
+        for number, (path, kind) in enumerate(images.source_paths)
+        if number in images.sources  # one that all images were removed of stays in the catalog
+    ]
+    return {"path": str(collection.path), "format": collection.manifest.format, "sources": sources} | facts
 
 
 def _index(collection: Collection, space: Space) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from flask import Blueprint, render_template, request
 
+from indexer.duplicates import clusters
 from web.blueprints.collection import describe
 from web.described import described, positions_of
 from web.question import MAX_ID, BadOptionError
@@ -58,24 +59,21 @@ def image(image_id: int) -> str:
 def duplicates() -> str:
     """Clusters of near duplicates; those whose images have different classes first, as likely label errors."""
     collection = state().live.searcher.collection
-    held = collection.images
-    order = np.argsort(held.clusters, kind="stable")
-    starts = np.flatnonzero(np.diff(held.clusters[order], prepend=-1))
-    groups = [group for group in np.split(order, starts[1:]) if len(group) > 1]
-    groups.sort(key=lambda group: (len(set(held.labels[group].tolist())) == 1, -len(group), int(held.ids[group[0]])))
-    page, pages = _page(len(groups), CLUSTERS_A_PAGE)
-    shown = groups[(page - 1) * CLUSTERS_A_PAGE : page * CLUSTERS_A_PAGE]
+    found = clusters(collection)
+    page, pages = _page(len(found), CLUSTERS_A_PAGE)
     return render_template(
         "duplicates.html",
         clusters=[
             {
-                "size": len(group),
-                "mixed": len(set(held.labels[group].tolist())) > 1,
-                "images": [described(collection, position) for position in group[:SHOWN_OF_CLUSTER].tolist()],
+                "size": len(cluster.ids),
+                "mixed": cluster.spans_classes,
+                "images": [
+                    described(collection, collection.position(image_id)) for image_id in cluster.ids[:SHOWN_OF_CLUSTER]
+                ],
             }
-            for group in shown
+            for cluster in found[(page - 1) * CLUSTERS_A_PAGE : page * CLUSTERS_A_PAGE]
         ],
-        total=len(groups),
+        total=len(found),
         page=page,
         pages=pages,
     )

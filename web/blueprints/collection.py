@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from typing import Any
 
 from flask import Response, jsonify
 from flask_openapi3 import APIBlueprint, Tag
 
 from retrieval.collection import Collection
+from retrieval.collection.facts import facts_of
 from web import answers
 from web.answers import replies
 from web.state import state
 
 api = APIBlueprint("collection", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="collection")])
 
-_FOLDERS = re.compile(r"/(?:[^/\s]+/)+(?=[^/\s]+$)")
+_FOLDERS = re.compile(r"/.*/")
 
 
 @api.get(
@@ -31,28 +31,10 @@ def collection_info() -> Response:
 
 def describe(collection: Collection) -> dict[str, Any]:
     """What a collection holds, without the places where it lies."""
-    images = collection.images
-    counts = Counter(images.labels.tolist())
-    clusters = Counter(images.clusters.tolist())
-    return {
-        "name": collection.manifest.name,
-        "created": collection.manifest.created,
-        "images": len(images),
-        "classes": {name: counts[label] for label, name in enumerate(images.classes)},
-        "unlabelled": counts[-1],
-        "clusters_of_duplicates": sum(size > 1 for size in clusters.values()),
-        "spaces": [
-            {
-                "name": space.name,
-                "kind": space.kind,
-                "dimension": space.dimension,
-                "distance": space.metric,
-                "images": len(collection.positions(space.name)),
-                "recipe": {name: _without_folders(value) for name, value in space.recipe.items()},
-            }
-            for space in collection.spaces
-        ],
-    }
+    facts = facts_of(collection)
+    for space in facts["spaces"]:
+        space["recipe"] = {name: _without_folders(value) for name, value in space["recipe"].items()}
+    return facts
 
 
 def _without_folders(value: Any) -> Any:

@@ -367,10 +367,10 @@ def test_a_second_writer_is_refused_here_and_in_another_process(writer: Collecti
 
 def test_a_writer_that_was_killed_keeps_nobody_out(tmp_path: Path) -> None:
     script = """
-        import sys, time
+        import pathlib, sys, time
         from retrieval.collection import CollectionWriter
         writer = CollectionWriter(sys.argv[1], create=True)
-        writer.source(sys.argv[1], "folder")
+        writer.source(pathlib.Path(sys.argv[1]), "folder")
         print("open", flush=True)
         time.sleep(600)
     """
@@ -479,7 +479,7 @@ def test_a_vector_file_shorter_than_the_catalog_says_is_told(writer: CollectionW
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_vector_loses_only_what_was_not_reported(tmp_path: Path) -> None:
     script = """
-        import resource, signal, sys
+        import pathlib, resource, signal, sys
         import numpy as np
         from retrieval.collection import CollectionWriter, NewImage
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -487,7 +487,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_vector_loses_only_what_was_not_
             return NewImage(1, f"{n}", None, 1, 1, 1, 1, bytes([n]) * 32, {"s": np.full(25_000, n, np.float32)})
         with CollectionWriter(sys.argv[1], create=True) as writer:
             writer.add_space("s", "encoder", 25_000, "cosine", {})
-            writer.source(sys.argv[1], "folder")
+            writer.source(pathlib.Path(sys.argv[1]), "folder")
             writer.append([image(1), image(2)])
             resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, resource.RLIM_INFINITY))
             try:

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from retrieval.collection import CollectionWriter
+from retrieval.collection import Collection, CollectionWriter
 from retrieval.command_line import kvasir
 from retrieval.report.palette import CLASS_COLOURS
+from web.blueprints.collection import describe
 from web.commands.serve import OpenToAllError, is_loopback, require_guarded
 from web.gate import BusyError, Gate
 from web.kept import Kept
@@ -225,3 +226,12 @@ def test_threads_of_the_server_share_one_heap(tmp_path: Path, shared: bool) -> N
     environment = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
     subprocess.run(arguments, check=True, env=environment | {"PYTHONPATH": str(ROOT)})
     assert (counted.read_text().count("<heap nr=") == 1) == shared
+
+
+def test_a_recipe_names_a_file_of_the_server_without_its_folders(tmp_path: Path) -> None:
+    with CollectionWriter(tmp_path / "c", create=True) as writer:
+        writer.add_space("s", "encoder", 4, "cosine", {"spec": "timm:vit//home/J Doe/weights.pt", "fit": "squash"})
+
+    (space,) = describe(Collection.open(tmp_path / "c"))["spaces"]
+
+    assert space["recipe"] == {"spec": "timm:vit/…/weights.pt", "fit": "squash"}

@@ -1,0 +1,86 @@
+"""A collection that is served: what it takes up while it is looked at, and its pictures when it moves."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from indexer.duplicates import clusters, update_clusters
+from retrieval.collection import Collection, CollectionWriter
+from web import live
+from web.app import create_app
+from web.live import LiveCollection
+from web.settings import Settings
+
+
+@pytest.fixture
+def held(indexed: Any, tmp_path: Path) -> LiveCollection:
+    return LiveCollection(shutil.copytree(indexed.path, tmp_path / "held"))
+
+
+@pytest.fixture(scope="module")
+def new_picture(draw: Callable[..., Image.Image], encode_file: Callable[..., bytes]) -> bytes:
+    return encode_file(draw(4242, (40, 160, 150)))
+
+
+def test_an_added_picture_moves_with_its_collection(held: LiveCollection, new_picture: bytes) -> None:
+    image_id, _ = held.add(new_picture, "polyps")
+    moved = held.path.rename(held.path.with_name("elsewhere"))
+
+    assert Collection.open(moved).read(image_id) == new_picture
+    assert LiveCollection(moved).add(new_picture, "polyps") == (image_id, False)
+    LiveCollection(moved).remove(image_id)
+    assert not list((moved / "pictures").iterdir())
+
+
+def test_an_added_picture_is_known_though_a_slow_look_began_before_it(
+    held: LiveCollection, new_picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, go_on = threading.Event(), threading.Event()
+    reopened = live.Searcher.reopened
+
+    def slowly(searcher: live.Searcher) -> live.Searcher:
+        later = reopened(searcher)
+        if threading.current_thread().name == "look":
+            opened.set()
+            assert go_on.wait(20)
+        return later
+
+    monkeypatch.setattr(live.Searcher, "reopened", slowly)
+    monkeypatch.setattr(held, "_looked", float("-inf"))
+    monkeypatch.setattr(held, "_stamp", ())  # as though another process had written
+    look = threading.Thread(target=lambda: held.searcher, name="look")
+    look.start()
+    assert opened.wait(20)
+    added: list[int] = []
+    write = threading.Thread(target=lambda: added.append(held.add(new_picture, None)[0]))
+    write.start()
+    while len(Collection.open(held.path)) == len(held.searcher.collection):
+        time.sleep(0.05)
+    write.join(0.5)  # ends by itself where nothing keeps the look's older state from being put over it
+    go_on.set()
+    look.join(20)
+    write.join(20)
+
+    assert held.searcher.collection.position(added[0]) == len(held.searcher.collection) - 1
+
+
+def test_a_copy_without_a_label_is_no_fault_in_the_labels(held: LiveCollection, indexed: Any) -> None:
+    labelled = (indexed.data / "cecum" / "3.jpg").read_bytes()
+    held.add(labelled, None)
+    with CollectionWriter(held.path) as writer:
+        update_clusters(writer)
+    client = create_app(Settings(held.path), warm_up=False).test_client()
+
+    shown = client.get("/collection/duplicates/").get_data(as_text=True)
+
+    assert [cluster.spans_classes for cluster in clusters(Collection.open(held.path))] == [False, False]
+    assert shown.count("<h2>2 images</h2>") == 2
+    assert "different classes" not in shown
