@@ -51,6 +51,7 @@ run: $(VENV)/installed
 	COLLECTION=$$WORK/$$(basename "$$DATA" .zip)-$$(realpath "$$DATA" | cksum | cut -d" " -f1).collection; \
 	$$BIN/kvasir index "$$DATA" "$$COLLECTION" $${FEATURES:+--features "$$FEATURES"} || [ $$? -eq 1 ]; \
 	$$BIN/kvasir evaluate "$$COLLECTION" --keep || echo "not evaluated; the page is served all the same"; \
+	echo "the collection, for any other command: $$COLLECTION"; \
 	exec $$BIN/kvasir $$THEN "$$COLLECTION"'
 
 test: $(VENV)/installed-dev
@@ -62,4 +63,4 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .data .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(WORK) .mypy_cache .ruff_cache .pytest_cache .hypothesis
