@@ -11,6 +11,7 @@ import torch
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 
 from retrieval.encoders.hub import unreachable
+from retrieval.encoders.published import near_names
 from retrieval.encoders.spec import EncoderSpec, EncoderSpecError, WeightsNotFoundError
 from retrieval.encoders.tower import load_strictly, mismatch, read_weights
 from retrieval.errors import EncoderError
@@ -116,9 +117,6 @@ def _weights_in(folder: Path, spec: EncoderSpec) -> Path:
 
 
 def _require_known(spec: EncoderSpec) -> None:
-    if spec.architecture not in open_clip.list_models():
-        close = [name for name in open_clip.list_models() if spec.architecture.lower()[:6] in name.lower()][:5]
-        raise EncoderSpecError(
-            f"{spec.text}: open_clip has no architecture '{spec.architecture}'"
-            + (f"; near: {', '.join(close)}" if close else "")
-        )
+    name, known = spec.architecture, open_clip.list_models()
+    if name not in known:
+        raise EncoderSpecError(f"{spec.text}: open_clip has no architecture '{name}'{near_names(name, known)}")

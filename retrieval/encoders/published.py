@@ -33,7 +33,7 @@ def _require_timm(spec: EncoderSpec) -> None:
     keys = {key for text in sources for key in re.findall(r"^\s+['\"]([\w.-]+)['\"]\s*:", text, re.MULTILINE)}
     name, dot, tag = spec.architecture.partition(".")
     if name not in architectures and name not in keys:  # the name before a deprecation is a key
-        raise EncoderSpecError(f"{spec.text}: timm has no model '{name}'{_near(name, architectures)}")
+        raise EncoderSpecError(f"{spec.text}: timm has no model '{name}'{near_names(name, architectures)}")
     stem = f"{name.replace('_quickgelu', '')}."  # the same weights, run with another activation
     tags = {key.removeprefix(stem) for key in keys if key.startswith(stem)}
     if dot and tags and tag not in tags:
@@ -44,7 +44,7 @@ def _require_open_clip(spec: EncoderSpec) -> None:
     architectures = {file.stem for file in _files("open_clip", "model_configs/*.json")}
     name = spec.architecture
     if architectures and name not in architectures:
-        raise EncoderSpecError(f"{spec.text}: open_clip has no architecture '{name}'{_near(name, architectures)}")
+        raise EncoderSpecError(f"{spec.text}: open_clip has no architecture '{name}'{near_names(name, architectures)}")
     published = _open_clip_tags()
     tags = published.get(name, set()) or published.get(name.removesuffix("-quickgelu"), set())
     if published and spec.weights.lower().replace("-", "_") not in tags:  # as open_clip itself reads a tag
@@ -73,7 +73,8 @@ def _keywords(node: ast.expr) -> set[str]:
     return {keyword.arg for keyword in node.keywords if keyword.arg} if isinstance(node, ast.Call) else set()
 
 
-def _near(name: str, names: Collection[str]) -> str:
+def near_names(name: str, names: Collection[str]) -> str:
+    """`; near: A, B` for a misspelt name, or nothing where no known one resembles it."""
     by_lower = {known.lower(): known for known in sorted(names)}
     near = [by_lower[found] for found in get_close_matches(name.lower(), by_lower, 5)]
     return f"; near: {', '.join(near)}" if near else ""

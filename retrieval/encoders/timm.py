@@ -9,6 +9,7 @@ import timm
 import torch
 
 from retrieval.encoders.hub import unreachable
+from retrieval.encoders.published import near_names
 from retrieval.encoders.spec import EncoderSpec, EncoderSpecError, WeightsNotFoundError
 from retrieval.encoders.tower import load_strictly, read_weights
 
@@ -34,10 +35,7 @@ def load_image_model(spec: EncoderSpec) -> tuple[torch.nn.Module, dict[str, Any]
         state = {key: value for key, value in state.items() if key in own or key.rpartition(".")[0] not in heads}
         load_strictly(model, state, spec)
     else:
-        close = timm.list_models(f"*{name[:8]}*")[:5]
-        raise EncoderSpecError(
-            f"{spec.text}: timm has no model '{name}'" + (f"; near: {', '.join(close)}" if close else "")
-        )
+        raise EncoderSpecError(f"{spec.text}: timm has no model '{name}'{near_names(name, timm.list_models())}")
     config = timm.data.resolve_model_data_config(model)
     channels, height, width = config["input_size"]
     if channels != 3:
