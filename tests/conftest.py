@@ -197,15 +197,18 @@ def two_spaces(tmp_path_factory: pytest.TempPathFactory, indexed: Indexed, tiny_
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
-    """(collection, *flags) -> a ready server on a free port of this machine; it ends with the tests."""
+    """(collection, *flags) -> a ready server on a free port of this machine; it ends with the tests.
+
+    first: what its process runs before it serves.
+    """
     running: list[subprocess.Popen[bytes]] = []
 
-    def start(collection: Path, *flags: str, environment: dict[str, str] | None = None) -> Served:
+    def start(collection: Path, *flags: str, environment: dict[str, str] | None = None, first: str = "") -> Served:
         with socket.socket() as trial:
             trial.bind(("127.0.0.1", 0))
             port = trial.getsockname()[1]
         log = tmp_path_factory.mktemp("logs") / "serve.log"
-        program = "from retrieval.command_line import main; main()"
+        program = f"{first}\nfrom retrieval.command_line import main; main()"
         command = [sys.executable, "-c", program, "serve", str(collection), "--port", str(port), *flags]
         root = Path(__file__).parents[1]
         with log.open("wb") as stderr:

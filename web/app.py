@@ -62,7 +62,9 @@ def create_app(settings: Settings, *, warm_up: bool = True) -> OpenAPI:
     live = LiveCollection(settings.collection)
     # One more than the cores: while pictures are encoded on all of them, the next one is decoded.
     gate = Gate(available_cores() + 1, settings.queue)
-    held = State(settings, live, gate, Kept(settings.kept_bytes), Kept(SHOWN_BYTES), Jobs())
+    # A small file may be a picture of a quarter of a gigabyte: as few as that are decoded at once.
+    drawing, writing = Gate(available_cores(), settings.queue), Gate(1, settings.queue)
+    held = State(settings, live, gate, drawing, writing, Kept(settings.kept_bytes), Kept(SHOWN_BYTES), Jobs())
     app.extensions["kvasir"] = held
     # Base64 makes a third more of a picture, and a form or JSON has some fields around it.
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload * 4 // 3 + 2**20

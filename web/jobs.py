@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from retrieval.errors import QueryError, RetrievalError
+from retrieval.errors import RetrievalError
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +20,6 @@ KEPT = 20
 
 class JobRunningError(RetrievalError):
     """Another evaluation is running."""
-
-
-class NoSuchJobError(QueryError):
-    """There is no job of this id."""
 
 
 @dataclass

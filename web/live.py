@@ -30,8 +30,6 @@ class LiveCollection:
         self.path = path
         self._stamp = _stamp(path)
         self._searcher = open_collection(path, "throughput")
-        manifest = self._searcher.collection.manifest
-        self._version = hashlib.sha256(f"{manifest.name} {manifest.created}".encode()).hexdigest()[:12]
         self._looked = time.monotonic()
         self._looking = threading.Lock()
         self._writing = threading.Lock()
@@ -53,7 +51,8 @@ class LiveCollection:
     @property
     def version(self) -> str:
         """Names this collection among all that may be served at one address; an id's picture never changes in it."""
-        return self._version
+        manifest = self._searcher.collection.manifest
+        return hashlib.sha256(f"{manifest.name} {manifest.created}".encode()).hexdigest()[:12]
 
     def warm_up(self) -> None:
         """Load every encoder and index, so that no first query pays for it; until then the server is not ready."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 
 from retrieval.images import decode, probe, thumbnail
+from web.state import State
 
 THUMBNAIL = 320
 """Longer side of a thumbnail in pixels."""
@@ -45,6 +47,21 @@ def shown(data: bytes) -> tuple[bytes, str]:
 def small(data: bytes, side: int) -> bytes:
     """A JPEG with its longer side at most `side`, free of metadata."""
     return thumbnail(decode(data, draft=(side, side)), side)
+
+
+def drawn_once(held: State, name: str, draw: Callable[[], bytes]) -> bytes:
+    """A picture that is kept in memory under a name, or is drawn in turn, not again for those who wait.
+
+    Raises BusyError.
+    """
+    data = held.shown.get(name)
+    if data is None:
+        with held.drawing.enter():
+            data = held.shown.get(name)
+            if data is None:
+                data = draw()
+                held.shown.put(name, data)
+    return data
 
 
 def _without_metadata(data: bytes) -> bytes | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, g, jsonify, render_template, request
 from pydantic import BaseModel, Field, ValidationError
-from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, RequestTimeout
 
 from retrieval.collection import CollectionBusyError, NoSuchImageError, PictureGoneError, SpaceNameError
 from retrieval.errors import PictureError, QueryError, RetrievalError
@@ -17,7 +17,7 @@ from retrieval.report.kept import NotEvaluatedError
 from web.access import KeyNeededError, KeyRefusedError
 from web.fields import faults_of
 from web.gate import BusyError
-from web.jobs import JobRunningError, NoSuchJobError
+from web.jobs import JobRunningError
 from web.kept_queries import QueryGoneError
 from web.origin import ForeignHostError, ForeignPageError, host_is_trusted
 from web.question import UnsupportedBodyError, UploadTooLargeError
@@ -33,7 +33,6 @@ STATUS: dict[type[RetrievalError], int] = {
     KeyRefusedError: 403,
     ForeignPageError: 403,
     NoSuchImageError: 404,
-    NoSuchJobError: 404,
     NotEvaluatedError: 404,
     JobRunningError: 409,
     PictureGoneError: 410,
@@ -97,13 +96,12 @@ def on_validation(error: ValidationError) -> Response:
 def _on_error(error: RetrievalError) -> Response:
     status = status_of(error)
     kind = type(error).__name__.removesuffix("Error")
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind).lower()
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", kind).lower()
     title = (type(error).__doc__ or kind).splitlines()[0]
     if status == 500:
         log.error("%s: %s", type(error).__name__, error)
         return _answer(500, f"urn:kvasir:{name}", title, "The server's log has the details under this request id.")
-    # A client is not told where the collection lies.
-    detail = str(error).replace(str(state().live.path), state().live.searcher.collection.manifest.name)
+    detail = _without_places(str(error))
     response = _answer(status, f"urn:kvasir:{name}", title, detail)
     if isinstance(error, KeyNeededError):
         # To read, a browser may ask its user for a password, for pictures and the API's documentation as well.
@@ -114,6 +112,15 @@ def _on_error(error: RetrievalError) -> Response:
     return response
 
 
+def _without_places(text: str) -> str:
+    """A message without where the collection and its pictures lie, which a client is not told."""
+    held = state().live
+    collection = held.searcher.collection
+    for path in sorted((path for path, _ in collection.images.source_paths if path.name), reverse=True):
+        text = text.replace(str(path), path.name)
+    return text.replace(str(held.path), collection.manifest.name)
+
+
 def _on_http(error: HTTPException) -> Response:
     status = error.code or 500
     if isinstance(error, InternalServerError):
@@ -121,8 +128,10 @@ def _on_http(error: HTTPException) -> Response:
     else:
         detail = error.description or error.name
     if isinstance(error, RequestEntityTooLarge):
-        limit = state().settings.max_upload / 2**20
-        detail = f"A picture may have at most {limit:g} MiB."
+        limit = state().settings.max_upload
+        detail = f"A picture may have at most {limit / 2**20:g} MiB."
+        if (request.content_length or limit + 1) <= limit:  # so it is a field that has more than fields may
+            detail = "A field of the form is too long. Send the picture as a file (with curl: -F image=@FILE)."
     if status == 429:
         detail = f"this server takes {detail} of searches and writes from one client; Retry-After says when to go on"
     if error.response is not None and status < 400:
@@ -142,8 +151,8 @@ def _drain() -> None:
     try:
         while left > 0 and (part := stream.read(min(left, 1 << 16))):
             left -= len(part)
-    except OSError:
-        return  # the client has gone
+    except (OSError, RequestTimeout):
+        return  # the client has gone, or is silent
 
 
 def wants_json() -> bool:
@@ -157,7 +166,8 @@ def wants_json() -> bool:
 
 
 def _answer(status: int, kind: str, title: str, detail: str, faults: list[dict[str, Any]] | None = None) -> Response:
-    _drain()
+    if status != 408:
+        _drain()
     if wants_json():
         document: dict[str, Any] = {
             "type": kind,

@@ -59,7 +59,8 @@ def _numbers(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
-def _once(names: list[str] | None) -> list[str] | None:
+def once(names: list[str] | None) -> list[str] | None:
+    """Let names of spaces through that stand there once each."""
     if names is not None and len(set(names)) != len(names):
         raise ValueError("must name each space once")
     return names
@@ -87,7 +88,7 @@ class SearchOptions(Fields):
     model_config = ConfigDict(extra="forbid")
 
     k: int = Field(10, ge=1, le=MAX_K, description="How many hits.")
-    spaces: Annotated[list[Name] | None, Field(min_length=1), AfterValidator(_once)] = Field(
+    spaces: Annotated[list[Name] | None, Field(min_length=1), AfterValidator(once)] = Field(
         None, description="Spaces to search; several are fused by their ranks. By default the first one."
     )
     weights: Annotated[list[Weight] | None, Field(min_length=1), BeforeValidator(_numbers)] = Field(

@@ -15,11 +15,16 @@ from web.settings import Settings
 
 @dataclass(frozen=True)
 class State:
-    """live: the collection. gate: admits searches. uploads: queries by their name; shown: thumbnails and the like."""
+    """live: the collection. gate: admits searches; drawing and writing: pictures to be drawn and to be stored.
+
+    uploads: queries by their name; shown: thumbnails and the like.
+    """
 
     settings: Settings
     live: LiveCollection
     gate: Gate
+    drawing: Gate
+    writing: Gate
     uploads: Kept
     shown: Kept
     jobs: Jobs

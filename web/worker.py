@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import secrets
@@ -10,9 +11,20 @@ from typing import Any
 
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
+from werkzeug.exceptions import RequestTimeout
 from werkzeug.http import HTTP_STATUS_CODES
 
 log = logging.getLogger(__name__)
+
+STALLED = 20
+"""Seconds after which a client is given up that neither sends the rest of its request nor takes its answer."""
+
+
+class StalledError(RequestTimeout):
+    """A client stopped in the middle of its request."""
+
+    description = f"nothing came for {STALLED} seconds in the middle of the request: send it again"
+
 
 REFUSED: dict[type[Exception], tuple[int, str]] = {
     errors.LimitRequestLine: (414, "the address is longer than 8190 bytes: say the rest in the body"),
@@ -21,14 +33,47 @@ REFUSED: dict[type[Exception], tuple[int, str]] = {
     errors.ExpectationFailed: (417, "of expectations only `100-continue` is understood"),
     errors.InvalidResponseHeader: (500, ""),
     errors.InvalidResponseHeaderName: (500, ""),
+    StalledError: (408, StalledError.description),
     errors.ParseException: (400, "the request is not HTTP as it should be"),
     Exception: (500, ""),
 }
 """What each error is to a client; the first class that fits counts."""
 
 
+class _Connection(socket.socket):
+    """A client's connection on which nobody waits for ever, for each waiting client holds a thread."""
+
+    def setblocking(self, flag: bool) -> None:
+        """Wait as long as is reasonable, or not at all."""
+        self.settimeout(STALLED if flag else 0)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """What came. Raises StalledError where nothing does."""
+        try:
+            return super().recv(size, flags)
+        except TimeoutError:
+            if self.gettimeout() != STALLED:  # gunicorn's own, for what it can do without
+                raise
+            raise StalledError from None
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send everything, however long it takes, while the client goes on taking it."""
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self.send(left, flags) :]
+        except TimeoutError:
+            raise BrokenPipeError(errno.EPIPE, "the client has stopped taking its answer") from None
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
     """Threads that serve, and say in a problem document why a request is none."""
+
+    def enqueue_req(self, conn: Any) -> None:
+        """Hand a connection on which something came to a thread."""
+        if not isinstance(conn.sock, _Connection):
+            conn.sock = _Connection(fileno=conn.sock.detach())
+        super().enqueue_req(conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer a request that could not be read or that broke outside Flask; the connection closes behind it."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from retrieval.collection import Collection
 from retrieval.errors import QueryError
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from retrieval.report.contents import Contents
 
 FOLDER = "evaluations"
-KEPT = 3
-"""Evaluations that are kept; older ones make room."""
+KEPT = 5
+"""Evaluations that are kept of those made on the site, and of those made by a command; older ones make room."""
 FILES = {
     "evaluation.json": "application/json",
     "evaluation.schema.json": "application/json",
@@ -39,21 +39,26 @@ class NotEvaluatedError(QueryError):
 
 @dataclass(frozen=True)
 class KeptEvaluation:
-    """What was asked and when. images: tells images, classes and clusters apart from those of another time."""
+    """What was asked, when and where. images: tells images, classes and clusters apart from those of another time."""
 
     id: str
     created: str
     request: dict[str, Any]
     images: str = ""
+    made_by: Literal["site", "command"] = "site"
 
     @staticmethod
     def now(request: dict[str, Any]) -> KeptEvaluation:
-        """One that is made now, under a new id."""
-        return KeptEvaluation(secrets.token_hex(8), datetime.now(UTC).isoformat(timespec="milliseconds"), request)
+        """One that a command makes now, under a new id."""
+        created = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return KeptEvaluation(secrets.token_hex(8), created, request, made_by="command")
 
 
 def keep_evaluation(opened: Collection, made: KeptEvaluation, result: Evaluation, report: Contents) -> None:
-    """Write an evaluation into the collection's folder, whole or not at all; the oldest ones make room."""
+    """Write an evaluation into the collection's folder, whole or not at all; the oldest ones make room.
+
+    Whoever may use the site can start evaluations there, so those push out none that a command made.
+    """
     from retrieval.report.writing import write_tables
 
     folder = opened.path / FOLDER
@@ -70,7 +75,7 @@ def keep_evaluation(opened: Collection, made: KeptEvaluation, result: Evaluation
         unfinished.rename(folder / made.id)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    for old in kept_evaluations(opened.path)[KEPT:]:
+    for old in [one for one in kept_evaluations(opened.path) if one.made_by == made.made_by][KEPT:]:
         shutil.rmtree(folder / old.id, ignore_errors=True)
 
 
@@ -85,14 +90,17 @@ def is_kept(opened: Collection, request: dict[str, Any]) -> bool:
     return any((one.images, one.request) == (now, request) for one in kept_evaluations(opened.path))
 
 
-def latest_evaluation(collection: Path) -> KeptEvaluation:
-    """The newest one. Raises NotEvaluatedError."""
+def kept_evaluation(collection: Path, evaluation_id: str | None = None) -> KeptEvaluation:
+    """One by its id, or the newest. Raises NotEvaluatedError."""
     kept = kept_evaluations(collection)
     if not kept:
         raise NotEvaluatedError(
             "this collection has not been evaluated; start it on the page Evaluation, or by `kvasir evaluate --keep`"
         )
-    return kept[0]
+    found = next((one for one in kept if evaluation_id in (None, one.id)), None)
+    if found is None:
+        raise NotEvaluatedError(f"no evaluation '{str(evaluation_id)[:64]}' is kept any more; the newest are")
+    return found
 
 
 def result_of(collection: Path, one: KeptEvaluation) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ import pytest
 from PIL import Image
 
 from indexer.duplicates import clusters, update_clusters
-from retrieval.collection import Collection, CollectionWriter
-from web import live
+from retrieval.collection import Collection, CollectionWriter, NewImage
+from retrieval.collection.manifest import read_manifest, write_manifest
+from retrieval.cores import available_cores
+from web import live, pictures
 from web.app import create_app
 from web.live import LiveCollection
 from web.settings import Settings
@@ -84,3 +88,66 @@ def test_a_copy_without_a_label_is_no_fault_in_the_labels(held: LiveCollection, 
     assert [cluster.spans_classes for cluster in clusters(Collection.open(held.path))] == [False, False]
     assert shown.count("<h2>2 images</h2>") == 2
     assert "different classes" not in shown
+
+
+def test_a_collection_made_anew_in_its_place_is_another_to_browsers(held: LiveCollection) -> None:
+    client = create_app(Settings(held.path), warm_up=False).test_client()
+    before = client.get("/api/v1/images/0/thumbnail").headers["ETag"]
+    manifest = read_manifest(held.path)
+    write_manifest(held.path, replace(manifest, created="2001-01-01T00:00:00+00:00"))
+    time.sleep(live.LOOK_EVERY + 0.1)
+
+    assert client.get("/api/v1/images/0/thumbnail").headers["ETag"] != before
+
+
+def test_pictures_are_drawn_few_at_a_time_and_not_again_for_those_who_wait(
+    held: LiveCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(Settings(held.path), warm_up=False)
+    drawn, inside, most = [], 0, 0
+    lock = threading.Lock()
+    draw = pictures.decode
+
+    def slowly(data: bytes, **options: Any) -> Any:
+        nonlocal inside, most
+        with lock:
+            drawn.append(data)
+            inside += 1
+            most = max(most, inside)
+        time.sleep(0.1)
+        try:
+            return draw(data, **options)
+        finally:
+            with lock:
+                inside -= 1
+
+    monkeypatch.setattr(pictures, "decode", slowly)
+    places = ["images/0/thumbnail"] * 8 + ["images/25/picture"] * 8
+    with ThreadPoolExecutor(16) as pool:
+        statuses = list(pool.map(lambda place: app.test_client().get(f"/api/v1/{place}").status_code, places))
+
+    assert statuses == [200] * 16
+    assert 1 + 8 <= len(drawn) <= available_cores() + 8
+    assert most <= available_cores()
+
+
+def test_nobody_is_told_where_pictures_lie(held: LiveCollection, tmp_path: Path) -> None:
+    with CollectionWriter(held.path) as writer:
+        source = writer.source(tmp_path / "ward 3" / "data", "folder")
+        (lost,) = writer.append([NewImage(source, "a.jpg", None, 9, 9, 1, 0, bytes(32), {})])
+    client = create_app(Settings(held.path), warm_up=False).test_client()
+
+    answer = client.get(f"/api/v1/images/{lost}/picture")
+
+    assert answer.status_code == 410
+    assert "a.jpg is no longer in data" in answer.json["detail"]
+    assert "ward 3" not in answer.text
+
+
+def test_a_form_field_in_place_of_a_file_is_not_called_too_large_a_picture(held: LiveCollection) -> None:
+    client = create_app(Settings(held.path), warm_up=False).test_client()
+
+    answer = client.post("/api/v1/search", data={"image": "x" * 700_000}, content_type="multipart/form-data")
+
+    assert answer.status_code == 413
+    assert "as a file" in answer.json["detail"]

@@ -320,6 +320,8 @@ def test_evaluations_are_jobs_with_progress(api: httpx.Client) -> None:
     assert len(job["result"]["spaces"]) == 2
     assert 0 < job["result"]["spaces"][0]["measures"]["mAP"]["macro"] <= 1
     assert problem(api.post("/api/v1/evaluations", json={"spaces": ["none"]}), 422)
+    twice = [job["result"]["spaces"][0]["space"]] * 2
+    assert problem(api.post("/api/v1/evaluations", json={"spaces": twice}), 422) == "urn:kvasir:invalid-request"
     assert problem(api.get("/api/v1/evaluations/none"), 404)
 
 
@@ -340,6 +342,15 @@ def test_an_evaluation_is_kept_in_the_collection_and_its_files_are_those_of_a_re
         assert page.headers["Content-Disposition"] == "attachment; filename=report.html"
         assert "data:image/webp;base64," in page.text
         assert "/api/v1/" not in page.text
+        newer = finished(api, api.post("/api/v1/evaluations", json={"samples": 0}))
+        assert (
+            api.get("/evaluation/files/evaluation.json").json()["spaces"][0]["protocol"]["name"] == "leave-cluster-out"
+        )
+        older = api.get("/evaluation/files/evaluation.json", params={"evaluation": job["id"]}).json()
+        assert older == whole
+        assert f"/evaluation/?evaluation={job['id']}" in api.get("/evaluation/").text
+        assert api.get("/evaluation/", params={"evaluation": newer["id"]}).status_code == 200
+        assert api.get("/evaluation/", params={"evaluation": "none"}).status_code == 404
 
 
 def test_an_evaluation_that_cannot_be_made_says_why(

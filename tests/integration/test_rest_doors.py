@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from web.keys import create_key
 
@@ -245,3 +246,41 @@ def test_a_damaged_picture_leaves_no_warnings_in_the_log(
     said = served.log.read_bytes()[before:].decode()
     assert "PIL" not in said
     assert "py.warnings" not in said
+
+
+# Clients that stop in the middle
+
+
+@pytest.fixture(scope="module")
+def impatient(serve: Callable[..., Any], two_spaces: Path) -> Any:
+    return serve(two_spaces, first="import web.worker; web.worker.STALLED = 1")
+
+
+HEAD = b"POST /api/v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"
+
+
+@pytest.mark.parametrize("begun", [HEAD[:60], HEAD, HEAD + b"abc"], ids=["half a head", "no body", "half a body"])
+def test_a_client_that_stops_in_its_request_is_told_and_let_go(impatient: Any, begun: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", httpx.URL(impatient.url).port), timeout=20) as client:
+        client.sendall(begun)
+        answer = b"".join(iter(lambda: client.recv(65536), b""))  # to the end, for the server closes the connection
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408")
+    assert json.loads(body)["type"] == "urn:kvasir:request-timeout"
+    assert b"Traceback" not in impatient.log.read_bytes()
+
+
+def test_a_client_that_is_slow_but_goes_on_is_answered(
+    impatient: Any, draw: Callable[..., Image.Image], encode_file: Callable[..., bytes]
+) -> None:
+    picture = encode_file(draw(77))
+
+    def dripping() -> Iterator[bytes]:
+        for start in range(0, len(picture), len(picture) // 4):
+            time.sleep(0.4)
+            yield picture[start : start + len(picture) // 4]
+
+    headers = {"Content-Type": "image/jpeg", "Content-Length": str(len(picture))}
+    answer = httpx.post(f"{impatient.url}/api/v1/search", content=dripping(), headers=headers, timeout=30)
+
+    assert answer.status_code == 200, answer.text

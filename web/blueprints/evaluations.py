@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from flask import Response, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
-from retrieval.report.kept import KEPT, KeptEvaluation, kept_evaluations, result_of
+from retrieval.report.kept import KeptEvaluation, kept_evaluation, result_of
 from web import answers
 from web.answers import replies
 from web.evaluating import evaluate
 from web.fields import Fields
-from web.jobs import Job, NoSuchJobError
-from web.question import Name, UnsupportedBodyError
+from web.jobs import Job
+from web.question import Name, UnsupportedBodyError, once
 from web.rate import limited
 from web.state import state
 
@@ -32,7 +32,9 @@ class Request(Fields):
 
     model_config = ConfigDict(extra="forbid")
 
-    spaces: list[Name] | None = Field(None, min_length=1, description="Spaces to evaluate; all by default.")
+    spaces: Annotated[list[Name] | None, AfterValidator(once)] = Field(
+        None, min_length=1, description="Spaces to evaluate; all by default."
+    )
     protocol: Literal["leave-one-out", "leave-cluster-out"] = Field(
         "leave-cluster-out", description="What each image is searched in: all others, or all but its near duplicates."
     )
@@ -83,11 +85,9 @@ def evaluation(path: EvaluationPath) -> Response:
     job = held.jobs.get(path.evaluation_id)
     if job is not None and job.state != "done":
         return jsonify(described_job(job))
-    for kept in kept_evaluations(held.live.path):
-        if kept.id == path.evaluation_id:
-            done = Job(kept.id, kept.request, kept.created, "done", 1.0)
-            return jsonify(described_job(done, result_of(held.live.path, kept)))
-    raise NoSuchJobError(f"no evaluation '{path.evaluation_id}'; the latest {KEPT} are kept")
+    kept = kept_evaluation(held.live.path, path.evaluation_id)
+    done = Job(kept.id, kept.request, kept.created, "done", 1.0)
+    return jsonify(described_job(done, result_of(held.live.path, kept)))
 
 
 def described_job(job: Job, result: dict[str, Any] | None = None) -> dict[str, Any]:

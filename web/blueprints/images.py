@@ -15,7 +15,7 @@ from web.answers import replies
 from web.bodies import picture_body
 from web.described import described, positions_of
 from web.fields import Fields
-from web.pictures import THUMBNAIL, shown, small
+from web.pictures import THUMBNAIL, drawn_once, shown, small
 from web.question import MAX_ID, SearchOptions, UnsupportedBodyError, require_picture, search
 from web.rate import limited
 from web.state import state
@@ -105,11 +105,14 @@ _PICTURE = {"200": {"content": {"image/jpeg": {}, "image/png": {}}}, "304": {"de
 )
 def picture(path: ImagePath, query: Version) -> Response:
     """An image's picture at full size, without metadata."""
-    collection = state().live.searcher.collection
+    held = state()
+    collection = held.live.searcher.collection
     collection.position(path.image_id)
-    return unchanged(f"picture-{path.image_id}") or _sent(
-        *shown(collection.read(path.image_id)), f"picture-{path.image_id}"
-    )
+    name = f"picture-{path.image_id}"
+    if response := unchanged(name):
+        return response
+    with held.drawing.enter():
+        return _sent(*shown(collection.read(path.image_id)), name)
 
 
 @api.get(
@@ -125,10 +128,7 @@ def thumbnail(path: ImagePath, query: Version) -> Response:
     name = f"thumbnail-{path.image_id}"
     if response := unchanged(name):
         return response
-    data = held.shown.get(f"{held.live.version}-{name}")
-    if data is None:
-        data = small(collection.read(path.image_id), THUMBNAIL)
-        held.shown.put(f"{held.live.version}-{name}", data)
+    data = drawn_once(held, _etag(name), lambda: small(collection.read(path.image_id), THUMBNAIL))
     return _sent(data, "image/jpeg", name)
 
 
@@ -198,7 +198,7 @@ def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
         )
     held = state()
     require_picture(data)
-    with held.gate.enter():
+    with held.writing.enter(), held.gate.enter():  # so that of many who add only one keeps searches waiting
         image_id, new = held.live.add(data, class_name)
     collection = held.live.searcher.collection
     body = described(collection, collection.position(image_id))
@@ -217,5 +217,5 @@ def remove_image(path: ImagePath) -> tuple[str, int]:
     """Remove an image; its id never comes back. Needs a key that may write."""
     held = state()
     held.live.remove(path.image_id)
-    held.shown.discard(f"{held.live.version}-thumbnail-{path.image_id}")
+    held.shown.discard(_etag(f"thumbnail-{path.image_id}"))
     return "", 204

@@ -21,7 +21,7 @@ from web.curves import HEIGHT, WIDTH, curves
 from web.described import described
 from web.kept_queries import keep_query, kept_query
 from web.palette import colour_number, stylesheet
-from web.pictures import PREVIEW, small
+from web.pictures import PREVIEW, drawn_once, small
 from web.problems import status_of, wants_json
 from web.question import NoPictureError, SearchOptions, require_picture, search
 from web.rate import limited
@@ -116,10 +116,7 @@ def query_picture(name: str) -> Response:
     held = state()
     if response := unchanged(f"query-{name}"):
         return response
-    data = held.shown.get(f"query-{name}")
-    if data is None:
-        data = small(kept_query(held.uploads, name), PREVIEW)
-        held.shown.put(f"query-{name}", data)
+    data = drawn_once(held, f"query-{name}", lambda: small(kept_query(held.uploads, name), PREVIEW))
     response = Response(data, mimetype="image/jpeg")
     response.set_etag(f"{held.live.version}-query-{name}")
     return response

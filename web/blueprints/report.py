@@ -12,10 +12,11 @@ from werkzeug.wrappers import Response as BaseResponse
 from retrieval.report.definitions import DEFINITIONS
 from retrieval.report.kept import (
     FILES,
+    KeptEvaluation,
     NotEvaluatedError,
     file_of,
+    kept_evaluation,
     kept_evaluations,
-    latest_evaluation,
     report_of,
     state_of,
 )
@@ -33,24 +34,26 @@ _HEADING = re.compile(r"(?<=<th>)([^<>]+)(?=</th>)")
 
 @blueprint.get("/")
 def page() -> str:
-    """The latest evaluation, one part at a time, and a way to start one."""
+    """The latest evaluation or an older one that is kept, one part at a time, and a way to start one."""
     held = state()
     collection = held.live.searcher.collection
-    latest = next(iter(kept_evaluations(held.live.path)), None)
-    facts = {"job": held.jobs.latest(), "done": latest}
-    if latest is None:
+    kept = kept_evaluations(held.live.path)
+    facts = {"job": held.jobs.latest(), "kept": kept}
+    if not kept:
         return render_template("report.html", **facts)
-    report = report_of(held.live.path, latest)
+    chosen = _chosen()
+    report = report_of(held.live.path, chosen)
     wanted = request.args.get("part", report.sections[0][1])
     found = [section for section in report.sections if section[1] == wanted]
     if not found:
-        raise NotEvaluatedError(f"the latest evaluation has no part '{wanted[:80]}'")
+        raise NotEvaluatedError(f"this evaluation has no part '{wanted[:80]}'")
     anchor, name, html = found[0]
     groups = [group for group in report.points if group.startswith(anchor.replace("space", "map") + "-")]
     return render_template(
         "report.html",
         **facts,
-        changed=latest.images != state_of(collection),
+        done=chosen,
+        changed=chosen.images != state_of(collection),
         names=[name for _, name, _ in report.sections],
         part=name,
         head=report.head,
@@ -79,7 +82,7 @@ def whole() -> Response:
     from retrieval.report.writing import as_page
 
     held = state()
-    report = report_of(held.live.path, latest_evaluation(held.live.path))
+    report = report_of(held.live.path, _chosen())
     with held.gate.enter():
         text = as_page(report, held.live.searcher.collection)
     return Response(text, mimetype="text/html", headers={"Content-Disposition": "attachment; filename=report.html"})
@@ -88,11 +91,9 @@ def whole() -> Response:
 @blueprint.get("/files/<name>")
 def file(name: str) -> Response:
     """One of the report's files for papers and programs."""
-    collection = state().live.path
-    latest = latest_evaluation(collection)
     if name not in FILES:
         raise NotEvaluatedError(f"an evaluation has the files {', '.join(FILES)}")
-    place = file_of(collection, latest, name)
+    place = file_of(state().live.path, _chosen(), name)
     return send_file(place, mimetype=FILES[name], as_attachment=True, download_name=name, max_age=0)
 
 
@@ -107,6 +108,11 @@ def script() -> Response:
     """The report's own script, on the points that the page holds as JSON."""
     points = 'const pictures = JSON.parse(document.getElementById("points").textContent);\n'
     return Response(points + _own("page.js"), mimetype="text/javascript")
+
+
+def _chosen() -> KeptEvaluation:
+    """The evaluation that the address names, or else the latest. Raises NotEvaluatedError."""
+    return kept_evaluation(state().live.path, request.args.get("evaluation"))
 
 
 def _own(name: str) -> str:

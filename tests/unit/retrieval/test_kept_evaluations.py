@@ -19,8 +19,8 @@ from retrieval.report.kept import (
     NotEvaluatedError,
     file_of,
     keep_evaluation,
+    kept_evaluation,
     kept_evaluations,
-    latest_evaluation,
     report_of,
     result_of,
     state_of,
@@ -40,14 +40,14 @@ def collection(indexed: Any, tmp_path: Path) -> Path:
 
 def test_the_newest_evaluations_are_kept_and_read_back(collection: Path) -> None:
     with pytest.raises(NotEvaluatedError):
-        latest_evaluation(collection)
+        kept_evaluation(collection)
     with Collection.open(collection) as opened:
         result = evaluate_collection(opened, "drawn", Choices(samples=0))
         for number in range(KEPT + 2):
             made = KeptEvaluation(f"e{number}", f"2026-01-0{number + 1}T00:00:00+00:00", {"samples": number})
             keep_evaluation(opened, made, result, REPORT)
         assert [one.id for one in kept_evaluations(collection)] == [f"e{number}" for number in range(KEPT + 1, 1, -1)]
-        latest = latest_evaluation(collection)
+        latest = kept_evaluation(collection)
         assert latest.request == {"samples": KEPT + 1}
         assert latest.images == state_of(opened)
     assert len(list((collection / FOLDER).iterdir())) == KEPT
@@ -55,6 +55,20 @@ def test_the_newest_evaluations_are_kept_and_read_back(collection: Path) -> None
     read = report_of(collection, latest)
     assert (read.head, list(map(tuple, read.sections)), read.points) == (REPORT.head, REPORT.sections, REPORT.points)
     assert all(file_of(collection, latest, name).stat().st_size for name in FILES)
+
+
+def test_evaluations_of_the_site_push_out_none_that_a_command_made(collection: Path) -> None:
+    with Collection.open(collection) as opened:
+        result = evaluate_collection(opened, "drawn", Choices(samples=0))
+        by_command = KeptEvaluation.now({"spaces": ["s"]})
+        keep_evaluation(opened, by_command, result, REPORT)
+        for number in range(KEPT + 1):
+            made = KeptEvaluation(f"e{number}", f"2999-01-0{number + 1}T00:00:00+00:00", {})
+            keep_evaluation(opened, made, result, REPORT)
+    assert len(kept_evaluations(collection)) == KEPT + 1
+    assert kept_evaluation(collection, by_command.id).request == {"spaces": ["s"]}
+    with pytest.raises(NotEvaluatedError, match="no evaluation 'e0'"):
+        kept_evaluation(collection, "e0")
 
 
 def test_another_image_or_none_makes_another_state(collection: Path) -> None:
