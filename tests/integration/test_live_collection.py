@@ -142,12 +142,3 @@ def test_nobody_is_told_where_pictures_lie(held: LiveCollection, tmp_path: Path)
     assert answer.status_code == 410
     assert "a.jpg is no longer in data" in answer.json["detail"]
     assert "ward 3" not in answer.text
-
-
-def test_a_form_field_in_place_of_a_file_is_not_called_too_large_a_picture(held: LiveCollection) -> None:
-    client = create_app(Settings(held.path), warm_up=False).test_client()
-
-    answer = client.post("/api/v1/search", data={"image": "x" * 700_000}, content_type="multipart/form-data")
-
-    assert answer.status_code == 413
-    assert "as a file" in answer.json["detail"]

@@ -284,3 +284,10 @@ def test_a_client_that_is_slow_but_goes_on_is_answered(
     answer = httpx.post(f"{impatient.url}/api/v1/search", content=dripping(), headers=headers, timeout=30)
 
     assert answer.status_code == 200, answer.text
+
+
+def test_a_form_field_in_place_of_a_file_is_not_called_too_large_a_picture(served: Any) -> None:
+    answer = httpx.post(f"{served.url}/api/v1/search", files={"image": (None, "x" * 700_000)})
+
+    assert problem(answer, 413) == "urn:kvasir:request-entity-too-large"
+    assert "as a file" in answer.json()["detail"]
