@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.cores import available_cores
 from retrieval.errors import QueryError
 from retrieval.evaluation.bootstrap import SAMPLES
 from retrieval.evaluation.intervals import intervals_of
@@ -162,7 +162,7 @@ def _measured(
     rounds = [_by_id(images, one) for one in protocol.rounds]
     total = sum(len(one.queries) for one in rounds)
     done = 0
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or available_cores()) as pool:
         for one in rounds:
             distances = ranker.over(one.gallery)
             gallery = images.side(one.gallery)

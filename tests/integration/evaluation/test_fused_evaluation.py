@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +128,7 @@ def test_threads_change_no_byte(collection: Path, monkeypatch: pytest.MonkeyPatc
     choices = Choices(fusions=(Fusion.parse("one+two=2+EdgeHistogram"),), samples=50)
     written = []
     for threads in (1, 3):
-        monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)
+        monkeypatch.setattr("retrieval.evaluation.evaluate.available_cores", lambda threads=threads: threads)
         with Collection.open(collection) as opened:
             written.append(json.dumps(evaluate_collection(opened, "c", choices).to_dict()))
     assert written[0] == written[1]
