@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from retrieval.evaluation.comparison import Comparison, Contender, NotSameQueriesError, compare, contender
-from retrieval.evaluation.evaluate import KS, VOTE_K, NothingToEvaluateError, evaluate_ranker, evaluate_space
+from retrieval.evaluation.evaluate import KS, VOTE_K, NothingToEvaluateError, evaluate_ranker
 from retrieval.evaluation.fusions import Fusion, FusionTextError
 from retrieval.evaluation.protocols import (
     PROTOCOLS,
@@ -43,7 +43,6 @@ __all__ = [
     "compare",
     "contender",
     "evaluate_ranker",
-    "evaluate_space",
     "hold_out",
     "k_fold",
     "leave_cluster_out",

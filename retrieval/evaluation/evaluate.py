@@ -16,10 +16,9 @@ from retrieval.evaluation.bootstrap import SAMPLES
 from retrieval.evaluation.intervals import intervals_of
 from retrieval.evaluation.measuring import Measured, Settings, measure
 from retrieval.evaluation.protocols import Protocol, Round, cluster_numbers, leaking_queries, protocol_named
-from retrieval.evaluation.rankers import Ranker, SpaceRanker
+from retrieval.evaluation.rankers import Ranker
 from retrieval.evaluation.ranking import Side, rank
 from retrieval.evaluation.result import SpaceResult
-from retrieval.index.protocol import Metric
 
 KS = (1, 5, 10, 20)
 """The k of every measure that has one, unless told otherwise."""
@@ -41,33 +40,6 @@ class _Images:
 
     def side(self, rows: NDArray[np.int64]) -> Side:
         return Side(self.labels[rows], self.groups[rows])
-
-
-def evaluate_space(
-    vectors: NDArray[np.generic],
-    metric: Metric,
-    labels: NDArray[np.integer],
-    class_names: list[str] | tuple[str, ...],
-    clusters: NDArray[np.integer] | None = None,
-    ids: NDArray[np.integer] | None = None,
-    files: Sequence[str] | None = None,
-    protocol: str | Protocol = "leave-one-out",
-    space: str = "",
-    ks: tuple[int, ...] = KS,
-    vote_k: int = VOTE_K,
-    samples: int = SAMPLES,
-    seed: int = 0,
-    threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> SpaceResult:
-    """Every measure of one space under one protocol.
-
-    vectors (n, d) in the space's stored dtype; the rest is described at `evaluate_ranker`.
-    """
-    ranker = SpaceRanker(vectors, metric)
-    return evaluate_ranker(
-        ranker, labels, class_names, clusters, ids, files, protocol, space, ks, vote_k, samples, seed, threads, progress
-    )
 
 
 def evaluate_ranker(
