@@ -12,18 +12,14 @@ from numpy.typing import NDArray
 
 from retrieval.cores import available_cores
 from retrieval.errors import QueryError
-from retrieval.evaluation.bootstrap import SAMPLES
+from retrieval.evaluation.choices import Choices, Measuring
 from retrieval.evaluation.intervals import intervals_of
-from retrieval.evaluation.measuring import Measured, Settings, measure
+from retrieval.evaluation.measuring import Measured, measure
 from retrieval.evaluation.protocols import Protocol, Round, cluster_numbers, leaking_queries, protocol_named
 from retrieval.evaluation.rankers import Ranker
 from retrieval.evaluation.ranking import Side, rank
 from retrieval.evaluation.result import SpaceResult
 
-KS = (1, 5, 10, 20)
-"""The k of every measure that has one, unless told otherwise."""
-VOTE_K = 5
-"""Neighbours that vote on a query's class, unless told otherwise."""
 _BLOCK = 128
 """Queries ranked together: 128 of 8,000 distances stay in a core's cache; the same whatever the number of threads."""
 
@@ -51,10 +47,7 @@ def evaluate_ranker(
     files: Sequence[str] | None = None,
     protocol: str | Protocol = "leave-one-out",
     space: str = "",
-    ks: tuple[int, ...] = KS,
-    vote_k: int = VOTE_K,
-    samples: int = SAMPLES,
-    seed: int = 0,
+    measuring: Measuring = Choices.measuring,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SpaceResult:
@@ -64,7 +57,6 @@ def evaluate_ranker(
     duplicates share one, -1 or None for an image of its own; ids (n,) ascending, 0 to n - 1 unless given; files: n
     names by which runs of other collections can find the same images, the ids unless given. A `Protocol` must be made
     for these n images. space is the name that reports show. progress(done, all queries) is called as it goes.
-    samples: of the bootstrap, 0 for no intervals.
     Memory grows with n: rankings are measured block by block and not kept.
     Raises NothingToEvaluateError, UnknownProtocolError, UndefinedDistanceError.
     """
@@ -80,8 +72,7 @@ def evaluate_ranker(
         raise NothingToEvaluateError(f"by the protocol {protocol.name} some queries are searched in nothing")
     protocol = protocol.asking(labels64 >= 0)
     images = _Images(labels64, ids64, protocol.groups)
-    settings = Settings(tuple(ks), vote_k, len(class_names))
-    blocks = list(_measured(images, ranker, protocol, settings, threads, progress))
+    blocks = list(_measured(images, ranker, protocol, measuring, len(class_names), threads, progress))
     if not blocks:
         raise NothingToEvaluateError(f"no query of the protocol {protocol.name} has a class")
     rows = np.concatenate([block.rows for block in blocks])
@@ -101,8 +92,8 @@ def evaluate_ranker(
         class_sizes=np.bincount(labels[labels >= 0], minlength=len(class_names)),
         unlabelled=int((labels < 0).sum()),
         cluster_count=len(np.unique(numbers)),
-        ks=tuple(ks),
-        vote_k=vote_k,
+        ks=measuring.ks,
+        vote_k=measuring.vote_k,
         ids=ids64[rows],
         files=tuple(str(ids64[row]) if files is None else files[row] for row in rows),
         labels=labels64[rows],
@@ -118,16 +109,17 @@ def evaluate_ranker(
         curve=joined("curve"),
         leaking=leaking_queries(protocol, numbers),
     )
-    if not samples or not result.scored.any():
+    if not measuring.samples or not result.scored.any():
         return result
-    return replace(result, intervals=intervals_of(result, samples, seed))
+    return replace(result, intervals=intervals_of(result, measuring.samples, measuring.seed))
 
 
 def _measured(
     images: _Images,
     ranker: Ranker,
     protocol: Protocol,
-    settings: Settings,
+    measuring: Measuring,
+    class_count: int,
     threads: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Measured]:
@@ -146,7 +138,9 @@ def _measured(
                 gallery_rows: NDArray[np.int64] = one.gallery,
             ) -> Measured:
                 ranking = rank(distances(queries), images.side(queries), gallery)
-                return measure(ranking, queries, gallery_rows, images.labels, images.ids, ranker.scores, settings)
+                return measure(
+                    ranking, queries, gallery_rows, images.labels, images.ids, ranker.scores, measuring, class_count
+                )
 
             starts = range(0, len(one.queries), _BLOCK)
             for block in pool.map(measured, [one.queries[start : start + _BLOCK] for start in starts]):

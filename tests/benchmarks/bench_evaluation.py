@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.descriptors import DESCRIPTORS
-from retrieval.evaluation import FusedRanker, Member, SpaceRanker, SpaceResult, evaluate_ranker
+from retrieval.evaluation import FusedRanker, Measuring, Member, SpaceRanker, SpaceResult, evaluate_ranker
 from retrieval.index.cosine import Cosine
 
 DIMENSION, CLASSES = 1280, 8
@@ -53,9 +53,12 @@ def seconds(work: Callable[[], object], repeat: int = 3) -> float:
     return statistics.median(taken)
 
 
-def ours(vectors: NDArray[np.float32], labels: NDArray[np.int64], samples: int = 1000) -> SpaceResult:
+def ours(vectors: NDArray[np.float32], labels: NDArray[np.int64], samples: int = Measuring.samples) -> SpaceResult:
     return evaluate_ranker(
-        SpaceRanker(vectors, Cosine()), labels, [f"class {c}" for c in range(CLASSES)], samples=samples
+        SpaceRanker(vectors, Cosine()),
+        labels,
+        [f"class {c}" for c in range(CLASSES)],
+        measuring=Measuring(samples=samples),
     )
 
 

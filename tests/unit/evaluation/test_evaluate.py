@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from retrieval.evaluation import NothingToEvaluateError, Protocol, Round, SpaceRanker, evaluate_ranker
+from retrieval.evaluation import Measuring, NothingToEvaluateError, Protocol, Round, SpaceRanker, evaluate_ranker
 from retrieval.evaluation.protocols import UnknownProtocolError
 from retrieval.index.cosine import Cosine
 
@@ -55,7 +55,7 @@ def test_every_labelled_image_queries_all_others() -> None:
 
 
 def test_a_k_far_beyond_the_gallery_takes_no_room() -> None:
-    result = evaluate_ranker(CIRCLE, LABELS, ["a", "b"], ks=(5, 10**12), vote_k=10**12)
+    result = evaluate_ranker(CIRCLE, LABELS, ["a", "b"], measuring=Measuring((5, 10**12), 10**12))
     assert result.measures[f"recall@{10**12}"].tolist() == [1] * 5
     assert result.measures["precision@5"].tolist() == [0.2, 0.2, 0.4, 0.4, 0.4]
 

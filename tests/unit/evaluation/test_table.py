@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from retrieval.evaluation import Evaluation, SpaceRanker, evaluate_ranker
+from retrieval.evaluation import Evaluation, Measuring, SpaceRanker, evaluate_ranker
 from retrieval.index.cosine import Cosine
 from retrieval.report import print_evaluation
 
@@ -57,7 +57,7 @@ def test_a_query_whose_neighbours_elect_nobody_has_a_column_of_its_own() -> None
     angles = np.radians([0, 1, 2, 90, 91, 92])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     labels = np.array([0, -1, -1, 0, 1, 1])
-    result = evaluate_ranker(SpaceRanker(vectors, Cosine()), labels, ["a", "b"], vote_k=1)
+    result = evaluate_ranker(SpaceRanker(vectors, Cosine()), labels, ["a", "b"], measuring=Measuring(vote_k=1))
     console = Console(file=io.StringIO(), width=80)
     print_evaluation(Evaluation("sample", (result,)), console)
     assert isinstance(console.file, io.StringIO)
