@@ -19,16 +19,13 @@ from retrieval.collection import Collection, Space, tower_folder
 from retrieval.encoders import Encoder, Recipe
 from retrieval.encoders.recipe import Resize
 from retrieval.errors import QueryError
-from retrieval.fusion import reciprocal_rank_fusion
+from retrieval.fusion import DEPTH, reciprocal_rank_fusion
 from retrieval.hits import Hit, Hits, Quality
 from retrieval.images import Picture, Region
 from retrieval.index import Index, Metric, build_index, metric_named
 
 QueryLike = int | str | Path | bytes | Image.Image | NDArray[Any] | Picture
 """An image id; a file; a file's bytes; a PIL image; pixels (h, w, 3) uint8; or a vector (d,) of the space searched."""
-
-FUSION_DEPTH = 1000
-"""How deep each space is asked where several are fused."""
 
 
 class BadQueryError(QueryError):
@@ -128,7 +125,7 @@ class Searcher:
         query_class: str | None,
     ) -> Hits:
         names = list(vectors)
-        depth = k if len(names) == 1 else max(FUSION_DEPTH, 10 * k)
+        depth = k if len(names) == 1 else max(DEPTH, 10 * k)
         found = {name: self._nearest(name, vectors[name], depth, allowed) for name in names}
         if len(names) == 1:
             ids, nearest = found[names[0]]

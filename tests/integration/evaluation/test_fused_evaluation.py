@@ -12,8 +12,7 @@ from retrieval.collection import Collection, CollectionWriter, NewImage
 from retrieval.evaluation.choices import Choices, Measuring
 from retrieval.evaluation.fusions import Fusion
 from retrieval.evaluation.of_collection import evaluate_collection
-from retrieval.evaluation.rankers import DEPTH
-from retrieval.search import FUSION_DEPTH, Searcher
+from retrieval.search import Searcher
 
 COUNT = 1150
 """More than a search asks each space for."""
@@ -76,10 +75,6 @@ def test_rankings_are_those_of_the_search(collection: Path, text: str) -> None:
             assert hits.searched == result.listed[row]
             assert hits.quality is not None
             assert hits.quality.relevant == result.relevant[row]
-
-
-def test_each_space_is_asked_as_deep_as_the_search_asks_it() -> None:
-    assert DEPTH == FUSION_DEPTH
 
 
 def test_an_image_without_a_vector_in_a_space_is_found_but_does_not_ask(collection: Path) -> None:
