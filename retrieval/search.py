@@ -347,7 +347,7 @@ class Searcher:
         if query_class is not None:
             label = held.classes.index(query_class) if query_class in held.classes else -2
             relevant = int(np.count_nonzero(searched & (held.labels == label)))
-            quality = _quality(hits, query_class, relevant, k)
+            quality = Quality.of(sum(hit.class_name == query_class for hit in hits), relevant, k)
         return Hits(
             hits, tuple(names), int(np.count_nonzero(searched)), image_id, query_class, quality, self.collection
         )
@@ -377,13 +377,6 @@ def _is_number(value: object) -> bool:
 def _is_whole(value: object) -> TypeGuard[int | np.integer[Any]]:
     """Whether a value is a whole number; Python's True and False are ones, but nobody means them so."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _quality(hits: Sequence[Hit], query_class: str, relevant: int, k: int) -> Quality:
-    found = sum(hit.class_name == query_class for hit in hits)
-    if not relevant:
-        return Quality(k, 0, found / k, None, None)
-    return Quality(k, relevant, found / k, found / relevant, min(k, relevant) / relevant)
 
 
 def load_encoder(collection: Path, space: Space, purpose: Literal["throughput", "latency"] = "throughput") -> Encoder:
