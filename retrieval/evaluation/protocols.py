@@ -22,7 +22,7 @@ class TooManyFoldsError(QueryError):
 
 @dataclass(frozen=True)
 class Round:
-    """Image rows (int64) that are queries, and rows that they are searched in, where a projection may learn as well."""
+    """Image rows (int64) that are queries, and rows that they are searched in."""
 
     queries: NDArray[np.int64]
     gallery: NDArray[np.int64]
