@@ -44,6 +44,13 @@ class Quality:
     recall: float | None
     recall_ceiling: float | None
 
+    @staticmethod
+    def of(found: int, relevant: int, k: int) -> Quality:
+        """Of k hits, as many of which are relevant as found says; there is no recall where nothing is relevant."""
+        if not relevant:
+            return Quality(k, 0, found / k, None, None)
+        return Quality(k, relevant, found / k, found / relevant, min(k, relevant) / relevant)
+
 
 @dataclass(frozen=True)
 class Hits(Sequence[Hit]):

@@ -19,16 +19,13 @@ from retrieval.collection import Collection, Space, tower_folder
 from retrieval.encoders import Encoder, Recipe
 from retrieval.encoders.recipe import Resize
 from retrieval.errors import QueryError
-from retrieval.fusion import reciprocal_rank_fusion
+from retrieval.fusion import DEPTH, reciprocal_rank_fusion
 from retrieval.hits import Hit, Hits, Quality
 from retrieval.images import Picture, Region
 from retrieval.index import Index, Metric, build_index, metric_named
 
 QueryLike = int | str | Path | bytes | Image.Image | NDArray[Any] | Picture
 """An image id; a file; a file's bytes; a PIL image; pixels (h, w, 3) uint8; or a vector (d,) of the space searched."""
-
-FUSION_DEPTH = 1000
-"""How deep each space is asked where several are fused."""
 
 
 class BadQueryError(QueryError):
@@ -128,7 +125,7 @@ class Searcher:
         query_class: str | None,
     ) -> Hits:
         names = list(vectors)
-        depth = k if len(names) == 1 else max(FUSION_DEPTH, 10 * k)
+        depth = k if len(names) == 1 else max(DEPTH, 10 * k)
         found = {name: self._nearest(name, vectors[name], depth, allowed) for name in names}
         if len(names) == 1:
             ids, nearest = found[names[0]]
@@ -350,7 +347,7 @@ class Searcher:
         if query_class is not None:
             label = held.classes.index(query_class) if query_class in held.classes else -2
             relevant = int(np.count_nonzero(searched & (held.labels == label)))
-            quality = _quality(hits, query_class, relevant, k)
+            quality = Quality.of(sum(hit.class_name == query_class for hit in hits), relevant, k)
         return Hits(
             hits, tuple(names), int(np.count_nonzero(searched)), image_id, query_class, quality, self.collection
         )
@@ -380,13 +377,6 @@ def _is_number(value: object) -> bool:
 def _is_whole(value: object) -> TypeGuard[int | np.integer[Any]]:
     """Whether a value is a whole number; Python's True and False are ones, but nobody means them so."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _quality(hits: Sequence[Hit], query_class: str, relevant: int, k: int) -> Quality:
-    found = sum(hit.class_name == query_class for hit in hits)
-    if not relevant:
-        return Quality(k, 0, found / k, None, None)
-    return Quality(k, relevant, found / k, found / relevant, min(k, relevant) / relevant)
 
 
 def load_encoder(collection: Path, space: Space, purpose: Literal["throughput", "latency"] = "throughput") -> Encoder:

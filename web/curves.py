@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from retrieval.hits import Hits
+from retrieval.hits import Hits, Quality
 
 WIDTH, HEIGHT = 300.0, 120.0
 
@@ -31,25 +32,21 @@ def curves(hits: Hits) -> dict[str, Curve]:
     quality = hits.quality
     if quality is None or not hits.hits:
         return {}
-    found = 0
-    so_far = []
-    for hit in hits:
-        found += hit.class_name == hits.query_class
-        so_far.append(found)
-    drawn = {"precision": _curve(lambda k: so_far[k - 1] / k, len(so_far))}
-    relevant = quality.relevant
-    if relevant:
-        # Few hits of a large class cannot recall much: the drawing ends at the ceiling, not at 1.
-        top = min(len(so_far), relevant) / relevant
-        drawn["recall"] = _curve(lambda k: so_far[k - 1] / relevant, len(so_far), top)
-        drawn["ceiling"] = _curve(lambda k: min(k, relevant) / relevant, len(so_far), top)
+    found = accumulate(int(hit.class_name == hits.query_class) for hit in hits)
+    each = [Quality.of(so_far, quality.relevant, k) for k, so_far in enumerate(found, 1)]
+    drawn = {"precision": _curve(each, "precision")}
+    # Few hits of a large class cannot recall much: the drawing ends at the ceiling, not at 1.
+    top = each[-1].recall_ceiling
+    if top is not None:
+        drawn["recall"] = _curve(each, "recall", top)
+        drawn["ceiling"] = _curve(each, "recall_ceiling", top)
     return drawn
 
 
-def _curve(value: Callable[[int], float], count: int, top: float = 1.0) -> Curve:
-    step = WIDTH / max(count - 1, 1)
-    values = tuple(value(k) for k in range(1, count + 1))
+def _curve(each: Sequence[Quality], measure: str, top: float = 1.0) -> Curve:
+    values = tuple(getattr(one, measure) for one in each)
+    step = WIDTH / max(len(values) - 1, 1)
     points = " ".join(f"{at * step:.1f},{HEIGHT * (1 - one / top):.1f}" for at, one in enumerate(values))
-    if count == 1:
+    if len(values) == 1:
         points += f" {WIDTH:.1f},{HEIGHT * (1 - values[0] / top):.1f}"
     return Curve(points, values)

@@ -70,10 +70,12 @@ def main(arguments: list[str]) -> int:
 
 def _evaluate(path: Path, evaluation_id: str, created: str, request: dict[str, Any]) -> None:
     from retrieval.collection import Collection
-    from retrieval.evaluation.of_collection import Choices, evaluate_collection
+    from retrieval.evaluation.choices import Choices, Measuring
+    from retrieval.evaluation.of_collection import evaluate_collection
     from retrieval.report.contents import contents
 
-    choices = Choices(spaces=tuple(request["spaces"]), protocol=request["protocol"], samples=request["samples"])
+    measuring = Measuring(samples=request["samples"])
+    choices = Choices(spaces=tuple(request["spaces"]), protocol=request["protocol"], measuring=measuring)
     with Collection.open(path) as opened:
         clusters = opened.images.clusters.tolist()
         # Where near duplicates are left out, every space is measured once more with them.

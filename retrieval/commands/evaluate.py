@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from retrieval.evaluation.choices import Choices, Measuring
 from retrieval.terminal import progress_bar
 
 
@@ -25,7 +26,7 @@ from retrieval.terminal import progress_bar
 @click.option(
     "--protocol",
     type=click.Choice(["leave-one-out", "leave-cluster-out", "hold-out", "k-fold"]),
-    default="leave-cluster-out",
+    default=Choices.protocol,
     show_default=True,
     help="What each query is searched in.",
 )
@@ -35,22 +36,43 @@ from retrieval.terminal import progress_bar
     help="Instead of a protocol: a CSV file `file,split`, or an official one of HyperKvasir.",
 )
 @click.option(
-    "--test-share", type=click.FloatRange(0, 1, True, True), default=0.2, show_default=True, help="Of hold-out."
+    "--test-share",
+    type=click.FloatRange(0, 1, True, True),
+    default=Choices.test_share,
+    show_default=True,
+    help="Of hold-out.",
 )
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True, help="Of k-fold.")
-@click.option("--k", "ks", multiple=True, type=click.IntRange(min=1), metavar="K", help="Default: 1, 5, 10 and 20.")
+@click.option("--folds", type=click.IntRange(min=2), default=Choices.folds, show_default=True, help="Of k-fold.")
 @click.option(
-    "--vote-k", type=click.IntRange(min=1), default=5, show_default=True, help="Neighbours that elect a class."
+    "--k",
+    "ks",
+    multiple=True,
+    type=click.IntRange(min=1),
+    default=Measuring.ks,
+    show_default=True,
+    metavar="K",
+    help="May be given several times.",
+)
+@click.option(
+    "--vote-k",
+    type=click.IntRange(min=1),
+    default=Measuring.vote_k,
+    show_default=True,
+    help="Neighbours that elect a class.",
 )
 @click.option(
     "--samples",
     type=click.IntRange(min=0),
-    default=1000,
+    default=Measuring.samples,
     show_default=True,
     help="Of the bootstrap; 0 for no intervals.",
 )
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of splits, bootstrap and tests."
+    "--seed",
+    default=Measuring.seed,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Of splits, bootstrap and tests.",
 )
 @click.option("--common", is_flag=True, help="Leave images out that lack a vector in a space, so that all compare.")
 @click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
@@ -86,7 +108,7 @@ def command(
 
     from retrieval.collection import Collection
     from retrieval.evaluation.fusions import Fusion
-    from retrieval.evaluation.of_collection import Choices, evaluate_collection, protocol_of
+    from retrieval.evaluation.of_collection import evaluate_collection, protocol_of
     from retrieval.report.kept import KeptEvaluation, is_kept, keep_evaluation
 
     if report is not None:
@@ -94,7 +116,8 @@ def command(
 
         begin_report(report)
     fused = tuple(Fusion.parse(text) for text in fusions)
-    choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed, speed, fused, common)
+    measuring = Measuring(tuple(sorted(set(ks))), vote_k, samples, seed)
+    choices = Choices(spaces, protocol, test_share, folds, split, measuring, speed, fused, common)
     with Collection.open(collection) as opened, progress_bar(transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 

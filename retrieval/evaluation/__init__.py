@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from retrieval.evaluation.choices import Choices, Measuring
 from retrieval.evaluation.comparison import Comparison, Contender, NotSameQueriesError, compare, contender
-from retrieval.evaluation.evaluate import KS, VOTE_K, NothingToEvaluateError, evaluate_ranker, evaluate_space
+from retrieval.evaluation.evaluate import NothingToEvaluateError, evaluate_ranker
 from retrieval.evaluation.fusions import Fusion, FusionTextError
 from retrieval.evaluation.protocols import (
     PROTOCOLS,
@@ -20,10 +21,9 @@ from retrieval.evaluation.result import SCHEMA, Evaluation, Means, SpaceResult
 from retrieval.evaluation.splits import SplitFileError, split_from_file
 
 __all__ = [
-    "KS",
     "PROTOCOLS",
     "SCHEMA",
-    "VOTE_K",
+    "Choices",
     "Comparison",
     "Contender",
     "Evaluation",
@@ -31,6 +31,7 @@ __all__ = [
     "Fusion",
     "FusionTextError",
     "Means",
+    "Measuring",
     "Member",
     "NotSameQueriesError",
     "NothingToEvaluateError",
@@ -43,7 +44,6 @@ __all__ = [
     "compare",
     "contender",
     "evaluate_ranker",
-    "evaluate_space",
     "hold_out",
     "k_fold",
     "leave_cluster_out",

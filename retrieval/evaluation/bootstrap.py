@@ -16,8 +16,6 @@ from retrieval.evaluation.protocols import cluster_numbers
 
 Floats = NDArray[np.float64]
 
-SAMPLES = 1000
-"""Bootstrap samples unless told otherwise."""
 LEVEL = 0.95
 _TOGETHER = 50
 """Samples drawn together: what they need stays small whatever the number of samples."""

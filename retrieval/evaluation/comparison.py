@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import QueryError
-from retrieval.evaluation.bootstrap import LEVEL, SAMPLES, interval, resampled_means
+from retrieval.evaluation.bootstrap import LEVEL, interval, resampled_means
+from retrieval.evaluation.choices import Measuring
 from retrieval.evaluation.protocols import cluster_numbers
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def contender(result: SpaceResult, measure: str) -> Contender:
 
 
 def compare(
-    contenders: Sequence[Contender], measure: str, samples: int = SAMPLES, flips: int = FLIPS, seed: int = 0
+    contenders: Sequence[Contender], measure: str, samples: int = Measuring.samples, flips: int = FLIPS, seed: int = 0
 ) -> Comparison:
     """Rank contenders by the mean of the class means, and test every pair.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,20 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.cores import available_cores
 from retrieval.errors import QueryError
-from retrieval.evaluation.bootstrap import SAMPLES
+from retrieval.evaluation.choices import Choices, Measuring
 from retrieval.evaluation.intervals import intervals_of
-from retrieval.evaluation.measuring import Measured, Settings, measure
+from retrieval.evaluation.measuring import Measured, measure
 from retrieval.evaluation.protocols import Protocol, Round, cluster_numbers, leaking_queries, protocol_named
-from retrieval.evaluation.rankers import Ranker, SpaceRanker
+from retrieval.evaluation.rankers import Ranker
 from retrieval.evaluation.ranking import Side, rank
 from retrieval.evaluation.result import SpaceResult
-from retrieval.index.protocol import Metric
 
-KS = (1, 5, 10, 20)
-"""The k of every measure that has one, unless told otherwise."""
-VOTE_K = 5
-"""Neighbours that vote on a query's class, unless told otherwise."""
 _BLOCK = 128
 """Queries ranked together: 128 of 8,000 distances stay in a core's cache; the same whatever the number of threads."""
 
@@ -43,33 +38,6 @@ class _Images:
         return Side(self.labels[rows], self.groups[rows])
 
 
-def evaluate_space(
-    vectors: NDArray[np.generic],
-    metric: Metric,
-    labels: NDArray[np.integer],
-    class_names: list[str] | tuple[str, ...],
-    clusters: NDArray[np.integer] | None = None,
-    ids: NDArray[np.integer] | None = None,
-    files: Sequence[str] | None = None,
-    protocol: str | Protocol = "leave-one-out",
-    space: str = "",
-    ks: tuple[int, ...] = KS,
-    vote_k: int = VOTE_K,
-    samples: int = SAMPLES,
-    seed: int = 0,
-    threads: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> SpaceResult:
-    """Every measure of one space under one protocol.
-
-    vectors (n, d) in the space's stored dtype; the rest is described at `evaluate_ranker`.
-    """
-    ranker = SpaceRanker(vectors, metric)
-    return evaluate_ranker(
-        ranker, labels, class_names, clusters, ids, files, protocol, space, ks, vote_k, samples, seed, threads, progress
-    )
-
-
 def evaluate_ranker(
     ranker: Ranker,
     labels: NDArray[np.integer],
@@ -79,10 +47,7 @@ def evaluate_ranker(
     files: Sequence[str] | None = None,
     protocol: str | Protocol = "leave-one-out",
     space: str = "",
-    ks: tuple[int, ...] = KS,
-    vote_k: int = VOTE_K,
-    samples: int = SAMPLES,
-    seed: int = 0,
+    measuring: Measuring = Choices.measuring,
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SpaceResult:
@@ -92,7 +57,6 @@ def evaluate_ranker(
     duplicates share one, -1 or None for an image of its own; ids (n,) ascending, 0 to n - 1 unless given; files: n
     names by which runs of other collections can find the same images, the ids unless given. A `Protocol` must be made
     for these n images. space is the name that reports show. progress(done, all queries) is called as it goes.
-    samples: of the bootstrap, 0 for no intervals.
     Memory grows with n: rankings are measured block by block and not kept.
     Raises NothingToEvaluateError, UnknownProtocolError, UndefinedDistanceError.
     """
@@ -108,8 +72,7 @@ def evaluate_ranker(
         raise NothingToEvaluateError(f"by the protocol {protocol.name} some queries are searched in nothing")
     protocol = protocol.asking(labels64 >= 0)
     images = _Images(labels64, ids64, protocol.groups)
-    settings = Settings(tuple(ks), vote_k, len(class_names))
-    blocks = list(_measured(images, ranker, protocol, settings, threads, progress))
+    blocks = list(_measured(images, ranker, protocol, measuring, len(class_names), threads, progress))
     if not blocks:
         raise NothingToEvaluateError(f"no query of the protocol {protocol.name} has a class")
     rows = np.concatenate([block.rows for block in blocks])
@@ -129,8 +92,8 @@ def evaluate_ranker(
         class_sizes=np.bincount(labels[labels >= 0], minlength=len(class_names)),
         unlabelled=int((labels < 0).sum()),
         cluster_count=len(np.unique(numbers)),
-        ks=tuple(ks),
-        vote_k=vote_k,
+        ks=measuring.ks,
+        vote_k=measuring.vote_k,
         ids=ids64[rows],
         files=tuple(str(ids64[row]) if files is None else files[row] for row in rows),
         labels=labels64[rows],
@@ -146,23 +109,24 @@ def evaluate_ranker(
         curve=joined("curve"),
         leaking=leaking_queries(protocol, numbers),
     )
-    if not samples or not result.scored.any():
+    if not measuring.samples or not result.scored.any():
         return result
-    return replace(result, intervals=intervals_of(result, samples, seed))
+    return replace(result, intervals=intervals_of(result, measuring.samples, measuring.seed))
 
 
 def _measured(
     images: _Images,
     ranker: Ranker,
     protocol: Protocol,
-    settings: Settings,
+    measuring: Measuring,
+    class_count: int,
     threads: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[Measured]:
     rounds = [_by_id(images, one) for one in protocol.rounds]
     total = sum(len(one.queries) for one in rounds)
     done = 0
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or available_cores()) as pool:
         for one in rounds:
             distances = ranker.over(one.gallery)
             gallery = images.side(one.gallery)
@@ -174,7 +138,9 @@ def _measured(
                 gallery_rows: NDArray[np.int64] = one.gallery,
             ) -> Measured:
                 ranking = rank(distances(queries), images.side(queries), gallery)
-                return measure(ranking, queries, gallery_rows, images.labels, images.ids, ranker.scores, settings)
+                return measure(
+                    ranking, queries, gallery_rows, images.labels, images.ids, ranker.scores, measuring, class_count
+                )
 
             starts = range(0, len(one.queries), _BLOCK)
             for block in pool.map(measured, [one.queries[start : start + _BLOCK] for start in starts]):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.evaluation.choices import Measuring
 from retrieval.evaluation.ranking import Ranking
 from retrieval.metrics import (
     average_precision,
@@ -26,18 +27,9 @@ from retrieval.metrics import (
 )
 
 NEIGHBOURS = 100
-"""Neighbours of each query that are kept: the plots over k go so far."""
+"""Neighbours of each query that are kept, where no k is larger: the plots over k go so far."""
 RECALL_LEVELS = np.linspace(0, 1, 101)
 """Where the precision-recall curves are sampled."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What is measured: at which k, and how many neighbours vote."""
-
-    ks: tuple[int, ...]
-    vote_k: int
-    class_count: int
 
 
 @dataclass(frozen=True)
@@ -61,10 +53,12 @@ def measure(
     labels: NDArray[np.int64],
     ids: NDArray[np.int64],
     scores: Callable[[NDArray[np.floating]], NDArray[np.floating]],
-    settings: Settings,
+    measuring: Measuring,
+    class_count: int,
 ) -> Measured:
     """Measure a ranking of a gallery for some queries, both rows of labels and ids (n,); scores are similarities."""
-    keep = max(NEIGHBOURS, min(max(*settings.ks, settings.vote_k), len(labels)))  # a k beyond the gallery needs no room
+    largest = min(max(*measuring.ks, measuring.vote_k), len(labels))  # a k beyond the gallery needs no room
+    keep = max(NEIGHBOURS, largest)
     nearest = np.full((len(queries), keep), -1, np.int64)
     nearest[:, : len(gallery)] = ranking.order[:, :keep]
     missing = nearest < 0
@@ -72,17 +66,17 @@ def measure(
     rows = gallery[nearest]
     classes = np.where(missing, -1, labels[rows])
     similarities = scores(distances)
-    measures = ranking_measures(ranking, settings.ks)
+    measures = ranking_measures(ranking, measuring.ks)
     scored = ranking.relevant.relevant > 0
-    for k in settings.ks:
-        right = majority_vote_at(labels[queries], classes, similarities, k, settings.class_count)
+    for k in measuring.ks:
+        right = majority_vote_at(labels[queries], classes, similarities, k, class_count)
         measures[f"mMV@{k}"] = np.where(scored, right, np.nan)
     return Measured(
         rows=queries,
         relevant=ranking.relevant.relevant,
         listed=ranking.listed,
         measures=measures,
-        predicted=majority_vote(classes, similarities, settings.vote_k, settings.class_count, weighted=True),
+        predicted=majority_vote(classes, similarities, measuring.vote_k, class_count, weighted=True),
         neighbours=np.where(missing, -1, ids[rows]),
         distances=np.where(missing, np.inf, distances),
         curve=interpolated_precision(ranking.relevant, RECALL_LEVELS),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
 from retrieval.collection import Collection
-from retrieval.evaluation.evaluate import KS, NothingToEvaluateError, evaluate_ranker
+from retrieval.evaluation.choices import Choices, Measuring
+from retrieval.evaluation.evaluate import NothingToEvaluateError, evaluate_ranker
 from retrieval.evaluation.fusions import Fusion
 from retrieval.evaluation.protocols import Protocol, hold_out, k_fold, leave_one_out, protocol_named
 from retrieval.evaluation.rankers import FusedRanker, Member, Ranker, SpaceRanker
@@ -18,27 +18,6 @@ from retrieval.evaluation.speed import Speed, measure_speed
 from retrieval.evaluation.splits import split_from_file
 from retrieval.index import metric_named
 from retrieval.search import Searcher
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What the user chose: spaces (all where none), fusions, protocol with its settings, k, votes, samples, seed.
-
-    common: images that lack a vector in a space take no part in any, so that all can be compared.
-    """
-
-    spaces: tuple[str, ...] = ()
-    protocol: str = "leave-cluster-out"
-    test_share: float = 0.2
-    folds: int = 5
-    split: Path | None = None
-    ks: tuple[int, ...] = ()
-    vote_k: int = 5
-    samples: int = 1000
-    seed: int = 0
-    speed: bool = False
-    fusions: tuple[Fusion, ...] = ()
-    common: bool = False
 
 
 def evaluate_collection(
@@ -55,16 +34,17 @@ def evaluate_collection(
         searcher = Searcher(opened)
         speeds = tuple(measure_speed(searcher, one.spaces, one.weights, one.name) for one in contenders)
 
-    def measured(contender: Fusion, protocol: Protocol, samples: int) -> SpaceResult:
-        return _measured(opened, contender, protocol, choices, samples, progress)
+    def measured(contender: Fusion, protocol: Protocol, measuring: Measuring) -> SpaceResult:
+        return _measured(opened, contender, protocol, measuring, progress)
 
-    results = tuple(measured(one, protocol, choices.samples) for one in contenders)
+    results = tuple(measured(one, protocol, choices.measuring) for one in contenders)
     beside: tuple[SpaceResult, ...] = ()
     clusters = opened.images.clusters
     if protocol.name == "leave-cluster-out" and len(set(clusters.tolist())) < len(clusters):
         one_out = _among(opened, choices, leave_one_out(clusters))
-        beside = tuple(measured(one, one_out, 0) for one in contenders)
-    return Evaluation(name, results, choices.seed, speeds, beside)
+        without_intervals = replace(choices.measuring, samples=0)
+        beside = tuple(measured(one, one_out, without_intervals) for one in contenders)
+    return Evaluation(name, results, choices.measuring.seed, speeds, beside)
 
 
 def _contenders(opened: Collection, choices: Choices) -> list[Fusion]:
@@ -101,9 +81,9 @@ def _protocol(opened: Collection, choices: Choices) -> Protocol:
     if choices.split is not None:
         return split_from_file(choices.split, images.files)
     if choices.protocol == "hold-out":
-        return hold_out(images.labels, images.clusters, choices.test_share, choices.seed)
+        return hold_out(images.labels, images.clusters, choices.test_share, choices.measuring.seed)
     if choices.protocol == "k-fold":
-        return k_fold(images.labels, images.clusters, choices.folds, choices.seed)
+        return k_fold(images.labels, images.clusters, choices.folds, choices.measuring.seed)
     return protocol_named(choices.protocol, images.clusters)
 
 
@@ -111,8 +91,7 @@ def _measured(
     opened: Collection,
     contender: Fusion,
     protocol: Protocol,
-    choices: Choices,
-    samples: int,
+    measuring: Measuring,
     progress: Callable[[str, int, int], None] | None,
 ) -> SpaceResult:
     """A fusion, or, of one member, a space."""
@@ -144,10 +123,7 @@ def _measured(
         [held.files[position] for position in positions],
         protocol,
         contender.name,
-        tuple(sorted(set(choices.ks))) or KS,
-        choices.vote_k,
-        samples,
-        choices.seed,
+        measuring,
         progress=None if progress is None else lambda done, total: progress(contender.name, done, total),
     )
     return replace(result, fusion=contender) if len(members) > 1 else result

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import QueryError
+from retrieval.evaluation.choices import Choices
 from retrieval.evaluation.splits import stratified_parts
 
 
@@ -21,7 +22,7 @@ class TooManyFoldsError(QueryError):
 
 @dataclass(frozen=True)
 class Round:
-    """Image rows (int64) that are queries, and rows that they are searched in, where a projection may learn as well."""
+    """Image rows (int64) that are queries, and rows that they are searched in."""
 
     queries: NDArray[np.int64]
     gallery: NDArray[np.int64]
@@ -84,7 +85,7 @@ def leave_cluster_out(clusters: NDArray[np.integer]) -> Protocol:
 
 
 def hold_out(
-    labels: NDArray[np.integer], clusters: NDArray[np.integer], test_share: float = 0.2, seed: int = 0
+    labels: NDArray[np.integer], clusters: NDArray[np.integer], test_share: float = Choices.test_share, seed: int = 0
 ) -> Protocol:
     """A share of each class queries the rest; no cluster is parted. labels, clusters (n,) int, -1 for none."""
     parts = stratified_parts(labels, cluster_numbers(clusters), (1 - test_share, test_share), seed)
@@ -93,7 +94,9 @@ def hold_out(
     return Protocol("hold-out", sentence, (one,), np.arange(len(labels)))
 
 
-def k_fold(labels: NDArray[np.integer], clusters: NDArray[np.integer], folds: int = 5, seed: int = 0) -> Protocol:
+def k_fold(
+    labels: NDArray[np.integer], clusters: NDArray[np.integer], folds: int = Choices.folds, seed: int = 0
+) -> Protocol:
     """Each fold queries the other folds; no cluster is parted. labels, clusters (n,) int, -1 for none.
 
     Raises TooManyFoldsError.

@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.ranking import Side, distances_by, rank
-from retrieval.fusion import RRF_CONSTANT
+from retrieval.fusion import DEPTH, rank_scores
 from retrieval.index.protocol import Metric
 
 Floats = NDArray[np.floating]
 Rows = NDArray[np.int64]
-
-DEPTH = 1000
-"""How deep `retrieval.search` asks each space of a fusion where k is up to a hundred."""
 
 
 class Ranker(Protocol):
@@ -115,10 +112,9 @@ class FusedRanker:
             at = np.arange(len(queries))[:, None]
             for member, order in zip(self.members, orders, strict=True):
                 columns = order(queries)
-                # The order of the operations is the search's, so that sums are equal to the last bit.
-                shares = member.weight / total * (RRF_CONSTANT + 1) / (RRF_CONSTANT + 1.0 + np.arange(columns.shape[1]))
-                whole[at, columns] += shares
-                first[at, columns[:, :DEPTH]] += shares[:DEPTH]
+                added = rank_scores(member.weight / total, columns.shape[1])
+                whole[at, columns] += added
+                first[at, columns[:, :DEPTH]] += added[:DEPTH]
             found: Floats = np.where(first > 0, first, whole - 1)[:, :-1]
             return -found
 

@@ -28,6 +28,8 @@ SCHEMA = "kvasir-evaluation/1"
 SCHEMA_FILE = Path(__file__).with_name("evaluation.schema.json")
 """The form as a JSON Schema (2020-12)."""
 
+_OVERVIEW = ("mAP", "precision@1", "precision@10", "hit@10")
+
 Floats = NDArray[np.float64]
 
 
@@ -83,6 +85,11 @@ class SpaceResult:
     def scored(self) -> NDArray[np.bool_]:
         """Queries that count, (q,): those to which something is relevant."""
         return self.relevant > 0
+
+    @property
+    def class_k(self) -> int:
+        """The k of figures that are shown for one k alone, such as those of a class: 10, or else the largest."""
+        return 10 if 10 in self.ks else max(self.ks)
 
     def means(self, measure: str) -> Means:
         """Micro, macro and per-class mean of a measure; NaN where no query counts."""
@@ -197,6 +204,11 @@ class Evaluation:
     speeds: tuple[Speed, ...] = ()
     leave_one_out: tuple[SpaceResult, ...] = ()
     _compared: dict[str, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def overview_measures(self) -> list[str]:
+        """What a table of all spaces shows of the measures, where their k were chosen."""
+        return [name for name in _OVERVIEW if name in self.spaces[0].measures]
 
     def beside(self, measure: str = "mAP") -> dict[str, tuple[float, float]]:
         """Each space's macro mean by leave-one-out, where that was measured, and what near duplicates add to it."""

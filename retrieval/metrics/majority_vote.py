@@ -18,7 +18,8 @@ def majority_vote(
 
     classes (q, K) int, nearest first, -1 for an unlabelled neighbour or none; similarities (q, K), larger is nearer.
     Plain, each neighbour has one vote and a tie goes to the class with the larger summed similarity; weighted, each
-    votes with its similarity (a negative one counts nothing). A tie that is left goes to the class that came first.
+    votes with its similarity. In both sums a negative similarity, which a cosine can be, counts as 0, so that no
+    neighbour speaks against its own class. A tie that is left goes to the class that came first.
     """
     classes, similarities = classes[:, :k], np.maximum(similarities[:, :k], 0)
     if not classes.size:

@@ -19,10 +19,11 @@ DEFINITIONS = (
     ("hit@k", "1 if h(k) > 0; papers on metric learning print it as “Recall@k”"),
     ("AP@k", "the sum of AP up to k, / min(R, k); ranx and trec_eval divide by R"),
     ("nDCG@k", "binary gain, discount log2(i + 1), over that of a list with min(R, k) relevant first"),
-    ("mMV@k", "1 if the majority class of the first k is the query's; ties by summed similarity"),
+    ("mMV@k", "1 if the majority class of the first k is the query's; ties by summed similarity, a negative one as 0"),
     (
         "TP, TN, FP, FN",
-        "each class against the rest, a query's class being elected by its first k, each with its similarity",
+        "each class against the rest, a query's class being elected by its first k, each with its similarity, "
+        "or with 0 where that is negative",
     ),
     ("recall, precision, specificity", "TP / (TP + FN), TP / (TP + FP), TN / (TN + FP)"),
     ("accuracy, F1", "(TP + TN) / all, 2 TP / (2 TP + FP + FN); over all classes: right ones / all, mean of the F1"),

@@ -66,7 +66,7 @@ def queries_csv(result: Evaluation) -> str:
 
 def latex(result: Evaluation) -> str:
     """Two booktabs tables: all spaces with intervals, and each class of the best space."""
-    measures = [name for name in ("mAP", "precision@1", "precision@10", "hit@10") if name in result.spaces[0].measures]
+    measures = result.overview_measures
     lines = [
         "% Needs \\usepackage{booktabs}. Means of the class means; 95 % bootstrap intervals over clusters.",
         _begin(len(measures) + 1),

@@ -62,7 +62,7 @@ def _breakable(name: str) -> str:
 
 def overview_table(result: Evaluation) -> str:
     """All spaces and fusions, best first: macro means with intervals, and mAP by leave-one-out."""
-    measures = [name for name in ("mAP", "precision@1", "precision@10", "hit@10") if name in result.spaces[0].measures]
+    measures = result.overview_measures
     beside = result.beside()
     rows = []
     for space in result.ranked():

@@ -92,7 +92,7 @@ def confusion(result: SpaceResult) -> str:
 @styled
 def per_class_bars(result: SpaceResult) -> str:
     """mAP, precision@10 (or the largest k) and recall of the vote, per class, with intervals."""
-    k = 10 if 10 in result.ks else result.ks[-1]
+    k = result.class_k
     present = np.flatnonzero(result.confusion.sum(axis=1))
     spans = result.intervals
     vote = spans.class_scores["recall"] if spans else None

@@ -148,7 +148,7 @@ def _whole_list(space: SpaceResult) -> Table:
 def _per_class(space: SpaceResult) -> Table:
     table = _table("Each class as queries")
     table.add_column("", overflow="fold", min_width=12)
-    k = 10 if 10 in space.ks else space.ks[-1]
+    k = space.class_k
     columns = {
         "mAP": "mAP",
         "R-prec": "R-precision",
@@ -219,13 +219,11 @@ def _overview(result: Evaluation) -> Table:
     table = _table(f"All spaces, best mAP first: means of the class means, {protocol}")
     table.add_column("", overflow="fold", min_width=16)
     spans = [space.intervals for space in result.ranked()]
-    measures = {"mAP": "mAP"}
-    measures |= {f"prec@{k}": f"precision@{k}" for k in (1, 10) if k in result.spaces[0].ks}
-    measures |= {f"hit@{k}": f"hit@{k}" for k in (10,) if k in result.spaces[0].ks}
-    for heading in ("mAP", f"{LEVEL:.0%} interval", *list(measures)[1:], "MCC"):
+    headings = [name.replace("precision", "prec") for name in result.overview_measures]
+    for heading in (headings[0], f"{LEVEL:.0%} interval", *headings[1:], "MCC"):
         table.add_column(heading, justify="right", no_wrap=True)
     for space, span in zip(result.ranked(), spans, strict=True):
-        mean, *values = [space.means(measure).macro for measure in measures.values()]
+        mean, *values = [space.means(measure).macro for measure in result.overview_measures]
         ends = _span(span.macro["mAP"]) if span else ""
         cells = [_number(value) for value in [*values, float(space.overall_scores.MCC)]]
         table.add_row(_breakable(space.space), _number(mean), ends, *cells)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from retrieval.cores import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
 
@@ -37,7 +38,7 @@ class Thumbnail:
 def thumbnails(opened: Collection, images: Iterable[int], side: int = SIDE) -> dict[int, Thumbnail]:
     """Small pictures by image id; an image whose file is gone or broken is left out."""
     wanted = list(dict.fromkeys(images))
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         found = pool.map(partial(_thumbnail, opened, side), wanted)
         return {image: made for image, made in zip(wanted, found, strict=True) if made is not None}
 

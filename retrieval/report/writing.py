@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval.errors import QueryError
-from retrieval.evaluation.measuring import NEIGHBOURS
 from retrieval.evaluation.result import SCHEMA, SCHEMA_FILE, Evaluation
 from retrieval.report import files, page
 from retrieval.report.contents import Contents
@@ -99,10 +98,11 @@ def as_page(made: Contents, opened: Collection) -> str:
 
 def _beside(result: Evaluation) -> str:
     runs = ", ".join(files.run_name(space.space) for space in result.spaces)
+    most = max(space.neighbours.shape[1] for space in result.spaces)
     said = (
         "Beside this page: evaluation.json with every query's figures, and evaluation.schema.json, which describes it; "
         "means.csv; queries.csv; tables.tex, for LaTeX with booktabs; qrels.txt and, for trec_eval, the first "
-        f"{NEIGHBOURS} hits of each query: {runs}. trec_eval's map is therefore smaller than the mAP here, which is of "
+        f"{most} hits of each query: {runs}. trec_eval's map is therefore smaller than the mAP here, which is of "
         "whole lists."
     )
     return f"<p>{escape(said)}</p>"

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.descriptors import DESCRIPTORS
-from retrieval.evaluation import FusedRanker, Member, SpaceResult, evaluate_ranker, evaluate_space
+from retrieval.evaluation import FusedRanker, Measuring, Member, SpaceRanker, SpaceResult, evaluate_ranker
 from retrieval.index.cosine import Cosine
 
 DIMENSION, CLASSES = 1280, 8
@@ -53,15 +53,20 @@ def seconds(work: Callable[[], object], repeat: int = 3) -> float:
     return statistics.median(taken)
 
 
-def ours(vectors: NDArray[np.float32], labels: NDArray[np.int64], samples: int = 1000) -> SpaceResult:
-    return evaluate_space(vectors, Cosine(), labels, [f"class {c}" for c in range(CLASSES)], samples=samples)
+def ours(vectors: NDArray[np.float32], labels: NDArray[np.int64], samples: int = Measuring.samples) -> SpaceResult:
+    return evaluate_ranker(
+        SpaceRanker(vectors, Cosine()),
+        labels,
+        [f"class {c}" for c in range(CLASSES)],
+        measuring=Measuring(samples=samples),
+    )
 
 
 def descriptor(name: str, n: int) -> SpaceResult:
     """A descriptor's space of random vectors, by its native distance."""
     metric, length = DESCRIPTORS[name].metric, DESCRIPTORS[name].length
     vectors = np.random.default_rng(0).integers(0, 4, (n, length)).astype(DESCRIPTORS[name].dtype)
-    return evaluate_space(vectors, metric, np.arange(n) % CLASSES, [f"class {c}" for c in range(CLASSES)])
+    return evaluate_ranker(SpaceRanker(vectors, metric), np.arange(n) % CLASSES, [f"class {c}" for c in range(CLASSES)])
 
 
 def fusion(n: int, names: tuple[str, ...] = ("EdgeHistogram", "AutoColorCorrelogram")) -> SpaceResult:

@@ -8,6 +8,7 @@ from flask import Response, jsonify, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import AfterValidator, ConfigDict, Field
 
+from retrieval.evaluation.choices import Measuring
 from retrieval.report.kept import KeptEvaluation, kept_evaluation, result_of
 from web import answers
 from web.answers import replies
@@ -38,7 +39,7 @@ class Request(Fields):
     protocol: Literal["leave-one-out", "leave-cluster-out"] = Field(
         "leave-cluster-out", description="What each image is searched in: all others, or all but its near duplicates."
     )
-    samples: int = Field(1000, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none.")
+    samples: int = Field(Measuring.samples, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none.")
 
 
 _BODY = {"required": True, "content": {"application/json": {"schema": Request.model_json_schema()}}}

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from retrieval.commands.compare import command
-from retrieval.evaluation import Evaluation, NotSameQueriesError, evaluate_space
+from retrieval.evaluation import Evaluation, NotSameQueriesError, SpaceRanker, evaluate_ranker
 from retrieval.evaluation.protocols import Protocol, k_fold, leave_one_out
 from retrieval.evaluation.stored import StoredEvaluationError
 from retrieval.index.cosine import Cosine
@@ -32,9 +32,8 @@ def stored(
     order = np.arange(60)[::-1] if reverse else np.arange(60)
     order = order[:count]
     files = [f"{row}.jpg" for row in order]
-    result = evaluate_space(
-        unit[order],
-        Cosine(),
+    result = evaluate_ranker(
+        SpaceRanker(unit[order], Cosine()),
         LABELS[order],
         list("abc"),
         files=files,

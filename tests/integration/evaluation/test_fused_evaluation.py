@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from retrieval.collection import Collection, CollectionWriter, NewImage
+from retrieval.evaluation.choices import Choices, Measuring
 from retrieval.evaluation.fusions import Fusion
-from retrieval.evaluation.of_collection import Choices, evaluate_collection
-from retrieval.evaluation.rankers import DEPTH
-from retrieval.search import FUSION_DEPTH, Searcher
+from retrieval.evaluation.of_collection import evaluate_collection
+from retrieval.search import Searcher
 
 COUNT = 1150
 """More than a search asks each space for."""
@@ -62,7 +61,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_rankings_are_those_of_the_search(collection: Path, text: str) -> None:
     fusion = Fusion.parse(text)
     with Collection.open(collection) as opened:
-        choices = Choices(spaces=("one",), fusions=(fusion,), samples=0)
+        choices = Choices(spaces=("one",), fusions=(fusion,), measuring=Measuring(samples=0))
         _, result = evaluate_collection(opened, "c", choices).spaces
         searcher = Searcher(opened)
         asked = [row for row, image in enumerate(result.ids.tolist()) if image % 23 == 0]
@@ -78,13 +77,9 @@ def test_rankings_are_those_of_the_search(collection: Path, text: str) -> None:
             assert hits.quality.relevant == result.relevant[row]
 
 
-def test_each_space_is_asked_as_deep_as_the_search_asks_it() -> None:
-    assert DEPTH == FUSION_DEPTH
-
-
 def test_an_image_without_a_vector_in_a_space_is_found_but_does_not_ask(collection: Path) -> None:
     with Collection.open(collection) as opened:
-        choices = Choices(spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), samples=0)
+        choices = Choices(spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), measuring=Measuring(samples=0))
         one, two, both = evaluate_collection(opened, "c", choices).spaces
     assert [len(space.ids) for space in (one, two, both)] == [COUNT, COUNT - len(LACKING), COUNT - len(LACKING)]
     assert np.isin(both.neighbours, list(LACKING)).any()
@@ -93,7 +88,9 @@ def test_an_image_without_a_vector_in_a_space_is_found_but_does_not_ask(collecti
 
 def test_spaces_that_lack_images_compare_over_those_that_all_have(collection: Path) -> None:
     with Collection.open(collection) as opened:
-        choices = Choices(spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), samples=50, common=True)
+        choices = Choices(
+            spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), measuring=Measuring(samples=50), common=True
+        )
         result = evaluate_collection(opened, "c", choices)
     for space in (*result.spaces, *result.leave_one_out):
         assert len(space.ids) == COUNT - len(LACKING)
@@ -104,7 +101,11 @@ def test_spaces_that_lack_images_compare_over_those_that_all_have(collection: Pa
 
 def test_a_fusion_is_a_contender_like_a_space(collection: Path) -> None:
     with Collection.open(collection) as opened:
-        choices = Choices(spaces=("one", "EdgeHistogram"), fusions=(Fusion.parse("one=2+EdgeHistogram"),), samples=50)
+        choices = Choices(
+            spaces=("one", "EdgeHistogram"),
+            fusions=(Fusion.parse("one=2+EdgeHistogram"),),
+            measuring=Measuring(samples=50),
+        )
         result = evaluate_collection(opened, "c", choices)
     found = result.to_dict()
     assert [space["space"] for space in found["spaces"]] == ["one", "EdgeHistogram", "one=2+EdgeHistogram"]
@@ -118,7 +119,9 @@ def test_a_fusion_is_a_contender_like_a_space(collection: Path) -> None:
 @pytest.mark.parametrize("protocol", ["hold-out", "k-fold"])
 def test_a_fusion_keeps_to_the_protocol(collection: Path, protocol: str) -> None:
     with Collection.open(collection) as opened:
-        choices = Choices(("one",), protocol, fusions=(Fusion.parse("one+EdgeHistogram"),), samples=0)
+        choices = Choices(
+            ("one",), protocol, fusions=(Fusion.parse("one+EdgeHistogram"),), measuring=Measuring(samples=0)
+        )
         one, both = evaluate_collection(opened, "c", choices).spaces
     assert both.ids.tolist() == one.ids.tolist()
     assert both.relevant.tolist() == one.relevant.tolist()
@@ -126,10 +129,10 @@ def test_a_fusion_keeps_to_the_protocol(collection: Path, protocol: str) -> None
 
 
 def test_threads_change_no_byte(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = Choices(fusions=(Fusion.parse("one+two=2+EdgeHistogram"),), samples=50)
+    choices = Choices(fusions=(Fusion.parse("one+two=2+EdgeHistogram"),), measuring=Measuring(samples=50))
     written = []
     for threads in (1, 3):
-        monkeypatch.setattr(os, "cpu_count", lambda threads=threads: threads)
+        monkeypatch.setattr("retrieval.evaluation.evaluate.available_cores", lambda threads=threads: threads)
         with Collection.open(collection) as opened:
             written.append(json.dumps(evaluate_collection(opened, "c", choices).to_dict()))
     assert written[0] == written[1]

@@ -26,6 +26,13 @@ def test_weighted_votes_count_by_similarity() -> None:
     assert majority_vote(CLASSES, np.array([[0.9, 0.3, 0.3, 0.2, 0.2]]), 5, 3).tolist() == [1]
 
 
+def test_a_negative_similarity_counts_as_zero_in_votes_and_in_ties() -> None:
+    classes, similarities = np.array([[0, 1, 0, 1]]), np.array([[0.3, 0.2, -0.4, -0.1]])
+    assert majority_vote(classes, similarities, 4, 2, weighted=True).tolist() == [0]
+    assert majority_vote(classes, similarities, 4, 2).tolist() == [0]
+    assert majority_vote(np.array([[1, 0]]), np.array([[-0.2, -0.1]]), 2, 2, weighted=True).tolist() == [1]
+
+
 def test_only_the_first_k_vote() -> None:
     assert majority_vote(CLASSES, SIMILARITIES, 1, 3).tolist() == [0]
 

@@ -10,7 +10,7 @@ import pytrec_eval
 import ranx
 from ir_measures import RR, P, R, nDCG
 
-from retrieval.evaluation import Evaluation, Protocol, evaluate_space, leave_cluster_out
+from retrieval.evaluation import Evaluation, Measuring, Protocol, SpaceRanker, evaluate_ranker, leave_cluster_out
 from retrieval.index.cosine import Cosine
 from retrieval.report.files import latex, means_csv, queries_csv, run_name, trec_qrels, trec_run
 
@@ -36,8 +36,15 @@ def evaluation(protocol: Protocol) -> Evaluation:
     vectors = random.standard_normal((60, 8))
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     names = ["normal_cecum", "polyps & more", "100 %"]
-    space = evaluate_space(
-        unit, Cosine(), LABELS, names, CLUSTERS, IDS, protocol=protocol, space="my space", samples=50
+    space = evaluate_ranker(
+        SpaceRanker(unit, Cosine()),
+        LABELS,
+        names,
+        CLUSTERS,
+        IDS,
+        protocol=protocol,
+        space="my space",
+        measuring=Measuring(samples=50),
     )
     return Evaluation("c", (space,))
 

@@ -40,6 +40,12 @@ def test_an_answer_is_one_short_line(collection: Collection) -> None:
     assert repr(nothing) == "<Hits: 0 of 1,924 for image 12 in s + t>"
 
 
+def test_quality_follows_from_what_was_found() -> None:
+    assert Quality.of(found=3, relevant=8, k=5) == Quality(5, 8, 3 / 5, 3 / 8, 5 / 8)
+    assert Quality.of(found=2, relevant=2, k=5) == Quality(5, 2, 2 / 5, 1, 1)
+    assert Quality.of(found=0, relevant=0, k=5) == Quality(5, 0, 0, None, None)
+
+
 def test_json_is_plain_and_complete(collection: Collection) -> None:
     answer = hits(collection, hit(1, 3, None), quality=Quality(1, 7, 0.0, 0.0, 1 / 7))
     plain = json.loads(json.dumps(answer.to_json()))
