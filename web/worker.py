@@ -18,13 +18,7 @@ log = logging.getLogger(__name__)
 
 STALLED = 20
 """Seconds after which a client is given up that neither sends the rest of its request nor takes its answer."""
-
-
-class StalledError(RequestTimeout):
-    """A client stopped in the middle of its request."""
-
-    description = f"nothing came for {STALLED} seconds in the middle of the request: send it again"
-
+STALL = f"nothing came for {STALLED} seconds in the middle of the request: send it again"
 
 REFUSED: dict[type[Exception], tuple[int, str]] = {
     errors.LimitRequestLine: (414, "the address is longer than 8190 bytes: say the rest in the body"),
@@ -33,7 +27,7 @@ REFUSED: dict[type[Exception], tuple[int, str]] = {
     errors.ExpectationFailed: (417, "of expectations only `100-continue` is understood"),
     errors.InvalidResponseHeader: (500, ""),
     errors.InvalidResponseHeaderName: (500, ""),
-    StalledError: (408, StalledError.description),
+    RequestTimeout: (408, STALL),
     errors.ParseException: (400, "the request is not HTTP as it should be"),
     Exception: (500, ""),
 }
@@ -48,13 +42,13 @@ class _Connection(socket.socket):
         self.settimeout(STALLED if flag else 0)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """What came. Raises StalledError where nothing does."""
+        """What came. Raises RequestTimeout, which Flask answers too, where nothing does."""
         try:
             return super().recv(size, flags)
         except TimeoutError:
             if self.gettimeout() != STALLED:  # gunicorn's own, for what it can do without
                 raise
-            raise StalledError from None
+            raise RequestTimeout(STALL) from None
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send everything, however long it takes, while the client goes on taking it."""

@@ -126,7 +126,7 @@ def command(
                 tasks[task] = bar.add_task(task)
             bar.update(tasks[task], completed=done, total=total)
 
-        result = evaluate_collection(opened, collection.name, choices, advance)
+        result = evaluate_collection(opened, opened.path.name, choices, advance)
         first = result.spaces[0]
         asked = {
             "spaces": [one.space for one in result.spaces],
