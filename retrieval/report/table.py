@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -235,10 +236,18 @@ def _present(space: SpaceResult) -> list[int]:
 
 
 def _print(table: Table, console: Console) -> None:
-    """A table under its title, which rich would otherwise fold to the table's width."""
+    """A table under its title, which rich would otherwise fold to the table's width.
+
+    In a terminal too narrow for it, its lines break: better than figures that lack their ends.
+    """
     title, table.title = table.title, None
     console.print(Text(str(title), style="italic"))
-    console.print(table)
+    wanted = Measurement.get(console, console.options.update(max_width=1000), table)
+    least = wanted.maximum if all(column.no_wrap for column in table.columns) else wanted.minimum
+    width = console.width
+    console.width = max(width, least)
+    console.print(table, soft_wrap=least > width)
+    console.width = width
 
 
 def _table(title: str) -> Table:

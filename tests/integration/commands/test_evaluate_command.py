@@ -70,6 +70,13 @@ def test_json_says_what_was_measured_and_every_querys_figures(collection: Path) 
     assert len(one["per_query"]["measures"]["mAP"]) == 12
 
 
+def test_no_figure_loses_its_end_in_a_narrow_terminal(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    printed = run(collection, "--samples", "20")
+    assert "precision@k" in printed
+    assert "…" not in printed
+
+
 def test_copies_help_a_query_unless_they_are_left_out(collection: Path) -> None:
     honest = json.loads(run(collection, "--json", "--space", "one"))
     with_copies = json.loads(run(collection, "--json", "--space", "one", "--protocol", "leave-one-out"))
