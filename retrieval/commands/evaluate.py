@@ -95,7 +95,8 @@ def command(
         begin_report(report)
     fused = tuple(Fusion.parse(text) for text in fusions)
     choices = Choices(spaces, protocol, test_share, folds, split, ks, vote_k, samples, seed, speed, fused, common)
-    with Collection.open(collection) as opened, progress_bar(transient=True) as bar:
+    opened = Collection.open(collection)
+    with progress_bar(transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
         def advance(task: str, done: int, total: int) -> None:
