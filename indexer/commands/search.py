@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -59,9 +58,11 @@ def command(
     if batch is not None or out is not None:
         if batch is None or out is None or query_part or exclude_cluster:
             raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
-        # Data sets are the indexer's business, which this package must not import.
-        run_batch = import_module("indexer.commands.batch").run_batch
-        run_batch(batch, out, collection, k, spaces, classes, query_class, as_json)
+        from indexer.commands.batch import run_batch
+
+        searcher = open_collection(collection, "throughput")
+        _require_class(query_class, searcher.collection.classes)
+        run_batch(searcher, batch, out, k, spaces, classes, query_class, as_json)
         return
     if len(query_part) != 1:
         raise click.UsageError("give a picture file or an ID, then COLLECTION; or --batch, --out and COLLECTION")
@@ -71,7 +72,7 @@ def command(
     if exclude_cluster and not isinstance(asked, int):
         raise click.UsageError(f"--exclude-cluster needs an ID as query: the file {query} has no near duplicates known")
     searcher = open_collection(collection)
-    require_class(query_class, searcher.collection.classes)
+    _require_class(query_class, searcher.collection.classes)
     hits = searcher.search(
         asked,
         k,
@@ -83,7 +84,7 @@ def command(
     click.echo(json.dumps(hits.to_json(), indent=2) if as_json else _table(hits))
 
 
-def require_class(name: str | None, classes: Sequence[str]) -> None:
+def _require_class(name: str | None, classes: Sequence[str]) -> None:
     """Raise NoSuchClassError where a person names a query's class that no image has, most likely by a slip."""
     if name is None or name in classes:
         return
