@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from retrieval.hits import Hits
-from retrieval.search import NoSuchClassError, QueryLike, open_collection
+from retrieval.query import QueryLike
+from retrieval.search import NoSuchClassError, open_collection
 from retrieval.terminal import one_line
 
 
