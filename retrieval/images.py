@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ MAX_PIXELS = 64_000_000
 """Largest width x height that is decoded unless the caller says otherwise: 30 times the largest Kvasir frame."""
 
 
+Draft = tuple[int, int] | None
+"""The (width, height) of an encoder that alone will see a picture; None: the picture is decoded at full size."""
 Region = tuple[float, float, float, float]
 """A part of an upright picture: left, top, width and height as fractions of its width and height."""
 
@@ -104,11 +106,10 @@ _TURNS = {
 }
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] | None = None) -> Picture:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: Draft = None) -> Picture:
     """Decode a picture file held in memory.
 
-    draft: where only an encoder of this (width, height) will see the picture, a JPEG may be decoded at a half,
-    a quarter or an eighth of its size, never below the draft. Never use it for descriptors.
+    draft: a JPEG may be decoded at a half, a quarter or an eighth of its size, never below this. Never for descriptors.
 
     Grey, palette, CMYK and 16-bit pictures become RGB; transparency is laid over black, as LIRE does; of an
     animation the first frame counts; an embedded RGB profile other than sRGB is applied.
@@ -124,6 +125,15 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] 
         image.load()
         orientation = _orientation(image)
         return Picture(_to_rgb(image), width, height, file_format, orientation)
+
+
+def decode_each(decode_at: Callable[[Draft], Picture], drafts: Mapping[str, Draft]) -> dict[str, Picture]:
+    """What each space sees of one picture: its own draft of it, decoded once for all spaces that share it.
+
+    Never a larger one that is there anyway: a space's vector must not depend on which others are made along with it.
+    """
+    decoded = {draft: decode_at(draft) for draft in dict.fromkeys(drafts.values())}
+    return {space: decoded[draft] for space, draft in drafts.items()}
 
 
 def framed(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -185,7 +195,7 @@ def _stated_size(data: bytes) -> tuple[int, int] | None:
     return width, height
 
 
-def read(path: Path, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] | None = None) -> Picture:
+def read(path: Path, *, max_pixels: int = MAX_PIXELS, draft: Draft = None) -> Picture:
     """Decode a picture file; a fault names the file."""
     try:
         data = path.read_bytes()

@@ -18,7 +18,7 @@ from retrieval.collection import Collection, Space, tower_folder
 from retrieval.encoders import Encoder, Recipe
 from retrieval.encoders.recipe import Resize
 from retrieval.errors import QueryError
-from retrieval.images import Picture, Region
+from retrieval.images import Draft, Picture, Region
 from retrieval.index import metric_named
 
 QueryLike = int | str | Path | bytes | Image.Image | NDArray[Any] | Picture
@@ -69,26 +69,31 @@ class Extractor:
             if region is not None:
                 raise BadQueryError("a vector has no region; give a picture")
             return {name: self._checked_vector(query, name) for name in spaces}
-        if is_whole(query):
-            if region is None:
-                return {name: self._stored_vector(int(query), name) for name in spaces}
-            query = self.collection.read(int(query))
-        vectors: dict[str, NDArray[Any]] = {}
-        pictures: dict[tuple[int, int] | None, Picture] = {}
-        for space in (self.collection.manifest.space(name) for name in spaces):
-            # The draft that indexing gave this space: its vector must not depend on the others asked for.
-            draft = self.encoder(space.name).recipe.draft if space.kind == "encoder" else None
-            if draft is not None and region is not None:  # the region alone must have the pixels, turned or not
-                draft = 2 * (round(max(draft) / max(min(region[2:]), 0.01)),)
-            if draft not in pictures:
-                picture = _picture(query, draft)
-                pictures[draft] = picture if region is None else picture.crop(region)
-            vectors[space.name] = self._describe(pictures[draft], space)
-        return vectors
+        if is_whole(query) and region is None:
+            return {name: self._stored_vector(int(query), name) for name in spaces}
+        return {name: self._describe(seen, name) for name, seen in self.pictures(query, spaces, region).items()}
 
-    def _describe(self, picture: Picture, space: Space) -> NDArray[Any]:
+    def pictures(self, query: QueryLike, spaces: Sequence[str], region: Region | None = None) -> dict[str, Picture]:
+        """What each space sees of a query's picture, as indexing showed it the gallery's."""
+        whole = self.collection.read(int(query)) if is_whole(query) else query
+
+        def decode_at(draft: Draft) -> Picture:
+            if region is None:
+                return _picture(whole, draft)
+            if draft is not None:  # the region alone must have the pixels, turned or not
+                draft = 2 * (round(max(draft) / max(min(region[2:]), 0.01)),)
+            return _picture(whole, draft).crop(region)
+
+        return images.decode_each(decode_at, {name: self._draft(name) for name in spaces})
+
+    def _draft(self, space: str) -> Draft:
+        by_encoder = self.collection.manifest.space(space).kind == "encoder"
+        return self.encoder(space).recipe.draft if by_encoder else None
+
+    def _describe(self, picture: Picture, name: str) -> NDArray[Any]:
+        space = self.collection.manifest.space(name)
         if space.kind == "encoder":
-            encoder = self.encoder(space.name)
+            encoder = self.encoder(name)
             vector: NDArray[Any] = encoder.encode(encoder.recipe.prepare(picture, self._resize)[None])[0]
             return vector
         from retrieval.descriptors import descriptor_named
@@ -170,7 +175,7 @@ def is_whole(value: object) -> TypeGuard[int | np.integer[Any]]:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _picture(query: QueryLike, draft: tuple[int, int] | None) -> Picture:
+def _picture(query: QueryLike, draft: Draft) -> Picture:
     if isinstance(query, Picture):
         return query
     if isinstance(query, bytes | bytearray | memoryview):

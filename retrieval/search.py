@@ -16,7 +16,7 @@ from retrieval.encoders import Encoder
 from retrieval.errors import QueryError
 from retrieval.fusion import reciprocal_rank_fusion
 from retrieval.hits import Hit, Hits, Quality
-from retrieval.images import Region
+from retrieval.images import Picture, Region
 from retrieval.index import Index, Metric, build_index, metric_named
 from retrieval.query import BadQueryError, Extractor, Purpose, QueryLike, is_number, is_whole, listed
 
@@ -133,6 +133,10 @@ class Searcher:
     ) -> dict[str, NDArray[Any]]:
         """The query's vector (d,) in each space, made by the space's own recipe from the region where one is given."""
         return self._extractor.vectors_of(query, spaces, region)
+
+    def pictures(self, query: QueryLike, spaces: Sequence[str]) -> dict[str, Picture]:
+        """What each space sees of a query's picture, for those who time or bundle the steps to its vectors."""
+        return self._extractor.pictures(query, spaces)
 
     def reopened(self) -> Searcher:
         """A searcher on the collection as it is now; encoders that made the same spaces before are not loaded again."""
