@@ -153,10 +153,10 @@ def framed(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
     return x0, y0, min(x1, size[0]), min(y1, size[1])
 
 
-def upright_size(data: bytes) -> tuple[int, int]:
+def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height as a person sees the picture, from the header alone. Raises as `decode`."""
     with _pillow_faults():
-        image = _open(data, MAX_PIXELS)
+        image = _open(data, max_pixels)
         turned = _orientation(image) >= 5  # a quarter, mirrored or not
         return (image.height, image.width) if turned else image.size
 

@@ -33,17 +33,21 @@ class BadQueryError(QueryError):
 
 
 class Extractor:
-    """Makes the vectors of queries of one collection. Safe to share between threads; encoders load on first use."""
+    """Makes the vectors of queries of one collection. Safe to share between threads; encoders load on first use.
 
-    def __init__(self, collection: Collection, purpose: Purpose) -> None:
+    max_pixels: the largest width x height of a picture from outside that is decoded.
+    """
+
+    def __init__(self, collection: Collection, purpose: Purpose, max_pixels: int) -> None:
         self.collection = collection
         self._purpose: Purpose = purpose
+        self._max_pixels = max_pixels
         self._encoders: dict[str, Encoder] = {}
         self._loading = {space.name: Lock() for space in collection.spaces}
 
     def reopened(self, collection: Collection) -> Extractor:
         """One for the collection as it is now; encoders that made the same spaces before are not loaded again."""
-        later = Extractor(collection, self._purpose)
+        later = Extractor(collection, self._purpose, self._max_pixels)
         kept = {space.name: space for space in self.collection.spaces}
         loaded = dict(self._encoders)
         for space in collection.spaces:
@@ -75,14 +79,16 @@ class Extractor:
 
     def pictures(self, query: QueryLike, spaces: Sequence[str], region: Region | None = None) -> dict[str, Picture]:
         """What each space sees of a query's picture, as indexing showed it the gallery's."""
-        whole = self.collection.read(int(query)) if is_whole(query) else query
+        max_pixels = self._max_pixels
+        if is_whole(query):  # whose picture met the limit of indexing
+            query, max_pixels = self.collection.read(int(query)), images.MAX_PIXELS
 
         def decode_at(draft: Draft) -> Picture:
             if region is None:
-                return _picture(whole, draft)
+                return _picture(query, draft, max_pixels)
             if draft is not None:  # the region alone must have the pixels, turned or not
                 draft = 2 * (round(max(draft) / max(min(region[2:]), 0.01)),)
-            return _picture(whole, draft).crop(region)
+            return _picture(query, draft, max_pixels).crop(region)
 
         return images.decode_each(decode_at, {name: self._draft(name) for name in spaces})
 
@@ -175,13 +181,13 @@ def is_whole(value: object) -> TypeGuard[int | np.integer[Any]]:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _picture(query: QueryLike, draft: Draft) -> Picture:
+def _picture(query: QueryLike, draft: Draft, max_pixels: int) -> Picture:
     if isinstance(query, Picture):
         return query
     if isinstance(query, bytes | bytearray | memoryview):
-        return images.decode(bytes(query), draft=draft)
+        return images.decode(bytes(query), max_pixels=max_pixels, draft=draft)
     if isinstance(query, str | Path):
-        return images.read(Path(query), draft=draft)
+        return images.read(Path(query), max_pixels=max_pixels, draft=draft)
     if isinstance(query, Image.Image):
         return images.from_image(query)
     if isinstance(query, np.ndarray):

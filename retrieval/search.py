@@ -16,7 +16,7 @@ from retrieval.encoders import Encoder
 from retrieval.errors import QueryError
 from retrieval.fusion import reciprocal_rank_fusion
 from retrieval.hits import Hit, Hits, Quality
-from retrieval.images import Picture, Region
+from retrieval.images import MAX_PIXELS, Picture, Region
 from retrieval.index import Index, Metric, build_index, metric_named
 from retrieval.query import BadQueryError, Extractor, Purpose, QueryLike, is_number, is_whole, listed
 
@@ -37,11 +37,12 @@ class Searcher:
 
     While one space's encoder or index loads, queries that need neither go on.
     purpose: "latency" lets one query use every core; "throughput" gives each of many queries at once a core of its own.
+    max_pixels: the largest width x height of a picture from outside that is decoded.
     """
 
-    def __init__(self, collection: Collection, purpose: Purpose = "latency") -> None:
+    def __init__(self, collection: Collection, purpose: Purpose = "latency", max_pixels: int = MAX_PIXELS) -> None:
         self.collection = collection
-        self._extractor = Extractor(collection, purpose)
+        self._extractor = Extractor(collection, purpose, max_pixels)
         self._indexes: dict[str, tuple[Metric, Index, NDArray[np.int64]]] = {}
         self._building = {space.name: Lock() for space in collection.spaces}
 
@@ -276,11 +277,11 @@ def _quality(hits: Sequence[Hit], query_class: str, relevant: int, k: int) -> Qu
     return Quality(k, relevant, found / k, found / relevant, min(k, relevant) / relevant)
 
 
-def open_collection(path: Path | str, purpose: Purpose = "latency") -> Searcher:
+def open_collection(path: Path | str, purpose: Purpose = "latency", max_pixels: int = MAX_PIXELS) -> Searcher:
     """Open a collection for searching.
 
     >>> import retrieval
     >>> engine = retrieval.open("kvasir.collection")
     >>> engine.search("picture.jpg", k=5)
     """
-    return Searcher(Collection.open(path), purpose)
+    return Searcher(Collection.open(path), purpose, max_pixels)

@@ -118,7 +118,7 @@ def query_picture(name: str) -> Response:
         return response
     data = held.shown.get(f"query-{name}")
     if data is None:
-        data = small(kept_query(held.uploads, name), PREVIEW)
+        data = small(kept_query(held.uploads, name), PREVIEW, held.settings.max_pixels)
         held.shown.put(f"query-{name}", data)
     response = Response(data, mimetype="image/jpeg")
     response.set_etag(f"{held.live.version}-query-{name}")
