@@ -235,7 +235,7 @@ class Searcher:
                 rank=rank + 1,
                 id=int(ids[rank]),
                 score=float(scores[rank]),
-                distance=next(d for name in names if (d := distances[name][rank]) is not None),
+                distance=distances[names[0]][rank],
                 distances={name: distances[name][rank] for name in names},
                 class_name=held.classes[held.labels[position]] if held.labels[position] >= 0 else None,
                 file=held.files[position],

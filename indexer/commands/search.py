@@ -101,12 +101,11 @@ def _table(hits: Hits) -> str:
         return "no hits: nothing was left to search"
     names = max(len(hit.class_name or "-") for hit in hits)
     digits = max(2, *(len(str(hit.id)) for hit in hits))
-    fused = len(hits.spaces) > 1
-    wide = max(len("distance"), *(len(f"{hit.distance:.4f}") for hit in hits))
-    distances = "" if fused else f"{'distance':>{wide}}  "
-    lines = [f"rank  {'id':>{digits}}  {'class':<{names}}  score   {distances}file"]
-    for hit in hits:
-        distance = "" if fused else f"{hit.distance:>{wide}.4f}  "
+    distances = ["distance", *("-" if hit.distance is None else f"{hit.distance:.4f}" for hit in hits)]
+    wide = max(map(len, distances))
+    shown = [f"{text:>{wide}}  " if len(hits.spaces) == 1 else "" for text in distances]
+    lines = [f"rank  {'id':>{digits}}  {'class':<{names}}  score   {shown[0]}file"]
+    for hit, distance in zip(hits, shown[1:], strict=True):
         start = f"{hit.rank:>4}  {hit.id:>{digits}}  {hit.class_name or '-':<{names}}"
         lines.append(f"{start}  {hit.score:<6.4f}  {distance}{one_line(hit.file)}")
     counts = ", ".join(f"{count} {name or 'without class'}" for name, count in hits.class_counts.items())

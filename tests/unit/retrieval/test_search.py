@@ -233,6 +233,11 @@ def test_spaces_are_fused_by_reciprocal_ranks(tmp_path: Path) -> None:
     assert [hit.score for hit in hits] == pytest.approx(sorted(by_hand.values(), reverse=True))
     assert hits[0].distances["second"] == pytest.approx(1 - np.cos(np.radians(2)), abs=1e-6)
     assert hits[2].distances["second"] is None
+    turned = engine.search(0, 6, spaces=["second", "plane"])
+    assert turned.ids == hits.ids
+    assert [hit.distance for hit in turned] == [hit.distances["second"] for hit in turned]
+    assert turned[2].distance is None
+    assert turned.to_json()["hits"][2]["distance"] is None
     assert engine.search(0, 1, spaces=["plane", "second"], weights=[100, 1]).ids == [1]
     assert engine.search(0, 6, spaces="second").ids == [6, 4]
 
