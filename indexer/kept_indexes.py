@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from retrieval.collection import Collection, Space
 from retrieval.index import compares_all, metric_named
-from retrieval.index.sealing import is_intact
+from retrieval.index.keeping import is_intact, read_kept
+from retrieval.index.protocol import BLOCK
 
 FOLDER = "index"
-_BLOCK = 16_384
 
 
 def faulty_indexes(collection: Collection) -> Iterator[tuple[Path, Space | None, str]]:
@@ -42,9 +42,8 @@ def holds(path: Path, space: Space, ids: NDArray[np.int64], vectors: NDArray[Any
     """
     import faiss
 
-    try:
-        index = faiss.read_index(str(path))
-    except RuntimeError:  # FAISS raises it for whatever it cannot read
+    index = read_kept(path)
+    if index is None:
         return False
     rows = np.arange(len(ids))
     stored: Any = index
@@ -60,8 +59,8 @@ def holds(path: Path, space: Space, ids: NDArray[np.int64], vectors: NDArray[Any
     if stored.ntotal != len(rows):
         return False
     metric: Any = metric_named(space.metric)  # of a descriptor it is a NativeDistance
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK]
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
         expected = vectors[block[block >= 0]]
         expected = expected if space.kind == "encoder" else metric.candidate_coordinates(expected)
         found = stored.reconstruct_n(start, len(block))[block >= 0]

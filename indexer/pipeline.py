@@ -25,10 +25,13 @@ from retrieval.cores import ahead
 from retrieval.encoders import Encoder
 from retrieval.encoders.resizing import resize
 from retrieval.errors import RetrievalError
-from retrieval.images import Picture, decode
+from retrieval.images import Draft, Picture, decode, decode_each
 
 BATCH = 128
 """Images that are encoded and committed together; a stop loses at most this many."""
+
+_FULL = ""
+"""Stands beside the encoders' spaces for all that see a picture at full size."""
 
 Describe = Callable[[Item, Picture | None], Mapping[str, NDArray[Any]]]
 """(item, the picture at full size or None where it is not needed) -> vectors by descriptor space."""
@@ -174,17 +177,15 @@ def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | Retri
         missing = task.missing if same else spaces.wanted(task.item)
         recipes = {name: encoder.recipe for name, encoder in spaces.encoders.items() if name in missing}
         described = bool(missing.intersection(spaces.descriptors))
-        # A vector must not depend on which other spaces are filled with it, so each encoder sees the draft of its own
-        # size; one decoding serves all encoders of a size.
-        drafts: set[tuple[int, int] | None] = {recipe.draft for recipe in recipes.values()}
+        drafts: dict[str, Draft] = {name: recipe.draft for name, recipe in recipes.items()}
         if not drafts or (described and spaces.full_size):
-            drafts.add(None)
-        pictures = {draft: decode(data, draft=draft) for draft in drafts}
+            drafts[_FULL] = None
+        pictures = decode_each(lambda draft: decode(data, draft=draft), drafts)
         picture = min(pictures.values(), key=lambda drafted: drafted.image.width)
-        inputs = {name: recipe.prepare(pictures[recipe.draft], resize) for name, recipe in recipes.items()}
+        inputs = {name: recipe.prepare(pictures[name], resize) for name, recipe in recipes.items()}
         vectors: Mapping[str, NDArray[Any]] = {}
         if described and spaces.describe is not None:
-            made = spaces.describe(task.item, pictures[None] if spaces.full_size else None)
+            made = spaces.describe(task.item, pictures[_FULL] if spaces.full_size else None)
             vectors = {name: vector for name, vector in made.items() if name in missing}
         return _Prepared(task, sha256, picture.width, picture.height, small_grey(picture), inputs, vectors)
     except RetrievalError as error:

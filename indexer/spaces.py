@@ -28,7 +28,7 @@ from retrieval.encoders import (
 )
 from retrieval.errors import EncoderError
 from retrieval.index import Cosine
-from retrieval.search import load_encoder
+from retrieval.query import load_encoder
 
 log = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ from retrieval.errors import PictureError
 class Hit:
     """One neighbour of a query.
 
-    score: larger is more similar. distance: in the first space that was searched; distances: in every one of them (None
-    where the image has no vector there).
+    score: larger is more similar. distance: in the first space that was searched; distances: in every one of them. None
+    where the image has no vector there.
     """
 
     rank: int
     id: int
     score: float
-    distance: float
+    distance: float | None
     distances: dict[str, float | None]
     class_name: str | None
     file: str

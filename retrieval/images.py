@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from retrieval.errors import PictureError
+from retrieval.srgb import to_srgb
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 """Pillow's names of the formats that are decoded; MPO, a JPEG with more behind it, comes with JPEG."""
@@ -26,6 +26,8 @@ MAX_PIXELS = 64_000_000
 """Largest width x height that is decoded unless the caller says otherwise: 30 times the largest Kvasir frame."""
 
 
+Draft = tuple[int, int] | None
+"""The (width, height) of an encoder that alone will see a picture; None: the picture is decoded at full size."""
 Region = tuple[float, float, float, float]
 """A part of an upright picture: left, top, width and height as fractions of its width and height."""
 
@@ -104,11 +106,10 @@ _TURNS = {
 }
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] | None = None) -> Picture:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: Draft = None) -> Picture:
     """Decode a picture file held in memory.
 
-    draft: where only an encoder of this (width, height) will see the picture, a JPEG may be decoded at a half,
-    a quarter or an eighth of its size, never below the draft. Never use it for descriptors.
+    draft: a JPEG may be decoded at a half, a quarter or an eighth of its size, never below this. Never for descriptors.
 
     Grey, palette, CMYK and 16-bit pictures become RGB; transparency is laid over black, as LIRE does; of an
     animation the first frame counts; an embedded RGB profile other than sRGB is applied.
@@ -124,6 +125,15 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] 
         image.load()
         orientation = _orientation(image)
         return Picture(_to_rgb(image), width, height, file_format, orientation)
+
+
+def decode_each(decode_at: Callable[[Draft], Picture], drafts: Mapping[str, Draft]) -> dict[str, Picture]:
+    """What each space sees of one picture: its own draft of it, decoded once for all spaces that share it.
+
+    Never a larger one that is there anyway: a space's vector must not depend on which others are made along with it.
+    """
+    decoded = {draft: decode_at(draft) for draft in dict.fromkeys(drafts.values())}
+    return {space: decoded[draft] for space, draft in drafts.items()}
 
 
 def framed(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -143,10 +153,10 @@ def framed(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
     return x0, y0, min(x1, size[0]), min(y1, size[1])
 
 
-def upright_size(data: bytes) -> tuple[int, int]:
+def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height as a person sees the picture, from the header alone. Raises as `decode`."""
     with _pillow_faults():
-        image = _open(data, MAX_PIXELS)
+        image = _open(data, max_pixels)
         turned = _orientation(image) >= 5  # a quarter, mirrored or not
         return (image.height, image.width) if turned else image.size
 
@@ -185,7 +195,7 @@ def _stated_size(data: bytes) -> tuple[int, int] | None:
     return width, height
 
 
-def read(path: Path, *, max_pixels: int = MAX_PIXELS, draft: tuple[int, int] | None = None) -> Picture:
+def read(path: Path, *, max_pixels: int = MAX_PIXELS, draft: Draft = None) -> Picture:
     """Decode a picture file; a fault names the file."""
     try:
         data = path.read_bytes()
@@ -268,50 +278,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
         return Image.alpha_composite(black, rgba).convert("RGB")
     if image.mode == "RGB":
-        return _apply_profile(image)
+        return to_srgb(image)
     return image.convert("RGB")
-
-
-def _apply_profile(image: Image.Image) -> Image.Image:
-    """Convert to sRGB by the embedded profile, as LIRE's Java does for JPEG; Java ignores the profile of a PNG."""
-    profile = image.info.get("icc_profile")
-    if not profile or image.format == "PNG":
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if source.profile.xcolor_space.strip() != "RGB":
-            return image
-        transform = ImageCms.buildTransform(source, _java_srgb(), "RGB", "RGB")
-        converted = ImageCms.applyTransform(image, transform)
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image  # a damaged profile: the pixels themselves are sound
-    assert converted is not None
-    return converted
-
-
-@cache
-def _java_srgb() -> ImageCms.ImageCmsProfile:
-    """Java's own sRGB profile, built from its numbers so that converted pixels are Java's to the bit.
-
-    A matrix-shaper profile (ICC.1:2001-04): three colorants in s15.16 and one curve of 1024 entries for all channels.
-    """
-    s = np.arange(1024) / 1023
-    linear = np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
-    curve = np.floor(65535 * linear + 0.5).astype(">u2").tobytes()
-    xyz = {"wtpt": (62269, 65536, 71320), "rXYZ": (28564, 14574, 912), "gXYZ": (25253, 46992, 6366)}
-    xyz["bXYZ"] = (9373, 3971, 46782)
-    tags = {name: b"XYZ \0\0\0\0" + struct.pack(">3i", *value) for name, value in xyz.items()}
-    tags |= dict.fromkeys(("rTRC", "gTRC", "bTRC"), b"curv\0\0\0\0" + struct.pack(">I", 1024) + curve)
-    tags["desc"] = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"sRGB\0" + bytes(79)
-    table, body = struct.pack(">I", len(tags)), b""
-    for name, value in tags.items():
-        table += struct.pack(">4sII", name.encode(), 128 + 4 + 12 * len(tags) + len(body), len(value))
-        body += value
-    size = 128 + len(table) + len(body)
-    header = struct.pack(
-        ">I4xI4s4s4s12x4s28x3i", size, 0x02300000, b"mntr", b"RGB ", b"XYZ ", b"acsp", 63190, 65536, 54061
-    )
-    return ImageCms.ImageCmsProfile(io.BytesIO(header.ljust(128, b"\0") + table + body))
 
 
 def thumbnail(picture: Picture, side: int) -> bytes:

@@ -52,8 +52,10 @@ class Hit(_Answer):
     id: int
     class_name: str | None = _CLASS
     score: float = Field(description="Larger is more similar.")
-    distance: float = Field(description="In the first space that was searched.")
-    distances: dict[str, float | None] = Field(description="In every space that was searched.")
+    distance: float | None = Field(
+        description="In the first space that was searched, or null where the image has no vector there."
+    )
+    distances: dict[str, float | None] = Field(description="In every space that was searched, likewise.")
     file: str
     cluster: int
     links: Links

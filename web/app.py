@@ -59,7 +59,7 @@ def create_app(settings: Settings, *, warm_up: bool = True) -> OpenAPI:
         validation_error_callback=on_validation,
         doc_ui=False,
     )
-    live = LiveCollection(settings.collection)
+    live = LiveCollection(settings.collection, settings.max_pixels)
     # One more than the cores: while pictures are encoded on all of them, the next one is decoded.
     gate = Gate(available_cores() + 1, settings.queue)
     # A small file may be a picture of a quarter of a gigabyte: as few as that are decoded at once.

@@ -68,9 +68,12 @@ def require_region(asking: Asking) -> None:
     if region is None or isinstance(asked, np.ndarray):
         return
     left, top, width, height = region
-    data = state().live.searcher.collection.read(asked) if isinstance(asked, int) else asked
+    if isinstance(asked, int):
+        size = upright_size(state().live.searcher.collection.read(asked))
+    else:
+        size = upright_size(asked, max_pixels=state().settings.max_pixels)
     try:
-        framed((left, top, width, height), upright_size(data))
+        framed((left, top, width, height), size)
     except BadRegionError:
         raise BadOptionError("the framed part has fewer than 8x8 pixels: frame a larger one") from None
 

@@ -76,21 +76,21 @@ def _evaluate(path: Path, evaluation_id: str, created: str, request: dict[str, A
 
     measuring = Measuring(samples=request["samples"])
     choices = Choices(spaces=tuple(request["spaces"]), protocol=request["protocol"], measuring=measuring)
-    with Collection.open(path) as opened:
-        clusters = opened.images.clusters.tolist()
-        # Where near duplicates are left out, every space is measured once more with them.
-        twice = choices.protocol == "leave-cluster-out" and len(set(clusters)) < len(clusters)
-        turns = len(choices.spaces) * (1 + twice)
-        passed = 0
+    opened = Collection.open(path)
+    clusters = opened.images.clusters.tolist()
+    # Where near duplicates are left out, every space is measured once more with them.
+    twice = choices.protocol == "leave-cluster-out" and len(set(clusters)) < len(clusters)
+    turns = len(choices.spaces) * (1 + twice)
+    passed = 0
 
-        def measured(_: str, done: int, total: int) -> None:
-            nonlocal passed
-            _tell(MEASURED * (passed + done / total) / turns)
-            passed += done == total
+    def measured(_: str, done: int, total: int) -> None:
+        nonlocal passed
+        _tell(MEASURED * (passed + done / total) / turns)
+        passed += done == total
 
-        result = evaluate_collection(opened, opened.manifest.name, choices, measured)
-        drawn = contents(result, opened, lambda done, total: _tell(MEASURED + (1 - MEASURED) * done / total))
-        keep_evaluation(opened, KeptEvaluation(evaluation_id, created, request), result, drawn)
+    result = evaluate_collection(opened, opened.manifest.name, choices, measured)
+    drawn = contents(result, opened, lambda done, total: _tell(MEASURED + (1 - MEASURED) * done / total))
+    keep_evaluation(opened, KeptEvaluation(evaluation_id, created, request), result, drawn)
 
 
 def _tell(share: float) -> None:

@@ -26,10 +26,10 @@ LOOK_EVERY = 1.0
 class LiveCollection:
     """Searches see one state from beginning to end; a write, by this server or another process, brings the next."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_pixels: int) -> None:
         self.path = path
         self._stamp = _stamp(path)
-        self._searcher = open_collection(path, "throughput")
+        self._searcher = open_collection(path, "throughput", max_pixels)
         self._looked = time.monotonic()
         self._looking = threading.Lock()
         self._writing = threading.Lock()

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Callable
 
-from retrieval.images import decode, probe, thumbnail
+from retrieval.images import MAX_PIXELS, decode, thumbnail
 from web.state import State
 
 THUMBNAIL = 320
@@ -30,23 +30,23 @@ def shown(data: bytes) -> tuple[bytes, str]:
     An upright JPEG keeps its pixels to the bit; a turned one is turned and compressed anew; all others become PNG.
     Raises a PictureError.
     """
-    _, _, file_format = probe(data)
     picture = decode(data)
-    if file_format in ("JPEG", "MPO") and picture.orientation == 1:
+    is_jpeg = picture.format in ("JPEG", "MPO")
+    if is_jpeg and picture.orientation == 1:
         stripped = _without_metadata(data)
         if stripped is not None:
             return stripped, "image/jpeg"
     out = io.BytesIO()
-    if file_format in ("JPEG", "MPO"):
+    if is_jpeg:
         picture.bare().save(out, "JPEG", quality=95, subsampling=0)
         return out.getvalue(), "image/jpeg"
     picture.bare().save(out, "PNG", compress_level=1)
     return out.getvalue(), "image/png"
 
 
-def small(data: bytes, side: int) -> bytes:
+def small(data: bytes, side: int, max_pixels: int = MAX_PIXELS) -> bytes:
     """A JPEG with its longer side at most `side`, free of metadata."""
-    return thumbnail(decode(data, draft=(side, side)), side)
+    return thumbnail(decode(data, max_pixels=max_pixels, draft=(side, side)), side)
 
 
 def drawn_once(held: State, name: str, draw: Callable[[], bytes]) -> bytes:

@@ -149,26 +149,29 @@ def fields_of(args: MultiDict[str, str], lists: tuple[str, ...] = ("spaces", "we
     return {name: args.getlist(name) if name in lists else args[name] for name in args}
 
 
-def require_picture(data: bytes) -> bytes:
-    """Hold a picture file against the server's limits before anything is decoded.
+def require_picture(data: bytes) -> None:
+    """Hold a picture file that is kept or stored against the server's limits before anything is decoded.
 
     Raises NoPictureError, UploadTooLargeError, PictureTooLargeError, UnknownFormatError, BrokenPictureError.
     """
-    settings = state().settings
+    _require_file(data)
+    probe(data, max_pixels=state().settings.max_pixels)
+
+
+def _require_file(data: bytes) -> None:
     if not data:
         raise NoPictureError("the request has no picture: send one as the part `image`, as the body, or in JSON")
-    if len(data) > settings.max_upload:
+    most = state().settings.max_upload
+    if len(data) > most:
         # Not how large it is: of a body without length only a part more than that has been read.
-        raise UploadTooLargeError(f"the file has more than {settings.max_upload / 2**20:g} MiB")
-    probe(data, max_pixels=settings.max_pixels)
-    return data
+        raise UploadTooLargeError(f"the file has more than {most / 2**20:g} MiB")
 
 
 def search(asked: Asked, options: SearchOptions) -> Hits:
     """Ask the engine, in turn. Raises BusyError where too many wait, and whatever the engine raises."""
     held = state()
     if isinstance(asked, bytes):
-        require_picture(asked)
+        _require_file(asked)  # the engine tells all other faults of a picture
     searcher = held.live.searcher
     with held.gate.enter():
         return searcher.search(

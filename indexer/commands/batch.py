@@ -1,4 +1,4 @@
-"""`kvasir search --batch`: the command of `kvasir search` loads this by name."""
+"""`kvasir search --batch`, loaded only when it is asked for."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from indexer.queries import open_queries
 from retrieval.batch import answers
 from retrieval.batch.output import BatchOutput, BatchState
 from retrieval.batch.quality import MEASURES
-from retrieval.commands.search import require_class
-from retrieval.search import open_collection
+from retrieval.search import Searcher
 from retrieval.terminal import counted, progress_bar
 
 
 def run_batch(
+    searcher: Searcher,
     batch: Path,
     out: Path,
-    collection: Path,
     k: int,
     spaces: tuple[str, ...],
     classes: tuple[str, ...],
@@ -35,9 +34,7 @@ def run_batch(
 
     query_class: the class of the queries that have none of their own.
     """
-    searcher = open_collection(collection, "throughput")
     names = searcher.space_names(spaces or None)
-    require_class(query_class, searcher.collection.classes)
     with open_queries(batch) as queries:
         asked = {
             "queries": str(queries.source),

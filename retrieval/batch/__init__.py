@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from retrieval.cores import ahead
 from retrieval.errors import RetrievalError
 from retrieval.hits import Hits
-from retrieval.images import Picture, decode
 from retrieval.search import Searcher
 
 BATCH = 64
@@ -55,14 +54,8 @@ def answers(
     def prepared(query: BatchQuery) -> Mapping[str, NDArray[Any]] | RetrievalError:
         """By space, the encoder's input or the descriptor's vector."""
         try:
-            data = query.read()
-            drafts = {name: encoders[name].recipe.draft if name in encoders else None for name in spaces}
-            pictures: dict[tuple[int, int] | None, Picture] = {
-                draft: decode(data, draft=draft) for draft in set(drafts.values())
-            }
             inputs: dict[str, NDArray[Any]] = {}
-            for name in spaces:
-                picture = pictures[drafts[name]]
+            for name, picture in searcher.pictures(query.read(), spaces).items():
                 if name in encoders:
                     inputs[name] = encoders[name].recipe.prepare(picture, resize)
                 else:

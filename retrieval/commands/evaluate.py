@@ -118,7 +118,8 @@ def command(
     fused = tuple(Fusion.parse(text) for text in fusions)
     measuring = Measuring(tuple(sorted(set(ks))), vote_k, samples, seed)
     choices = Choices(spaces, protocol, test_share, folds, split, measuring, speed, fused, common)
-    with Collection.open(collection) as opened, progress_bar(transient=True) as bar:
+    opened = Collection.open(collection)
+    with progress_bar(transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 
         def advance(task: str, done: int, total: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from retrieval.descriptors.compilation import compiled
+from retrieval.compilation import compiled
 
 
 @compiled

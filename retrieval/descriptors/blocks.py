@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.descriptors.compilation import compiled
+from retrieval.compilation import compiled
 
 
 @compiled

@@ -10,8 +10,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.compilation import compiled
 from retrieval.descriptors.blocks import block_sums
-from retrieval.descriptors.compilation import compiled
 from retrieval.descriptors.fuzzy_color import fuzzy_color
 
 # fmt: off

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.descriptors.compilation import compiled
+from retrieval.compilation import compiled
 from retrieval.descriptors.native_distance import BLOCK, NativeDistance
 
 _LUMA_COEFFICIENTS, _CHROMA_COEFFICIENTS = 21, 6

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.descriptors.compilation import compiled
+from retrieval.compilation import compiled
 from retrieval.descriptors.variant import Grey
 
 _ENCODING = 1 + 32767 / 32768

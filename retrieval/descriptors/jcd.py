@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.compilation import compiled
 from retrieval.descriptors.cedd import cedd
-from retrieval.descriptors.compilation import compiled
 from retrieval.descriptors.fcth import fcth
 from retrieval.descriptors.native_distance import BLOCK, NativeDistance
 

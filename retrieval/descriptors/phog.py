@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.compilation import compiled
 from retrieval.descriptors.arctangent import arctangent
-from retrieval.descriptors.compilation import compiled
 from retrieval.descriptors.grey import grey_columns
 from retrieval.descriptors.native_distance import BLOCK, NativeDistance
 from retrieval.descriptors.variant import Grey

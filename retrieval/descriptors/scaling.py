@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.descriptors.compilation import compiled
+from retrieval.compilation import compiled
 
 
 def scaled_size(width: int, height: int, longest: int) -> tuple[int, int]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.compilation import compiled
 from retrieval.descriptors.arctangent import arctangent
-from retrieval.descriptors.compilation import compiled
 from retrieval.descriptors.grey import grey_columns
 from retrieval.descriptors.native_distance import BLOCK, NativeDistance
 from retrieval.descriptors.scaling import interpolate, neighbours, scaled_size

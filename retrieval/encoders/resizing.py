@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval.descriptors.compilation import compiled
+from retrieval.compilation import compiled
 
 _BITS = 22
 """Pillow's fixed point for 8-bit channels: 32 bits less 8 for the value and 2 for what negative weights overshoot."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.descriptors.compilation import compiled
+from retrieval.compilation import compiled
 from retrieval.descriptors.native_distance import NativeDistance
 from retrieval.errors import QueryError
 from retrieval.index.protocol import Metric

@@ -102,10 +102,6 @@ def measure_speed(
     names = searcher.space_names(spaces)
     files = _pictures(searcher.collection, names, images)
 
-    def decoded(data: bytes) -> dict[str, Picture]:
-        at_size = {draft: decode(data, draft=draft) for draft in {_draft(searcher, space) for space in names}}
-        return {space: at_size[_draft(searcher, space)] for space in names}
-
     def embedded(pictures: dict[str, Picture]) -> dict[str, NDArray[Any]]:
         return {space: searcher.vectors_of(picture, [space])[space] for space, picture in pictures.items()}
 
@@ -113,7 +109,7 @@ def measure_speed(
         return searcher.search(data, HITS, spaces=names, weights=weights)
 
     whole(files[0])  # loads the encoders and the indexes
-    pictures, decoding = _timed(decoded, files)
+    pictures, decoding = _timed(lambda data: searcher.pictures(data, names), files)
     vectors, embedding = _timed(embedded, pictures)
     _, searching = _timed(lambda one: searcher.search_by_vectors(one, HITS, weights=weights), vectors)
     _, from_file_to_hits = _timed(whole, files)
@@ -148,12 +144,6 @@ def _pictures(collection: Collection, spaces: Sequence[str], count: int) -> list
             f"no picture of the space {'+'.join(spaces)} can be read where it was indexed, so no query can be timed"
         )
     return files
-
-
-def _draft(searcher: Searcher, space: str) -> tuple[int, int] | None:
-    """The size that a query of this space is decoded for; None for its own."""
-    by_encoder = searcher.collection.manifest.space(space).kind == "encoder"
-    return searcher.encoder(space).recipe.draft if by_encoder else None
 
 
 def _index_size(collection: Collection, space: str) -> int:

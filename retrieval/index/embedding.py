@@ -6,9 +6,7 @@ double precision, and the order is by those, then by row.
 
 from __future__ import annotations
 
-import logging
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +17,13 @@ from numpy.typing import NDArray
 
 from retrieval.cores import available_cores
 from retrieval.index.cosine import Cosine
-from retrieval.index.sealing import seal
-
-log = logging.getLogger(__name__)
+from retrieval.index.keeping import read_kept, write_kept
+from retrieval.index.protocol import BLOCK, FILTER_COMPARES_UP_TO
 
 EXACT_UP_TO = 50_000
 """Gallery size up to which every vector is compared; beyond, a graph answers faster (measured at 512 dimensions)."""
 HNSW_UP_TO = 300_000
 """Beyond this, a graph takes too much memory and building; an inverted file with product quantisation takes over."""
-FILTER_EXACTLY_BELOW = 20_000
-"""A graph under a narrow filter silently loses recall; with fewer candidates than this they are compared one by one."""
-_BLOCK = 16_384
 _SLACK = 1e-5
 """More than single precision can err on the inner product of unit vectors of 100,000 dimensions in FAISS's order."""
 
@@ -55,21 +49,19 @@ class EmbeddingIndex:
         self._vectors = vectors
         self._ids = ids
         self._metric = Cosine()
-        self.rebuilt = False
-        self.exact = len(vectors) <= exact_up_to
-        if self.exact:
+        self._exact = len(vectors) <= exact_up_to
+        if self._exact:
             self.description = "exact"
             self._read_codes()
             return
         dimension = vectors.shape[1]
         self.description = description_of(len(vectors), dimension, hnsw_up_to)
         file = None if folder is None else folder / f"{name}.{self.description}.faiss"
-        kept = None if file is None else _read(file, ids, dimension)
+        kept = None if file is None else _usable(read_kept(file), ids, dimension)
         if kept is None:
-            self.rebuilt = True
             kept = _build(vectors, ids, self.description)
             if file is not None:
-                _write(kept, file)
+                write_kept(kept, file)
         self._faiss = kept
         self._tail = np.flatnonzero(~np.isin(ids, faiss.vector_to_array(kept.id_map)))
 
@@ -83,8 +75,8 @@ class EmbeddingIndex:
         candidates_exist = len(self._vectors) if allowed is None else int(np.count_nonzero(allowed))
         if not candidates_exist or not k:
             return distances, rows
-        faiss.omp_set_num_threads(1 if self.exact or len(wanted) < 8 else available_cores())
-        if self.exact or allowed is None or candidates_exist > FILTER_EXACTLY_BELOW:
+        faiss.omp_set_num_threads(1 if self._exact or len(wanted) < 8 else available_cores())
+        if self._exact or allowed is None or candidates_exist > FILTER_COMPARES_UP_TO:
             proposals = self._propose(wanted, k, candidates_exist, allowed)
         else:
             proposals = [(np.flatnonzero(allowed), -np.inf)] * len(wanted)
@@ -92,7 +84,7 @@ class EmbeddingIndex:
             found, order = self._rank(query, candidates, k)
             more = 2 * len(candidates)
             # Rows left out have a cosine of at most `unseen`; go on until that proves that none of them belongs here.
-            while self.exact and len(candidates) < candidates_exist and 1 - found[-1] <= unseen + _SLACK:
+            while self._exact and len(candidates) < candidates_exist and 1 - found[-1] <= unseen + _SLACK:
                 ((candidates, unseen),) = self._propose(query[None], more, candidates_exist, allowed)
                 found, order = self._rank(query, candidates, k)
                 more *= 2
@@ -104,14 +96,14 @@ class EmbeddingIndex:
 
         A hit as near as the true k-th counts as found. The vector itself is left out, as it is always found.
         """
-        if self.exact:
+        if self._exact:
             return 1.0
         count = len(self._vectors)
         chosen = np.sort(np.random.default_rng(seed).choice(count, min(sample, count), replace=False))
         found, _ = self.search(np.array(self._vectors[chosen]), k + 1)
         true = np.full((len(chosen), k + 1), np.inf)
-        for start in range(0, count, _BLOCK):  # one pass over the vectors for all of the sample
-            block = self._metric.distances(self._vectors[chosen], self._vectors[start : start + _BLOCK])
+        for start in range(0, count, BLOCK):  # one pass over the vectors for all of the sample
+            block = self._metric.distances(self._vectors[chosen], self._vectors[start : start + BLOCK])
             true = np.partition(np.hstack([true, block]), k, axis=1)[:, : k + 1]
         return float((np.sort(found, axis=1)[:, 1:] <= true.max(axis=1, keepdims=True)).mean())
 
@@ -139,7 +131,7 @@ class EmbeddingIndex:
         self, queries: NDArray[np.float32], k: int, existing: int, allowed: NDArray[np.bool_] | None
     ) -> list[tuple[NDArray[np.int64], float]]:
         """Candidates of each query, and the inner product that no row left out exceeds by more than rounding."""
-        if self.exact:
+        if self._exact:
             return [self._propose_by_codes(query[None], min(existing, k + 128), allowed) for query in queries]
         count = min(existing, 8 * k + 256)  # four-bit codes order coarsely
         selected = np.zeros(int(self._ids[-1]) + 1, bool)
@@ -222,23 +214,8 @@ def _build(vectors: NDArray[np.float32], ids: NDArray[np.int64], description: st
     return named
 
 
-def _write(index: Any, file: Path) -> None:
-    beside = file.with_name(f"{file.name}.{os.getpid()}.new")  # two readers may build it at once
-    try:
-        file.parent.mkdir(exist_ok=True)
-        faiss.write_index(index, str(beside))
-        seal(beside)
-        beside.replace(file)
-    except (OSError, RuntimeError) as error:  # a full disk or a folder for reading only costs time, not the answer
-        log.warning("the index %s cannot be kept and will be built again next time (%s)", file, error)
-
-
-def _read(file: Path, ids: NDArray[np.int64], dimension: int) -> Any | None:
-    """The index kept on disk where it is sound and covers all but a tenth of these ids, else None."""
-    try:
-        index = faiss.read_index(str(file))
-    except (OSError, RuntimeError):  # FAISS raises RuntimeError for whatever it cannot read
-        return None
+def _usable(index: Any, ids: NDArray[np.int64], dimension: int) -> Any | None:
+    """An index that was kept, where it is of this kind and covers all but a tenth of these ids, else None."""
     if not isinstance(index, faiss.IndexIDMap) or index.d != dimension:
         return None
     covered = int(np.count_nonzero(np.isin(ids, faiss.vector_to_array(index.id_map))))

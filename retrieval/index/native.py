@@ -33,9 +33,7 @@ class NativeIndex:
     descriptor's.
     """
 
-    exact = True
     description = "exact"
-    rebuilt = False
 
     def __init__(self, metric: NativeDistance, vectors: NDArray[Any]) -> None:
         self._metric = metric

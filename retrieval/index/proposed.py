@@ -11,8 +11,6 @@ real descriptors (`tests/benchmarks/bench_descriptors.py --large`).
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.descriptors.native_distance import NativeDistance
+from retrieval.index.keeping import read_kept, write_kept
 from retrieval.index.native import NativeIndex, nearest
-from retrieval.index.sealing import seal
-
-log = logging.getLogger(__name__)
-
-ALLOWED_EXACT_UP_TO = 20_000
-"""With no more rows allowed than this they are all compared: a filter would leave too few proposals."""
+from retrieval.index.protocol import BLOCK, FILTER_COMPARES_UP_TO
 
 SAMPLE_RECALL = 0.997
 """Share of the true 20 nearest of a sample that must be found; twice as many lists are looked at as that takes."""
-
-_BLOCK = 16_384
 
 
 class ProposedIndex:
@@ -41,8 +33,6 @@ class ProposedIndex:
     vectors: (n, d) in the space's stored dtype; ids: (n,) int64, which identify them; folder and name: where
     the inverted file is kept between runs. One that is missing, damaged or of other ids is built again.
     """
-
-    exact = False
 
     def __init__(
         self,
@@ -56,14 +46,14 @@ class ProposedIndex:
         self._vectors = vectors
         self._every = NativeIndex(metric, vectors)
         file = None if folder is None else folder / file_name(name, ids)
-        kept = None if file is None else _read(file, len(vectors))
-        self.rebuilt = kept is None
-        self._faiss = _build(metric, vectors) if kept is None else kept
+        kept: Any = None if file is None else read_kept(file)
+        is_usable = isinstance(kept, faiss.IndexIVFFlat) and kept.ntotal == len(vectors)
+        self._faiss = kept if is_usable else _build(metric, vectors)
         self._lists: int = self._faiss.nprobe  # kept with the rest
-        if kept is None:
+        if not is_usable:
             self._look_at_enough_lists()
-        if file is not None and kept is None:
-            _write(self._faiss, file, name)
+            if file is not None:
+                write_kept(self._faiss, file, outdated=file.parent.glob(f"{name}.*.ivf.faiss"))
         self.description = f"IVF{self._faiss.nlist}, {self._lists} lists a query, re-ranked"
 
     def search(
@@ -71,7 +61,7 @@ class ProposedIndex:
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The k nearest rows of each query (q, d) among the candidates; see the `Index` protocol."""
         existing = len(self._vectors) if allowed is None else int(np.count_nonzero(allowed))
-        if existing <= ALLOWED_EXACT_UP_TO:
+        if existing <= FILTER_COMPARES_UP_TO:
             return self._every.search(queries, k, allowed)
         asked = self._metric.compact(queries)
         found, found_rows = np.empty((len(asked), k)), np.empty((len(asked), k), dtype=np.int64)
@@ -138,34 +128,11 @@ def _build(metric: NativeDistance, vectors: NDArray[Any]) -> Any:
     index = faiss.IndexIVFFlat(quantizer, training.shape[1], lists, by)
     index.cp.niter = 10
     index.train(training)
-    for start in range(0, len(vectors), _BLOCK):
-        index.add(metric.candidate_coordinates(vectors[start : start + _BLOCK]))
+    for start in range(0, len(vectors), BLOCK):
+        index.add(metric.candidate_coordinates(vectors[start : start + BLOCK]))
     return index
 
 
 def file_name(name: str, ids: NDArray[np.int64]) -> str:
     """What the inverted file of a space is called that holds exactly these ids."""
     return f"{name}.{hashlib.sha256(np.ascontiguousarray(ids, dtype=np.int64).tobytes()).hexdigest()[:16]}.ivf.faiss"
-
-
-def _write(index: Any, file: Path, name: str) -> None:
-    """Keep the inverted file in place of those of other ids, if the disk and the folder's rights allow."""
-    beside = file.with_name(f"{file.name}.{os.getpid()}.new")  # two readers may build it at once
-    try:
-        file.parent.mkdir(exist_ok=True)
-        faiss.write_index(index, str(beside))
-        seal(beside)
-        for outdated in file.parent.glob(f"{name}.*.ivf.faiss"):
-            outdated.unlink(missing_ok=True)
-        beside.replace(file)
-    except (OSError, RuntimeError) as error:  # only time is lost, not the answer
-        log.warning("the index %s cannot be kept and will be built again next time (%s)", file, error)
-
-
-def _read(file: Path, count: int) -> Any | None:
-    """The inverted file that is kept, where it is sound."""
-    try:
-        index = faiss.read_index(str(file))
-    except (OSError, RuntimeError):  # FAISS raises RuntimeError for whatever it cannot read
-        return None
-    return index if isinstance(index, faiss.IndexIVFFlat) and index.ntotal == count else None

@@ -7,6 +7,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+FILTER_COMPARES_UP_TO = 20_000
+"""Rows allowed by a filter up to which they are all compared: among so few, what an index proposes loses recall."""
+BLOCK = 16_384
+"""Vectors that are worked on at once where those of a whole gallery would take too much memory."""
+
 
 class Metric(Protocol):
     """How one space compares two vectors: its native distance, and a score to show for it."""

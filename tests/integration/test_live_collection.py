@@ -18,6 +18,7 @@ from indexer.duplicates import clusters, update_clusters
 from retrieval.collection import Collection, CollectionWriter, NewImage
 from retrieval.collection.manifest import read_manifest, write_manifest
 from retrieval.cores import available_cores
+from retrieval.images import MAX_PIXELS
 from web import live, pictures
 from web.app import create_app
 from web.live import LiveCollection
@@ -26,7 +27,7 @@ from web.settings import Settings
 
 @pytest.fixture
 def held(indexed: Any, tmp_path: Path) -> LiveCollection:
-    return LiveCollection(shutil.copytree(indexed.path, tmp_path / "held"))
+    return LiveCollection(shutil.copytree(indexed.path, tmp_path / "held"), MAX_PIXELS)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,8 @@ def test_an_added_picture_moves_with_its_collection(held: LiveCollection, new_pi
     moved = held.path.rename(held.path.with_name("elsewhere"))
 
     assert Collection.open(moved).read(image_id) == new_picture
-    assert LiveCollection(moved).add(new_picture, "polyps") == (image_id, False)
-    LiveCollection(moved).remove(image_id)
+    assert LiveCollection(moved, MAX_PIXELS).add(new_picture, "polyps") == (image_id, False)
+    LiveCollection(moved, MAX_PIXELS).remove(image_id)
     assert not list((moved / "pictures").iterdir())
 
 

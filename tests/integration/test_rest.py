@@ -19,7 +19,9 @@ import pytest
 from PIL import Image
 
 from retrieval.collection import Collection, CollectionWriter
+from web.app import create_app
 from web.keys import FILE, create_key, revoke_key
+from web.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,36 @@ def test_limits_of_bytes_and_pixels_hold_before_decoding(
         assert problem(refused, 429)
         assert int(refused.headers["Retry-After"]) > 0
         assert api.get("/api/v1/images/1").status_code == 200  # only searches and writes are counted
+
+
+def test_the_limit_of_pixels_may_be_raised_for_queries_but_not_for_what_is_stored(
+    two_spaces: Path, tmp_path: Path, encode_file: Callable[..., bytes]
+) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(two_spaces, path)
+    _, key = create_key(path, "writer", "write")
+    client = create_app(Settings(path, max_pixels=66_000_000, rate=""), warm_up=False).test_client()
+    large = encode_file(Image.new("L", (8125, 8000)), "PNG")  # 65 megapixels
+
+    found = client.post("/api/v1/search", data=large, content_type="image/png")
+    assert found.status_code == 200, found.text
+    part = {"left": "0", "top": "0", "width": "50", "height": "50"}
+    answer = client.post("/search", data=part | {"picture": (io.BytesIO(large), "large.png")})
+    assert client.get(answer.location).status_code == 200
+    upload = httpx.URL(answer.location).params["upload"]
+    assert client.get(f"/queries/{upload}.jpg").status_code == 200
+
+    refused = client.post("/api/v1/images", data=large, content_type="image/png", headers={"X-API-Key": key})
+    assert refused.status_code == 413
+    assert "65.0 megapixels; the limit is 64.0" in refused.json["detail"]
+
+
+def test_a_low_limit_of_pixels_is_for_what_comes_not_for_the_collections_own(two_spaces: Path, picture: bytes) -> None:
+    client = create_app(Settings(two_spaces, max_pixels=10_000, rate=""), warm_up=False).test_client()
+    refused = client.post("/api/v1/search", data=picture, content_type="image/jpeg")
+    assert refused.status_code == 413
+    assert refused.json["type"] == "urn:kvasir:picture-too-large"
+    assert client.get("/api/v1/images/3/similar?region=0,0,0.5,0.5").status_code == 200
 
 
 # Images and pictures

@@ -25,10 +25,12 @@ def modules(package: str) -> list[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """The top names of everything that a file imports, inside functions too."""
+    """The top names of everything that a file imports, inside functions and by `import_module` too."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Import):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names |= {text.value.partition(".")[0] for text in node.args if isinstance(text, ast.Constant)}
+        elif isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.partition(".")[0])

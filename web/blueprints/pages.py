@@ -116,7 +116,8 @@ def query_picture(name: str) -> Response:
     held = state()
     if response := unchanged(f"query-{name}"):
         return response
-    data = drawn_once(held, f"query-{name}", lambda: small(kept_query(held.uploads, name), PREVIEW))
+    limit = held.settings.max_pixels
+    data = drawn_once(held, f"query-{name}", lambda: small(kept_query(held.uploads, name), PREVIEW, limit))
     response = Response(data, mimetype="image/jpeg")
     response.set_etag(f"{held.live.version}-query-{name}")
     return response

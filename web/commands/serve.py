@@ -34,7 +34,12 @@ def _setting(name: str, *others: str, **more: Any) -> Callable[[Callable[..., No
 @_setting("--require-key", is_flag=True, help="Reading needs a key as well; writing always does.")
 @_setting("--open-to-all", is_flag=True, help="Listen beyond this machine though reading needs no key.")
 @_setting("--max-upload", default=20.0, type=click.FloatRange(0.001, 1000), help="Largest picture file in MiB.")
-@_setting("--max-pixels", default=64.0, type=click.FloatRange(0.001, 1000), help="Largest picture in megapixels.")
+@_setting(
+    "--max-pixels",
+    default=64.0,
+    type=click.FloatRange(0.001, 1000),
+    help="Largest picture in megapixels; to be added, 64 at most.",
+)
 @_setting(
     "--queue",
     default=64,

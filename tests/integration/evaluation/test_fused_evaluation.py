@@ -60,38 +60,38 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("text", ["one+two", "two=3+one", "EdgeHistogram+two=0.5+one"])
 def test_rankings_are_those_of_the_search(collection: Path, text: str) -> None:
     fusion = Fusion.parse(text)
-    with Collection.open(collection) as opened:
-        choices = Choices(spaces=("one",), fusions=(fusion,), measuring=Measuring(samples=0))
-        _, result = evaluate_collection(opened, "c", choices).spaces
-        searcher = Searcher(opened)
-        asked = [row for row, image in enumerate(result.ids.tolist()) if image % 23 == 0]
-        assert len(asked) > 40
-        for row in asked:
-            hits = searcher.search(
-                int(result.ids[row]), 100, spaces=fusion.spaces, weights=fusion.weights, exclude_cluster=True
-            )
-            assert [hit.id for hit in hits] == result.neighbours[row].tolist()
-            assert [hit.score for hit in hits] == (-result.distances[row]).tolist()
-            assert hits.searched == result.listed[row]
-            assert hits.quality is not None
-            assert hits.quality.relevant == result.relevant[row]
+    opened = Collection.open(collection)
+    choices = Choices(spaces=("one",), fusions=(fusion,), measuring=Measuring(samples=0))
+    _, result = evaluate_collection(opened, "c", choices).spaces
+    searcher = Searcher(opened)
+    asked = [row for row, image in enumerate(result.ids.tolist()) if image % 23 == 0]
+    assert len(asked) > 40
+    for row in asked:
+        hits = searcher.search(
+            int(result.ids[row]), 100, spaces=fusion.spaces, weights=fusion.weights, exclude_cluster=True
+        )
+        assert [hit.id for hit in hits] == result.neighbours[row].tolist()
+        assert [hit.score for hit in hits] == (-result.distances[row]).tolist()
+        assert hits.searched == result.listed[row]
+        assert hits.quality is not None
+        assert hits.quality.relevant == result.relevant[row]
 
 
 def test_an_image_without_a_vector_in_a_space_is_found_but_does_not_ask(collection: Path) -> None:
-    with Collection.open(collection) as opened:
-        choices = Choices(spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), measuring=Measuring(samples=0))
-        one, two, both = evaluate_collection(opened, "c", choices).spaces
+    opened = Collection.open(collection)
+    choices = Choices(spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), measuring=Measuring(samples=0))
+    one, two, both = evaluate_collection(opened, "c", choices).spaces
     assert [len(space.ids) for space in (one, two, both)] == [COUNT, COUNT - len(LACKING), COUNT - len(LACKING)]
     assert np.isin(both.neighbours, list(LACKING)).any()
     assert not np.isin(both.ids, list(LACKING)).any()
 
 
 def test_spaces_that_lack_images_compare_over_those_that_all_have(collection: Path) -> None:
-    with Collection.open(collection) as opened:
-        choices = Choices(
-            spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), measuring=Measuring(samples=50), common=True
-        )
-        result = evaluate_collection(opened, "c", choices)
+    opened = Collection.open(collection)
+    choices = Choices(
+        spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), measuring=Measuring(samples=50), common=True
+    )
+    result = evaluate_collection(opened, "c", choices)
     for space in (*result.spaces, *result.leave_one_out):
         assert len(space.ids) == COUNT - len(LACKING)
         assert not np.isin(space.neighbours, list(LACKING)).any()
@@ -100,13 +100,13 @@ def test_spaces_that_lack_images_compare_over_those_that_all_have(collection: Pa
 
 
 def test_a_fusion_is_a_contender_like_a_space(collection: Path) -> None:
-    with Collection.open(collection) as opened:
-        choices = Choices(
-            spaces=("one", "EdgeHistogram"),
-            fusions=(Fusion.parse("one=2+EdgeHistogram"),),
-            measuring=Measuring(samples=50),
-        )
-        result = evaluate_collection(opened, "c", choices)
+    opened = Collection.open(collection)
+    choices = Choices(
+        spaces=("one", "EdgeHistogram"),
+        fusions=(Fusion.parse("one=2+EdgeHistogram"),),
+        measuring=Measuring(samples=50),
+    )
+    result = evaluate_collection(opened, "c", choices)
     found = result.to_dict()
     assert [space["space"] for space in found["spaces"]] == ["one", "EdgeHistogram", "one=2+EdgeHistogram"]
     assert found["spaces"][2]["fusion"] == {"one": 2, "EdgeHistogram": 1}
@@ -118,11 +118,9 @@ def test_a_fusion_is_a_contender_like_a_space(collection: Path) -> None:
 
 @pytest.mark.parametrize("protocol", ["hold-out", "k-fold"])
 def test_a_fusion_keeps_to_the_protocol(collection: Path, protocol: str) -> None:
-    with Collection.open(collection) as opened:
-        choices = Choices(
-            ("one",), protocol, fusions=(Fusion.parse("one+EdgeHistogram"),), measuring=Measuring(samples=0)
-        )
-        one, both = evaluate_collection(opened, "c", choices).spaces
+    opened = Collection.open(collection)
+    choices = Choices(("one",), protocol, fusions=(Fusion.parse("one+EdgeHistogram"),), measuring=Measuring(samples=0))
+    one, both = evaluate_collection(opened, "c", choices).spaces
     assert both.ids.tolist() == one.ids.tolist()
     assert both.relevant.tolist() == one.relevant.tolist()
     assert both.listed.tolist() == one.listed.tolist()
@@ -133,6 +131,6 @@ def test_threads_change_no_byte(collection: Path, monkeypatch: pytest.MonkeyPatc
     written = []
     for threads in (1, 3):
         monkeypatch.setattr("retrieval.evaluation.evaluate.available_cores", lambda threads=threads: threads)
-        with Collection.open(collection) as opened:
-            written.append(json.dumps(evaluate_collection(opened, "c", choices).to_dict()))
+        opened = Collection.open(collection)
+        written.append(json.dumps(evaluate_collection(opened, "c", choices).to_dict()))
     assert written[0] == written[1]

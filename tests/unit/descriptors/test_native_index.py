@@ -138,18 +138,21 @@ def test_an_inverted_file_is_kept_and_made_anew_where_it_is_of_no_use(tmp_path):
     ids = np.arange(len(vectors)) * 2
 
     def opened(ids=ids):
-        return ProposedIndex(metric, vectors, ids, tmp_path / "index", "Tamura")
+        """The index, and whether its file was written."""
+        before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("index/*")}
+        index = ProposedIndex(metric, vectors, ids, tmp_path / "index", "Tamura")
+        return index, before != {file: file.stat().st_mtime_ns for file in tmp_path.glob("index/*")}
 
-    first, second = opened(), opened()
-    assert (first.rebuilt, second.rebuilt) == (True, False)
+    (first, first_written), (second, second_written) = opened(), opened()
+    assert (first_written, second_written) == (True, False)
     assert first.description == second.description
     assert first.search(vectors[:3], 9)[1].tolist() == second.search(vectors[:3], 9)[1].tolist()
-    assert opened(ids + 1).rebuilt
-    assert opened().rebuilt  # only one is kept
+    assert opened(ids + 1)[1]
+    assert opened()[1]  # only one is kept
     (file,) = (tmp_path / "index").iterdir()
     file.write_bytes(file.read_bytes()[:1000])
-    assert opened().rebuilt
-    assert not opened().rebuilt
+    assert opened()[1]
+    assert not opened()[1]
 
 
 def test_an_inverted_file_that_cannot_be_kept_costs_no_answer(tmp_path, caplog):

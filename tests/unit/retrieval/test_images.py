@@ -18,10 +18,12 @@ from retrieval.errors import PictureError
 from retrieval.images import (
     BrokenPictureError,
     EmptyPictureError,
+    Picture,
     PictureTooLargeError,
     UnknownFormatError,
     UnsupportedPixelsError,
     decode,
+    decode_each,
     from_array,
     from_image,
     read,
@@ -479,3 +481,21 @@ def test_pixels_are_those_that_java_decodes() -> None:
     cases = oracle_cases()
     assert len(cases) > 50
     assert {file: zlib.crc32(read(ORACLE / file).pixels().tobytes()) for file, _ in cases} == dict(cases)
+
+
+def test_each_space_sees_its_own_draft_and_those_of_one_share_a_decoding() -> None:
+    data = save(Image.new("RGB", (800, 600)), "JPEG")
+    decoded: list[tuple[int, int] | None] = []
+
+    def decode_at(draft: tuple[int, int] | None) -> Picture:
+        decoded.append(draft)
+        return decode(data, draft=draft)
+
+    seen = decode_each(decode_at, {"one": (100, 100), "whole": None, "two": (100, 100), "three": (300, 300)})
+    assert decoded == [(100, 100), None, (300, 300)]
+    assert {space: picture.image.size for space, picture in seen.items()} == {
+        "one": (200, 150),
+        "whole": (800, 600),
+        "two": (200, 150),
+        "three": (400, 300),
+    }

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -21,7 +22,9 @@ from retrieval.encoders import EncoderMismatchError
 from retrieval.encoders.running import DamagedTowerError
 from retrieval.errors import PictureError
 from retrieval.images import read
-from retrieval.search import BadQueryError, EmptySpaceError, NoSuchClassError
+from retrieval.index import Index, build_index
+from retrieval.query import BadQueryError
+from retrieval.search import EmptySpaceError, NoSuchClassError
 
 ROOT = Path(__file__).resolve().parents[3]
 SPACE = "tf_efficientnet_lite0"
@@ -230,6 +233,11 @@ def test_spaces_are_fused_by_reciprocal_ranks(tmp_path: Path) -> None:
     assert [hit.score for hit in hits] == pytest.approx(sorted(by_hand.values(), reverse=True))
     assert hits[0].distances["second"] == pytest.approx(1 - np.cos(np.radians(2)), abs=1e-6)
     assert hits[2].distances["second"] is None
+    turned = engine.search(0, 6, spaces=["second", "plane"])
+    assert turned.ids == hits.ids
+    assert [hit.distance for hit in turned] == [hit.distances["second"] for hit in turned]
+    assert turned[2].distance is None
+    assert turned.to_json()["hits"][2]["distance"] is None
     assert engine.search(0, 1, spaces=["plane", "second"], weights=[100, 1]).ids == [1]
     assert engine.search(0, 6, spaces="second").ids == [6, 4]
 
@@ -365,6 +373,32 @@ def test_many_threads_get_the_answers_that_one_gets(engine: Searcher, indexed: A
     assert [[i for i, _ in answer] for answer in together] == [[i for i, _ in answer] for answer in alone * 2]
     for one, other in zip(together, alone * 2, strict=True):
         assert [d for _, d in one] == pytest.approx([d for _, d in other], abs=1e-5)
+
+
+def test_while_one_index_is_built_other_spaces_are_searched(
+    two_spaces: Path, indexed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = retrieval.open(two_spaces)
+    first, second = (space.name for space in engine.collection.spaces)
+    begun, going_on = threading.Event(), threading.Event()
+
+    def slow_index(metric: Any, vectors: Any, ids: Any, folder: Path, name: str) -> Index:
+        if name == first:
+            begun.set()
+            assert going_on.wait(60)
+        return build_index(metric, vectors, ids, folder, name)
+
+    monkeypatch.setattr("retrieval.search.build_index", slow_index)
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            waiting = pool.submit(engine.search, 0, spaces=first)
+            assert begun.wait(60)
+            picture = indexed.data / "cecum" / "2.jpg"
+            assert pool.submit(engine.search, picture, 1, spaces=second).result(60)[0].file == "cecum/2.jpg"
+            assert pool.submit(engine.vectors_of, picture, [first]).result(60)[first].shape == (1280,)
+        finally:
+            going_on.set()
+        assert len(waiting.result(60)) == 10
 
 
 def test_a_file_gets_the_vector_that_indexing_gave_it(engine: Searcher, indexed: Any) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 
 import click
 
 from retrieval.hits import Hits
-from retrieval.search import NoSuchClassError, QueryLike, open_collection
+from retrieval.query import QueryLike
+from retrieval.search import NoSuchClassError, open_collection
 from retrieval.terminal import one_line
 
 
@@ -59,9 +59,11 @@ def command(
     if batch is not None or out is not None:
         if batch is None or out is None or query_part or exclude_cluster:
             raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
-        # Data sets are the indexer's business, which this package must not import.
-        run_batch = import_module("indexer.commands.batch").run_batch
-        run_batch(batch, out, collection, k, spaces, classes, query_class, as_json)
+        from indexer.commands.batch import run_batch
+
+        searcher = open_collection(collection, "throughput")
+        _require_class(query_class, searcher.collection.classes)
+        run_batch(searcher, batch, out, k, spaces, classes, query_class, as_json)
         return
     if len(query_part) != 1:
         raise click.UsageError("give a picture file or an ID, then COLLECTION; or --batch, --out and COLLECTION")
@@ -71,7 +73,7 @@ def command(
     if exclude_cluster and not isinstance(asked, int):
         raise click.UsageError(f"--exclude-cluster needs an ID as query: the file {query} has no near duplicates known")
     searcher = open_collection(collection)
-    require_class(query_class, searcher.collection.classes)
+    _require_class(query_class, searcher.collection.classes)
     hits = searcher.search(
         asked,
         k,
@@ -83,7 +85,7 @@ def command(
     click.echo(json.dumps(hits.to_json(), indent=2) if as_json else _table(hits))
 
 
-def require_class(name: str | None, classes: Sequence[str]) -> None:
+def _require_class(name: str | None, classes: Sequence[str]) -> None:
     """Raise NoSuchClassError where a person names a query's class that no image has, most likely by a slip."""
     if name is None or name in classes:
         return
@@ -99,12 +101,11 @@ def _table(hits: Hits) -> str:
         return "no hits: nothing was left to search"
     names = max(len(hit.class_name or "-") for hit in hits)
     digits = max(2, *(len(str(hit.id)) for hit in hits))
-    fused = len(hits.spaces) > 1
-    wide = max(len("distance"), *(len(f"{hit.distance:.4f}") for hit in hits))
-    distances = "" if fused else f"{'distance':>{wide}}  "
-    lines = [f"rank  {'id':>{digits}}  {'class':<{names}}  score   {distances}file"]
-    for hit in hits:
-        distance = "" if fused else f"{hit.distance:>{wide}.4f}  "
+    distances = ["distance", *("-" if hit.distance is None else f"{hit.distance:.4f}" for hit in hits)]
+    wide = max(map(len, distances))
+    shown = [f"{text:>{wide}}  " if len(hits.spaces) == 1 else "" for text in distances]
+    lines = [f"rank  {'id':>{digits}}  {'class':<{names}}  score   {shown[0]}file"]
+    for hit, distance in zip(hits, shown[1:], strict=True):
         start = f"{hit.rank:>4}  {hit.id:>{digits}}  {hit.class_name or '-':<{names}}"
         lines.append(f"{start}  {hit.score:<6.4f}  {distance}{one_line(hit.file)}")
     counts = ", ".join(f"{count} {name or 'without class'}" for name, count in hits.class_counts.items())

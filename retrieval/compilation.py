@@ -1,4 +1,4 @@
-"""How the kernels of this package are compiled."""
+"""How loops in plain Python become machine code: kernels of descriptors, of resizing and of rankings, by numba."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def compiled(kernel: Kernel) -> Kernel:
 
     Where no folder can be written to, as in some containers, each process compiles for itself.
 
-    Never with `fastmath`: these kernels must round like Java. numba notices a change of the kernel's own
-    file only, so a kernel calls no compiled function of another file except those of this package's
-    shared pieces, and takes tables as arguments instead of as globals.
+    Never with `fastmath`: kernels must round as Java and Pillow do. numba notices a change of the kernel's own file
+    only, so a kernel calls no compiled function of another file except the pieces that descriptors share, and takes
+    tables as arguments instead of as globals.
     """
     try:
         return cast(Kernel, njit(nogil=True, cache=True)(kernel))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrieval.descriptors.compilation import compiled
+from retrieval.compilation import compiled
 
 
 def test_a_kernel_that_cannot_be_kept_on_disk_runs_all_the_same() -> None:
