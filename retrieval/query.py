@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from math import isfinite
 from numbers import Real
 from pathlib import Path
 from threading import Lock
@@ -125,9 +126,11 @@ class Extractor:
 
     def _checked_vector(self, query: NDArray[Any], name: str) -> NDArray[Any]:
         space = self.collection.manifest.space(name)
-        if query.shape != (space.dimension,) or not np.issubdtype(query.dtype, np.number):
+        real = np.issubdtype(query.dtype, np.floating) or np.issubdtype(query.dtype, np.integer)
+        if query.shape != (space.dimension,) or not real:
             raise BadQueryError(
-                f"the space '{name}' takes vectors of {space.dimension} numbers, not of shape {query.shape}"
+                f"the space '{name}' takes vectors of {space.dimension} real numbers, "
+                f"not of shape {query.shape} and type {query.dtype}"
             )
         with np.errstate(over="ignore"):  # what does not fit is told as not finite
             vector = query.astype(space.dtype)
@@ -172,8 +175,8 @@ def listed(value: Any) -> list[Any]:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a real number; Python's True and False are ones, but nobody means them so."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Whether a value is a finite number; Python's True and False are ones, but nobody means them so."""
+    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
 
 
 def is_whole(value: object) -> TypeGuard[int | np.integer[Any]]:

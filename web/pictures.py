@@ -30,7 +30,7 @@ def shown(data: bytes) -> tuple[bytes, str]:
     An upright JPEG keeps its pixels to the bit; a turned one is turned and compressed anew; all others become PNG.
     Raises a PictureError.
     """
-    picture = decode(data)
+    picture = decode(data, draft=(1, 1))  # an eighth of a JPEG's size tells that it is sound, and how it is turned
     is_jpeg = picture.format in ("JPEG", "MPO")
     if is_jpeg and picture.orientation == 1:
         stripped = _without_metadata(data)
@@ -38,7 +38,7 @@ def shown(data: bytes) -> tuple[bytes, str]:
             return stripped, "image/jpeg"
     out = io.BytesIO()
     if is_jpeg:
-        picture.bare().save(out, "JPEG", quality=95, subsampling=0)
+        decode(data).bare().save(out, "JPEG", quality=95, subsampling=0)
         return out.getvalue(), "image/jpeg"
     picture.bare().save(out, "PNG", compress_level=1)
     return out.getvalue(), "image/png"

@@ -36,10 +36,15 @@ def write_kept(index: Any, file: Path, outdated: Iterable[Path] = ()) -> None:
 
 
 def read_kept(file: Path) -> Any | None:
-    """The FAISS index in a file, or None where FAISS cannot read it; the seal is left to `kvasir verify`."""
+    """The FAISS index in a file, or None where there is none or it is damaged, which is told."""
     import faiss
 
+    if not file.exists():
+        return None
     try:
+        if not is_intact(file):
+            log.warning("the index %s is damaged and is built again", file)
+            return None
         return faiss.read_index(str(file))
     except (OSError, RuntimeError):  # FAISS raises RuntimeError for whatever it cannot read
         return None

@@ -89,6 +89,23 @@ def test_each_fault_of_a_kept_index_is_told_and_mended(large: Path, tmp_path: Pa
     assert len(mended(path)) == 4
 
 
+def test_a_damaged_index_is_not_searched_but_built_again_with_a_word(
+    large: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(large, path)
+    (index,) = (path / "index").iterdir()
+    sound = index.read_bytes()
+    damaged = bytearray(sound)
+    damaged[len(sound) // 2] ^= 1  # which FAISS reads without a word
+    index.write_bytes(damaged)
+
+    retrieval.open(path).index("dots")
+
+    assert f"the index {index} is damaged and is built again" in caplog.text
+    assert is_intact(index)
+
+
 def test_an_index_of_images_that_were_removed_is_sound_still(large: Path, tmp_path: Path) -> None:
     held = Collection.open(large)
     ids, vectors = held.vectors("dots")

@@ -169,7 +169,16 @@ def test_a_vector_is_compared_by_its_direction(paper: Searcher) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", [np.zeros(2), np.array([np.nan, 1]), np.array([np.inf, 1]), np.ones(3), np.array(["a", "b"])]
+    "query",
+    [
+        np.zeros(2),
+        np.array([np.nan, 1]),
+        np.array([np.inf, 1]),
+        np.ones(3),
+        np.array(["a", "b"]),
+        np.array([1j, 1]),
+        np.array([True, False]),
+    ],
 )
 def test_vectors_that_have_no_direction_here_are_refused(paper: Searcher, query: Any) -> None:
     with pytest.raises(BadQueryError):
@@ -274,7 +283,7 @@ def test_spaces_and_classes_are_given_by_name(paper: Searcher, names: Any) -> No
         paper.search(0, query_class=names)
 
 
-@pytest.mark.parametrize("region", [(0, 0, 1), "left", 3, (0, 0, 1, "a"), (0, 0, 1, True)])
+@pytest.mark.parametrize("region", [(0, 0, 1), "left", 3, (0, 0, 1, "a"), (0, 0, 1, True), (0, 0, np.nan, 1)])
 def test_a_region_is_four_numbers(paper: Searcher, region: Any) -> None:
     with pytest.raises(BadQueryError, match="left, top, width and height"):
         paper.search(0, region=region)
