@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from retrieval.hits import Hits
 
@@ -24,25 +25,24 @@ class Curve:
 
 
 def curves(hits: Hits) -> dict[str, Curve]:
-    """`precision`, and where anything is relevant `recall` and its `ceiling`, for k from 1 to the number of hits.
+    """`precision`, and where anything is relevant `recall` and its `ceiling`, for k from 1 to what was asked for.
+
+    Where fewer hits exist, they end at the answer's own precision@k all the same.
 
     Precision is drawn from 0 to 1, recall and ceiling from 0 to the last ceiling.
     """
     quality = hits.quality
     if quality is None or not hits.hits:
         return {}
-    found = 0
-    so_far = []
-    for hit in hits:
-        found += hit.class_name == hits.query_class
-        so_far.append(found)
-    drawn = {"precision": _curve(lambda k: so_far[k - 1] / k, len(so_far))}
+    right = [hit.class_name == hits.query_class for hit in hits]
+    so_far = list(accumulate(right + [False] * (quality.k - len(right))))
+    drawn = {"precision": _curve(lambda k: so_far[k - 1] / k, quality.k)}
     relevant = quality.relevant
     if relevant:
         # Few hits of a large class cannot recall much: the drawing ends at the ceiling, not at 1.
-        top = min(len(so_far), relevant) / relevant
-        drawn["recall"] = _curve(lambda k: so_far[k - 1] / relevant, len(so_far), top)
-        drawn["ceiling"] = _curve(lambda k: min(k, relevant) / relevant, len(so_far), top)
+        top = min(quality.k, relevant) / relevant
+        drawn["recall"] = _curve(lambda k: so_far[k - 1] / relevant, quality.k, top)
+        drawn["ceiling"] = _curve(lambda k: min(k, relevant) / relevant, quality.k, top)
     return drawn
 
 
