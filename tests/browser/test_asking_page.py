@@ -136,11 +136,11 @@ def test_a_known_image_may_be_framed_and_its_class_is_asked_for_once_another_is_
     page.goto("/?image=3")
     hint = page.get_by_text("Draw a box on it")
     expect(hint).to_be_visible()
-    expect(page.get_by_text("The class of the query is known")).to_be_visible()
+    expect(page.get_by_text("the class of the query is known")).to_be_visible()
     expect(page.get_by_label("Class of the query")).to_be_hidden()
     page.locator("#file").set_input_files(polyp)
     expect(hint).to_have_count(1)
-    expect(page.get_by_text("The class of the query is known")).to_have_count(0)
+    expect(page.get_by_text("the class of the query is known")).to_have_count(0)
     page.get_by_label("Class of the query").select_option("polyps")
 
 

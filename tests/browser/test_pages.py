@@ -248,6 +248,8 @@ def test_with_forced_colours_the_current_place_is_still_marked(browser: Any, eva
         assert [text.strip() for text in current.all_inner_texts()] == marked
         for at in range(len(marked)):
             assert current.nth(at).evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
+        for words in page.locator("figure.plot svg text").all():  # drawn on the forced ground
+            assert words.evaluate("one => getComputedStyle(one).fill") == "rgb(0, 0, 0)"
         other = page.get_by_role("link", name="Search", exact=True)
         assert other.evaluate("one => getComputedStyle(one).outlineStyle") == "none"
     context.close()

@@ -250,11 +250,11 @@ def test_the_class_of_a_known_image_is_not_asked_for(client: FlaskClient, upload
     (without,) = images.ids[images.labels < 0]
     for address in ("/?image=3", "/answer?image=3"):
         page = client.get(address).text
-        assert "The class of the query is known" in page
+        assert "the class of the query is known" in page
         assert '<div class="field" data-unpicked hidden>' in page
     for address in ("/", uploaded, "/answer?image=3&query_class=polyps", f"/?image={without}"):
         page = client.get(address).text
-        assert "The class of the query is known" not in page
+        assert "the class of the query is known" not in page
         assert '<div class="field" data-unpicked>' in page
 
 
