@@ -26,6 +26,8 @@ LABELS = {
     "region": "The part of the picture",
 }
 """What the form calls the options of a search."""
+REGION_FAULT = "must have a width and a height and lie inside it: left + width and top + height are at most 100 %"
+"""What is wrong with a region, which the form has in percent and a search in fractions."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,11 @@ class Asking:
         """An address of the same question; a change of None leaves a field out."""
         values: dict[str, Any] = {name: self.fields.getlist(name) for name in self.fields} | changes
         return url_for(endpoint, **{name: value for name, value in values.items() if value is not None})
+
+    def link_from(self, image_id: int) -> str:
+        """An address that asks the same of an image of the collection, without what belongs to this query alone."""
+        own: dict[str, Any] = dict.fromkeys((*REGION, "upload", "query_class"))
+        return self.link(image=image_id, **own)
 
 
 def asking_of(fields: MultiDict[str, str]) -> Asking:
@@ -98,13 +105,20 @@ def options_of(fields: MultiDict[str, str]) -> SearchOptions:
         name = field.partition(".")[0]
         if name not in SearchOptions.model_fields:
             raise BadOptionError(f"a search has no field '{name}'") from None
-        raise BadOptionError(f"{LABELS.get(name, name)}: {message[:1].lower()}{message[1:]}") from None
+        told = REGION_FAULT if name == "region" else f"{message[:1].lower()}{message[1:]}"
+        raise BadOptionError(f"{LABELS.get(name, name)}: {told}") from None
     except ValueError:
         raise BadOptionError("a region needs four numbers in percent") from None
 
 
 def image_id_of(text: str) -> int:
     """The number of an image. Raises BadOptionError."""
-    if not text.isdecimal() or int(text) > MAX_ID:
+    number = whole_number(text)
+    if number is None or number > MAX_ID:
         raise BadOptionError(f"'{text[:40]}' is not the number of an image")
-    return int(text)
+    return number
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a text is, or None where it is none or longer than an id: int() raises on thousands of digits."""
+    return int(text) if text.isdecimal() and len(text) <= len(str(MAX_ID)) else None

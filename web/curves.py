@@ -25,14 +25,15 @@ class Curve:
 
 
 def curves(hits: Hits) -> dict[str, Curve]:
-    """`precision`, and where anything is relevant `recall` and its `ceiling`, for k from 1 to the number of hits.
+    """`precision`, and where anything is relevant `recall` and its `ceiling`, for k from 1 to what was asked for.
 
-    Precision is drawn from 0 to 1, recall and ceiling from 0 to the last ceiling.
+    Where fewer hits exist, those that are missing count as wrong, as in the answer's own figures. Precision is drawn from 0 to 1, recall and ceiling from 0 to the last ceiling.
     """
     quality = hits.quality
     if quality is None or not hits.hits:
         return {}
-    found = accumulate(int(hit.class_name == hits.query_class) for hit in hits)
+    right = [int(hit.class_name == hits.query_class) for hit in hits]
+    found = accumulate(right + [0] * (quality.k - len(right)))  # what is missing is not right
     each = [Quality.of(so_far, quality.relevant, k) for k, so_far in enumerate(found, 1)]
     drawn = {"precision": _curve(each, "precision")}
     # Few hits of a large class cannot recall much: the drawing ends at the ceiling, not at 1.

@@ -98,7 +98,9 @@ class SearchOptions(Fields):
         None, description="Only images of these classes."
     )
     exclude_self: Flag = Field(True, description="Leave out the query itself, where it is an image of the collection.")
-    exclude_cluster: Flag = Field(False, description="Leave out near duplicates of the query as well.")
+    exclude_cluster: Flag = Field(
+        False, description="Leave out near duplicates of the query as well, where it is an image of the collection."
+    )
     query_class: Name | None = Field(
         None, description="The query's class, for precision and recall; known by itself for an image of the collection."
     )

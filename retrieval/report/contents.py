@@ -124,14 +124,13 @@ class _Galleries:
 
 def _overview(result: Evaluation) -> str:
     content = page.overview_table(result)
-    content += (
-        "<p>Means of the class means, in brackets the 95 % interval by bootstrap over near-duplicate clusters."
-        + (
-            " The last column is by leave-one-out, which lets near duplicates help, with the gap."
-            * bool(result.leave_one_out)
-        )
-        + "</p>"
-    )
+    content += "<p>Means of the class means"
+    if any(space.intervals for space in result.spaces):
+        content += ", in brackets the 95 % interval by bootstrap over near-duplicate clusters"
+    content += "."
+    if result.leave_one_out:
+        content += " The last column is by leave-one-out, which lets near duplicates help, with the gap."
+    content += "</p>"
     if result.speeds:
         headings, *rows = speed_rows(result.speeds)
         content += f"<h3>Speed</h3>{page.table(headings, rows)}" + _lines([speed_sentence(result.speeds)])
@@ -189,8 +188,8 @@ def _space(
         ),
         page.figure(
             "Classes side by side",
-            "mAP and precision are of the ranking, the third bar is how often the vote finds the class; thin lines are "
-            "95 % intervals, wide where a class has few images.",
+            "mAP and precision are of the ranking, the third bar is how often the vote finds the class"
+            + ("; thin lines are 95 % intervals, wide where a class has few images." if space.intervals else "."),
             plots.per_class_bars(space),
         ),
         page.figure(

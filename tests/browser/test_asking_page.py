@@ -99,6 +99,69 @@ def test_a_word_that_is_dropped_is_told_to_be_no_picture(page: Any) -> None:
     expect(page.get_by_role("alert")).to_have_text("That is not a picture file.")
 
 
+def test_a_picture_of_the_page_itself_that_is_dropped_is_searched_by(page: Any) -> None:
+    for address, dragged in (("/", ".suggested img"), ("/?image=3", None)):
+        page.goto(address)
+        if dragged:
+            image = page.locator(dragged).nth(4)
+            name = image.get_attribute("alt")
+            image.drag_to(page.locator("[data-drop]"))
+        else:  # from the tab of an answer
+            name = "Image 9"
+            page.evaluate(
+                """() => {
+                    const transfer = new DataTransfer();
+                    transfer.setData("text/uri-list", new URL("/compare?image=3&k=5&hit=9", location).href);
+                    dispatchEvent(new DragEvent("drop", { dataTransfer: transfer }));
+                }"""
+            )
+        expect(page.locator("[data-preview]").get_by_alt_text(re.compile(f"{name},"))).to_be_visible()
+        assert page.url.endswith(f"/?image={name.removeprefix('Image ')}")
+
+
+def test_a_picture_of_another_site_that_is_dropped_is_not_followed(page: Any) -> None:
+    page.goto("/?image=3")
+    page.evaluate(
+        """() => {
+            const transfer = new DataTransfer();
+            transfer.setData("text/uri-list", "https://elsewhere.example/?image=9");
+            dispatchEvent(new DragEvent("drop", { dataTransfer: transfer }));
+        }"""
+    )
+    expect(page.get_by_role("alert")).to_have_text("That is not a picture file.")
+    assert page.url.endswith("/?image=3")
+
+
+def test_a_known_image_may_be_framed_and_its_class_is_asked_for_once_another_is_chosen(page: Any, polyp: Path) -> None:
+    page.goto("/?image=3")
+    hint = page.get_by_text("Draw a box on it")
+    expect(hint).to_be_visible()
+    expect(page.get_by_text("the class of the query is known")).to_be_visible()
+    expect(page.get_by_label("Class of the query")).to_be_hidden()
+    page.locator("#file").set_input_files(polyp)
+    expect(hint).to_have_count(1)
+    expect(page.get_by_text("the class of the query is known")).to_have_count(0)
+    page.get_by_label("Class of the query").select_option("polyps")
+
+
+def test_switching_the_look_keeps_the_picture_and_what_was_filled_in(page: Any, polyp: Path) -> None:
+    upload(page, polyp)
+    page.get_by_label("Hits").fill("7")
+    with page.expect_response("**/theme") as switched:
+        page.get_by_role("button", name="Light").click()
+    assert switched.value.status == 303
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(246, 247, 247)"
+    expect(page.get_by_alt_text("Your picture, 3.jpg")).to_be_visible()
+    expect(page.get_by_label("Hits")).to_have_value("7")
+    search(page)
+    expect(page.locator(".hit")).to_have_count(7)
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")  # the server remembers
+    page.get_by_role("button", name="Dark").click()
+    page.get_by_role("button", name="Light").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+
+
 def test_without_javascript_a_refused_picture_keeps_the_options(browser: Any, served: Any, tmp_path: Path) -> None:
     bad = tmp_path / "notes.jpg"
     bad.write_text("not a picture")
@@ -124,7 +187,10 @@ def test_without_javascript_a_refused_picture_keeps_the_options(browser: Any, se
     [
         ("/answer?image=3&k=many", "Hits: input should be a valid integer"),
         ("/answer?image=3&foo=1", "A search has no field 'foo'"),
-        ("/answer?image=3&left=90&top=0&width=20&height=50", "The part of the picture: must lie inside the picture"),
+        (
+            "/answer?image=3&left=90&top=0&width=20&height=50",
+            "The part of the picture: must have a width and a height and lie inside it",
+        ),
     ],
 )
 def test_a_wrong_address_is_told_in_the_words_of_the_page(page: Any, address: str, told: str) -> None:

@@ -236,6 +236,25 @@ def test_axe_finds_no_violation_and_nothing_overflows(page: Any, served: Any, th
                 expect_no_violation(page)
 
 
+def test_with_forced_colours_the_current_place_is_still_marked(browser: Any, evaluated: Any) -> None:
+    context = browser.new_context(base_url=evaluated.url, forced_colors="active")
+    page = context.new_page()
+    for address, marked in (
+        ("/collection/images/?class=polyps", ["Collection", "polyps"]),
+        ("/evaluation/", ["Evaluation", "Overview"]),
+    ):
+        page.goto(address)
+        current = page.locator("[aria-current]")
+        assert [text.strip() for text in current.all_inner_texts()] == marked
+        for at in range(len(marked)):
+            assert current.nth(at).evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
+        for words in page.locator("figure.plot svg text").all():  # drawn on the forced ground
+            assert words.evaluate("one => getComputedStyle(one).fill") == "rgb(0, 0, 0)"
+        other = page.get_by_role("link", name="Search", exact=True)
+        assert other.evaluate("one => getComputedStyle(one).outlineStyle") == "none"
+    context.close()
+
+
 def test_an_explanation_shows_by_keyboard_and_by_finger_and_escape_hides_it(
     page: Any, browser: Any, served: Any
 ) -> None:

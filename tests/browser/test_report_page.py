@@ -96,6 +96,16 @@ def test_a_narrow_screen_scrolls_tables_and_pictures_but_not_the_page(opened: An
     assert smallest >= 8
 
 
+def test_on_a_phone_hits_stand_three_beside_each_other_below_their_query(opened: Any) -> None:
+    page = opened(viewport={"width": 375, "height": 800})
+    row = page.locator(".row").first
+    query, *hits = [thumb.bounding_box() for thumb in row.locator(".thumb").all()]
+    assert hits[0]["y"] > query["y"] + query["height"]
+    assert [hit["y"] for hit in hits[:3]] == [hits[0]["y"]] * 3
+    assert hits[3]["y"] > hits[0]["y"]
+    assert hits[2]["x"] + hits[2]["width"] > 340
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(opened: Any, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")

@@ -6,6 +6,7 @@ import numpy as np
 from flask import Blueprint, render_template, request
 
 from indexer.duplicates import clusters
+from web.asking import whole_number
 from web.blueprints.collection import describe
 from web.described import described, positions_of
 from web.question import MAX_ID, BadOptionError
@@ -26,16 +27,18 @@ def overview() -> str:
 
 @blueprint.get("/images/")
 def images() -> str:
-    """Images of one class or all, page by page."""
+    """Images of one class, of none where its name is empty, or all, page by page."""
     collection = state().live.searcher.collection
-    class_name = request.args.get("class") or None
-    positions = positions_of(collection, class_name)
+    class_name = request.args.get("class")
+    unlabelled = np.flatnonzero(collection.images.labels < 0)
+    positions = unlabelled if class_name == "" else positions_of(collection, class_name)
     page, pages = _page(len(positions), IMAGES_A_PAGE)
     shown = positions[(page - 1) * IMAGES_A_PAGE : page * IMAGES_A_PAGE].tolist()
     return render_template(
         "images.html",
         images=[described(collection, position) for position in shown],
         class_name=class_name,
+        unlabelled=len(unlabelled),
         total=len(positions),
         page=page,
         pages=pages,
@@ -74,6 +77,7 @@ def duplicates() -> str:
             for cluster in found[(page - 1) * CLUSTERS_A_PAGE : page * CLUSTERS_A_PAGE]
         ],
         total=len(found),
+        mixed=any(cluster.spans_classes for cluster in found),
         page=page,
         pages=pages,
     )
@@ -83,6 +87,7 @@ def _page(count: int, size: int) -> tuple[int, int]:
     """The page that is asked for, and how many there are. Raises BadOptionError."""
     pages = max(1, -(-count // size))
     text = request.args.get("page", "1")
-    if not text.isdecimal() or not 1 <= int(text) <= pages:
+    page = whole_number(text)
+    if page is None or not 1 <= page <= pages:
         raise BadOptionError(f"there is no page '{text[:20]}'; they go from 1 to {pages}")
-    return int(text), pages
+    return page, pages

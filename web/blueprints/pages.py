@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
+from numpy.typing import NDArray
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -182,7 +183,13 @@ def _suggested(collection: Collection) -> list[dict[str, Any]]:
     labels = collection.images.labels
     groups = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels)]
     turns = -(-SUGGESTED // max(len(groups), 1))
-    order = [group[len(group) * turn // turns] for turn in range(turns) for group in groups if turn < len(group)]
+    # Spread over its class; of a class with fewer images than turns, each once.
+    order = [
+        group[len(group) * turn // min(turns, len(group))]
+        for turn in range(turns)
+        for group in groups
+        if turn < len(group)
+    ]
     return [described(collection, position) for position in order[:SUGGESTED]]
 
 
@@ -192,6 +199,7 @@ def _shown(asking: Asking, hits: Hits) -> dict[str, Any]:
     return {
         "score_text": FUSED_SCORE if fused else SCORE,
         "hits": hits,
+        "headline": _headline(hits),
         "quality": quality,
         "shares": [(name, count) for name, count in hits.class_counts.items()],
         "curves": curves(hits),
@@ -199,6 +207,19 @@ def _shown(asking: Asking, hits: Hits) -> dict[str, Any]:
         "query_picture": _picture_of(asking),
         "options": asking.options,
     }
+
+
+def _headline(hits: Hits) -> str:
+    """Which class most of the hits have, or which ones where several have equally many."""
+    total, most = len(hits), max(hits.class_counts.values(), default=0)
+    leaders = [name or "no class" for name, count in hits.class_counts.items() if count == most]
+    if hits.class_counts.keys() <= {None}:
+        return f"{total} similar image{'' if total == 1 else 's'}"
+    if len(leaders) > 1:
+        return f"{', '.join(leaders[:-1])} and {leaders[-1]}, {most} of {total} each"
+    if total == 1:
+        return leaders[0]
+    return f"{'All' if most == total else f'{most} of'} {total}: {leaders[0]}"
 
 
 def _picture_of(asking: Asking) -> str:
@@ -209,16 +230,20 @@ def _picture_of(asking: Asking) -> str:
 
 def _distances(searcher: Searcher, asking: Asking, hit_id: int) -> dict[str, float | None]:
     """From the query to one image, in every space of the collection."""
-    found: dict[str, float | None] = {}
+    names, asked = [space.name for space in searcher.collection.spaces], asking.asked
     region = tuple(asking.options.region) if asking.options.region else None
-    for space in searcher.collection.spaces:
-        stored = searcher.collection.vector(space.name, hit_id)
-        found[space.name] = None
-        if stored is not None:
-            try:
-                query = searcher.vectors_of(asking.asked, [space.name], region)[space.name]  # type: ignore[arg-type]
-            except QueryError:
-                continue  # the query has no vector in this space
-            distance = searcher.metric(space.name).distances(query[None], stored[None])[0, 0]
-            found[space.name] = max(0.0, float(distance))
+    of_hit = _stored(searcher.collection, hit_id, names)
+    if isinstance(asked, int) and region is None:
+        of_query = _stored(searcher.collection, asked, names)
+    else:  # all at once, so that the picture is not decoded for each space
+        of_query = searcher.vectors_of(asked, list(of_hit), region)  # type: ignore[arg-type]
+    found: dict[str, float | None] = dict.fromkeys(names)
+    for name in of_hit.keys() & of_query.keys():
+        distance = searcher.metric(name).distances(of_query[name][None], of_hit[name][None])[0, 0]
+        found[name] = max(0.0, float(distance))
     return found
+
+
+def _stored(collection: Collection, image_id: int, names: list[str]) -> dict[str, NDArray[Any]]:
+    """An image's vectors, in the spaces where it has one."""
+    return {name: vector for name in names if (vector := collection.vector(name, image_id)) is not None}

@@ -5,7 +5,10 @@ const progress = document.getElementById("progress");
 
 /** Show the sign of work unless the work ends within 300 ms; returns a function that ends it. */
 function working() {
-  const timer = setTimeout(() => { progress.hidden = false; }, 300);
+  const timer = setTimeout(() => {
+    (document.querySelector("dialog[open]") ?? document.body).append(progress); // nothing outside shows above a dialog
+    progress.hidden = false;
+  }, 300);
   return () => { clearTimeout(timer); progress.hidden = true; };
 }
 
@@ -26,7 +29,12 @@ function askForPicture(form) {
   const limit = Number(form.dataset.maxBytes);
   let chosen = null;
 
+  const hint = () => Object.assign(document.createElement("p"), {
+    className: "note hint", textContent: "Draw a box on it to search by that part alone.",
+  });
+
   form.classList.toggle("has-picture", !preview.hidden);
+  if (!preview.hidden) preview.append(hint());
 
   function say(text) {
     fault.hidden = !text;
@@ -43,7 +51,8 @@ function askForPicture(form) {
     }
     chosen = picture;
     form.querySelector('input[name="image"]')?.remove();
-    form.querySelector("[data-picked]")?.remove();
+    for (const one of form.querySelectorAll("[data-picked]")) one.remove();
+    for (const one of form.querySelectorAll("[data-unpicked]")) one.hidden = false;
     const frame = document.createElement("div");
     frame.className = "framed";
     const image = new Image();
@@ -55,9 +64,7 @@ function askForPicture(form) {
       }));
     });
     frame.append(image);
-    preview.replaceChildren(frame, Object.assign(document.createElement("p"), {
-      className: "note hint", textContent: "Draw a box on it to search by that part alone.",
-    }));
+    preview.replaceChildren(frame, hint());
     preview.hidden = false;
     form.classList.add("has-picture");
     if (!keepRegion) clearRegion(form);
@@ -76,7 +83,10 @@ function askForPicture(form) {
     event.preventDefault();
     drop.classList.remove("over");
     const [picture] = event.dataTransfer.files;
-    return picture ? take(picture) : say("That is not a picture file.");
+    const page = pageOf(event.dataTransfer.getData("text/uri-list"));
+    if (page) location.assign(page);
+    else if (picture) take(picture);
+    else say("That is not a picture file.");
   });
   addEventListener("paste", (event) => {
     const picture = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
@@ -100,6 +110,15 @@ function askForPicture(form) {
     }
     done();
   });
+}
+
+/** Where to search by the image that a dragged address of this site is of; nothing for any other text. */
+function pageOf(text) {
+  const address = URL.canParse(text) ? new URL(text) : null;
+  if (address?.origin !== location.origin) return null;
+  const { searchParams: fields, pathname } = address;
+  const id = fields.get("hit") ?? fields.get("image") ?? pathname.match(/\/images\/(\d+)/)?.[1];
+  return id && new URL(`?image=${encodeURIComponent(id)}`, document.querySelector(".brand").href);
 }
 
 /** Draw a box on a picture; the four numbers below are the same box, for the keyboard. */
@@ -153,34 +172,47 @@ function clearRegion(form) {
   for (const name of ["left", "top", "width", "height"]) form.querySelector(`input[name="${name}"]`).value = "";
 }
 
-// A hit beside the query, without leaving the hits: arrows go on, Escape ends.
+// A hit beside the query, without leaving the hits: arrows go on, Escape and the browser's Back end.
+// The history's state says which one is shown.
 const dialog = document.querySelector("[data-dialog]");
 if (dialog) {
-  let opener = null;
+  const links = [...document.querySelectorAll("a[data-compare]")];
+  let looking = new AbortController();
+  let shown = null;
 
   async function show(address) {
+    looking.abort();
+    looking = new AbortController();
+    const { signal } = looking;
     const done = working();
     try {
-      const answer = await fetch(address);
+      const answer = await fetch(address, { signal });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const comparison = page.querySelector("[data-comparison]");
       if (!comparison) return location.assign(address);
       dialog.replaceChildren(comparison);
       dialog.scrollTop = 0;
+      shown = address;
       if (!dialog.open) dialog.showModal();
+      history[history.state?.beside ? "replaceState" : "pushState"]({ beside: address }, "");
       (dialog.querySelector('[rel="next"]') ?? dialog.querySelector("[data-close]")).focus();
     } catch {
-      location.assign(address);
+      if (!signal.aborted) location.assign(address);
     } finally {
       done();
     }
   }
 
-  for (const link of document.querySelectorAll("a[data-compare]")) {
+  /** To the hit that was shown last. */
+  function land() {
+    links.find((link) => link.href === shown)?.focus();
+    shown = null;
+  }
+
+  for (const link of links) {
     link.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return;
       event.preventDefault();
-      opener = link;
       show(link.href);
     });
   }
@@ -194,8 +226,29 @@ if (dialog) {
     const link = way && dialog.querySelector(`[rel="${way}"]`);
     if (link) { event.preventDefault(); show(link.href); }
   });
-  dialog.addEventListener("close", () => opener?.focus());
+  dialog.addEventListener("close", () => {
+    looking.abort();
+    if (history.state?.beside) history.back();
+    else land();
+  });
+  addEventListener("popstate", ({ state }) => {
+    if (state?.beside) show(state.beside);
+    else if (dialog.open) dialog.close();
+    else setTimeout(land); // the browser has yet to scroll to where the page was
+  });
+  if (history.state?.beside) show(history.state.beside); // loaded again, or come back to
 }
+
+// Switching the look keeps what the page holds; the server remembers it.
+const theme = document.querySelector("form.theme");
+theme.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const [button, root] = [theme.querySelector("button"), document.documentElement];
+  const [to, other] = button.value === "light" ? ["light", "Dark"] : ["dark", "Light"];
+  fetch(theme.action, { method: "POST", body: new URLSearchParams({ to }), redirect: "manual", keepalive: true }).catch(() => {});
+  root.dataset.theme = document.querySelector('meta[name="color-scheme"]').content = to;
+  [button.value, button.textContent] = [other.toLowerCase(), other];
+});
 
 for (const button of document.querySelectorAll("[data-copy]")) {
   if (!navigator.clipboard) continue;

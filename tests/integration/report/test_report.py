@@ -67,6 +67,17 @@ def test_a_second_report_replaces_the_first_with_all_its_runs(report: Path, tmp_
     assert {file.name for file in (tmp_path / "out").glob("*.run")} == {"two.run", "mine.run"}
 
 
+@pytest.mark.parametrize(("samples", "told"), [("0", False), ("20", True)])
+def test_intervals_are_explained_only_where_there_are_some(
+    report: Path, tmp_path: Path, samples: str, told: bool
+) -> None:
+    arguments = [str(report.parent / "collection"), "--report", str(tmp_path / "out"), "--samples", samples]
+    assert CliRunner().invoke(command, [*arguments, "--space", "two"], catch_exceptions=False).exit_code == 0
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert ("in brackets the 95 % interval" in page) == told
+    assert ("thin lines are 95 % intervals" in page) == told
+
+
 def test_a_report_of_queries_that_have_nothing_to_find_says_so(report: Path, tmp_path: Path) -> None:
     split = tmp_path / "split.csv"
     parts = [f"{CLASSES[n % 3]}/{n}.jpg,{'test' if n % 3 == 0 else 'train'}" for n in range(45)]

@@ -1,0 +1,264 @@
+"""What the pages say and link to, without a browser: headlines, curves, links, numbers that are none."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+from html import unescape
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from flask.testing import FlaskClient
+
+from retrieval.collection import Collection, CollectionWriter, NewImage
+from retrieval.search import Searcher
+from web.app import create_app
+from web.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def client(two_spaces: Path) -> FlaskClient:
+    return create_app(Settings(two_spaces), warm_up=False).test_client()
+
+
+@pytest.fixture(scope="module")
+def uploaded(client: FlaskClient, indexed: Any) -> str:
+    """The address of an uploaded picture's answer."""
+    with (indexed.data / "polyps" / "3.jpg").open("rb") as file:
+        answer = client.post("/search", data={"picture": (file, "3.jpg"), "k": "3"})
+    return str(answer.headers["Location"])
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Any:
+    """(classes) -> a client of a collection with one image of each; the n-th is the n-th nearest to the first."""
+
+    def made(*classes: str | None) -> FlaskClient:
+        with CollectionWriter(tmp_path / "made", create=True) as writer:
+            writer.add_space("s", "encoder", 2, "cosine", {})
+            source = writer.source(tmp_path, "folder")
+            angles = np.arange(len(classes)) * 0.01
+            vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+            writer.append(
+                [
+                    NewImage(source, f"{n}.jpg", name, 40, 30, 1, 0, bytes([n]) * 32, {"s": vectors[n]})
+                    for n, name in enumerate(classes)
+                ]
+            )
+        return create_app(Settings(tmp_path / "made"), warm_up=False).test_client()
+
+    return made
+
+
+def text(client: FlaskClient, address: str, status: int = 200) -> str:
+    """What a page says, its tags left out."""
+    answer = client.get(address)
+    assert answer.status_code == status, answer.text
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", answer.text)))
+
+
+def links(client: FlaskClient, address: str, words: str) -> list[dict[str, list[str]]]:
+    """The fields of each link of a page whose text or label begins so."""
+    found = re.findall(r"<a\b[^>]*>[^<]*", client.get(address).text)
+    hrefs = [re.search(r'href="([^"]*)"', one) for one in found if re.search(rf'(label="|>){words}', one)]
+    return [parse_qs(urlsplit(unescape(href[1])).query) for href in hrefs if href]
+
+
+# Headlines
+
+
+@pytest.mark.parametrize(
+    ("classes", "headline", "lead"),
+    [
+        ((None, "a", "b", None, "b", "a"), "a and b, 2 of 5 each", "The 5 most similar of 5 images"),
+        (("a", "a", "b", "b", "c", "c"), "b and c, 2 of 5 each", "The 5 most similar of 5 images"),
+        (("a", "a", "b", "c"), "a, b and c, 1 of 3 each", "The 3 most similar of 3 images"),
+        (("a", "a", "a", "b"), "2 of 3: a", "The 3 most similar of 3 images"),
+        (("a", "a", "a"), "All 2: a", "The 2 most similar of 2 images"),
+        (("a", "b"), "b", "The most similar of 1 image"),
+        ((None, None, None), "2 similar images", "The 2 most similar of 2 images"),
+        ((None, None), "1 similar image", "The most similar of 1 image"),
+    ],
+)
+def test_a_headline_names_the_class_of_most_hits_or_all_that_share_the_lead(
+    labelled: Any, classes: tuple[str | None, ...], headline: str, lead: str
+) -> None:
+    client = labelled(*classes)
+
+    page = client.get("/answer?image=0&k=5").text
+
+    (h1,) = re.findall(r"<h1>(.*?)</h1>", page)
+    assert h1 == headline
+    assert lead in text(client, "/answer?image=0&k=5")
+
+
+# Curves
+
+
+def test_curves_go_on_to_the_hits_that_were_asked_for(labelled: Any) -> None:
+    client = labelled("a", "a", "b", "a")
+
+    said = text(client, "/answer?image=0&k=5")
+
+    assert "precision@5" in said
+    assert " 0.40 " in said  # two of five, though there are but three hits
+    rows = re.findall(r'<th scope="row">(\d)</th><td>([\d.]+)</td><td>([\d.]+)', client.get("/answer?image=0&k=5").text)
+    precision = ["1.000", "0.500", "0.667", "0.500", "0.400"]
+    recall = ["0.5000", "0.5000", "1.0000", "1.0000", "1.0000"]
+    assert rows == [(str(k + 1), precision[k], recall[k]) for k in range(5)]
+    drawings = re.findall(r'aria-label="(\w+) over k: ([\d.]+) at k = (\d)"', client.get("/answer?image=0&k=5").text)
+    assert drawings == [("Precision", "0.4", "5"), ("Recall", "1", "5")]
+
+
+# Links
+
+
+def test_a_search_from_a_hit_keeps_how_to_search_and_leaves_the_query_behind(
+    client: FlaskClient, uploaded: str, two_spaces: Path
+) -> None:
+    spaces = [space.name for space in Collection.open(two_spaces).spaces]
+    options = {"k": ["4"], "classes": ["cecum", "polyps"], "exclude_cluster": ["true"], "weights": ["2", "1"]}
+    options["spaces"] = spaces
+    fields = "&".join(f"{name}={value}" for name, values in options.items() for value in values)
+    of_query = "&query_class=polyps&left=10&top=10&width=60&height=60"
+    for query in ("/answer?image=3", uploaded.replace("k=3", "")):
+        address = f"{query}&{fields}{of_query}"
+        answered = links(client, address, "Search from hit")
+        compared = links(client, address.replace("/answer", "/compare") + "&hit=9", "Search from this image")
+        assert len(answered) == 4
+        assert compared == [options | {"image": ["9"]}]
+        for link in answered:
+            assert link.pop("image") != ["3"]
+            assert link == options
+
+
+def test_what_a_page_tells_to_type_adds_to_an_empty_collection(tmp_path: Path) -> None:
+    CollectionWriter(tmp_path / "mine.collection", create=True).close()
+    client = create_app(Settings(tmp_path / "mine.collection"), warm_up=False).test_client()
+    for address in ("/", "/collection/"):
+        assert "kvasir add mine.collection PICTURES" in text(client, address)
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(
+    "address", ["/?image=N", "/answer?image=N", "/compare?image=1&hit=N", "/collection/images/?page=N"]
+)
+def test_a_number_of_thousands_of_digits_is_refused_in_words(client: FlaskClient, address: str) -> None:
+    said = text(client, address.replace("N", "9" * 5000), 422)
+    assert "is not the number of an image" in said or "there is no page" in said.lower()
+
+
+@pytest.mark.parametrize("edges", [(90, 0, 20, 50), (-1, 0, 50, 50), (0, 0, 150, 50), (0, 0, 0, 50), ("nan", 0, 9, 9)])
+def test_a_part_that_does_not_fit_is_told_in_percent(client: FlaskClient, edges: tuple[object, ...]) -> None:
+    fields = "&".join(f"{name}={edge}" for name, edge in zip(("left", "top", "width", "height"), edges, strict=True))
+    said = text(client, f"/answer?image=3&{fields}", 422)
+    assert "left + width and top + height are at most 100 %" in said
+    assert "at most 1:" not in said
+    assert "equal to 1" not in said
+
+
+# Comparing
+
+
+@pytest.mark.parametrize("region", ["", "&left=10&top=10&width=60&height=60"])
+def test_an_upload_is_described_once_for_the_search_and_once_for_all_spaces(
+    client: FlaskClient, uploaded: str, two_spaces: Path, region: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    vectors_of = Searcher.vectors_of
+
+    def counted(searcher: Searcher, query: Any, spaces: Any, *more: Any) -> Any:
+        asked.append(list(spaces))
+        return vectors_of(searcher, query, spaces, *more)
+
+    monkeypatch.setattr(Searcher, "vectors_of", counted)
+    said = text(client, f"{uploaded.replace('/answer', '/compare')}&hit=9{region}")
+    spaces = [space.name for space in Collection.open(two_spaces).spaces]
+    assert asked == [spaces[:1], spaces]
+    assert "no vector" not in said
+
+
+def test_a_space_that_lacks_one_of_the_two_images_is_told_so(two_spaces: Path, tmp_path: Path) -> None:
+    with CollectionWriter(shutil.copytree(two_spaces, tmp_path / "partly")) as writer:
+        writer.add_space("empty", "encoder", 4, "cosine", {})
+    said = text(create_app(Settings(tmp_path / "partly"), warm_up=False).test_client(), "/compare?image=3&hit=9")
+    assert "empty no vector" in said
+    assert said.count("no vector") == 1
+
+
+# The collection's pages
+
+
+def test_images_to_start_from_are_offered_once_each(labelled: Any) -> None:
+    client = labelled(*[None] * 5, "a", "a")
+    offered = re.findall(r'href="/\?image=(\d+)"', client.get("/").text)
+    assert sorted(offered) == list("0123456")
+
+
+def test_images_are_counted_and_those_without_a_class_have_a_page(client: FlaskClient, labelled: Any) -> None:
+    assert "polyps 9 images" in text(client, "/collection/images/?class=polyps")
+    (link,) = re.findall(r'href="([^"]*)"[^>]*>\s*<span class="class">.*?no class', client.get("/collection/").text)[
+        -1:
+    ]
+    said = text(client, link)
+    assert "Images without a class 1 image" in said
+    assert re.findall(
+        r'aria-current=page>\s*<span class="class"><svg class="chip colour-(-?\d)', client.get(link).text
+    ) == ["-1"]
+    other = labelled("a", "b")
+    assert "no class" not in text(other, "/collection/images/")
+    assert "Every image of the collection has a class" in text(other, "/collection/images/?class=")
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [(1, "1 2 … 5"), (2, "1 2 3 … 5"), (3, "1 2 3 4 5"), (5, "1 … 4 5")],
+)
+def test_many_pages_have_their_first_and_last_and_those_beside(labelled: Any, page: int, shown: str) -> None:
+    client = labelled(*["a"] * (4 * 48 + 1))
+    address = f"/collection/images/?class=a&page={page}"
+    (nav,) = re.findall(r'<nav class="paging".*?</nav>', client.get(address).text, re.DOTALL)
+    words = re.sub(r"<[^>]+>|Previous|Next", " ", nav)
+    assert " ".join(words.split()) == shown
+    assert f'aria-label="Page {page}" aria-current=page' in nav
+    assert "class=a" in nav
+
+
+def test_a_wrong_label_is_suspected_only_where_copies_differ_in_theirs(
+    client: FlaskClient, two_spaces: Path, tmp_path: Path
+) -> None:
+    assert "probably wrong" not in text(client, "/collection/duplicates/")
+    path = shutil.copytree(two_spaces, tmp_path / "mixed")
+    with sqlite3.connect(path / "catalog.sqlite") as catalog:
+        catalog.execute("UPDATE images SET class = 'cecum' WHERE file = 'polyps/copy of 0.jpg'")
+    catalog.close()
+    said = text(create_app(Settings(path), warm_up=False).test_client(), "/collection/duplicates/")
+    assert "one of their labels is probably wrong" in said
+
+
+# What is known of a query
+
+
+def test_the_class_of_a_known_image_is_not_asked_for(client: FlaskClient, uploaded: str, two_spaces: Path) -> None:
+    images = Collection.open(two_spaces).images
+    (without,) = images.ids[images.labels < 0]
+    for address in ("/?image=3", "/answer?image=3"):
+        page = client.get(address).text
+        assert "the class of the query is known" in page
+        assert '<div class="field" data-unpicked hidden>' in page
+    for address in ("/", uploaded, "/answer?image=3&query_class=polyps", f"/?image={without}"):
+        page = client.get(address).text
+        assert "the class of the query is known" not in page
+        assert '<div class="field" data-unpicked>' in page
+
+
+def test_the_form_and_the_api_say_what_near_duplicates_of_a_query_can_be_left_out(client: FlaskClient) -> None:
+    assert "For an uploaded picture nothing is left out" in text(client, "/")
+    document = client.get("/api/v1/openapi.json").text
+    assert "near duplicates of the query as well, where it is an image of the collection" in document
