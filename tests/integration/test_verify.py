@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from indexer.repair import repair
 from indexer.verification import check
-from retrieval.collection import Collection, DamagedCatalogError
+from retrieval.collection import Collection, CollectionWriter, DamagedCatalogError
 from retrieval.command_line import kvasir
 
 
@@ -211,6 +211,20 @@ def test_a_picture_that_the_shipped_features_do_not_know_is_described_by_computi
     after = vectors(shipped)
     assert len(after["JCD"]) == 12
     assert all(np.array_equal(after[name], before[name]) for name in before)
+
+
+def test_a_vector_that_no_picture_gives_is_told_and_computed_anew(shipped: Path) -> None:
+    before = vectors(shipped)
+    with CollectionWriter(shipped) as writer:  # as an archive with a wrong value was once taken in
+        writer.fill({3: {"JCD": np.full(168, -0.5), "EdgeHistogram": np.full(80, 9.0)}})
+    told = json.loads(run("verify", shipped, "--json").stdout)
+    assert [(finding["space"], finding["ids"]) for finding in told["findings"]] == [
+        ("JCD", [3]),
+        ("EdgeHistogram", [3]),
+    ]
+    assert run("verify", shipped, "--repair").exit_code == 0
+    after = vectors(shipped)
+    assert all(np.array_equal(after[name], before[name]) for name in ("JCD", "EdgeHistogram"))
 
 
 def parted(data: Path, folder: Path) -> tuple[Path, Path]:
