@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Any, get_args
 from indexer.datasets import Dataset
 from indexer.duplicates import Cluster, clusters, update_clusters
 from indexer.features import FeatureArchive, match
-from indexer.gone import is_gone
+from indexer.gone import absence
 from indexer.pipeline import Outcome, Spaces, index_dataset
 from indexer.spaces import open_encoders, space_of
-from retrieval.collection import Collection, CollectionWriter
+from retrieval.collection import Collection, CollectionWriter, SourceGoneError
 from retrieval.encoders import Encoder, Fit
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Run:
 
     computes: whether descriptors that are not shipped are computed. whole: the data set was all of its source, not a
     choice of files. copies: added images whose originals are still there. moved: those whose originals are no longer
-    where they were indexed, so that the copy is the one to keep.
+    where they were indexed, so that the copy is the one to keep; moved_from: how many of these originals lay in each
+    folder or zip that cannot be opened any more.
     """
 
     collection: Path
@@ -60,6 +62,7 @@ class Run:
     clusters: list[Cluster] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     moved: list[Copy] = field(default_factory=list)
+    moved_from: Counter[Path] = field(default_factory=Counter)
 
     @property
     def exit_status(self) -> int:
@@ -128,8 +131,11 @@ def run_dataset(
     held = Collection.open(writer.path)
     run.clusters = clusters(held)
     for new, old in writer.copies(first):
-        repeats = run.moved if is_gone(held, old) else run.copies
+        why = absence(held, old)
+        repeats = run.moved if why else run.copies
         repeats.append(Copy(new, held.file_of(new), old, held.file_of(old)))
+        if isinstance(why, SourceGoneError):
+            run.moved_from[held.source_of(old)] += 1
     run.seconds = time.perf_counter() - start
     if described is not None:
         run.feature_faults, run.computes = described.faults, described.compute

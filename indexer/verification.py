@@ -7,6 +7,7 @@ that is damaged are told, not mended.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -21,7 +22,7 @@ import numpy as np
 from indexer.greys import NAME as GREYS
 from indexer.greys import damaged_greys
 from indexer.kept_indexes import faulty_indexes
-from retrieval.collection import Collection, FormatError, PictureGoneError, Space, tower_folder
+from retrieval.collection import Collection, FormatError, PictureGoneError, SourceGoneError, Space, tower_folder
 from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.vectors import vectors_path
@@ -133,26 +134,34 @@ def _check_pictures(collection: Collection, on_progress: Callable[[int], None]) 
             if hashlib.sha256(data).digest() == expected.get(image_id):
                 return None
             decode(data)
+        except SourceGoneError as error:
+            return "source gone", str(error)
         except PictureGoneError:
             return "picture gone", ""
         except PictureError as error:
-            return "picture damaged", f" ({error})"
+            return "picture damaged", f" ({str(error).removeprefix(f'{collection.file_of(image_id)}: ')})"
         return "picture changed", ""
 
     faults: dict[str, dict[int, str]] = {kind: {} for kind in _PICTURES}
+    closed: defaultdict[Path, dict[int, str]] = defaultdict(dict)
     with ThreadPoolExecutor(available_cores()) as pool:
         for done, (image_id, found) in enumerate(zip(ids, pool.map(fault, ids), strict=True), start=1):
             if found is not None:
-                faults[found[0]][image_id] = found[1]
+                kind, reason = found
+                (closed[collection.source_of(image_id)] if kind == "source gone" else faults[kind])[image_id] = reason
             on_progress(done)
+    place = quote(str(collection.path))
+    for path, reasons in closed.items():
+        remedy = f"or take its images out with `kvasir remove {place} --source {quote(str(path))}`"
+        message = f"{counted(len(reasons), 'picture')} cannot be read: {next(iter(reasons.values()))}, {remedy}"
+        yield Finding("source gone", message, False, ids=tuple(reasons))
     for kind, reasons in faults.items():
         if reasons:
             what, remedy = _PICTURES[kind]
             first = next(iter(reasons))
             where = f"the first {collection.file_of(first)}{reasons[first]}"
             listed = " ".join(map(str, reasons)) if len(reasons) <= _LISTED else "ID …"
-            remedy = remedy.format(collection=quote(str(collection.path)), ids=listed)
-            message = f"{counted(len(reasons), 'picture')} {what}, {where}{remedy}"
+            message = f"{counted(len(reasons), 'picture')} {what}, {where}{remedy.format(collection=place, ids=listed)}"
             yield Finding(kind, message, not remedy, ids=tuple(reasons))
 
 

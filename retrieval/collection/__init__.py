@@ -19,7 +19,7 @@ from retrieval.collection.manifest import (
     SpaceNameError,
     tower_folder,
 )
-from retrieval.collection.pictures import PictureGoneError
+from retrieval.collection.pictures import PictureGoneError, SourceGoneError
 from retrieval.collection.reading import Collection, DamagedVectorError, NoSuchImageError
 from retrieval.collection.writing import (
     CollectionBusyError,
@@ -44,6 +44,7 @@ __all__ = [
     "NotACollectionError",
     "NotWritableError",
     "PictureGoneError",
+    "SourceGoneError",
     "Space",
     "SpaceNameError",
     "tower_folder",

@@ -100,6 +100,41 @@ def test_a_picture_that_is_gone_is_told_and_taken_out_and_a_changed_one_describe
     assert len(ids) == len(held) - 1
 
 
+def test_a_folder_that_is_not_mounted_or_a_zip_that_is_damaged_costs_no_image_until_it_is_named(
+    indexed: Any, tmp_path: Path
+) -> None:
+    path, away = tmp_path / "c", tmp_path / "away"
+    one, two = parted(indexed.data, tmp_path)
+    zipped = Path(shutil.make_archive(str(tmp_path / "two"), "zip", two))
+    for data in (one, zipped):
+        assert run("index", data, path).exit_code == 0
+    whole = zipped.read_bytes()
+    one.rename(away)
+    zipped.write_bytes(whole[: len(whole) // 2])
+    for _ in range(2):  # the folder is away, then it is there but empty
+        kept = run("remove", path, "--gone")
+        assert (kept.exit_code, kept.stdout) == (1, f"{path}: 0 removed, 17 images left\n")
+        assert f"`kvasir remove {path} --source {one}`" in kept.stderr
+        assert f"{zipped} cannot be opened (damaged or cut off" in kept.stderr
+        one.mkdir(exist_ok=True)
+    one.rmdir()
+    away.rename(one)
+    zipped.write_bytes(whole)
+    assert run("verify", path).exit_code == 0
+    (one / "cecum" / "3.jpg").unlink()
+    (one / "cecum" / "4.jpg").unlink()
+    (one / "cecum" / "4.jpg").mkdir()  # is there, but cannot be read
+    told = json.loads(run("verify", path, "--json").stdout)
+    assert {finding["kind"]: finding["ids"] for finding in told["findings"]} == {
+        "picture gone": [3],
+        "picture damaged": [4],
+    }
+    assert json.loads(run("remove", path, "--gone", "--json").stdout)["removed"] == [3]
+    zipped.unlink()
+    assert run("remove", path, "--source", zipped).stdout == f"{path}: 9 removed, 7 images left\n"
+    assert "no image was indexed in" in run("remove", path, "--source", zipped).stderr
+
+
 def test_a_damaged_catalog_says_what_helps_and_never_points_at_the_command_that_says_so(
     indexed: Any, tmp_path: Path
 ) -> None:
@@ -281,8 +316,9 @@ def test_a_source_that_is_gone_keeps_no_other_from_being_mended_and_its_vectors_
     told = json.loads(run("verify", path, "--json").stdout)
     assert {finding["kind"]: finding["ids"] for finding in told["findings"]} == {
         "vectors": [2],
-        "picture gone": list(range(8)),
+        "source gone": list(range(8)),
     }
+    assert f"8 pictures cannot be read: {one} cannot be opened (No such file or directory); put it back" in str(told)
     (tmp_path / "away").rename(one)
     assert run("verify", path, "--repair").exit_code == 0
     np.testing.assert_allclose(vectors(path)["tf_efficientnet_lite0"], before, atol=1e-6)
