@@ -466,6 +466,32 @@ def test_a_damaged_catalog_is_told_to_readers_and_writers(writer: CollectionWrit
         opened.known(1)
 
 
+def test_no_flipped_bit_of_a_manifest_changes_what_is_read(writer: CollectionWriter) -> None:
+    path = writer.path / "manifest.json"
+    sound, expected = path.read_bytes(), held(writer).manifest
+    told = 0
+    for at in range(len(sound)):
+        path.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << at % 8]) + sound[at + 1 :])
+        try:
+            assert held(writer).manifest == expected
+        except FormatError:
+            told += 1
+    assert told > len(sound) / 2
+    path.write_bytes(sound.replace(b'"name": "s"', b'"name": "t"'))
+    with pytest.raises(FormatError, match=r"manifest\.json is damaged \(its SHA-256 differs\); restore it from a copy"):
+        held(writer)
+
+
+def test_a_manifest_of_before_there_was_a_checksum_is_read_and_gets_one(writer: CollectionWriter) -> None:
+    path = writer.path / "manifest.json"
+    fields = json.loads(path.read_text())
+    del fields["sha256"]
+    path.write_text(json.dumps(fields))
+    assert held(writer).manifest == writer.manifest
+    writer.update_recipe("s", {"spec": "other"})
+    assert len(json.loads(path.read_text())["sha256"]) == 64
+
+
 def test_a_vector_file_shorter_than_the_catalog_says_is_told(writer: CollectionWriter) -> None:
     writer.append([image(n) for n in range(8)])
     path = writer.path / "vectors" / "s.float32"
