@@ -88,9 +88,9 @@ def _on_cuda(space: Space) -> Encoder | None:
 
 
 def space_of(writer: CollectionWriter, spec: str) -> Space | None:
-    """The space that an encoder of this name made, if there is one; raises what `parse_spec` raises."""
+    """The space that an encoder of this name made, if there is one; its weights need not be there any more."""
     by_spec = {space.recipe["spec"]: space for space in writer.manifest.spaces if space.kind == "encoder"}
-    return by_spec.get(spec) or by_spec.get(parse_spec(spec).text)
+    return by_spec.get(spec) or by_spec.get(parse_spec(spec, existing=False).text)
 
 
 def _require_fit(space: Space, fit: Fit | None) -> None:

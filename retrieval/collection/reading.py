@@ -40,7 +40,7 @@ class Collection:
 
         Raises NotACollectionError, FormatError, DamagedCatalogError.
         """
-        folder = Path(path).absolute()
+        folder = Path(path).expanduser().absolute()
         # The manifest names every space that the catalog knows of, because it is written before a space's first vector.
         connection = None
         try:

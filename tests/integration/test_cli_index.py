@@ -484,6 +484,17 @@ def test_weights_that_were_overwritten_are_never_mixed_with_those_that_made_a_sp
     assert run("search", data / "polyps" / "2.jpg", path, "--space", "TEST_VIT-w").status == 0
 
 
+def test_weights_named_from_here_that_are_gone_are_not_missed_where_their_space_exists(
+    run: Run, data: Path, timm_weights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(timm_weights("test_vit"), "w.safetensors")
+    assert run("index", data, "c", "--encoder", "timm:test_vit/w.safetensors").status == 0
+    Path("w.safetensors").unlink()
+    again = run("index", data, "c", "--encoder", "timm:test_vit/w.safetensors", "--json")
+    assert (again.status, again.json["unchanged"]) == (0, 26), again.err
+
+
 def test_an_encoder_that_is_named_twice_makes_one_space(run: Run, data: Path, tiny_spec: str, tmp_path: Path) -> None:
     ended = run("index", data, tmp_path / "c", "--encoder", tiny_spec, "--encoder", tiny_spec, "--json")
     assert (ended.status, ended.json["spaces"]) == (0, ["test_vit-test_vit"])
@@ -494,6 +505,16 @@ def test_another_fit_is_refused_where_the_space_exists(run: Run, made: Path, dat
         ended = run("index", data, made, "--fit", "pad", *encoder)
         assert (ended.status, "was made with --fit squash" in ended.err) == (2, True)
         assert run("index", data, made, "--fit", "squash", *encoder).status == 0
+
+
+def test_a_line_break_in_a_class_breaks_no_list(run: Run, made: Path, data: Path) -> None:
+    (data / "polyps").rename(data / "flat\npolyps")
+    assert run("index", data, made).status == 0
+    told = run("info", made).out.splitlines()
+    assert [line.split() for line in told if "flat" in line] == [["flat\\npolyps", "9"]]
+    table = run("search", data / "flat\npolyps" / "2.jpg", made, "-k", 2).out.splitlines()
+    assert len(table) == 4
+    assert any(r" flat\npolyps  " in line for line in table)
 
 
 def test_info_is_for_people_too(run: Run, made: Path) -> None:

@@ -395,6 +395,13 @@ def test_a_folder_that_is_no_collection_says_how_to_make_one(tmp_path: Path) -> 
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_a_path_that_begins_with_the_home_folder_is_found(
+    writer: CollectionWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(writer.path.parent))
+    assert Collection.open("~/c").path == writer.path
+
+
 def test_a_file_is_no_collection(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("x")
