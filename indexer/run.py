@@ -79,6 +79,7 @@ class Run:
             "dataset": {"name": self.dataset.name, "source": str(self.dataset.source)} | self.dataset.report.as_dict(),
             "spaces": self.spaces,
             "added": self.outcome.added,
+            "replaced": self.outcome.replaced,
             "completed": self.outcome.completed,
             "unchanged": self.outcome.unchanged,
             "rejected": [{"file": file, "reason": reason} for file, reason in self.outcome.rejected],

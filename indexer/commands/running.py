@@ -131,7 +131,8 @@ def _quoted(run: Run) -> str:
 def _summary(run: Run, several: bool) -> str:
     outcome = run.outcome
     source = one_line(str(run.dataset.source))
-    words = [f"{outcome.added:,} added"]
+    instead = f" ({outcome.replaced:,} replaced: other class or content)" if outcome.replaced else ""
+    words = [f"{outcome.added:,} added{instead}"]
     words += [f"{outcome.completed:,} completed"] if outcome.completed else []
     words += [f"{outcome.unchanged:,} unchanged"] if outcome.unchanged else []
     words += [f"{len(outcome.rejected):,} could not be used"] if outcome.rejected else []

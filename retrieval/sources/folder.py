@@ -10,6 +10,9 @@ from typing import Literal
 
 from retrieval.sources.source import MAX_BYTES, Entry, FileMissingError, FileUnreadableError, metadata_reason, storable
 
+COLLECTION = {"manifest.json", "catalog.sqlite"}
+"""What a collection's folder holds: one that lies among the pictures is none of them."""
+
 
 class Folder:
     """A folder as a source of files, links followed, each folder once."""
@@ -90,6 +93,9 @@ def _walk(top: Path) -> tuple[list[Entry], Counter[str]]:
             if not folder:
                 raise
             ignored["folders that may not be read"] += 1
+            continue
+        if folder and COLLECTION.issubset(found.name for found in listing):
+            ignored["folders that are collections"] += 1
             continue
         for found in listing:
             file = f"{folder}/{found.name}" if folder else found.name

@@ -369,6 +369,22 @@ def test_copies_that_are_added_are_named_with_what_they_are_copies_of(run: Run, 
     assert run("index", data, made, "--json").json["copies"] == []
 
 
+def test_a_file_that_is_added_again_keeps_its_class_and_id_and_another_class_is_said(
+    run: Run, made: Path, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    draw(800).save(tmp_path / "a.jpg")
+    assert "replaced" not in run("add", made, tmp_path / "a.jpg", "--class", "polyps").out
+    again = run("add", made, tmp_path / "a.jpg", "--json").json
+    assert (again["added"], again["unchanged"]) == (0, 1)
+    assert files(made)["a.jpg"] == (26, "polyps")
+    draw(801).save(tmp_path / "a.jpg")
+    assert ": 1 added (1 replaced: other class or content) in" in run("add", made, tmp_path / "a.jpg").out
+    assert files(made)["a.jpg"] == (27, "polyps")
+    other = run("add", made, tmp_path / "a.jpg", "--class", "cecum", "--json").json
+    assert (other["added"], other["replaced"]) == (1, 1)
+    assert files(made)["a.jpg"] == (28, "cecum")
+
+
 def test_bad_paths_are_listed_and_the_others_are_added(
     run: Run, made: Path, tmp_path: Path, draw: Callable[..., Image.Image]
 ) -> None:
