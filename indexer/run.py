@@ -105,6 +105,7 @@ def run_dataset(
     fit: str | None = None,
     *,
     again: Mapping[int, frozenset[str]] | None = None,
+    broken: dict[str, str] | None = None,
     say: Say = lambda line: None,
     on_progress: Callable[[Outcome], None] | None = None,
 ) -> Run:
@@ -112,13 +113,14 @@ def run_dataset(
 
     archive: shipped features. encoders: specs of further encoders. descriptors: names of descriptors to compute, or
     `all`. fit: how frames meet a new encoder's input. again: stored images to describe anew, see `index_dataset`.
+    broken: where it is given, encoders that cannot be loaded are noted there and left out, see `open_encoders`.
     Raises what opening an encoder or reading an archive raises.
     """
     start = time.perf_counter()
     chosen_fit: Fit | None = next((f for f in get_args(Fit) if f == fit), None)
     computes = archive is None and bool(descriptors)
     # First, so that a new collection's first space is an encoder's.
-    ready = _encoders(writer, encoders, chosen_fit, computes, say)
+    ready = _encoders(writer, encoders, chosen_fit, computes, broken, say)
     described = _described(dataset, writer, archive, descriptors, say)
     spaces = Spaces(ready)
     if described is not None:
@@ -148,11 +150,16 @@ def run_dataset(
 
 
 def _encoders(
-    writer: CollectionWriter, specs: tuple[str, ...], fit: Fit | None, full_size: bool, say: Say
+    writer: CollectionWriter,
+    specs: tuple[str, ...],
+    fit: Fit | None,
+    full_size: bool,
+    broken: dict[str, str] | None,
+    say: Say,
 ) -> dict[str, Encoder]:
     if any(space_of(writer, spec) is None for spec in specs) or not (specs or writer.manifest.spaces):
         say("loading the encoder's weights and converting it, once for this collection …")
-    ready = open_encoders(writer, specs, fit, full_size)
+    ready = open_encoders(writer, specs, fit, full_size, broken)
     for name, encoder in ready.items():
         recipe = encoder.recipe
         width, height = recipe.size

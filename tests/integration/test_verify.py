@@ -298,6 +298,45 @@ def test_only_the_damaged_vector_of_an_image_is_written_anew(shipped: Path, tmp_
     assert np.array_equal(vectors(shipped)["JCD"], before["JCD"])
 
 
+def test_an_encoder_that_cannot_be_made_anew_keeps_no_other_space_from_being_mended(
+    indexed: Any, tiny_spec: str, tmp_path: Path
+) -> None:
+    path, weights = tmp_path / "c", tmp_path / "w.safetensors"
+    shutil.copyfile(tiny_spec.partition("/")[2], weights)
+    spec = f"timm:test_vit/{weights}"
+    args = ("index", indexed.data, path, "--encoder", "timm:tf_efficientnet_lite0", "--encoder", spec)
+    assert run(*args, "--descriptors", "JCD").exit_code == 0
+    before = vectors(path)
+    weights.unlink()
+    (path / "encoders" / "test_vit-w" / "tower.bin").write_bytes(b"damaged")
+    for space in before:
+        flip(path, space, 3)
+    mended = run("verify", path, "--repair")
+    assert mended.exit_code == 1
+    assert "repaired: 1 of 1 image described anew" in mended.stdout
+    assert mended.stderr.count("the encoder of the space test_vit-w: ") == 1
+    assert f"there is no weights file {weights}" in mended.stderr
+    left = [finding["space"] for finding in json.loads(run("verify", path, "--json").stdout)["findings"]]
+    assert left == ["test_vit-w"] * 2  # its encoder and its vectors
+    after = vectors(path)
+    for space in ("tf_efficientnet_lite0", "JCD"):
+        np.testing.assert_allclose(after[space], before[space], atol=1e-6)
+
+
+def test_a_repair_deletes_nothing_that_another_run_has_finished_since_the_check(
+    collection: Path, tiny_spec: str, indexed: Any
+) -> None:
+    encoder = collection / "encoders" / "test_vit-test_vit"
+    encoder.mkdir()
+    (encoder / "tower.xml").touch()
+    findings = check(collection, pictures=False)  # as in the middle of a run that adds a space
+    assert [finding.path for finding in findings] == [encoder]
+    shutil.rmtree(encoder)
+    assert run("index", indexed.data, collection, "--encoder", tiny_spec).exit_code == 0
+    assert repair(collection, findings).done == []
+    assert check(collection, pictures=False) == []
+
+
 def test_a_source_that_is_gone_keeps_no_other_from_being_mended_and_its_vectors_are_not_forgotten(
     indexed: Any, tmp_path: Path
 ) -> None:
