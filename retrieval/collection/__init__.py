@@ -24,6 +24,7 @@ from retrieval.collection.reading import Collection, DamagedVectorError, NoSuchI
 from retrieval.collection.writing import (
     CollectionBusyError,
     CollectionWriter,
+    DiskFullError,
     KnownImage,
     NewImage,
     NotWritableError,
@@ -35,6 +36,7 @@ __all__ = [
     "CollectionWriter",
     "DamagedCatalogError",
     "DamagedVectorError",
+    "DiskFullError",
     "FormatError",
     "Images",
     "KnownImage",
