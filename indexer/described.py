@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from indexer.datasets import Dataset, Item
 from indexer.errors import FeaturesError
 from indexer.features import FeatureArchive, key_of, match
-from retrieval.collection import CollectionWriter, Space
+from retrieval.collection import Collection, CollectionWriter, Space
 from retrieval.descriptors import DEFAULT_VARIANT, DESCRIPTORS, extract_all
 from retrieval.descriptors.agreement import Agreement, agreeing_variant
 from retrieval.descriptors.variant import Variant, parse_variant
@@ -98,10 +98,14 @@ def open_described(
     if not wanted:
         return None, []
     notes: list[str] = []
-    variant = next((replace(_variant_of(space), assumed=False) for space in existing.values()), None)
+    # Spaces of an archive that no picture matched: until they hold something, nothing is known of their variant.
+    uncompared = [name for name, space in existing.items() if space.recipe.get("compared_pictures") == 0]
+    told = [space for name, space in existing.items() if name not in uncompared or _has_vectors(writer, name)]
+    variant = next((replace(_variant_of(space), assumed=False) for space in told), None)
     agreement: Agreement | None = None
     known = {space.recipe["origin"] for space in existing.values()}
-    if archive is not None and (len(existing) < len(DESCRIPTORS) or str(archive.source) not in known):
+    new = len(existing) < len(DESCRIPTORS) or (archive is not None and str(archive.source) not in known)
+    if archive is not None and (new or uncompared):
         agreement = find_variant(dataset, archive)
         found = set(agreement.reproduced())
         notes.append(f"shipped features: {agreement}" if found.issuperset(wanted) else f"warning: {agreement}")
@@ -111,9 +115,12 @@ def open_described(
                 f"`{variant}`; their values cannot be compared: index into another collection"
             )
         variant = variant or agreement.variant
+        for name in uncompared if agreement.pictures else ():
+            writer.update_recipe(name, _recipe(name, variant, archive, agreement))
     variant = variant or DEFAULT_VARIANT
     compute = archive is None or bool(names)
-    if compute and (unlike := [name for name, space in existing.items() if _variant_of(space).assumed]):
+    now = [space for space in writer.manifest.spaces if space.name in existing]
+    if compute and (unlike := [space.name for space in now if _variant_of(space).assumed]):
         notes.append(f"warning: {', '.join(unlike)}: {NOT_COMPARABLE}")
     for name in wanted:
         if name not in existing:
@@ -151,6 +158,10 @@ def find_variant(dataset: Dataset, archive: FeatureArchive) -> Agreement:
         except (PictureError, FeaturesError):
             continue  # the run itself will list it
     return agreeing_variant(samples)
+
+
+def _has_vectors(writer: CollectionWriter, space: str) -> bool:
+    return len(Collection.open(writer.path).positions(space)) > 0
 
 
 def _variant_of(space: Space) -> Variant:

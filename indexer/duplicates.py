@@ -102,8 +102,7 @@ def _update(writer: CollectionWriter, space: Space) -> int:
 def links(held: Collection, space: Space, new: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Pairs of images, as positions in `images`, that show one picture; one of each pair is among `new`."""
     ids = held.images.ids
-    with ThreadPoolExecutor(available_cores(), "duplicates") as pool:
-        greys = KeptGreys(held.path, int(ids[-1]) + 1)
+    with KeptGreys(held.path) as greys, ThreadPoolExecutor(available_cores(), "duplicates") as pool:
 
         def complete(image_id: int) -> None:
             if greys.has(image_id):

@@ -64,7 +64,7 @@ class DescriptorLengthError(FeaturesError):
 
 
 class DescriptorValueError(FeaturesError):
-    """A line of a `.features` file has a value that is not a finite number."""
+    """A line of a `.features` file has a value that is not a finite number, or that its descriptor never has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +157,7 @@ def key_of(item: Item) -> Key:
     return item.class_name, _stem(item.file)
 
 
+@np.errstate(over="ignore")  # what float32 cannot hold becomes infinite, which no descriptor has
 def parse_features(data: bytes, file: str) -> dict[str, NDArray[Any]]:
     """Parse the content of one file, whose name is for messages.
 
@@ -194,13 +195,16 @@ def _vector(name: str, values: str, where: str) -> NDArray[Any]:
     if "_" in values or not values.isascii():
         raise DescriptorValueError(f"{where}: {name} has a value that is not a number")
     try:
-        vector = np.fromiter(map(_number, fields), np.float64, length)
+        vector = np.fromiter(map(_number, fields), np.float64, length).astype(dtype)
     except ValueError as error:
         raise DescriptorValueError(f"{where}: {name} has a value that is not a number ({error})") from error
-    if not np.abs(vector).max() <= np.finfo(dtype).max:
-        at = int(np.argmin(np.abs(vector) <= np.finfo(dtype).max))
-        raise DescriptorValueError(f"{where}: value {at + 1} of {name} is {fields[at].strip()}, not finite")
-    return vector.astype(dtype)
+    metric = DESCRIPTORS[name].metric
+    if not (fitting := metric.fitting(vector)).all():
+        at = int(np.argmin(fitting))
+        raise DescriptorValueError(
+            f"{where}: value {at + 1} of {name} is {fields[at].strip()}; {name} has {metric.expected}"
+        )
+    return vector
 
 
 _number = lru_cache(1024)(float)

@@ -8,64 +8,74 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexer.alignment import SIDE
 from retrieval.collection.catalog import checksum
+from retrieval.collection.vectors import RowFile
 
 NAME = "greys.rows"
 _ROW = np.dtype([("checksum", "<u4"), ("grey", "u1", (SIDE, SIDE))])
 
 
 class KeptGreys:
-    """The first rows of the file, memory-mapped to read and to complete. Only for the one writer of the collection."""
+    """The file, to read and to complete, from any thread. Only for the one writer of the collection.
 
-    def __init__(self, collection: Path, rows: int) -> None:
-        path = collection / NAME
-        path.touch()
-        if path.stat().st_size < rows * _ROW.itemsize:
-            with path.open("r+b") as file:
-                file.truncate(rows * _ROW.itemsize)
-        self._rows: NDArray[Any] = np.memmap(path, _ROW, "r+", shape=(rows,))
+    It is not memory-mapped: a full disk would end the process, where a row cannot be written.
+    """
+
+    def __init__(self, collection: Path) -> None:
+        self._file = RowFile(collection / NAME, _ROW.itemsize)
 
     def has(self, image_id: int) -> bool:
         """Whether an image's row is there and sound."""
-        return _sound(self._rows[image_id])
+        return _sound(self._row(image_id))
 
     def put(self, image_id: int, grey: NDArray[np.uint8]) -> None:
         """Keep an image's small grey, (SIDE, SIDE) uint8."""
-        self._rows[image_id] = (checksum(grey.tobytes()), grey)
+        self._file.write(image_id, np.array((checksum(grey.tobytes()), grey), _ROW).tobytes())
 
     def forget(self, image_id: int) -> None:
         """Make an image's row a missing one, which is black and resembles nothing."""
-        self._rows[image_id] = np.zeros((), _ROW)
+        self._file.write(image_id, bytes(_ROW.itemsize))
 
     def stack(self, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Small greys (n, SIDE, SIDE) uint8, as they are."""
-        greys: NDArray[np.uint8] = self._rows["grey"][ids]
-        return greys
+        return np.stack([self._row(image_id)["grey"] for image_id in ids.tolist()])
+
+    def _row(self, image_id: int) -> Any:
+        """One row; a black one where the file ends before."""
+        return np.frombuffer(self._file.read(image_id).ljust(_ROW.itemsize, b"\0"), _ROW)[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 def keep_greys(collection: Path, greys: Mapping[int, NDArray[np.uint8]]) -> None:
     """Store the small greys (SIDE, SIDE) of images by id. Only for the one writer of the collection."""
-    path = collection / NAME
-    path.touch()
-    with path.open("r+b") as file:
+    with KeptGreys(collection) as kept:
         for image_id, grey in greys.items():
-            file.seek(image_id * _ROW.itemsize)
-            file.write(np.array((checksum(grey.tobytes()), grey), _ROW).tobytes())
+            kept.put(image_id, grey)
 
 
 def damaged_greys(collection: Path) -> list[int]:
     """The rows that hold something and are not what was written."""
     path = collection / NAME
-    if not path.exists() or path.stat().st_size < _ROW.itemsize:
+    if not path.exists():
         return []
-    rows = np.memmap(path, _ROW, "r", shape=(path.stat().st_size // _ROW.itemsize,))
-    return [at for at, row in enumerate(rows) if not _sound(row) and (row["checksum"] or row["grey"].any())]
+    damaged = []
+    with path.open("rb") as file:
+        for at in range(path.stat().st_size // _ROW.itemsize):
+            row = np.frombuffer(file.read(_ROW.itemsize), _ROW)[0]
+            if not _sound(row) and (row["checksum"] or row["grey"].any()):
+                damaged.append(at)
+    return damaged
 
 
 def _sound(row: Any) -> bool:

@@ -61,11 +61,13 @@ class Spaces:
 class Outcome:
     """What a run did.
 
+    replaced: how many of the added ones took the place of a stored image of the same file but another content or class.
     rejected: (file, reason) of each picture that could not be used. no_longer_listed: files of the same source that are
     stored but not in the data set.
     """
 
     added: int = 0
+    replaced: int = 0
     completed: int = 0
     unchanged: int = 0
     rejected: list[tuple[str, str]] = field(default_factory=list)
@@ -80,6 +82,7 @@ class Outcome:
 @dataclass(frozen=True)
 class _Task:
     item: Item
+    stored: bool  # under whichever class
     known: KnownImage | None
     missing: frozenset[str]
 
@@ -126,7 +129,7 @@ def index_dataset(
         if known and not missing and same_mark and known.id not in again:
             outcome.unchanged += 1
         else:
-            tasks.append(_Task(item, known, missing))
+            tasks.append(_Task(item, item.file in stored, known, missing))
     report = on_progress or (lambda outcome: None)
     report(outcome)
     with ThreadPoolExecutor(1, "encode") as thread:
@@ -228,6 +231,7 @@ def _store(
             writer.touch(known.id, prepared.task.item.bytes, prepared.task.item.stamp)
     writer.fill(lacking)
     outcome.added += len(new)
+    outcome.replaced += sum(batch[row].task.stored for row in new)
     completed = sum(map(bool, lacking.values()))
     outcome.completed += completed
     outcome.unchanged += len(lacking) - completed

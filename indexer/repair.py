@@ -19,10 +19,10 @@ from indexer.features import FeatureArchive, open_features
 from indexer.kept_indexes import FOLDER
 from indexer.run import run_dataset
 from indexer.spaces import rebuild_tower
-from indexer.verification import Finding, check_vectors
+from indexer.verification import Finding, check, check_vectors
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.descriptors import DESCRIPTORS
-from retrieval.errors import RetrievalError, SourceError
+from retrieval.errors import EncoderError, RetrievalError, SourceError
 from retrieval.index import compares_all
 from retrieval.search import Searcher
 from retrieval.terminal import counted
@@ -33,7 +33,8 @@ class Repair:
     """What came of a repair.
 
     done: in a line each. renumbered: (old id, new id, file) of changed pictures, since an id never changes its picture.
-    failed: (file, reason) of pictures that could not be described anew. warnings: what to know about the new vectors.
+    failed: (file or encoder, reason) of pictures that cannot be described anew and of encoders that cannot be loaded.
+    warnings: what to know about the new vectors.
     """
 
     done: list[str] = field(default_factory=list)
@@ -43,15 +44,24 @@ class Repair:
 
 
 def repair(path: Path, findings: Sequence[Finding]) -> Repair:
-    """Mend what can be mended. The collection stays usable throughout."""
+    """Mend what can be mended. The collection stays usable throughout.
+
+    Others may have written since the findings were made, so all but those of pictures are made again under the lock.
+    """
     mended = Repair()
+    broken: dict[str, str] = {}
     with CollectionWriter(path) as writer:
+        findings = [*check(path, pictures=False), *(f for f in findings if f.kind == "picture changed")]
         for finding in findings:
             if finding.path is not None:
                 shutil.rmtree(finding.path) if finding.path.is_dir() else finding.path.unlink(missing_ok=True)
                 mended.done.append(f"deleted {finding.path.name}")
             elif finding.kind == "encoder" and finding.space is not None:
-                rebuild_tower(writer, writer.manifest.space(finding.space))
+                try:
+                    rebuild_tower(writer, writer.manifest.space(finding.space))
+                except EncoderError as error:
+                    broken[finding.space] = str(error)
+                    continue
                 mended.done.append(f"space {finding.space}: its encoder was converted anew from the same weights")
         again: defaultdict[int, frozenset[str]] = defaultdict(frozenset)
         for finding in findings:
@@ -64,13 +74,19 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
                 for image_id in finding.ids:
                     again[image_id] |= frozenset()
         if again:
-            _describe_again(writer, again, mended)
+            _describe_again(writer, again, broken, mended)
+    mended.failed += [(f"the encoder of the space {space}", reason) for space, reason in broken.items()]
     _build_indexes(path, {finding.space for finding in findings if finding.kind in ("index", "vectors")}, mended)
     return mended
 
 
-def _describe_again(writer: CollectionWriter, again: Mapping[int, frozenset[str]], mended: Repair) -> None:
-    """Describe images (id -> spaces of damaged vectors) from the archive of their features and from their pictures."""
+def _describe_again(
+    writer: CollectionWriter, again: Mapping[int, frozenset[str]], broken: dict[str, str], mended: Repair
+) -> None:
+    """Describe images (id -> spaces of damaged vectors) from the archive of their features and from their pictures.
+
+    Spaces of broken encoders are left out, and those that turn out to be broken noted.
+    """
     held = Collection.open(writer.path)
     files = {
         image_id: held.file_of(image_id) for image_id in sorted(again) if held.images.position(image_id) is not None
@@ -91,7 +107,13 @@ def _describe_again(writer: CollectionWriter, again: Mapping[int, frozenset[str]
                 # The descriptors' names, since what the archive does not have is computed.
                 with chosen_pictures(source, classes) as dataset:
                     run = run_dataset(
-                        dataset, writer, archive, descriptors=",".join(descriptors), again=again, say=said.append
+                        dataset,
+                        writer,
+                        archive,
+                        descriptors=",".join(descriptors),
+                        again=again,
+                        broken=broken,
+                        say=said.append,
                     )
             except SourceError as error:
                 mended.failed += [(file, str(error)) for file in classes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Any, get_args
 from indexer.datasets import Dataset
 from indexer.duplicates import Cluster, clusters, update_clusters
 from indexer.features import FeatureArchive, match
-from indexer.gone import is_gone
+from indexer.gone import absence
 from indexer.pipeline import Outcome, Spaces, index_dataset
 from indexer.spaces import open_encoders, space_of
-from retrieval.collection import Collection, CollectionWriter
+from retrieval.collection import Collection, CollectionWriter, SourceGoneError
 from retrieval.encoders import Encoder, Fit
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Run:
 
     computes: whether descriptors that are not shipped are computed. whole: the data set was all of its source, not a
     choice of files. copies: added images whose originals are still there. moved: those whose originals are no longer
-    where they were indexed, so that the copy is the one to keep.
+    where they were indexed, so that the copy is the one to keep; moved_from: how many of these originals lay in each
+    folder or zip that cannot be opened any more.
     """
 
     collection: Path
@@ -60,6 +62,7 @@ class Run:
     clusters: list[Cluster] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     moved: list[Copy] = field(default_factory=list)
+    moved_from: Counter[Path] = field(default_factory=Counter)
 
     @property
     def exit_status(self) -> int:
@@ -76,6 +79,7 @@ class Run:
             "dataset": {"name": self.dataset.name, "source": str(self.dataset.source)} | self.dataset.report.as_dict(),
             "spaces": self.spaces,
             "added": self.outcome.added,
+            "replaced": self.outcome.replaced,
             "completed": self.outcome.completed,
             "unchanged": self.outcome.unchanged,
             "rejected": [{"file": file, "reason": reason} for file, reason in self.outcome.rejected],
@@ -101,6 +105,7 @@ def run_dataset(
     fit: str | None = None,
     *,
     again: Mapping[int, frozenset[str]] | None = None,
+    broken: dict[str, str] | None = None,
     say: Say = lambda line: None,
     on_progress: Callable[[Outcome], None] | None = None,
 ) -> Run:
@@ -108,13 +113,14 @@ def run_dataset(
 
     archive: shipped features. encoders: specs of further encoders. descriptors: names of descriptors to compute, or
     `all`. fit: how frames meet a new encoder's input. again: stored images to describe anew, see `index_dataset`.
+    broken: where it is given, encoders that cannot be loaded are noted there and left out, see `open_encoders`.
     Raises what opening an encoder or reading an archive raises.
     """
     start = time.perf_counter()
     chosen_fit: Fit | None = next((f for f in get_args(Fit) if f == fit), None)
     computes = archive is None and bool(descriptors)
     # First, so that a new collection's first space is an encoder's.
-    ready = _encoders(writer, encoders, chosen_fit, computes, say)
+    ready = _encoders(writer, encoders, chosen_fit, computes, broken, say)
     described = _described(dataset, writer, archive, descriptors, say)
     spaces = Spaces(ready)
     if described is not None:
@@ -128,8 +134,11 @@ def run_dataset(
     held = Collection.open(writer.path)
     run.clusters = clusters(held)
     for new, old in writer.copies(first):
-        repeats = run.moved if is_gone(held, old) else run.copies
+        why = absence(held, old)
+        repeats = run.moved if why else run.copies
         repeats.append(Copy(new, held.file_of(new), old, held.file_of(old)))
+        if isinstance(why, SourceGoneError):
+            run.moved_from[held.source_of(old)] += 1
     run.seconds = time.perf_counter() - start
     if described is not None:
         run.feature_faults, run.computes = described.faults, described.compute
@@ -141,11 +150,16 @@ def run_dataset(
 
 
 def _encoders(
-    writer: CollectionWriter, specs: tuple[str, ...], fit: Fit | None, full_size: bool, say: Say
+    writer: CollectionWriter,
+    specs: tuple[str, ...],
+    fit: Fit | None,
+    full_size: bool,
+    broken: dict[str, str] | None,
+    say: Say,
 ) -> dict[str, Encoder]:
     if any(space_of(writer, spec) is None for spec in specs) or not (specs or writer.manifest.spaces):
         say("loading the encoder's weights and converting it, once for this collection …")
-    ready = open_encoders(writer, specs, fit, full_size)
+    ready = open_encoders(writer, specs, fit, full_size, broken)
     for name, encoder in ready.items():
         recipe = encoder.recipe
         width, height = recipe.size

@@ -42,12 +42,17 @@ class WeightsChangedError(EncoderError):
 
 
 def open_encoders(
-    writer: CollectionWriter, specs: Sequence[str], fit: Fit | None, full_size: bool = False
+    writer: CollectionWriter,
+    specs: Sequence[str],
+    fit: Fit | None,
+    full_size: bool = False,
+    broken: dict[str, str] | None = None,
 ) -> dict[str, Encoder]:
     """The encoders of a run by space: those that made the collection's spaces, and new ones by their specs.
 
     full_size: whether new encoders see pictures decoded at full size, since descriptors need that decoding too.
-    Without specs, a new collection gets the default encoder. Raises EncoderError of several kinds.
+    Without specs, a new collection gets the default encoder. broken: where it is given, the collection's encoders that
+    cannot be loaded are noted there, space -> reason, and left out. Raises EncoderError of several kinds.
     """
     existing = {space.name: space for space in writer.manifest.spaces if space.kind == "encoder"}
     encoders = {}
@@ -63,7 +68,12 @@ def open_encoders(
     for name, space in existing.items():
         if not specs:
             _require_fit(space, fit)
-        encoders[name] = _on_cuda(space) or load_encoder(writer.path, space)
+        try:
+            encoders[name] = _on_cuda(space) or load_encoder(writer.path, space)
+        except EncoderError as error:
+            if broken is None:
+                raise
+            broken.setdefault(name, str(error))
     return encoders
 
 
@@ -88,9 +98,9 @@ def _on_cuda(space: Space) -> Encoder | None:
 
 
 def space_of(writer: CollectionWriter, spec: str) -> Space | None:
-    """The space that an encoder of this name made, if there is one; raises what `parse_spec` raises."""
+    """The space that an encoder of this name made, if there is one; its weights need not be there any more."""
     by_spec = {space.recipe["spec"]: space for space in writer.manifest.spaces if space.kind == "encoder"}
-    return by_spec.get(spec) or by_spec.get(parse_spec(spec).text)
+    return by_spec.get(spec) or by_spec.get(parse_spec(spec, existing=False).text)
 
 
 def _require_fit(space: Space, fit: Fit | None) -> None:

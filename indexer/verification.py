@@ -7,6 +7,7 @@ that is damaged are told, not mended.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -14,13 +15,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 import numpy as np
 
 from indexer.greys import NAME as GREYS
 from indexer.greys import damaged_greys
 from indexer.kept_indexes import faulty_indexes
-from retrieval.collection import Collection, FormatError, PictureGoneError, Space, tower_folder
+from retrieval.collection import Collection, FormatError, PictureGoneError, SourceGoneError, Space, tower_folder
 from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.vectors import vectors_path
@@ -28,6 +30,7 @@ from retrieval.cores import available_cores
 from retrieval.encoders.running import converted_digest
 from retrieval.errors import PictureError
 from retrieval.images import decode
+from retrieval.index import metric_named
 from retrieval.terminal import counted
 
 
@@ -66,18 +69,22 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
 
 
 def check_vectors(collection: Collection, space: Space) -> Iterator[Finding]:
-    """The vectors of a space that are not what the catalog knows."""
+    """The vectors of a space that are not what the catalog knows, or that its descriptor cannot have made."""
     positions = collection.positions(space.name)
     ids = collection.images.ids[positions]
     expected = collection.images.checksums[positions, space.number]
     path = vectors_path(collection.path, space)
     stride = space.dimension * np.dtype(space.dtype).itemsize
+    metric: Any = metric_named(space.metric)  # of a descriptor it is a NativeDistance
     bad = []
     with path.open("rb") if path.exists() else BytesIO() as file:
         for image_id, crc in zip(ids.tolist(), expected.tolist(), strict=True):
             file.seek(image_id * stride)
             data = file.read(stride)
-            if len(data) != stride or checksum(data) != crc:
+            sound = len(data) == stride and checksum(data) == crc
+            if sound and space.kind == "descriptor":
+                sound = metric.fitting(np.frombuffer(data, space.dtype)).all()
+            if not sound:
                 bad.append(image_id)
     if bad:
         yield Finding(
@@ -127,26 +134,34 @@ def _check_pictures(collection: Collection, on_progress: Callable[[int], None]) 
             if hashlib.sha256(data).digest() == expected.get(image_id):
                 return None
             decode(data)
+        except SourceGoneError as error:
+            return "source gone", str(error)
         except PictureGoneError:
             return "picture gone", ""
         except PictureError as error:
-            return "picture damaged", f" ({error})"
+            return "picture damaged", f" ({str(error).removeprefix(f'{collection.file_of(image_id)}: ')})"
         return "picture changed", ""
 
     faults: dict[str, dict[int, str]] = {kind: {} for kind in _PICTURES}
+    closed: defaultdict[Path, dict[int, str]] = defaultdict(dict)
     with ThreadPoolExecutor(available_cores()) as pool:
         for done, (image_id, found) in enumerate(zip(ids, pool.map(fault, ids), strict=True), start=1):
             if found is not None:
-                faults[found[0]][image_id] = found[1]
+                kind, reason = found
+                (closed[collection.source_of(image_id)] if kind == "source gone" else faults[kind])[image_id] = reason
             on_progress(done)
+    place = quote(str(collection.path))
+    for path, reasons in closed.items():
+        remedy = f"or take its images out with `kvasir remove {place} --source {quote(str(path))}`"
+        message = f"{counted(len(reasons), 'picture')} cannot be read: {next(iter(reasons.values()))}, {remedy}"
+        yield Finding("source gone", message, False, ids=tuple(reasons))
     for kind, reasons in faults.items():
         if reasons:
             what, remedy = _PICTURES[kind]
             first = next(iter(reasons))
             where = f"the first {collection.file_of(first)}{reasons[first]}"
             listed = " ".join(map(str, reasons)) if len(reasons) <= _LISTED else "ID …"
-            remedy = remedy.format(collection=quote(str(collection.path)), ids=listed)
-            message = f"{counted(len(reasons), 'picture')} {what}, {where}{remedy}"
+            message = f"{counted(len(reasons), 'picture')} {what}, {where}{remedy.format(collection=place, ids=listed)}"
             yield Finding(kind, message, not remedy, ids=tuple(reasons))
 
 

@@ -27,7 +27,8 @@ class Curve:
 def curves(hits: Hits) -> dict[str, Curve]:
     """`precision`, and where anything is relevant `recall` and its `ceiling`, for k from 1 to what was asked for.
 
-    Where fewer hits exist, those that are missing count as wrong, as in the answer's own figures. Precision is drawn from 0 to 1, recall and ceiling from 0 to the last ceiling.
+    Where fewer hits exist, those that are missing count as wrong, as in the answer's own figures. Precision is drawn
+    from 0 to 1, recall and ceiling from 0 to the last ceiling.
     """
     quality = hits.quality
     if quality is None or not hits.hits:

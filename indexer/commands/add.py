@@ -20,7 +20,9 @@ from retrieval.errors import SourceError
 @click.command("add")
 @click.argument("collection", type=click.Path(path_type=Path))
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option("--class", "class_name", help="The class of what is added.  [default: folders' names; none for files]")
+@click.option(
+    "--class", "class_name", help="The class of what is added.  [default: folders' names; for a file its class so far]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, a document a path.")
 def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, as_json: bool) -> None:
     """Add pictures, folders or zips to COLLECTION, described in every space that it has.
@@ -45,6 +47,9 @@ def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, a
                     whole.append(opened.enter_context(_classed(open_dataset(path), class_name)))
             except (SourceError, DatasetError) as error:
                 refused.append((str(path), str(error).removeprefix(f"{path.resolve()}: ")))
+        for folder, classes in files.items() if class_name is None else ():
+            known = writer.known(writer.source(folder.resolve(), "folder"))
+            classes.update({file: known[file].class_name for file in classes if file in known})
         datasets = whole + [chosen_pictures(folder, classes) for folder, classes in files.items()]
         with IndexingBar(sum(len(dataset.items) for dataset in datasets)) as bar:
             for number, dataset in enumerate(datasets):

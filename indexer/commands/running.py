@@ -131,7 +131,8 @@ def _quoted(run: Run) -> str:
 def _summary(run: Run, several: bool) -> str:
     outcome = run.outcome
     source = one_line(str(run.dataset.source))
-    words = [f"{outcome.added:,} added"]
+    instead = f" ({outcome.replaced:,} replaced: other class or content)" if outcome.replaced else ""
+    words = [f"{outcome.added:,} added{instead}"]
     words += [f"{outcome.completed:,} completed"] if outcome.completed else []
     words += [f"{outcome.unchanged:,} unchanged"] if outcome.unchanged else []
     words += [f"{len(outcome.rejected):,} could not be used"] if outcome.rejected else []
@@ -147,8 +148,11 @@ def _summary(run: Run, several: bool) -> str:
             f"{len(run.moved):,} of the added pictures were in the collection before, by files that are no longer "
             f"there, the first {one_line(one.file)} as image {one.copy_of}, {one_line(one.copy_of_file)}"
         )
-    if gone or run.moved:
+    if gone or len(run.moved) > run.moved_from.total():
         lines.append(f"`kvasir remove {_quoted(run)} --gone` takes out what is no longer there")
+    for path in run.moved_from:
+        remedy = f"`kvasir remove {_quoted(run)} --source {quote(str(path))}` takes out all that was indexed there"
+        lines.append(one_line(f"{path} is no longer there; {remedy}"))
     return "\n".join(lines + (_copies(run) if run.copies else []))
 
 

@@ -82,7 +82,7 @@ def command(
         exclude_cluster=exclude_cluster,
         query_class=query_class,
     )
-    click.echo(json.dumps(hits.to_json(), indent=2) if as_json else _table(hits))
+    click.echo(json.dumps(hits.to_json(), indent=2, allow_nan=False) if as_json else _table(hits))
 
 
 def _require_class(name: str | None, classes: Sequence[str]) -> None:
@@ -99,20 +99,21 @@ def _require_class(name: str | None, classes: Sequence[str]) -> None:
 def _table(hits: Hits) -> str:
     if not hits.hits:
         return "no hits: nothing was left to search"
-    names = max(len(hit.class_name or "-") for hit in hits)
+    classes = [one_line(hit.class_name or "-") for hit in hits]
+    names = max(map(len, classes))
     digits = max(2, *(len(str(hit.id)) for hit in hits))
     distances = ["distance", *("-" if hit.distance is None else f"{hit.distance:.4f}" for hit in hits)]
     wide = max(map(len, distances))
     shown = [f"{text:>{wide}}  " if len(hits.spaces) == 1 else "" for text in distances]
     lines = [f"rank  {'id':>{digits}}  {'class':<{names}}  score   {shown[0]}file"]
-    for hit, distance in zip(hits, shown[1:], strict=True):
-        start = f"{hit.rank:>4}  {hit.id:>{digits}}  {hit.class_name or '-':<{names}}"
+    for hit, class_name, distance in zip(hits, classes, shown[1:], strict=True):
+        start = f"{hit.rank:>4}  {hit.id:>{digits}}  {class_name:<{names}}"
         lines.append(f"{start}  {hit.score:<6.4f}  {distance}{one_line(hit.file)}")
-    counts = ", ".join(f"{count} {name or 'without class'}" for name, count in hits.class_counts.items())
+    counts = ", ".join(f"{count} {one_line(name or 'without class')}" for name, count in hits.class_counts.items())
     lines.append(f"{len(hits)} of {hits.searched:,} images, by {' + '.join(hits.spaces)}: {counts}")
     quality = hits.quality
     if quality is not None:
-        line = f"query is {hits.query_class}: precision@{quality.k} {quality.precision:.3f}"
+        line = f"query is {one_line(hits.query_class or '')}: precision@{quality.k} {quality.precision:.3f}"
         if quality.recall is None:
             line += ", recall undefined: nothing else of this class was searched"
         else:

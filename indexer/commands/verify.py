@@ -68,7 +68,7 @@ def _tell(mended: Repair, left: list[Finding]) -> None:
         click.echo(f"  … and {len(mended.renumbered) - SHOWN:,} more; --json lists all of them")
     for line in mended.warnings:
         say(line)
-    show("could not be described anew", [f"{file}: {reason}" for file, reason in mended.failed])
+    show("could not be made anew", [f"{file}: {reason}" for file, reason in mended.failed])
     for finding in left:
         click.echo(f"still wrong: {finding.message}")
 

@@ -19,11 +19,12 @@ from retrieval.collection.manifest import (
     SpaceNameError,
     tower_folder,
 )
-from retrieval.collection.pictures import PictureGoneError
+from retrieval.collection.pictures import PictureGoneError, SourceGoneError
 from retrieval.collection.reading import Collection, DamagedVectorError, NoSuchImageError
 from retrieval.collection.writing import (
     CollectionBusyError,
     CollectionWriter,
+    DiskFullError,
     KnownImage,
     NewImage,
     NotWritableError,
@@ -35,6 +36,7 @@ __all__ = [
     "CollectionWriter",
     "DamagedCatalogError",
     "DamagedVectorError",
+    "DiskFullError",
     "FormatError",
     "Images",
     "KnownImage",
@@ -44,6 +46,7 @@ __all__ = [
     "NotACollectionError",
     "NotWritableError",
     "PictureGoneError",
+    "SourceGoneError",
     "Space",
     "SpaceNameError",
     "tower_folder",

@@ -20,7 +20,7 @@ from retrieval.errors import CollectionError
 
 NAME = "catalog.sqlite"
 REMEDY = "restore it from a copy, or index the pictures into a new collection"
-"""What helps against a damaged catalog, which is one of the two truths and cannot be made from anything else."""
+"""What helps against a damaged catalog or manifest: they are truths and cannot be made from anything else."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
+from retrieval.collection.catalog import REMEDY
 from retrieval.errors import CollectionError
 
 FORMAT = 1
@@ -92,20 +94,30 @@ def read_manifest(collection: Path) -> Manifest:
         advice = f"; make one with `kvasir index DATA {shlex.quote(str(collection))}`" if free else ""
         raise NotACollectionError(f"{collection} is not a collection{advice}") from None
     except (ValueError, OSError) as error:
-        raise FormatError(f"{path} is damaged ({error})") from error
+        raise FormatError(f"{path} is damaged ({error}); {REMEDY}") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
         found = fields.get("format") if isinstance(fields, dict) else None
         raise FormatError(f"{path} has format {found}; this version reads format {FORMAT}")
+    stated = fields.pop("sha256", None)  # older ones have none
+    if stated is not None and stated != _digest(fields):
+        raise FormatError(f"{path} is damaged (its SHA-256 differs); {REMEDY}")
     try:
         spaces = tuple(Space(**space) for space in fields["spaces"])
         return Manifest(name=fields["name"], created=fields["created"], spaces=spaces)
     except (KeyError, TypeError) as error:
-        raise FormatError(f"{path} is damaged ({error})") from error
+        raise FormatError(f"{path} is damaged ({error}); {REMEDY}") from error
 
 
 def write_manifest(collection: Path, manifest: Manifest) -> None:
-    """Replace the manifest in one step that survives a stop at any moment."""
-    write_atomically(collection / NAME, json.dumps(asdict(manifest), indent=2).encode() + b"\n")
+    """Replace the manifest, with the SHA-256 of all else in it, in one step that survives a stop at any moment."""
+    fields = asdict(manifest)
+    document = json.dumps(fields | {"sha256": _digest(fields)}, indent=2)
+    write_atomically(collection / NAME, document.encode() + b"\n")
+
+
+def _digest(fields: dict[str, Any]) -> str:
+    """SHA-256 of what a document says, whatever its layout."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import threading
 from collections import OrderedDict
 from pathlib import Path
 
 from retrieval.errors import CollectionError, SourceError
-from retrieval.sources import FileUnreadableError, Source, open_source
+from retrieval.sources import FileMissingError, Source, open_source
 
 
 class PictureGoneError(CollectionError):
     """A picture is no longer in the folder or zip that it was indexed in."""
+
+
+class SourceGoneError(PictureGoneError):
+    """The folder or zip that a picture was indexed in cannot be opened or is empty: nobody can tell what it holds."""
 
 
 _KEPT = 8
@@ -22,19 +28,32 @@ _lock = threading.Lock()
 def read_picture(source: Path, file: str) -> bytes:
     """The bytes of one file of a source, from any thread. `file` comes from the catalog, never from a client.
 
-    Raises PictureGoneError.
+    Raises PictureGoneError, SourceGoneError, and FileUnreadableError where it is there but cannot be read.
     """
     try:
-        return _opened(source).read(file)
-    except (SourceError, FileUnreadableError, OSError) as error:
+        opened = _opened(source)
+    except (SourceError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{source}: ")
+        raise SourceGoneError(f"{source} cannot be opened ({reason}); put it back") from error
+    try:
+        return opened.read(file)
+    except FileMissingError as error:
+        if opened.kind == "folder" and _is_empty(source):  # as a disk that is not mounted leaves it
+            raise SourceGoneError(f"{source} is empty; put the pictures back, or mount their disk") from error
         raise PictureGoneError(
             f"{file} is no longer in {source} ({error}); put it back, or remove it from the collection"
         ) from error
 
 
+def _is_empty(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
+
+
 def _opened(source: Path) -> Source:
     """A source stays open, because listing a zip of 8,000 pictures takes 30 ms; a replaced zip is opened anew."""
-    key = (source, source.stat().st_mtime_ns if source.is_file() else 0)
+    status = source.stat()
+    key = (source, 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns)
     with _lock:
         opened = _sources.pop(key, None) or open_source(source)
         _sources[key] = opened

@@ -39,7 +39,7 @@ class Collection:
 
         Raises NotACollectionError, FormatError, DamagedCatalogError.
         """
-        folder = Path(path).absolute()
+        folder = Path(path).expanduser().absolute()
         # The manifest names every space that the catalog knows of, because it is written before a space's first vector.
         connection = None
         try:
@@ -121,14 +121,17 @@ class Collection:
         """The path of an image inside its source."""
         return self.images.files[self.position(image_id)]
 
+    def source_of(self, image_id: int) -> Path:
+        """The folder or zip that an image was indexed in."""
+        return self.images.source_paths[self.images.sources[self.position(image_id)]][0]
+
     def read(self, image_id: int) -> bytes:
         """The bytes of an image's file, from the folder or zip that it was indexed in.
 
-        Raises PictureGoneError where it is no longer there.
+        Raises PictureGoneError where it is no longer there, its subclass SourceGoneError where the folder or zip is
+        not, and FileUnreadableError where it cannot be read.
         """
-        position = self.position(image_id)
-        source, _ = self.images.source_paths[self.images.sources[position]]
-        return read_picture(source, self.images.files[position])
+        return read_picture(self.source_of(image_id), self.file_of(image_id))
 
     def _mapped(self, space: Space) -> NDArray[np.generic]:
         if space.name not in self._maps:

@@ -32,33 +32,27 @@ def map_vectors(collection: Path, space: Space, rows: int) -> NDArray[np.generic
     return np.memmap(path, np.dtype(space.dtype), "r", shape=(rows, space.dimension))
 
 
-class VectorFile:
-    """A space's file, open for writing rows."""
+class RowFile:
+    """A file of rows of one length, open to write and to read them in any order, from any thread."""
 
-    def __init__(self, collection: Path, space: Space) -> None:
-        self._path = vectors_path(collection, space)
-        self._path.parent.mkdir(exist_ok=True)
-        self._space = space
-        self._stride = space.dimension * np.dtype(space.dtype).itemsize
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+    def __init__(self, path: Path, stride: int) -> None:
+        self._path = path
+        self._stride = stride
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
 
-    def write(self, row: int, vector: NDArray[np.generic]) -> bytes:
-        """Write one row; returns its bytes."""
-        data = np.ascontiguousarray(vector, self._space.dtype).tobytes()
+    def write(self, row: int, data: bytes) -> None:
+        """Write one row."""
         assert len(data) == self._stride
-        os.lseek(self._descriptor, row * self._stride, os.SEEK_SET)
         try:
-            written = os.write(self._descriptor, data)
+            written = os.pwrite(self._descriptor, data, row * self._stride)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._path)) from error
         if written != self._stride:  # a full disk takes a part without complaint
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-        return data
 
     def read(self, row: int) -> bytes:
         """The bytes of one row; fewer where the file ends before."""
-        os.lseek(self._descriptor, row * self._stride, os.SEEK_SET)
-        return os.read(self._descriptor, self._stride)
+        return os.pread(self._descriptor, self._stride, row * self._stride)
 
     def sync(self) -> None:
         """Force what was written to disk."""
@@ -67,3 +61,19 @@ class VectorFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._descriptor)
+
+
+class VectorFile(RowFile):
+    """A space's file, open for writing rows."""
+
+    def __init__(self, collection: Path, space: Space) -> None:
+        path = vectors_path(collection, space)
+        path.parent.mkdir(exist_ok=True)
+        self._dtype = space.dtype
+        super().__init__(path, space.dimension * np.dtype(space.dtype).itemsize)
+
+    def put(self, row: int, vector: NDArray[np.generic]) -> bytes:
+        """Write one vector; returns its bytes."""
+        data = np.ascontiguousarray(vector, self._dtype).tobytes()
+        self.write(row, data)
+        return data

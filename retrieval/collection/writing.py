@@ -6,6 +6,7 @@ catalog names them, and the catalog commits as a whole. Rows that a stop left un
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -74,13 +75,17 @@ class KnownImage:
     spaces: frozenset[str]
 
 
+class DiskFullError(CollectionError):
+    """There is no room to write to the collection."""
+
+
 class CollectionWriter:
     """Opens a collection for writing, making it where there is none.
 
     One that it made is taken away again where an error ends the `with` block before an image was stored.
 
     Raises CollectionBusyError where another writer is at work, NotACollectionError where the folder holds other things,
-    NotWritableError.
+    NotWritableError, DiskFullError; the last one ends a `with` block as well where the disk is full within.
     """
 
     def __init__(self, path: Path | str, *, name: str | None = None, create: bool = False) -> None:
@@ -99,6 +104,7 @@ class CollectionWriter:
                 f"another process is writing to {self.path}; wait until it is done, or stop it, and try again"
             ) from None
         except OSError as error:
+            self._tell_full_disk(error)
             raise self._not_writable(f"{error.strerror or error}: {error.filename or self.path}") from error
         try:
             if not (self.path / NAME).exists():
@@ -111,9 +117,11 @@ class CollectionWriter:
                 pass
         except sqlite3.OperationalError as error:
             self._lock.release()
+            self._tell_full_disk(error)
             raise self._not_writable(f"{catalog.NAME}: {error}") from error
-        except BaseException:
+        except BaseException as error:
             self._lock.release()
+            self._tell_full_disk(error)
             raise
         self._files: dict[str, VectorFile] = {}
 
@@ -122,6 +130,20 @@ class CollectionWriter:
             f"cannot write to the collection {self.path} ({reason}); its folder and all files in it must be writable "
             "for you: change their permissions, or write to a copy"
         )
+
+    def _tell_full_disk(self, error: BaseException | None) -> None:
+        """Raise DiskFullError where that is what an error means: SQLite's names no file, and neither any help."""
+        cause = error.__cause__ if isinstance(error, catalog.DamagedCatalogError) else error
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = str(cause.filename2 or cause.filename or self.path)
+        elif isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+            place = str(self.path / catalog.NAME)
+        else:
+            return
+        raise DiskFullError(
+            f"{place}: no space left on the disk; make room and run the same command again: what was reported as done "
+            "is kept, and it goes on from there"
+        ) from error
 
     def _require_free_folder(self) -> None:
         """A folder that is not yet a collection may hold only what a stop while making one leaves."""
@@ -142,9 +164,12 @@ class CollectionWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self.discard_if_nothing_stored()
-        self.close()
+        try:
+            if error is not None:
+                self.discard_if_nothing_stored()
+        finally:
+            self.close()
+        self._tell_full_disk(error)
 
     def close(self) -> None:
         """Close the files and let the next writer in."""
@@ -323,7 +348,7 @@ class CollectionWriter:
         packed[: len(checksums) // 4] = np.frombuffer(checksums, "<u4")
         for name, vector in vectors.items():
             number = self.manifest.space(name).number
-            packed[number] = catalog.checksum(self._file(name).write(row, vector))
+            packed[number] = catalog.checksum(self._file(name).put(row, vector))
         return packed.tobytes()
 
     def _file(self, space: str) -> VectorFile:
@@ -361,4 +386,9 @@ class _transaction:  # noqa: N801  # reads as a statement
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.execute("COMMIT" if error is None else "ROLLBACK")
+        try:
+            if error is None:
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:  # SQLite has rolled back already where the disk is full
+                self._connection.execute("ROLLBACK")

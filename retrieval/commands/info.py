@@ -13,7 +13,7 @@ from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
 from retrieval.index import compares_all
 from retrieval.search import Searcher
-from retrieval.terminal import counted
+from retrieval.terminal import counted, one_line
 
 
 @click.command("info")
@@ -58,13 +58,14 @@ def _size(path: Path) -> int:
 
 def _text(facts: dict[str, Any]) -> str:
     lines = [f"{facts['name']}: {counted(facts['images'], 'image')} in {facts['path']} (made {facts['created']})"]
-    width = max((len(name) for name in facts["classes"]), default=0)
-    lines += [f"  {name:<{width}}  {count:>7,}" for name, count in facts["classes"].items()]
+    classes = {one_line(name): count for name, count in facts["classes"].items()}
+    width = max(map(len, classes), default=0)
+    lines += [f"  {name:<{width}}  {count:>7,}" for name, count in classes.items()]
     if facts["unlabelled"]:
         lines.append(f"  {'without class':<{width}}  {facts['unlabelled']:>7,}")
     if facts["clusters_of_duplicates"]:
         lines.append(f"{counted(facts['clusters_of_duplicates'], 'cluster')} of duplicates")
-    lines += [f"pictures: {source['kind']} {source['path']}" for source in facts["sources"]]
+    lines += [f"pictures: {source['kind']} {one_line(source['path'])}" for source in facts["sources"]]
     made: dict[str, list[str]] = {}  # the descriptors of one archive are all made alike, and that is said once
     for space in facts["spaces"]:
         lines.append(

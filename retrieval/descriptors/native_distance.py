@@ -50,28 +50,29 @@ class NativeDistance:
     arrange: Callable[[NDArray[Any]], NDArray[Any]] = np.ascontiguousarray
     tables: tuple[NDArray[Any], ...] = ()
 
-    def compact(self, vectors: NDArray[np.generic]) -> NDArray[Any]:
+    def compact(self, vectors: NDArray[Any]) -> NDArray[Any]:
         """Vectors in the form that the kernel reads: (n, d) stored -> (n, c), C-contiguous.
 
         Raises ForeignVectorError where a value is none of the descriptor's.
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.length:
             raise ForeignVectorError(f"{self.name} compares rows of {self.length}, not {vectors.shape}.")
-        values: NDArray[Any]
-        if self.levels is None:
-            values = vectors.astype(np.float64)
-            right = np.isfinite(values) & (values >= 0)
-            expected = "finite values of 0 or more"
-        else:
-            with np.errstate(invalid="ignore"):
-                values = vectors.astype(np.uint8)
-            right = (values == vectors) & (values < self.levels)
-            expected = f"whole numbers of 0 to {self.levels - 1}"
-        if not right.all():
-            row, place = np.argwhere(~right)[0]
+        fitting = self.fitting(vectors)
+        if not fitting.all():
+            row, place = np.argwhere(~fitting)[0]
             found = vectors[row, place]
-            raise ForeignVectorError(f"{self.name} has {expected}; value {place} of row {row} is {found}.")
-        return self.arrange(values)
+            raise ForeignVectorError(f"{self.name} has {self.expected}; value {place} of row {row} is {found}.")
+        return self.arrange(vectors.astype(np.float64 if self.levels is None else np.uint8))
+
+    @property
+    def expected(self) -> str:
+        """The values that a vector may hold, in words."""
+        return "finite values of 0 or more" if self.levels is None else f"whole numbers of 0 to {self.levels - 1}"
+
+    def fitting(self, vectors: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of the values of vectors (…, d) are such; a vector is compared only if all of its are."""
+        fitting: NDArray[np.bool_] = (vectors >= 0) & (vectors < (np.inf if self.levels is None else self.levels))
+        return fitting if self.levels is None else fitting & (vectors == np.floor(vectors))
 
     def candidate_coordinates(self, vectors: NDArray[np.generic]) -> NDArray[np.float32]:
         """The coordinates as FAISS takes them: (n, d) stored -> (n, d') float32, C-contiguous."""

@@ -39,7 +39,8 @@ __all__ = [
 def build_tower(spec: str, fit: Fit = DEFAULT_FIT, full_size: bool = False) -> Tower:
     """A tower with its weights, from an encoder's name (see retrieval.encoders.spec).
 
-    Raises EncoderSpecError, WeightsNotFoundError, WeightsMismatchError; within seconds where there is no network.
+    Raises EncoderSpecError, WeightsNotFoundError, WeightsMismatchError, UnusableEmbeddingError; within seconds where
+    there is no network.
     """
     parsed = parse_spec(spec)
     require_published(parsed)

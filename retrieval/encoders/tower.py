@@ -9,14 +9,20 @@ from textwrap import shorten
 from typing import Any
 
 import torch
+from PIL import Image
 
 from retrieval.encoders.recipe import Fit, Recipe
-from retrieval.encoders.spec import EncoderSpec
+from retrieval.encoders.spec import EncoderSpec, EncoderSpecError
 from retrieval.errors import EncoderError
+from retrieval.images import from_image
 
 
 class WeightsMismatchError(EncoderError):
     """A weights file does not belong to the architecture."""
+
+
+class UnusableEmbeddingError(EncoderError):
+    """An encoder gives no embedding of unit length, so nothing could be compared with it."""
 
 
 class Tower(torch.nn.Module):
@@ -45,7 +51,7 @@ class Tower(torch.nn.Module):
 def load_tower(spec: EncoderSpec, fit: Fit, full_size: bool = False) -> Tower:
     """Build a tower with its weights; the family's module knows how.
 
-    Raises WeightsNotFoundError, WeightsMismatchError, EncoderSpecError.
+    Raises WeightsNotFoundError, WeightsMismatchError, EncoderSpecError, UnusableEmbeddingError.
     """
     if spec.family == "timm":
         from retrieval.encoders.timm import load_image_model
@@ -54,6 +60,12 @@ def load_tower(spec: EncoderSpec, fit: Fit, full_size: bool = False) -> Tower:
     image_model, preprocessing, library = load_image_model(spec)
     image_model.eval()
     width, height = preprocessing["size"]
+    known = [name.lower() for name in Image.Resampling.__members__]
+    if preprocessing["interpolation"] not in known:
+        raise EncoderSpecError(
+            f"{spec.text}: its configuration names the interpolation '{preprocessing['interpolation']}'; "
+            f"only {', '.join(known)} are known"
+        )
     with torch.inference_mode():
         dimension = image_model(torch.zeros(1, 3, height, width)).shape[-1]
     recipe = Recipe(
@@ -68,7 +80,21 @@ def load_tower(spec: EncoderSpec, fit: Fit, full_size: bool = False) -> Tower:
         library=library,
         full_size=full_size,
     )
-    return Tower(image_model, recipe)
+    tower = Tower(image_model, recipe)
+    _require_embedding(tower)
+    return tower
+
+
+def _require_embedding(tower: Tower) -> None:
+    """Raise UnusableEmbeddingError unless a picture gets a finite embedding of unit length."""
+    picture = from_image(Image.radial_gradient("L").convert("RGB"))
+    with torch.inference_mode():
+        length = float(tower(torch.tensor(tower.recipe.prepare(picture))[None]).norm())
+    if not abs(length - 1) < 1e-3:
+        raise UnusableEmbeddingError(
+            f"{tower.recipe.spec}: a picture's embedding has the length {length:g} instead of 1, so its weights are "
+            "damaged or of another model; fetch them again"
+        )
 
 
 def weights_digest(state: Iterable[tuple[str, torch.Tensor]]) -> str:

@@ -1,5 +1,5 @@
 """Where pictures lie: folders and zips, read in place by one interface, from any thread."""
 
-from retrieval.sources.source import Entry, FileUnreadableError, Source, open_source
+from retrieval.sources.source import Entry, FileMissingError, FileUnreadableError, Source, open_source
 
-__all__ = ["Entry", "FileUnreadableError", "Source", "open_source"]
+__all__ = ["Entry", "FileMissingError", "FileUnreadableError", "Source", "open_source"]

@@ -14,6 +14,7 @@ from retrieval.errors import SourceError
 from retrieval.sources.source import (
     MAX_BYTES,
     Entry,
+    FileMissingError,
     FileUnreadableError,
     NotASourceError,
     metadata_reason,
@@ -70,7 +71,7 @@ class Archive:
         """One member's size and stamp."""
         member = self._members.get(file)
         if member is None:
-            raise FileUnreadableError(f"{file}: not in {self.path.name}")
+            raise FileMissingError(f"{file}: not in {self.path.name}")
         return Entry(file, member.file_size, member.CRC)
 
     def read(self, file: str) -> bytes:
@@ -89,7 +90,7 @@ class Archive:
     def _content(self, file: str, size: int) -> bytes:
         member = self._members.get(file)
         if member is None:
-            raise FileUnreadableError(f"{file}: not in {self.path.name}")
+            raise FileMissingError(f"{file}: not in {self.path.name}")
         if max(member.file_size, member.compress_size) > MAX_BYTES:
             raise FileUnreadableError(f"{file}: {member.file_size} bytes, more than the {MAX_BYTES} that are read")
         whole = size >= member.file_size

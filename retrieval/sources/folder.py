@@ -8,7 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from retrieval.sources.source import MAX_BYTES, Entry, FileUnreadableError, metadata_reason, storable
+from retrieval.sources.source import MAX_BYTES, Entry, FileMissingError, FileUnreadableError, metadata_reason, storable
+
+COLLECTION = {"manifest.json", "catalog.sqlite"}
+"""What a collection's folder holds: one that lies among the pictures is none of them."""
 
 
 class Folder:
@@ -38,7 +41,7 @@ class Folder:
         try:
             status = (self.path / file).stat()
         except OSError as error:
-            raise FileUnreadableError(f"{file}: {error.strerror or error}") from error
+            raise _unreadable(file, error) from error
         return Entry(file, status.st_size, status.st_mtime_ns)
 
     def read(self, file: str) -> bytes:
@@ -54,10 +57,15 @@ class Folder:
                     raise FileUnreadableError(f"{file}: {length} bytes, more than the {MAX_BYTES} that are read")
                 return stream.read(min(size, length + 1))  # a buffer of MAX_BYTES would be cleared for every file
         except OSError as error:
-            raise FileUnreadableError(f"{file}: {error.strerror or error}") from error
+            raise _unreadable(file, error) from error
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _unreadable(file: str, error: OSError) -> FileUnreadableError:
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+    return (FileMissingError if missing else FileUnreadableError)(f"{file}: {error.strerror or error}")
 
 
 def _walk(top: Path) -> tuple[list[Entry], Counter[str]]:
@@ -85,6 +93,9 @@ def _walk(top: Path) -> tuple[list[Entry], Counter[str]]:
             if not folder:
                 raise
             ignored["folders that may not be read"] += 1
+            continue
+        if folder and COLLECTION.issubset(found.name for found in listing):
+            ignored["folders that are collections"] += 1
             continue
         for found in listing:
             file = f"{folder}/{found.name}" if folder else found.name

@@ -38,6 +38,10 @@ class FileUnreadableError(PictureError):
     """A file that was listed cannot be read any more, or is damaged inside its zip."""
 
 
+class FileMissingError(FileUnreadableError):
+    """A file is not in the folder or zip, which can be read."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Entry:
     """A file of a source: posix path inside it, size in bytes, and a stamp that changes with the content.
@@ -71,15 +75,15 @@ class Source(Protocol):
         ...
 
     def entry(self, file: str) -> Entry:
-        """One file, without listing the others. Raises `FileUnreadableError`."""
+        """One file, without listing the others. Raises `FileUnreadableError`, `FileMissingError`."""
         ...
 
     def read(self, file: str) -> bytes:
-        """The content of an entry. Raises `FileUnreadableError`."""
+        """The content of an entry. Raises `FileUnreadableError`, `FileMissingError`."""
         ...
 
     def head(self, file: str, size: int) -> bytes:
-        """The first `size` bytes of an entry. Raises `FileUnreadableError`."""
+        """The first `size` bytes of an entry. Raises `FileUnreadableError`, `FileMissingError`."""
         ...
 
     def close(self) -> None:

@@ -369,6 +369,22 @@ def test_copies_that_are_added_are_named_with_what_they_are_copies_of(run: Run, 
     assert run("index", data, made, "--json").json["copies"] == []
 
 
+def test_a_file_that_is_added_again_keeps_its_class_and_id_and_another_class_is_said(
+    run: Run, made: Path, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    draw(800).save(tmp_path / "a.jpg")
+    assert "replaced" not in run("add", made, tmp_path / "a.jpg", "--class", "polyps").out
+    again = run("add", made, tmp_path / "a.jpg", "--json").json
+    assert (again["added"], again["unchanged"]) == (0, 1)
+    assert files(made)["a.jpg"] == (26, "polyps")
+    draw(801).save(tmp_path / "a.jpg")
+    assert ": 1 added (1 replaced: other class or content) in" in run("add", made, tmp_path / "a.jpg").out
+    assert files(made)["a.jpg"] == (27, "polyps")
+    other = run("add", made, tmp_path / "a.jpg", "--class", "cecum", "--json").json
+    assert (other["added"], other["replaced"]) == (1, 1)
+    assert files(made)["a.jpg"] == (28, "cecum")
+
+
 def test_bad_paths_are_listed_and_the_others_are_added(
     run: Run, made: Path, tmp_path: Path, draw: Callable[..., Image.Image]
 ) -> None:
@@ -412,9 +428,11 @@ def test_what_moved_is_kept_where_it_is_now_and_only_the_old_entries_are_to_be_r
     assert len(files(made)) == 26
     before = Collection.open(made).images.ids.tolist()
     data.rename(tmp_path / "moved")  # the source itself
-    moved = run("index", tmp_path / "moved", made, "--json").json
-    assert (moved["added"], moved["copies"], len(moved["moved"])) == (26, [], 26)
-    assert run("remove", made, "--gone", "--json").json["removed"] == before
+    moved = run("index", tmp_path / "moved", made)
+    assert (moved.status, "26 of the added pictures were in the collection before" in moved.out) == (0, True)
+    assert "--gone" not in moved.out
+    assert f"`kvasir remove {made} --source {data}` takes out all that was indexed there" in moved.out
+    assert run("remove", made, "--source", data, "--json").json["removed"] == before
     assert len(files(made)) == 26
     assert [source["path"] for source in run("info", made, "--json").json["sources"]] == [str(tmp_path / "moved")]
 
@@ -482,6 +500,17 @@ def test_weights_that_were_overwritten_are_never_mixed_with_those_that_made_a_sp
     assert run("search", data / "polyps" / "2.jpg", path, "--space", "TEST_VIT-w").status == 0
 
 
+def test_weights_named_from_here_that_are_gone_are_not_missed_where_their_space_exists(
+    run: Run, data: Path, timm_weights: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(timm_weights("test_vit"), "w.safetensors")
+    assert run("index", data, "c", "--encoder", "timm:test_vit/w.safetensors").status == 0
+    Path("w.safetensors").unlink()
+    again = run("index", data, "c", "--encoder", "timm:test_vit/w.safetensors", "--json")
+    assert (again.status, again.json["unchanged"]) == (0, 26), again.err
+
+
 def test_an_encoder_that_is_named_twice_makes_one_space(run: Run, data: Path, tiny_spec: str, tmp_path: Path) -> None:
     ended = run("index", data, tmp_path / "c", "--encoder", tiny_spec, "--encoder", tiny_spec, "--json")
     assert (ended.status, ended.json["spaces"]) == (0, ["test_vit-test_vit"])
@@ -492,6 +521,16 @@ def test_another_fit_is_refused_where_the_space_exists(run: Run, made: Path, dat
         ended = run("index", data, made, "--fit", "pad", *encoder)
         assert (ended.status, "was made with --fit squash" in ended.err) == (2, True)
         assert run("index", data, made, "--fit", "squash", *encoder).status == 0
+
+
+def test_a_line_break_in_a_class_breaks_no_list(run: Run, made: Path, data: Path) -> None:
+    (data / "polyps").rename(data / "flat\npolyps")
+    assert run("index", data, made).status == 0
+    told = run("info", made).out.splitlines()
+    assert [line.split() for line in told if "flat" in line] == [["flat\\npolyps", "9"]]
+    table = run("search", data / "flat\npolyps" / "2.jpg", made, "-k", 2).out.splitlines()
+    assert len(table) == 4
+    assert any(r" flat\npolyps  " in line for line in table)
 
 
 def test_info_is_for_people_too(run: Run, made: Path) -> None:

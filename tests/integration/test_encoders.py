@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval.collection import Collection
+from indexer.spaces import open_encoders
+from indexer.verification import check
+from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import (
     DEFAULT,
     EncoderSpecError,
@@ -22,7 +25,7 @@ from retrieval.encoders import (
     convert,
     parse_spec,
 )
-from retrieval.encoders.tower import Tower, WeightsMismatchError
+from retrieval.encoders.tower import Tower, UnusableEmbeddingError, WeightsMismatchError
 from retrieval.errors import EncoderError
 from retrieval.images import from_image
 from retrieval.query import load_encoder
@@ -190,6 +193,31 @@ def test_the_first_tensors_that_do_not_fit_are_named_whole(timm_weights: Any, ti
         with pytest.raises(WeightsMismatchError) as told:
             build_tower(spec)
         assert re.search(r': Missing key\(s\) in state_dict: ("[\w.]+", )+…$', str(told.value)), told.value
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.0])
+def test_weights_that_give_no_embedding_of_unit_length_make_no_space(
+    value: float, tiny_clip: Any, indexed: Any, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(tiny_clip.safetensors)
+    state["visual.proj"].fill_(value)
+    save_file(state, tmp_path / "w.safetensors")
+    shutil.copytree(indexed.path, tmp_path / "c")
+    with CollectionWriter(tmp_path / "c") as writer:
+        with pytest.raises(UnusableEmbeddingError, match=rf"tiny-clip/{tmp_path}/w\.safetensors: .* has the length "):
+            open_encoders(writer, [f"open_clip:tiny-clip/{tmp_path / 'w.safetensors'}"], None)
+        assert [space.name for space in writer.manifest.spaces] == ["tf_efficientnet_lite0"]
+    assert check(tmp_path / "c", pictures=False) == []  # and leaves nothing behind
+
+
+def test_a_resampling_that_pillow_does_not_have_is_told_as_the_tower_is_built(tiny_clip: Any, tmp_path: Path) -> None:
+    shutil.copytree(tiny_clip.folder, tmp_path / "clip")
+    config = tmp_path / "clip" / "open_clip_config.json"
+    config.write_text(config.read_text().replace('"bicubic"', '"cubic"'))
+    with pytest.raises(EncoderSpecError, match="names the interpolation 'cubic'; only nearest, box, bilinear"):
+        build_tower(f"open_clip:local-dir:{tmp_path / 'clip'}")
 
 
 def test_a_checkpoint_that_runs_code_is_not_run(tmp_path: Path) -> None:

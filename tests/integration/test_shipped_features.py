@@ -109,6 +109,20 @@ def test_a_picture_finds_itself_by_every_descriptor_that_it_was_indexed_with(dat
         assert (first.id, first.distance, first.score) == (3, 0.0, 1.0)
 
 
+def test_an_archive_that_no_picture_matched_at_first_is_compared_when_one_does(data: Path, tmp_path: Path) -> None:
+    assert run("features", data, tmp_path / "features", "--variant", "modern").exit_code == 0
+    (tmp_path / "features" / "polyps").rename(tmp_path / "features" / "lesions")
+    shutil.copytree(data / "polyps", tmp_path / "shown" / "polyps")
+    first = run("index", tmp_path / "shown", tmp_path / "made", "--features", tmp_path / "features")
+    assert "no shipped features could be compared" in first.stderr
+    assert "variant legacy (assumed)" in run("info", tmp_path / "made").stdout
+    (tmp_path / "features" / "lesions").rename(tmp_path / "features" / "polyps")
+    second = run("index", tmp_path / "shown", tmp_path / "made", "--features", tmp_path / "features")
+    assert (second.exit_code, "shipped features: LIRE variant `modern`: 100.00%" in second.stderr) == (0, True)
+    told = run("info", tmp_path / "made").stdout
+    assert (told.count("LIRE variant modern; modern gives 100.00%"), "assumed" in told) == (6, False)
+
+
 def test_a_name_that_is_no_descriptor_is_told_and_leaves_nothing_behind(data: Path, tmp_path: Path) -> None:
     result = run("index", data, tmp_path / "made", "--descriptors", "JCD,nosuch")
     assert result.exit_code != 0

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from indexer.repair import repair
 from indexer.verification import check
-from retrieval.collection import Collection, DamagedCatalogError
+from retrieval.collection import Collection, CollectionWriter, DamagedCatalogError
 from retrieval.command_line import kvasir
 
 
@@ -98,6 +98,41 @@ def test_a_picture_that_is_gone_is_told_and_taken_out_and_a_changed_one_describe
     assert 0 not in ids
     assert 1 not in ids  # an id never changes its picture: the changed one came back under a new id
     assert len(ids) == len(held) - 1
+
+
+def test_a_folder_that_is_not_mounted_or_a_zip_that_is_damaged_costs_no_image_until_it_is_named(
+    indexed: Any, tmp_path: Path
+) -> None:
+    path, away = tmp_path / "c", tmp_path / "away"
+    one, two = parted(indexed.data, tmp_path)
+    zipped = Path(shutil.make_archive(str(tmp_path / "two"), "zip", two))
+    for data in (one, zipped):
+        assert run("index", data, path).exit_code == 0
+    whole = zipped.read_bytes()
+    one.rename(away)
+    zipped.write_bytes(whole[: len(whole) // 2])
+    for _ in range(2):  # the folder is away, then it is there but empty
+        kept = run("remove", path, "--gone")
+        assert (kept.exit_code, kept.stdout) == (1, f"{path}: 0 removed, 17 images left\n")
+        assert f"`kvasir remove {path} --source {one}`" in kept.stderr
+        assert f"{zipped} cannot be opened (damaged or cut off" in kept.stderr
+        one.mkdir(exist_ok=True)
+    one.rmdir()
+    away.rename(one)
+    zipped.write_bytes(whole)
+    assert run("verify", path).exit_code == 0
+    (one / "cecum" / "3.jpg").unlink()
+    (one / "cecum" / "4.jpg").unlink()
+    (one / "cecum" / "4.jpg").mkdir()  # is there, but cannot be read
+    told = json.loads(run("verify", path, "--json").stdout)
+    assert {finding["kind"]: finding["ids"] for finding in told["findings"]} == {
+        "picture gone": [3],
+        "picture damaged": [4],
+    }
+    assert json.loads(run("remove", path, "--gone", "--json").stdout)["removed"] == [3]
+    zipped.unlink()
+    assert run("remove", path, "--source", zipped).stdout == f"{path}: 9 removed, 7 images left\n"
+    assert "no image was indexed in" in run("remove", path, "--source", zipped).stderr
 
 
 def test_a_damaged_catalog_says_what_helps_and_never_points_at_the_command_that_says_so(
@@ -213,6 +248,20 @@ def test_a_picture_that_the_shipped_features_do_not_know_is_described_by_computi
     assert all(np.array_equal(after[name], before[name]) for name in before)
 
 
+def test_a_vector_that_no_picture_gives_is_told_and_computed_anew(shipped: Path) -> None:
+    before = vectors(shipped)
+    with CollectionWriter(shipped) as writer:  # as an archive with a wrong value was once taken in
+        writer.fill({3: {"JCD": np.full(168, -0.5), "EdgeHistogram": np.full(80, 9.0)}})
+    told = json.loads(run("verify", shipped, "--json").stdout)
+    assert [(finding["space"], finding["ids"]) for finding in told["findings"]] == [
+        ("JCD", [3]),
+        ("EdgeHistogram", [3]),
+    ]
+    assert run("verify", shipped, "--repair").exit_code == 0
+    after = vectors(shipped)
+    assert all(np.array_equal(after[name], before[name]) for name in ("JCD", "EdgeHistogram"))
+
+
 def parted(data: Path, folder: Path) -> tuple[Path, Path]:
     """Two data sets of a class each."""
     one, two = folder / "one", folder / "two"
@@ -249,6 +298,45 @@ def test_only_the_damaged_vector_of_an_image_is_written_anew(shipped: Path, tmp_
     assert np.array_equal(vectors(shipped)["JCD"], before["JCD"])
 
 
+def test_an_encoder_that_cannot_be_made_anew_keeps_no_other_space_from_being_mended(
+    indexed: Any, tiny_spec: str, tmp_path: Path
+) -> None:
+    path, weights = tmp_path / "c", tmp_path / "w.safetensors"
+    shutil.copyfile(tiny_spec.partition("/")[2], weights)
+    spec = f"timm:test_vit/{weights}"
+    args = ("index", indexed.data, path, "--encoder", "timm:tf_efficientnet_lite0", "--encoder", spec)
+    assert run(*args, "--descriptors", "JCD").exit_code == 0
+    before = vectors(path)
+    weights.unlink()
+    (path / "encoders" / "test_vit-w" / "tower.bin").write_bytes(b"damaged")
+    for space in before:
+        flip(path, space, 3)
+    mended = run("verify", path, "--repair")
+    assert mended.exit_code == 1
+    assert "repaired: 1 of 1 image described anew" in mended.stdout
+    assert mended.stderr.count("the encoder of the space test_vit-w: ") == 1
+    assert f"there is no weights file {weights}" in mended.stderr
+    left = [finding["space"] for finding in json.loads(run("verify", path, "--json").stdout)["findings"]]
+    assert left == ["test_vit-w"] * 2  # its encoder and its vectors
+    after = vectors(path)
+    for space in ("tf_efficientnet_lite0", "JCD"):
+        np.testing.assert_allclose(after[space], before[space], atol=1e-6)
+
+
+def test_a_repair_deletes_nothing_that_another_run_has_finished_since_the_check(
+    collection: Path, tiny_spec: str, indexed: Any
+) -> None:
+    encoder = collection / "encoders" / "test_vit-test_vit"
+    encoder.mkdir()
+    (encoder / "tower.xml").touch()
+    findings = check(collection, pictures=False)  # as in the middle of a run that adds a space
+    assert [finding.path for finding in findings] == [encoder]
+    shutil.rmtree(encoder)
+    assert run("index", indexed.data, collection, "--encoder", tiny_spec).exit_code == 0
+    assert repair(collection, findings).done == []
+    assert check(collection, pictures=False) == []
+
+
 def test_a_source_that_is_gone_keeps_no_other_from_being_mended_and_its_vectors_are_not_forgotten(
     indexed: Any, tmp_path: Path
 ) -> None:
@@ -267,8 +355,9 @@ def test_a_source_that_is_gone_keeps_no_other_from_being_mended_and_its_vectors_
     told = json.loads(run("verify", path, "--json").stdout)
     assert {finding["kind"]: finding["ids"] for finding in told["findings"]} == {
         "vectors": [2],
-        "picture gone": list(range(8)),
+        "source gone": list(range(8)),
     }
+    assert f"8 pictures cannot be read: {one} cannot be opened (No such file or directory); put it back" in str(told)
     (tmp_path / "away").rename(one)
     assert run("verify", path, "--repair").exit_code == 0
     np.testing.assert_allclose(vectors(path)["tf_efficientnet_lite0"], before, atol=1e-6)

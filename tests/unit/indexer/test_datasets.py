@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import shutil
 import stat
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from indexer.datasets.classes import class_names, has_picture_magic
 from indexer.datasets.dataset import NoPicturesError
 from indexer.datasets.official import HYPERKVASIR, KVASIR_CLASSES, recognise
 from indexer.datasets.report import Report
+from retrieval.collection import CollectionWriter
 from retrieval.sources.archive import DamagedZipError, EncryptedZipError
 from retrieval.sources.source import FileUnreadableError, NotASourceError, SourceNotFoundError
 
@@ -140,6 +142,16 @@ def test_what_is_no_picture_is_counted_by_reason(tmp_path: Path, make: Maker) ->
             "extensionless files": 1,
             "macOS metadata": 1,
         }
+
+
+def test_a_collection_among_the_pictures_is_left_out_and_counted(tmp_path: Path) -> None:
+    data = fill(tmp_path / "data", {"polyps/a.jpg": picture(), "of polyps/my.collection/pictures/b.jpg": picture()})
+    with CollectionWriter(tmp_path / "c", create=True):
+        pass
+    shutil.copytree(tmp_path / "c", data / "of polyps" / "my.collection", dirs_exist_ok=True)
+    with open_dataset(data) as dataset:
+        assert [item.file for item in dataset.items] == ["polyps/a.jpg"]
+        assert dataset.report.ignored == {"folders that are collections": 1}
 
 
 def test_picture_with_wrong_or_no_extension_is_taken_and_said(tmp_path: Path, make: Maker) -> None:

@@ -395,6 +395,13 @@ def test_a_folder_that_is_no_collection_says_how_to_make_one(tmp_path: Path) -> 
     assert not (tmp_path / "nowhere").exists()
 
 
+def test_a_path_that_begins_with_the_home_folder_is_found(
+    writer: CollectionWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(writer.path.parent))
+    assert Collection.open("~/c").path == writer.path
+
+
 def test_a_file_is_no_collection(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("x")
@@ -464,6 +471,32 @@ def test_a_damaged_catalog_is_told_to_readers_and_writers(writer: CollectionWrit
         Collection.open(writer.path)
     with pytest.raises(DamagedCatalogError), CollectionWriter(writer.path, create=True) as opened:
         opened.known(1)
+
+
+def test_no_flipped_bit_of_a_manifest_changes_what_is_read(writer: CollectionWriter) -> None:
+    path = writer.path / "manifest.json"
+    sound, expected = path.read_bytes(), held(writer).manifest
+    told = 0
+    for at in range(len(sound)):
+        path.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << at % 8]) + sound[at + 1 :])
+        try:
+            assert held(writer).manifest == expected
+        except FormatError:
+            told += 1
+    assert told > len(sound) / 2
+    path.write_bytes(sound.replace(b'"name": "s"', b'"name": "t"'))
+    with pytest.raises(FormatError, match=r"manifest\.json is damaged \(its SHA-256 differs\); restore it from a copy"):
+        held(writer)
+
+
+def test_a_manifest_of_before_there_was_a_checksum_is_read_and_gets_one(writer: CollectionWriter) -> None:
+    path = writer.path / "manifest.json"
+    fields = json.loads(path.read_text())
+    del fields["sha256"]
+    path.write_text(json.dumps(fields))
+    assert held(writer).manifest == writer.manifest
+    writer.update_recipe("s", {"spec": "other"})
+    assert len(json.loads(path.read_text())["sha256"]) == 64
 
 
 def test_a_vector_file_shorter_than_the_catalog_says_is_told(writer: CollectionWriter) -> None:

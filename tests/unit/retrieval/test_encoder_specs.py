@@ -66,7 +66,8 @@ def test_local_files_and_folders(weights: Path, tmp_path: Path) -> None:
         assert spec.space.endswith("-endo.v2")
     folder = tmp_path / "my clip"
     folder.mkdir()
-    (folder / "open_clip_config.json").write_text("{}")
+    (folder / "open_clip_config.json").write_text('{"model_cfg": {"text_cfg": {}}}')
+    (folder / "open_clip_model.safetensors").touch()
     spec = parse_spec(f"open_clip:local-dir:{folder}")
     assert (spec.source, spec.weights, spec.space) == ("folder", str(folder), "my-clip")
 
@@ -109,6 +110,17 @@ def test_what_names_no_encoder_is_told_how_to_write_one(text: str) -> None:
 def test_missing_weights_say_how_to_supply_them(text: str, message: str) -> None:
     with pytest.raises(WeightsNotFoundError, match=message):
         parse_spec(text)
+
+
+def test_a_folder_without_weights_or_with_a_damaged_configuration_is_told_as_its_name_is_read(tmp_path: Path) -> None:
+    config = tmp_path / "open_clip_config.json"
+    for text in ("{", "[]", "{}", '{"model_cfg": {"text_cfg": 3}}', "\0\xff"):
+        config.write_text(text, "latin-1")
+        with pytest.raises(EncoderSpecError, match=f"{config} does not describe an open_clip model"):
+            parse_spec(f"open_clip:local-dir:{tmp_path}")
+    config.write_text('{"model_cfg": {"text_cfg": {}}}')
+    with pytest.raises(WeightsNotFoundError, match=r"has no weights; put an open_clip_model\.safetensors there"):
+        parse_spec(f"open_clip:local-dir:{tmp_path}")
 
 
 @pytest.mark.parametrize(
