@@ -10,7 +10,7 @@ from flask import Flask, Response, g, jsonify, render_template, request
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, RequestTimeout
 
-from retrieval.collection import CollectionBusyError, NoSuchImageError, PictureGoneError, SpaceNameError
+from retrieval.collection import CollectionBusyError, DiskFullError, NoSuchImageError, PictureGoneError, SpaceNameError
 from retrieval.errors import PictureError, QueryError, RetrievalError
 from retrieval.images import PictureTooLargeError, UnknownFormatError
 from retrieval.report.kept import NotEvaluatedError
@@ -43,6 +43,7 @@ STATUS: dict[type[RetrievalError], int] = {
     UnsupportedBodyError: 415,
     BusyError: 503,
     CollectionBusyError: 503,
+    DiskFullError: 507,
     PictureError: 422,
     QueryError: 422,
     SpaceNameError: 422,

@@ -49,7 +49,7 @@ _BODY = {"required": True, "content": {"application/json": {"schema": Request.mo
     "/evaluations",
     operation_id="start_evaluation",
     openapi_extensions={"requestBody": _BODY},
-    responses=replies({"202": answers.Evaluation}, 400, 401, 409, 413, 415, 422, 429),
+    responses=replies({"202": answers.Evaluation}, 400, 401, 408, 409, 413, 415, 422, 429),
 )
 @limited
 def start() -> tuple[Response, int, dict[str, str]]:

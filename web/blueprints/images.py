@@ -101,7 +101,7 @@ _PICTURE = {"200": {"content": {"image/jpeg": {}, "image/png": {}}}, "304": {"de
 @api.get(
     "/images/<int:image_id>/picture",
     operation_id="get_picture",
-    responses=replies(_PICTURE, 400, 401, 404, 410, 415, 422),
+    responses=replies(_PICTURE, 400, 401, 404, 410, 415, 422, 503),
 )
 def picture(path: ImagePath, query: Version) -> Response:
     """An image's picture at full size, without metadata."""
@@ -118,7 +118,7 @@ def picture(path: ImagePath, query: Version) -> Response:
 @api.get(
     "/images/<int:image_id>/thumbnail",
     operation_id="get_thumbnail",
-    responses=replies(_PICTURE, 400, 401, 404, 410, 415, 422),
+    responses=replies(_PICTURE, 400, 401, 404, 410, 415, 422, 503),
 )
 def thumbnail(path: ImagePath, query: Version) -> Response:
     """An image's picture with its longer side at most 320 pixels."""
@@ -175,7 +175,7 @@ _NEW_BODY = picture_body(NewPicture, "A picture as a form's part or as the whole
     operation_id="add_image",
     openapi_extensions={"requestBody": _NEW_BODY},
     security=WRITING,
-    responses=replies({"200": answers.Image, "201": answers.Image}, 400, 401, 403, 413, 415, 422, 429, 503),
+    responses=replies({"200": answers.Image, "201": answers.Image}, 400, 401, 403, 408, 413, 415, 422, 429, 503, 507),
 )
 @writing
 @limited
@@ -209,7 +209,7 @@ def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
     "/images/<int:image_id>",
     operation_id="remove_image",
     security=WRITING,
-    responses=replies({"204": None}, 400, 401, 403, 404, 422, 429, 503),
+    responses=replies({"204": None}, 400, 401, 403, 404, 422, 429, 503, 507),
 )
 @writing
 @limited

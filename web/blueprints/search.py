@@ -29,7 +29,7 @@ _BODY = picture_body(
     "/search",
     operation_id="search",
     openapi_extensions={"requestBody": _BODY},
-    responses=replies({"200": answers.Hits}, 400, 401, 404, 410, 413, 415, 422, 429, 503),
+    responses=replies({"200": answers.Hits}, 400, 401, 404, 408, 410, 413, 415, 422, 429, 503),
 )
 @limited
 def search_by_anything(query: SearchOptions) -> Response:
