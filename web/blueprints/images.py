@@ -12,6 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from web import answers
 from web.access import WRITING, writing
 from web.answers import replies
+from web.blueprints.search import answer
 from web.bodies import picture_body
 from web.described import described, positions_of
 from web.fields import Fields
@@ -162,8 +163,6 @@ def _cached(response: Response, name: str) -> Response:
 @limited
 def similar(path: ImagePath, query: SearchOptions) -> Response:
     """Find the images most similar to one of the collection."""
-    from web.blueprints.search import answer
-
     return jsonify(answer(search(path.image_id, query), query.k))
 
 
