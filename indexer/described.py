@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from indexer.datasets import Dataset, Item
 from indexer.errors import FeaturesError
 from indexer.features import FeatureArchive, key_of, match
-from retrieval.collection import Collection, CollectionWriter, Space
+from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
 from retrieval.descriptors import DEFAULT_VARIANT, DESCRIPTORS, extract_all
 from retrieval.descriptors.agreement import Agreement, agreeing_variant
 from retrieval.descriptors.variant import Variant, parse_variant
@@ -164,5 +164,5 @@ def _has_vectors(writer: CollectionWriter, space: str) -> bool:
     return len(Collection.open(writer.path).positions(space)) > 0
 
 
-def _variant_of(space: Space) -> Variant:
+def _variant_of(space: SpaceDefinition) -> Variant:
     return parse_variant(space.recipe["variant"])

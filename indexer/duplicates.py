@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from indexer.alignment import SAME, SIDE, similarity, small_grey
 from indexer.greys import KeptGreys
-from retrieval.collection import Collection, CollectionWriter, Space
+from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
 from retrieval.cores import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
@@ -82,7 +82,7 @@ def update_clusters(writer: CollectionWriter) -> int:
     return max((_update(writer, space) for space in proposing), default=0)
 
 
-def _update(writer: CollectionWriter, space: Space) -> int:
+def _update(writer: CollectionWriter, space: SpaceDefinition) -> int:
     held = Collection.open(writer.path)
     counter = f"duplicates looked for in {space.name}"
     new = np.flatnonzero(held.images.ids >= writer.counter(counter))
@@ -99,7 +99,7 @@ def _update(writer: CollectionWriter, space: Space) -> int:
     return len(new)
 
 
-def links(held: Collection, space: Space, new: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def links(held: Collection, space: SpaceDefinition, new: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Pairs of images, as positions in `images`, that show one picture; one of each pair is among `new`."""
     ids = held.images.ids
     with KeptGreys(held.path) as greys, ThreadPoolExecutor(available_cores(), "duplicates") as pool:
@@ -125,7 +125,7 @@ def links(held: Collection, space: Space, new: NDArray[np.int64]) -> Iterator[tu
 
 
 def _candidates(
-    held: Collection, space: Space, new: NDArray[np.int64]
+    held: Collection, space: SpaceDefinition, new: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
     """Pairs (p, 2) of neighbours by position, the smaller first, each once in a block; and their scores (p,)."""
     from retrieval.index import build_index, metric_named

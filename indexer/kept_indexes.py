@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import Collection, Space
+from retrieval.collection import Collection, SpaceDefinition
 from retrieval.index import compares_all, metric_named
 from retrieval.index.keeping import is_intact, read_kept
 from retrieval.index.protocol import BLOCK
@@ -17,7 +17,7 @@ from retrieval.index.protocol import BLOCK
 FOLDER = "index"
 
 
-def faulty_indexes(collection: Collection) -> Iterator[tuple[Path, Space | None, str]]:
+def faulty_indexes(collection: Collection) -> Iterator[tuple[Path, SpaceDefinition | None, str]]:
     """(file, the space whose index it is, what is wrong) of each file that is of no use or not to be trusted."""
     for path in sorted((collection.path / FOLDER).glob("*")):
         space = _space_of(path, collection)
@@ -35,7 +35,7 @@ def faulty_indexes(collection: Collection) -> Iterator[tuple[Path, Space | None,
             yield path, space, "does not hold the collection's vectors"
 
 
-def holds(path: Path, space: Space, ids: NDArray[np.int64], vectors: NDArray[Any]) -> bool:
+def holds(path: Path, space: SpaceDefinition, ids: NDArray[np.int64], vectors: NDArray[Any]) -> bool:
     """Whether an index file that is intact has the vectors (n, d) of these ids (n,), as far as it keeps vectors whole.
 
     A graph and an inverted file of descriptors do. One of compressed codes cannot be compared, and only proposes.
@@ -69,18 +69,18 @@ def holds(path: Path, space: Space, ids: NDArray[np.int64], vectors: NDArray[Any
     return True
 
 
-def _space_of(path: Path, collection: Collection) -> Space | None:
+def _space_of(path: Path, collection: Collection) -> SpaceDefinition | None:
     named = [space for space in collection.spaces if path.name.startswith(f"{space.name}.")]
     return max(named, key=lambda space: len(space.name), default=None)
 
 
-def _descriptor_index(collection: Collection, space: Space) -> str:
+def _descriptor_index(collection: Collection, space: SpaceDefinition) -> str:
     from retrieval.index.proposed import file_name
 
     return file_name(space.name, collection.images.ids[collection.positions(space.name)])
 
 
-def _is_used(path: Path, collection: Collection, space: Space) -> bool:
+def _is_used(path: Path, collection: Collection, space: SpaceDefinition) -> bool:
     """Whether a search opens this file, or replaces it: a descriptor's index serves exactly the ids it was built of."""
     count = len(collection.positions(space.name))
     if compares_all(space.metric, count):

@@ -10,7 +10,7 @@ from ctypes import CDLL
 from dataclasses import asdict
 from pathlib import Path
 
-from retrieval.collection import CollectionWriter, Space
+from retrieval.collection import CollectionWriter, SpaceDefinition
 from retrieval.encoders import (
     DEFAULT,
     DEFAULT_FIT,
@@ -77,7 +77,7 @@ def open_encoders(
     return encoders
 
 
-def _on_cuda(space: Space) -> Encoder | None:
+def _on_cuda(space: SpaceDefinition) -> Encoder | None:
     """The encoder of a space on CUDA, as the run that made the space had it; None without CUDA or the same weights."""
     try:  # the driver alone, which is told in no time; PyTorch loads for seconds
         CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
@@ -97,13 +97,13 @@ def _on_cuda(space: Space) -> Encoder | None:
     return TorchEncoder(tower)
 
 
-def space_of(writer: CollectionWriter, spec: str) -> Space | None:
+def space_of(writer: CollectionWriter, spec: str) -> SpaceDefinition | None:
     """The space that an encoder of this name made, if there is one; its weights need not be there any more."""
     by_spec = {space.recipe["spec"]: space for space in writer.manifest.spaces if space.kind == "encoder"}
     return by_spec.get(spec) or by_spec.get(parse_spec(spec, existing=False).text)
 
 
-def _require_fit(space: Space, fit: Fit | None) -> None:
+def _require_fit(space: SpaceDefinition, fit: Fit | None) -> None:
     if fit is not None and space.recipe["fit"] != fit:
         raise EncoderFitError(
             f"the space '{space.name}' was made with --fit {space.recipe['fit']}; "
@@ -111,7 +111,7 @@ def _require_fit(space: Space, fit: Fit | None) -> None:
         )
 
 
-def _require_same_weights(writer: CollectionWriter, space: Space, spec: str) -> None:
+def _require_same_weights(writer: CollectionWriter, space: SpaceDefinition, spec: str) -> None:
     """Raise WeightsChangedError where the weights file that made a space was overwritten with other weights.
 
     A file that is gone is no fault: the converted encoder lies in the collection.
@@ -159,7 +159,7 @@ def _new_encoder(writer: CollectionWriter, spec: str, fit: Fit | None, full_size
     return name, encoder
 
 
-def rebuild_tower(writer: CollectionWriter, space: Space) -> None:
+def rebuild_tower(writer: CollectionWriter, space: SpaceDefinition) -> None:
     """Convert a space's encoder anew from the weights that its recipe names.
 
     Raises EncoderMismatchError where those are not the weights that made the space, and what `build_tower` raises.

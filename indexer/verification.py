@@ -22,7 +22,14 @@ import numpy as np
 from indexer.greys import NAME as GREYS
 from indexer.greys import damaged_greys
 from indexer.kept_indexes import faulty_indexes
-from retrieval.collection import Collection, FormatError, PictureGoneError, SourceGoneError, Space, tower_folder
+from retrieval.collection import (
+    Collection,
+    FormatError,
+    PictureGoneError,
+    SourceGoneError,
+    SpaceDefinition,
+    tower_folder,
+)
 from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.vectors import vectors_path
@@ -68,7 +75,7 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
     return findings
 
 
-def check_vectors(collection: Collection, space: Space) -> Iterator[Finding]:
+def check_vectors(collection: Collection, space: SpaceDefinition) -> Iterator[Finding]:
     """The vectors of a space that are not what the catalog knows, or that its descriptor cannot have made."""
     positions = collection.positions(space.name)
     ids = collection.images.ids[positions]
@@ -96,7 +103,7 @@ def check_vectors(collection: Collection, space: Space) -> Iterator[Finding]:
         )
 
 
-def _check_tower(collection: Collection, space: Space) -> Iterator[Finding]:
+def _check_tower(collection: Collection, space: SpaceDefinition) -> Iterator[Finding]:
     if "converted" not in space.recipe:
         return
     try:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval import images
-from retrieval.collection import Collection, Space, tower_folder
+from retrieval.collection import Collection, SpaceDefinition, tower_folder
 from retrieval.encoders import Encoder, Recipe
 from retrieval.encoders.recipe import Resize
 from retrieval.errors import QueryError
@@ -150,7 +150,7 @@ class Extractor:
         return vector
 
 
-def load_encoder(collection: Path, space: Space, purpose: Purpose = "throughput") -> Encoder:
+def load_encoder(collection: Path, space: SpaceDefinition, purpose: Purpose = "throughput") -> Encoder:
     """The encoder of a space: the converted one that lies in the collection's folder, or else built from its weights.
 
     Raises DamagedTowerError where the converted one is not as it was written, EncoderMismatchError where weights found

@@ -15,7 +15,7 @@ from retrieval.collection.manifest import (
     FormatError,
     Manifest,
     NotACollectionError,
-    Space,
+    SpaceDefinition,
     SpaceNameError,
     tower_folder,
 )
@@ -47,7 +47,7 @@ __all__ = [
     "NotWritableError",
     "PictureGoneError",
     "SourceGoneError",
-    "Space",
+    "SpaceDefinition",
     "SpaceNameError",
     "tower_folder",
 ]

@@ -33,7 +33,7 @@ class SpaceNameError(CollectionError):
 
 
 @dataclass(frozen=True)
-class Space:
+class SpaceDefinition:
     """One way of comparing pictures.
 
     `number` is its column in the catalog and never changes; `metric` names its native distance; `recipe` says how its
@@ -55,10 +55,10 @@ class Manifest:
 
     name: str
     created: str
-    spaces: tuple[Space, ...] = ()
+    spaces: tuple[SpaceDefinition, ...] = ()
     format: int = FORMAT
 
-    def space(self, name: str) -> Space:
+    def space(self, name: str) -> SpaceDefinition:
         """The space of this name, whose case matters only between spaces that differ in nothing else.
 
         Raises SpaceNameError with the names that there are and the nearest of them.
@@ -102,7 +102,7 @@ def read_manifest(collection: Path) -> Manifest:
     if stated is not None and stated != _digest(fields):
         raise FormatError(f"{path} is damaged (its SHA-256 differs); {REMEDY}")
     try:
-        spaces = tuple(Space(**space) for space in fields["spaces"])
+        spaces = tuple(SpaceDefinition(**space) for space in fields["spaces"])
         return Manifest(name=fields["name"], created=fields["created"], spaces=spaces)
     except (KeyError, TypeError) as error:
         raise FormatError(f"{path} is damaged ({error}); {REMEDY}") from error

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from retrieval.collection import catalog
 from retrieval.collection.catalog import Images
-from retrieval.collection.manifest import FormatError, Manifest, Space, read_manifest
+from retrieval.collection.manifest import FormatError, Manifest, SpaceDefinition, read_manifest
 from retrieval.collection.pictures import read_picture
 from retrieval.collection.vectors import map_vectors, vectors_path
 from retrieval.errors import CollectionError, QueryError
@@ -56,7 +56,7 @@ class Collection:
         return len(self.images)
 
     @property
-    def spaces(self) -> tuple[Space, ...]:
+    def spaces(self) -> tuple[SpaceDefinition, ...]:
         """The spaces, the oldest first."""
         return self.manifest.spaces
 
@@ -133,7 +133,7 @@ class Collection:
         """
         return read_picture(self.source_of(image_id), self.file_of(image_id))
 
-    def _mapped(self, space: Space) -> NDArray[np.generic]:
+    def _mapped(self, space: SpaceDefinition) -> NDArray[np.generic]:
         if space.name not in self._maps:
             self._maps[space.name] = self._map(space)
         return self._maps[space.name]
@@ -143,7 +143,7 @@ class Collection:
         """Spaces' vectors, mapped once: to map a file for each vector takes longer than a search."""
         return {}
 
-    def _map(self, space: Space) -> NDArray[np.generic]:
+    def _map(self, space: SpaceDefinition) -> NDArray[np.generic]:
         positions = self.positions(space.name)
         rows = int(self.images.ids[positions[-1]]) + 1 if len(positions) else 0
         try:

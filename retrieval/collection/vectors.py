@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection.manifest import Space
+from retrieval.collection.manifest import SpaceDefinition
 
 
-def vectors_path(collection: Path, space: Space) -> Path:
+def vectors_path(collection: Path, space: SpaceDefinition) -> Path:
     """The file that holds a space's vectors."""
     return collection / "vectors" / f"{space.name}.{space.dtype}"
 
 
-def map_vectors(collection: Path, space: Space, rows: int) -> NDArray[np.generic]:
+def map_vectors(collection: Path, space: SpaceDefinition, rows: int) -> NDArray[np.generic]:
     """The first rows of a space, (rows, d), memory-mapped and read-only.
 
     Where the file is shorter than the catalog says, ValueError; an empty array needs no file.
@@ -66,7 +66,7 @@ class RowFile:
 class VectorFile(RowFile):
     """A space's file, open for writing rows."""
 
-    def __init__(self, collection: Path, space: Space) -> None:
+    def __init__(self, collection: Path, space: SpaceDefinition) -> None:
         path = vectors_path(collection, space)
         path.parent.mkdir(exist_ok=True)
         self._dtype = space.dtype

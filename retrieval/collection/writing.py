@@ -27,7 +27,7 @@ from retrieval.collection.manifest import (
     SPACE_NAME,
     Manifest,
     NotACollectionError,
-    Space,
+    SpaceDefinition,
     SpaceNameError,
     read_manifest,
     sync_directory,
@@ -198,13 +198,13 @@ class CollectionWriter:
         metric: str,
         recipe: dict[str, Any],
         dtype: Literal["float32", "float64"] = "float32",
-    ) -> Space:
+    ) -> SpaceDefinition:
         """Add a space; images get their vectors by `append` or `fill`. Raises SpaceNameError."""
         if not SPACE_NAME.fullmatch(name):
             raise SpaceNameError(f"'{name}' cannot name a space: use letters, digits, '.', '_' and '-'")
         if any(space.name == name for space in self.manifest.spaces):
             raise SpaceNameError(f"the collection has a space '{name}' already")
-        space = Space(name, len(self.manifest.spaces), kind, dimension, dtype, metric, recipe)
+        space = SpaceDefinition(name, len(self.manifest.spaces), kind, dimension, dtype, metric, recipe)
         self._switch(replace(self.manifest, spaces=(*self.manifest.spaces, space)))
         return space
 

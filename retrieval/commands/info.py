@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from retrieval.collection import Collection, Space
+from retrieval.collection import Collection, SpaceDefinition
 from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
 from retrieval.index import compares_all
@@ -44,7 +44,7 @@ def describe(collection: Collection) -> dict[str, Any]:
     return {"path": str(collection.path), "format": collection.manifest.format, "sources": sources} | facts
 
 
-def _index(collection: Collection, space: Space) -> str:
+def _index(collection: Collection, space: SpaceDefinition) -> str:
     """How a space is searched; where not every vector is compared, with the recall of that, measured now."""
     if compares_all(space.metric, len(collection.positions(space.name))):
         return "exact"

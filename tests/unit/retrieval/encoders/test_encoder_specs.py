@@ -19,7 +19,7 @@ from retrieval.encoders import (
 )
 from retrieval.images import from_image
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture

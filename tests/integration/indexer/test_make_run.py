@@ -20,7 +20,7 @@ from indexer.sample import make_sample
 from retrieval.collection import Collection
 from retrieval.report.kept import kept_evaluations
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NO_SITE = "http://127.0.0.1:9/"
 """Nothing listens on the discard port: Kvasir's site is out of reach at once."""
 

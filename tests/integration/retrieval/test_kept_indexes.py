@@ -12,7 +12,7 @@ import retrieval
 from indexer.kept_indexes import holds
 from indexer.repair import repair
 from indexer.verification import Finding, check
-from retrieval.collection import Collection, CollectionWriter, NewImage, Space
+from retrieval.collection import Collection, CollectionWriter, NewImage, SpaceDefinition
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.index.embedding import EXACT_UP_TO, EmbeddingIndex
 from retrieval.index.keeping import is_intact, seal
@@ -120,7 +120,7 @@ def test_an_inverted_file_is_compared_by_its_coordinates(tmp_path: Path) -> None
     descriptor = DESCRIPTORS["Tamura"]
     vectors = np.random.default_rng(5).uniform(0, 50, (500, descriptor.length)).astype(descriptor.dtype)
     ids = np.arange(500)
-    space = Space("Tamura", 0, "descriptor", descriptor.length, "float64", descriptor.metric_name, {})
+    space = SpaceDefinition("Tamura", 0, "descriptor", descriptor.length, "float64", descriptor.metric_name, {})
     ProposedIndex(descriptor.metric, vectors, ids, tmp_path, "Tamura")
     (path,) = tmp_path.iterdir()
     assert is_intact(path)

@@ -10,7 +10,7 @@ from retrieval.descriptors import DESCRIPTORS, extract_all
 from retrieval.descriptors.agreement import agreeing_variant
 from retrieval.descriptors.variant import VARIANTS, Variant
 
-SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[4] / ".." / "shared" / "data"
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from PIL import Image
 from retrieval.collection import Collection, NotACollectionError
 from retrieval.collection.catalog import checksum
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PICTURES = 200
 
 WORKER = """

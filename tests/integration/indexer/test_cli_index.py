@@ -19,7 +19,7 @@ from PIL import Image
 from indexer.spaces import open_encoders
 from retrieval.collection import Collection, CollectionWriter
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from retrieval.index.native import NativeIndex, native_index, nearest
 from retrieval.index.proposed import ProposedIndex
 
 NAMES = list(DESCRIPTORS)
-SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[4] / ".." / "shared" / "data"
 
 
 def ranked(distances, k, allowed=None):

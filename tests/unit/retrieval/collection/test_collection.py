@@ -35,7 +35,7 @@ from retrieval.collection import (
 )
 from retrieval.collection.catalog import checksum
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 Vector = NDArray[np.float32]
 
 

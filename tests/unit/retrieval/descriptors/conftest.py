@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-DATA = Path(__file__).resolve().parents[2] / "data" / "lire"
-SHARED = Path(__file__).resolve().parents[3] / ".." / "shared"
+DATA = Path(__file__).resolve().parents[3] / "data" / "lire"
+SHARED = Path(__file__).resolve().parents[4] / ".." / "shared"
 
 
 @cache

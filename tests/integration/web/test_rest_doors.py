@@ -18,7 +18,7 @@ from PIL import Image
 
 from web.keys import create_key
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def problem(answer: httpx.Response, status: int) -> str:

@@ -21,7 +21,7 @@ from retrieval.descriptors import (
 from retrieval.descriptors.grey import grey_columns
 from retrieval.descriptors.variant import VARIANTS, UnknownVariantError, Variant, parse_variant
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 HIGHEST = {"JCD": 14, "ColorLayout": 63, "EdgeHistogram": 7, "AutoColorCorrelogram": 15, "PHOG": 15}
 
 

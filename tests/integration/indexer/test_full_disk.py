@@ -18,7 +18,7 @@ from indexer.datasets import open_dataset
 from indexer.run import run_dataset
 from retrieval.collection import CollectionWriter
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 SCRIPT = """
     import json, pathlib, shutil, sys

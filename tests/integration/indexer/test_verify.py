@@ -154,7 +154,7 @@ def test_a_damaged_catalog_says_what_helps_and_never_points_at_the_command_that_
 
 # What could not be mended stays known as damaged.
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 WORKER = """
     import os, signal, sys

@@ -29,7 +29,7 @@ def test_waitress_serves_a_query_and_refuses_what_is_no_picture(two_spaces: Path
     log = tmp_path / "log"
     with log.open("wb") as stderr:
         command = [sys.executable, "-c", PROGRAM, str(two_spaces), str(port)]
-        server = subprocess.Popen(command, stderr=stderr, cwd=Path(__file__).parents[2])
+        server = subprocess.Popen(command, stderr=stderr, cwd=Path(__file__).parents[3])
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as api:
             for _ in range(600):
