@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,30 @@ class Images:
         """Where an id stands in the arrays, or None."""
         at = int(np.searchsorted(self.ids, image_id))
         return at if at < len(self.ids) and self.ids[at] == image_id else None
+
+    def ids_of_label(self, label: int) -> NDArray[np.int64]:
+        """The ids of one class's images, ascending int64; -1 is the label of those without a class."""
+        order, starts = self._by_label
+        return order[starts[label + 1] : starts[label + 2]]
+
+    def ids_of_cluster(self, cluster: int) -> NDArray[np.int64]:
+        """The ids of one cluster's images, ascending int64; none where there is no such cluster."""
+        order, sorted_clusters = self._by_cluster
+        first, last = np.searchsorted(sorted_clusters, [cluster, cluster + 1])
+        return order[first:last]
+
+    @cached_property
+    def _by_label(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids ordered by label, then by id, and where each label begins, that of -1 first."""
+        order = np.argsort(self.labels, kind="stable")
+        starts = np.searchsorted(self.labels[order], np.arange(-1, len(self.classes) + 1))
+        return self.ids[order], starts.astype(np.int64)
+
+    @cached_property
+    def _by_cluster(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids ordered by cluster, then by id, and the cluster of each."""
+        order = np.argsort(self.clusters, kind="stable")
+        return self.ids[order], self.clusters[order]
 
 
 def connect(collection: Path, *, create: bool = False) -> sqlite3.Connection:

@@ -1,0 +1,104 @@
+"""Which images may be hits: a filter as it is stated, and the selection of image ids that it makes of a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection import Images
+from retrieval.errors import QueryError
+
+_NONE = np.empty(0, np.int64)
+
+
+class NoSuchClassError(QueryError):
+    """The collection has no class of this name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Image ids that may be hits: those in `included` that are not in `excluded`.
+
+    images: every id of the collection, (n,) int64 ascending. included: (m,) int64 ascending, a subset of images, or
+    None for all of them. excluded: (e,) int64 ascending, a subset of images.
+    """
+
+    images: NDArray[np.int64]
+    included: NDArray[np.int64] | None = None
+    excluded: NDArray[np.int64] = field(default_factory=lambda: _NONE)
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether every image may be a hit."""
+        return self.included is None and not len(self.excluded)
+
+    @cached_property
+    def count(self) -> int:
+        """How many images may be hits; takes O(excluded * log included)."""
+        if self.included is None:
+            return len(self.images) - len(self.excluded)
+        return len(self.included) - int(np.count_nonzero(among(self.excluded, self.included)))
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """The ids themselves, ascending int64."""
+        included = self.images if self.included is None else self.included
+        if not len(self.excluded):
+            return included
+        places = np.searchsorted(included, self.excluded[among(self.excluded, included)])
+        return np.delete(included, places)
+
+    def contains(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of ids, of any shape, may be hits."""
+        return among(ids, self.images if self.included is None else self.included) & ~among(ids, self.excluded)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Conditions that an image must meet to be a hit; all of them together.
+
+    classes: it has one of these. ids: it is one of these. exclude_ids: it is none of these. exclude_clusters: it
+    belongs to none of these clusters of near duplicates.
+    """
+
+    classes: frozenset[str] | None = None
+    ids: frozenset[int] | None = None
+    exclude_ids: frozenset[int] = frozenset()
+    exclude_clusters: frozenset[int] = frozenset()
+
+    def select(self, images: Images) -> Selection:
+        """The images of a collection that meet it. Raises NoSuchClassError; ids that do not exist match nothing."""
+        included = None
+        if self.classes is not None:
+            if unknown := sorted(self.classes - set(images.classes)):
+                known = ", ".join(images.classes) or "none"
+                raise NoSuchClassError(f"no class '{unknown[0]}'; the classes: {known}")
+            labels = [label for label, name in enumerate(images.classes) if name in self.classes]
+            included = _union(images.ids_of_label(label) for label in labels)
+        if self.ids is not None:
+            listed = _ascending(self.ids)
+            included = listed[among(listed, images.ids if included is None else included)]
+        left_out = _union([_ascending(self.exclude_ids), *map(images.ids_of_cluster, self.exclude_clusters)])
+        return Selection(images.ids, included, left_out[among(left_out, images.ids)])
+
+
+def among(ids: NDArray[Any], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of ids, of any shape, are in an ascending array, by binary search."""
+    if not len(ascending):
+        return np.zeros(np.shape(ids), bool)
+    places = np.minimum(np.searchsorted(ascending, ids), len(ascending) - 1)
+    found: NDArray[np.bool_] = ascending[places] == ids
+    return found
+
+
+def _ascending(ids: Iterable[int]) -> NDArray[np.int64]:
+    return np.unique(np.fromiter(ids, np.int64))
+
+
+def _union(parts: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.unique(np.concatenate([_NONE, *parts]))
