@@ -14,15 +14,12 @@ from numpy.typing import NDArray
 from retrieval.collection import Collection
 from retrieval.encoders import Encoder
 from retrieval.errors import QueryError
-from retrieval.fusion import DEPTH, reciprocal_rank_fusion
+from retrieval.filters import NoSuchClassError
+from retrieval.fusion import DEPTH, RankedList, fuse
 from retrieval.hits import Hit, Hits, Quality
 from retrieval.images import MAX_PIXELS, Picture, Region
 from retrieval.index import Index, Metric, build_index, metric_named
 from retrieval.query import BadQueryError, Extractor, Purpose, QueryLike, is_number, is_whole, listed
-
-
-class NoSuchClassError(QueryError):
-    """The collection has no class of this name."""
 
 
 class EmptySpaceError(QueryError):
@@ -121,8 +118,8 @@ class Searcher:
             ids, nearest = found[names[0]]
             scores = self.metric(names[0]).scores(nearest)
         else:
-            ids, scores = reciprocal_rank_fusion([found[name][0] for name in names], shares)
-            ids, scores = ids[:k], scores[:k]
+            lists, fused = fuse([RankedList(found[name][0][None]) for name in names], shares)
+            ids, scores = lists[0, :k], fused[0, :k]
         distances = {name: self._distances(name, vectors[name], ids) for name in names}
         return self._answer(names, distances, ids, scores, allowed, image_id, query_class, k)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
+from retrieval.filters import NoSuchClassError
 from retrieval.hits import Hits
 from retrieval.query import QueryLike
-from retrieval.search import NoSuchClassError, open_collection
+from retrieval.search import open_collection
 from retrieval.terminal import one_line
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.ranking import Side, distances_by, rank
-from retrieval.fusion import DEPTH, rank_scores
+from retrieval.fusion import DEPTH, METHODS
 from retrieval.index.protocol import Metric
 
 Floats = NDArray[np.floating]
@@ -112,7 +112,7 @@ class FusedRanker:
             at = np.arange(len(queries))[:, None]
             for member, order in zip(self.members, orders, strict=True):
                 columns = order(queries)
-                added = rank_scores(member.weight / total, columns.shape[1])
+                added = METHODS["rrf"].points(member.weight / total, np.empty(columns.shape), None)
                 whole[at, columns] += added
                 first[at, columns[:, :DEPTH]] += added[:DEPTH]
             found: Floats = np.where(first > 0, first, whole - 1)[:, :-1]

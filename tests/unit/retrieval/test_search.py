@@ -21,10 +21,11 @@ from retrieval.descriptors import DESCRIPTORS
 from retrieval.encoders import EncoderMismatchError
 from retrieval.encoders.running import DamagedTowerError
 from retrieval.errors import PictureError
+from retrieval.filters import NoSuchClassError
 from retrieval.images import read
 from retrieval.index import Index, build_index
 from retrieval.query import BadQueryError
-from retrieval.search import EmptySpaceError, NoSuchClassError
+from retrieval.search import EmptySpaceError
 
 ROOT = Path(__file__).resolve().parents[3]
 SPACE = "tf_efficientnet_lite0"

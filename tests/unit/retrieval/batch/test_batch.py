@@ -13,8 +13,9 @@ from retrieval.batch import BATCH, BatchQuery, answers
 from retrieval.batch.output import BatchOutput, OtherRunError, UnknownOutputError
 from retrieval.batch.quality import BatchQuality
 from retrieval.errors import PictureError
+from retrieval.filters import NoSuchClassError
 from retrieval.hits import Hits
-from retrieval.search import NoSuchClassError, Searcher, open_collection
+from retrieval.search import Searcher, open_collection
 
 Draw = Callable[..., Image.Image]
 EncodeFile = Callable[..., bytes]

@@ -1,0 +1,90 @@
+"""The background of a space: how similar two images of the collection are that have nothing to do with each other.
+
+It depends on the collection's vectors alone, so the same collection gives the same figures; they are stored in the
+collection, where any process may write them, and computed again when its images have changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+SAMPLE = 256
+"""Images whose pairs are measured: 32,640 pairs."""
+FOLDER = "statistics"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean, standard deviation and minimum of the similarity of random pairs of different images."""
+
+    mean: float
+    deviation: float
+    minimum: float
+
+
+def of_scores(scores: NDArray[np.floating]) -> Statistics:
+    """Statistics of similarities of any shape; those of a space with fewer than two images are 0."""
+    if not scores.size:
+        return Statistics(0.0, 0.0, 0.0)
+    values = np.asarray(scores, np.float64)
+    return Statistics(float(values.mean()), float(values.std()), float(values.min()))
+
+
+def sampled(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The ids that are sampled from ids (n,) ascending: the same ones for the same images."""
+    if len(ids) <= SAMPLE:
+        return ids
+    return ids[np.sort(np.random.default_rng(0).choice(len(ids), SAMPLE, replace=False))]
+
+
+def stored_statistics(
+    collection: Path, space: str, ids: NDArray[np.int64], measure: Callable[[NDArray[np.int64]], NDArray[np.floating]]
+) -> Statistics:
+    """The statistics of a space with these ids, from the collection's folder or else measured and stored there.
+
+    measure: sampled ids (s,) -> similarities of all of their pairs, (s, s).
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest()
+    file = collection / FOLDER / f"{space}.json"
+    stored = _load(file, digest)
+    if stored is not None:
+        return stored
+    chosen = sampled(ids)
+    found = of_scores(measure(chosen)[np.triu_indices(len(chosen), 1)])
+    _save(file, digest, found)
+    return found
+
+
+def _load(file: Path, digest: str) -> Statistics | None:
+    try:
+        fields = json.loads(file.read_text("utf-8"))
+        if fields.pop("ids") != digest:
+            return None
+        return Statistics(**{name: float(value) for name, value in fields.items()})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        log.warning("%s is damaged and is computed again (%s)", file, error)
+        return None
+
+
+def _save(file: Path, digest: str, statistics: Statistics) -> None:
+    new = file.with_name(f"{file.name}.{os.getpid()}.new")
+    try:
+        file.parent.mkdir(exist_ok=True)
+        new.write_text(json.dumps({"ids": digest} | asdict(statistics)) + "\n", "utf-8")
+        new.replace(file)
+    except OSError as error:  # a full disk or a read-only collection costs time, not the answer
+        new.unlink(missing_ok=True)
+        log.warning("%s cannot be written and will be computed again next time (%s)", file, error)
