@@ -18,13 +18,13 @@ from indexer.datasets import chosen_pictures
 from indexer.features import FeatureArchive, open_features
 from indexer.kept_indexes import FOLDER
 from indexer.run import run_dataset
-from indexer.spaces import rebuild_tower
 from indexer.verification import Finding, check, check_vectors
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.errors import EncoderError, RetrievalError, SourceError
 from retrieval.index import compares_all
 from retrieval.search import Searcher
+from retrieval.spaces import open_space
 from retrieval.terminal import counted
 
 
@@ -58,7 +58,7 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
                 mended.done.append(f"deleted {finding.path.name}")
             elif finding.kind == "encoder" and finding.space is not None:
                 try:
-                    rebuild_tower(writer, writer.manifest.space(finding.space))
+                    open_space(path, writer.manifest.space(finding.space)).restore(writer)
                 except EncoderError as error:
                     broken[finding.space] = str(error)
                     continue

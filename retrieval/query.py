@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval import images
-from retrieval.collection import Collection, SpaceDefinition, tower_folder
-from retrieval.encoders import Encoder, Recipe
+from retrieval.collection import Collection
+from retrieval.encoders import Encoder
 from retrieval.encoders.recipe import Resize
 from retrieval.errors import QueryError
 from retrieval.images import Draft, Picture, Region
 from retrieval.index import metric_named
+from retrieval.spaces.encoder import load_encoder
 
 QueryLike = int | str | Path | bytes | Image.Image | NDArray[Any] | Picture
 """An image id; a file; a file's bytes; a PIL image; pixels (h, w, 3) uint8; or a vector (d,) of the space searched."""
@@ -148,25 +149,6 @@ class Extractor:
         except ForeignVectorError as error:
             raise BadQueryError(f"the vector is none of the space '{name}': {error}") from error
         return vector
-
-
-def load_encoder(collection: Path, space: SpaceDefinition, purpose: Purpose = "throughput") -> Encoder:
-    """The encoder of a space: the converted one that lies in the collection's folder, or else built from its weights.
-
-    Raises DamagedTowerError where the converted one is not as it was written, EncoderMismatchError where weights found
-    under the same name are not those that made the space.
-    """
-    from retrieval.encoders import OpenVinoEncoder, TorchEncoder, build_tower
-    from retrieval.encoders.running import MODEL, require_undamaged
-
-    recipe = Recipe.from_json(space.recipe)
-    folder = tower_folder(collection, space.name)
-    if "converted" in space.recipe and (folder / MODEL).is_file():
-        require_undamaged(folder, space.recipe["converted"], collection)
-        return OpenVinoEncoder(folder, recipe, purpose)
-    tower = build_tower(recipe.spec, recipe.fit, recipe.full_size)
-    recipe.require(tower.recipe)
-    return TorchEncoder(tower)
 
 
 def listed(value: Any) -> list[Any]:

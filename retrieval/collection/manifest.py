@@ -42,7 +42,7 @@ class SpaceDefinition:
 
     name: str
     number: int
-    kind: Literal["encoder", "descriptor"]
+    kind: str
     dimension: int
     dtype: Literal["float32", "float64"]
     metric: str

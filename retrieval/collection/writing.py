@@ -193,7 +193,7 @@ class CollectionWriter:
     def add_space(
         self,
         name: str,
-        kind: Literal["encoder", "descriptor"],
+        kind: str,
         dimension: int,
         metric: str,
         recipe: dict[str, Any],

@@ -29,7 +29,7 @@ from indexer.run import run_dataset
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import DEFAULT, build_tower
 from retrieval.images import decode
-from retrieval.query import load_encoder
+from retrieval.spaces.encoder import load_encoder
 
 ROUNDS = 5
 PLAIN = 64

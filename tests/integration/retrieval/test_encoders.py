@@ -28,7 +28,7 @@ from retrieval.encoders import (
 from retrieval.encoders.tower import Tower, UnusableEmbeddingError, WeightsMismatchError
 from retrieval.errors import EncoderError
 from retrieval.images import from_image
-from retrieval.query import load_encoder
+from retrieval.spaces.encoder import load_encoder
 
 
 def batch(draw: Callable[..., Image.Image], tower: Tower, count: int = 6) -> np.ndarray:

@@ -1,0 +1,128 @@
+"""LIRE's global descriptors as spaces: computed from a picture, or read from a shipped archive by the indexer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection import CollectionWriter, Manifest, SpaceDefinition
+from retrieval.descriptors import DEFAULT_VARIANT, DESCRIPTORS, Descriptor, descriptor_named, extract_all, warm_up
+from retrieval.descriptors.variant import Variant, parse_variant
+from retrieval.images import Draft, Picture
+from retrieval.index.protocol import Metric
+from retrieval.spaces.protocol import Purpose, Space, UnknownMetricError, VectorError, finite_vector
+
+if TYPE_CHECKING:
+    from retrieval.descriptors.native_distance import NativeDistance
+
+KIND = "descriptor"
+
+
+@dataclass(frozen=True, eq=False)
+class DescriptorSpace(Space):
+    """One descriptor, by the variant of LIRE that its recipe names."""
+
+    definition: SpaceDefinition
+
+    @cached_property
+    def descriptor(self) -> Descriptor:
+        """The descriptor. Raises UnknownDescriptorError."""
+        return descriptor_named(self.definition.recipe["descriptor"])
+
+    @cached_property
+    def variant(self) -> Variant:
+        """The variant of LIRE. Raises UnknownVariantError."""
+        return parse_variant(self.definition.recipe["variant"])
+
+    @property
+    def metric(self) -> NativeDistance:
+        """LIRE's distance."""
+        return self.descriptor.metric
+
+    @property
+    def draft(self) -> Draft:
+        """None: a descriptor sees every pixel."""
+        return None
+
+    @property
+    def summary(self) -> str:
+        """The variant of LIRE."""
+        return f"LIRE's descriptor, variant '{self.variant}'"
+
+    def prepare(self, picture: Picture) -> NDArray[Any]:
+        """The descriptor itself, (d,)."""
+        return self.descriptor.extract(picture.pixels(), self.variant)
+
+    def embed(self, prepared: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """The prepared descriptors as rows."""
+        shape = (len(prepared), self.definition.dimension)
+        return np.asarray(prepared, self.definition.dtype).reshape(shape)
+
+    def validate(self, vector: NDArray[Any]) -> NDArray[Any]:
+        """The vector, if the descriptor can have these values."""
+        checked = finite_vector(vector, self.definition)
+        if not (fitting := self.metric.fitting(checked)).all():
+            place = int(np.argmin(fitting))
+            raise VectorError(
+                f"the vector is none of the space '{self.name}': {self.definition.metric} has {self.metric.expected}; "
+                f"value {place} is {checked[place]}"
+            )
+        return checked
+
+    def plausible(self, vectors: NDArray[Any]) -> NDArray[np.bool_]:
+        """Rows whose values the descriptor can have."""
+        plausible: NDArray[np.bool_] = np.asarray(self.metric.fitting(vectors).all(axis=1))
+        return plausible
+
+    def warm_up(self) -> None:
+        """Compile the kernels of all descriptors, or load them from disk."""
+        warm_up()
+
+
+def metric(definition: SpaceDefinition) -> Metric:
+    """LIRE's distance of the descriptor. Raises UnknownMetricError."""
+    for descriptor in DESCRIPTORS.values():
+        if descriptor.metric_name == definition.metric:
+            return descriptor.metric
+    raise UnknownMetricError(f"no distance is called '{definition.metric}'; the collection may be of a newer version")
+
+
+def open(collection: Path, definition: SpaceDefinition, purpose: Purpose) -> Space:  # noqa: A001  # a kind's function
+    """A descriptor's space."""
+    return DescriptorSpace(definition)
+
+
+def create(
+    writer: CollectionWriter, spec: str, recipe: Mapping[str, Any] | None = None, variant: Variant = DEFAULT_VARIANT
+) -> SpaceDefinition:
+    """Add the space of a descriptor named as LIRE does. recipe: what it says beside descriptor and variant.
+
+    Raises UnknownDescriptorError, SpaceNameError.
+    """
+    descriptor = descriptor_named(spec)
+    fields = {"descriptor": spec, "variant": str(variant)} | dict(recipe or {"origin": "computed"})
+    dtype: Literal["float32", "float64"] = "float64" if descriptor.dtype is np.float64 else "float32"
+    return writer.add_space(spec, KIND, descriptor.length, descriptor.metric_name, fields, dtype)
+
+
+def prepare_all(spaces: Sequence[Space], picture: Picture) -> Mapping[str, NDArray[Any]]:
+    """Descriptors of one picture; those of one variant share the shrunk picture."""
+    members = [space for space in spaces if isinstance(space, DescriptorSpace)]
+    prepared: dict[str, NDArray[Any]] = {}
+    pixels = picture.pixels()
+    for variant in dict.fromkeys(space.variant for space in members):
+        of_variant = {space.descriptor.name: space.name for space in members if space.variant == variant}
+        vectors = extract_all(pixels, list(of_variant), variant)
+        prepared |= {of_variant[name]: vector for name, vector in vectors.items()}
+    return prepared
+
+
+def definitions(manifest: Manifest) -> dict[str, SpaceDefinition]:
+    """The descriptors' spaces of a collection, by name."""
+    return {space.name: space for space in manifest.spaces if space.kind == KIND}

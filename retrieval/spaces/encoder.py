@@ -1,0 +1,289 @@
+"""Encoders as spaces: embeddings of unit length, compared by cosine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from ctypes import CDLL
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection import CollectionWriter, Manifest, SpaceDefinition, tower_folder
+from retrieval.encoders import (
+    DEFAULT_FIT,
+    ConversionError,
+    Encoder,
+    EncoderMismatchError,
+    Fit,
+    OpenVinoEncoder,
+    Recipe,
+    TorchEncoder,
+    WeightsNotFoundError,
+    build_tower,
+    convert,
+    parse_spec,
+)
+from retrieval.encoders.recipe import Resize
+from retrieval.encoders.running import MODEL, converted_digest, require_undamaged
+from retrieval.errors import EncoderError
+from retrieval.images import Draft, Picture
+from retrieval.index.cosine import Cosine
+from retrieval.index.protocol import Metric
+from retrieval.spaces.protocol import Purpose, Space, VectorError, finite_vector
+
+log = logging.getLogger(__name__)
+
+KIND = "encoder"
+_FITS = {"squash": "squashed to", "pad": "padded to", "crop": "cropped to"}
+
+
+class EncoderFitError(EncoderError):
+    """A space was made with another way of fitting frames to the encoder's input."""
+
+
+class WeightsChangedError(EncoderError):
+    """A weights file holds other weights than those that made a space."""
+
+
+class EncoderSpace(Space):
+    """One encoder with its recipe. Its weights load with the first picture, under a lock of its own."""
+
+    proposes_duplicates = True
+
+    def __init__(
+        self, collection: Path, definition: SpaceDefinition, purpose: Purpose, encoder: Encoder | None = None
+    ) -> None:
+        self.definition = definition
+        self._collection = collection
+        self._purpose: Purpose = purpose
+        self._encoder = encoder
+        self._loading = Lock()
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """How the encoder was made and prepares a picture."""
+        return Recipe.from_json(self.definition.recipe)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder, loaded once. Raises DamagedTowerError, EncoderMismatchError and what `build_tower` raises."""
+        with self._loading:
+            if self._encoder is None:
+                self._encoder = load_encoder(self._collection, self.definition, self._purpose)
+            return self._encoder
+
+    @property
+    def metric(self) -> Cosine:
+        """Cosine distance."""
+        return Cosine()
+
+    @property
+    def draft(self) -> Draft:
+        """The encoder's input size, unless its recipe asks for full size."""
+        return self.recipe.draft
+
+    @property
+    def summary(self) -> str:
+        """The encoder's name, dimension and how frames meet its input."""
+        width, height = self.recipe.size
+        fit = _FITS[self.recipe.fit]
+        return f"{self.recipe.spec}, {self.recipe.dimension} numbers, frames {fit} {width}x{height}"
+
+    def prepare(self, picture: Picture) -> NDArray[np.uint8]:
+        """The encoder's input, (height, width, 3) uint8."""
+        return self.recipe.prepare(picture, self._resize)
+
+    def embed(self, prepared: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Embeddings (n, d) float32 of unit length."""
+        if not len(prepared):
+            return np.empty((0, self.definition.dimension), np.float32)
+        return self.encoder.encode(np.stack(prepared))
+
+    def validate(self, vector: NDArray[Any]) -> NDArray[Any]:
+        """The vector at unit length, whatever its own."""
+        checked = finite_vector(vector, self.definition)
+        length = float(np.linalg.norm(checked.astype(np.float64)))
+        if length == 0:
+            raise VectorError("the vector is zero, so it has no direction to compare")
+        return (checked / length).astype(self.definition.dtype)
+
+    def combine(self, vectors: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[Any] | None:
+        """The direction of the weighted sum: a sum of cosines is the cosine to the sum, but for its length."""
+        total = weights @ vectors.astype(np.float64)
+        length = float(np.linalg.norm(total))
+        return (total / length).astype(self.definition.dtype) if length > 1e-6 * weights.sum() else None
+
+    def warm_up(self) -> None:
+        """Load the encoder and run it once."""
+        width, height = self.recipe.size
+        self.embed([np.zeros((height, width, 3), np.uint8)])
+
+    def fault(self) -> str | None:
+        """Whether the converted encoder is missing or is not what was written, by its SHA-256."""
+        if "converted" not in self.definition.recipe:
+            return None
+        try:
+            digest = converted_digest(tower_folder(self._collection, self.name))
+        except OSError:
+            return "its converted encoder is missing"
+        return None if digest == self.definition.recipe["converted"] else "its converted encoder is damaged"
+
+    def restore(self, writer: CollectionWriter) -> str:
+        """Convert the encoder again from the weights that its recipe names.
+
+        Raises EncoderMismatchError where those are not the weights that made the space, and what `build_tower` raises.
+        """
+        tower = build_tower(self.recipe.spec, self.recipe.fit, self.recipe.full_size)
+        self.recipe.require(tower.recipe)
+        scratch = _scratch(writer)
+        digest = convert(tower, scratch)
+        writer.adopt_tower(self.name, scratch)
+        writer.update_recipe(self.name, self.definition.recipe | {"converted": digest})
+        return "its encoder was converted anew from the same weights"
+
+    @cached_property
+    def _resize(self) -> Resize | None:
+        """Compiled resizing, which one query alone is not worth loading; Pillow's gives the same bytes."""
+        if self._purpose == "latency":
+            return None
+        from retrieval.encoders.resizing import resize
+
+        return resize
+
+
+def load_encoder(collection: Path, definition: SpaceDefinition, purpose: Purpose = "throughput") -> Encoder:
+    """The encoder of a space: the converted one that lies in the collection's folder, or else built from its weights.
+
+    Raises DamagedTowerError where the converted one is not as it was written, EncoderMismatchError where weights found
+    under the same name are not those that made the space.
+    """
+    if purpose == "indexing" and (encoder := _on_cuda(definition)) is not None:
+        return encoder
+    recipe = Recipe.from_json(definition.recipe)
+    folder = tower_folder(collection, definition.name)
+    if "converted" in definition.recipe and (folder / MODEL).is_file():
+        require_undamaged(folder, definition.recipe["converted"], collection)
+        return OpenVinoEncoder(folder, recipe, "latency" if purpose == "latency" else "throughput")
+    tower = build_tower(recipe.spec, recipe.fit, recipe.full_size)
+    recipe.require(tower.recipe)
+    return TorchEncoder(tower)
+
+
+def _on_cuda(definition: SpaceDefinition) -> Encoder | None:
+    """The encoder on CUDA, as the run that made the space had it; None without CUDA or without the same weights."""
+    try:  # the driver alone takes no time to find, PyTorch takes seconds to import
+        CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return None
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    recipe = Recipe.from_json(definition.recipe)
+    try:
+        tower = build_tower(recipe.spec, recipe.fit, recipe.full_size)
+        recipe.require(tower.recipe)
+    except EncoderError as error:
+        log.warning("space %s: its encoder runs on the CPU, not on CUDA: %s", definition.name, error)
+        return None
+    return TorchEncoder(tower)
+
+
+def metric(definition: SpaceDefinition) -> Metric:
+    """Cosine distance."""
+    return Cosine()
+
+
+def open(collection: Path, definition: SpaceDefinition, purpose: Purpose) -> Space:  # noqa: A001  # a kind's function
+    """An encoder's space."""
+    return EncoderSpace(collection, definition, purpose)
+
+
+def create(writer: CollectionWriter, spec: str, fit: Fit | None = None, full_size: bool = False) -> SpaceDefinition:
+    """Build an encoder, store its converted form in the collection, and then add its space.
+
+    full_size: whether pictures are decoded at full size, since descriptors need that decoding too. The space that this
+    encoder made before is returned as it is. Raises EncoderFitError, WeightsChangedError and what `build_tower` raises.
+    """
+    existing = definition_of(writer.manifest, spec)
+    if existing is not None:
+        require_fit(existing, fit)
+        _require_same_weights(writer, existing, spec)
+        return writer.manifest.space(existing.name)
+    parsed = parse_spec(spec)
+    stamp = parsed.weights_stamp()  # before the weights are read, so that a later change is noticed
+    tower = build_tower(spec, fit or DEFAULT_FIT, full_size)
+    taken = {space.name for space in writer.manifest.spaces}
+    base = parsed.space
+    name = next(n for n in (base, *(f"{base}-{i}" for i in range(2, 1000))) if n not in taken)
+    scratch = _scratch(writer)
+    fields = asdict(tower.recipe) | {"weights_files": stamp}
+    try:
+        fields["converted"] = convert(tower, scratch)
+    except ConversionError as error:
+        log.warning("%s; it runs on PyTorch instead, more slowly", error)
+    else:
+        writer.adopt_tower(name, scratch)
+    return writer.add_space(name, KIND, tower.recipe.dimension, Cosine.name, fields)
+
+
+def prepare_all(spaces: Sequence[Space], picture: Picture) -> Mapping[str, NDArray[Any]]:
+    """Each encoder's input."""
+    return {space.name: space.prepare(picture) for space in spaces}
+
+
+def definitions(manifest: Manifest) -> dict[str, SpaceDefinition]:
+    """The encoders' spaces of a collection, by name."""
+    return {space.name: space for space in manifest.spaces if space.kind == KIND}
+
+
+def definition_of(manifest: Manifest, spec: str) -> SpaceDefinition | None:
+    """The space that an encoder of this name made, if there is one; its weights need not be there any more."""
+    by_spec = {space.recipe["spec"]: space for space in definitions(manifest).values()}
+    return by_spec.get(spec) or by_spec.get(parse_spec(spec, existing=False).text)
+
+
+def require_fit(definition: SpaceDefinition, fit: Fit | None) -> None:
+    """Raise EncoderFitError where a space was made with another fit than this one, if one is given."""
+    if fit is not None and definition.recipe["fit"] != fit:
+        raise EncoderFitError(
+            f"the space '{definition.name}' was made with --fit {definition.recipe['fit']}; "
+            f"index into another collection to use --fit {fit}"
+        )
+
+
+def _require_same_weights(writer: CollectionWriter, definition: SpaceDefinition, spec: str) -> None:
+    """Raise WeightsChangedError where the weights file that made a space was overwritten with other weights.
+
+    A file that is gone is no fault: the converted encoder lies in the collection.
+    """
+    try:
+        parsed = parse_spec(spec)
+    except WeightsNotFoundError:
+        return
+    stamp = parsed.weights_stamp()
+    if stamp == definition.recipe.get("weights_files"):
+        return
+    recipe = Recipe.from_json(definition.recipe)
+    try:
+        recipe.require(build_tower(parsed.text, recipe.fit, recipe.full_size).recipe)
+    except EncoderMismatchError as error:
+        raise WeightsChangedError(
+            f"{parsed.weights} was changed since it made the space '{definition.name}', and vectors of two encoders "
+            f"cannot be compared; give the new one a path of its own, which makes a second space ({error})"
+        ) from error
+    writer.update_recipe(definition.name, definition.recipe | {"weights_files": stamp})
+
+
+def _scratch(writer: CollectionWriter) -> Path:
+    scratch = writer.path / "encoders" / ".new"
+    shutil.rmtree(scratch, ignore_errors=True)
+    return scratch

@@ -1,0 +1,151 @@
+"""What every way of comparing images can do, whatever its kind."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection import CollectionWriter, SpaceDefinition
+from retrieval.errors import CollectionError, QueryError
+from retrieval.images import Draft, Picture
+from retrieval.index.protocol import Metric
+
+Purpose = Literal["latency", "throughput", "indexing"]
+"""`latency`: one query may use every core. `throughput`: each of many concurrent queries uses one core. `indexing`: as
+`throughput`, on CUDA where there is one."""
+
+
+class VectorError(QueryError):
+    """A vector does not fit the space that it is to be compared in."""
+
+
+class UnsupportedQueryError(QueryError):
+    """A space cannot embed a query of this type, such as a text."""
+
+
+class UnknownKindError(CollectionError):
+    """A space is of a kind that this version does not know."""
+
+
+class UnknownMetricError(CollectionError):
+    """A space names a distance that this version does not know."""
+
+
+class Space(ABC):
+    """One way of comparing images: its definition, its metric, and what embeds a picture.
+
+    Safe to share between threads. Opening a space loads no weights; they load with the first picture that is embedded.
+    A kind of space is a subclass; what is not abstract is optional.
+    """
+
+    definition: SpaceDefinition
+
+    proposes_duplicates: bool = False
+    """Whether its neighbours are candidates for near duplicates; where no space's are, those of all spaces serve."""
+
+    @property
+    def name(self) -> str:
+        """The definition's name."""
+        return self.definition.name
+
+    @property
+    @abstractmethod
+    def metric(self) -> Metric:
+        """Its native distance."""
+        ...
+
+    @property
+    @abstractmethod
+    def draft(self) -> Draft:
+        """Size down to which a JPEG may be decoded for it; None for full size."""
+        ...
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """How it sees a picture, in a few words for a person."""
+        ...
+
+    @abstractmethod
+    def prepare(self, picture: Picture) -> NDArray[Any]:
+        """What `embed` takes of one picture; the part of the work that threads do beside each other."""
+        ...
+
+    @abstractmethod
+    def embed(self, prepared: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Vectors (n, d) in the stored dtype of n prepared pictures. Raises an EncoderError."""
+        ...
+
+    @abstractmethod
+    def validate(self, vector: NDArray[Any]) -> NDArray[Any]:
+        """A vector (d,) from outside as the space stores it, such as of unit length. Raises VectorError."""
+        ...
+
+    def combine(self, vectors: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[Any] | None:
+        """The vector (d,) that ranks images as their weighted mean distance to vectors (p, d) does, if there is one."""
+        return None
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Load weights and compile kernels, so that the first query does not wait for it."""
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[Any]:
+        """Vectors (n, d) of texts, comparable with those of pictures. Raises UnsupportedQueryError."""
+        raise UnsupportedQueryError(f"the space '{self.name}' has no text encoder; search by a picture")
+
+    def feature_map(self, picture: Picture) -> NDArray[Any]:
+        """Spatial features (h, w, c) of a picture. Raises UnsupportedQueryError."""
+        raise UnsupportedQueryError(f"the space '{self.name}' has no spatial features")
+
+    def plausible(self, vectors: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which rows of stored vectors (n, d) the space can have made, (n,)."""
+        plausible: NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
+        return plausible
+
+    def fault(self) -> str | None:
+        """What is wrong with files that the space keeps in the collection, such as a converted encoder; or None."""
+        return None
+
+    def restore(self, writer: CollectionWriter) -> str:
+        """Make the files again that `fault` found damaged; returns what was done. Raises an EncoderError."""
+        raise NotImplementedError(f"the space '{self.name}' keeps no files")
+
+
+class Kind(Protocol):
+    """What the module of a kind provides."""
+
+    def metric(self, definition: SpaceDefinition) -> Metric:
+        """The native distance of a space of this kind."""
+        ...
+
+    def open(self, collection: Path, definition: SpaceDefinition, purpose: Purpose) -> Space:
+        """A space of a collection, ready to embed pictures by the recipe that made it."""
+        ...
+
+    def create(self, writer: CollectionWriter, spec: str) -> SpaceDefinition:
+        """Add a space to a collection; images get their vectors by indexing."""
+        ...
+
+    def prepare_all(self, spaces: Sequence[Space], picture: Picture) -> Mapping[str, NDArray[Any]]:
+        """`prepare` of several spaces of this kind with the same draft, by name; shared work is done once."""
+        ...
+
+
+def finite_vector(vector: NDArray[Any], definition: SpaceDefinition) -> NDArray[Any]:
+    """A vector (d,) in the dtype of a space. Raises VectorError unless it has d finite real numbers."""
+    real = np.issubdtype(vector.dtype, np.floating) or np.issubdtype(vector.dtype, np.integer)
+    if vector.shape != (definition.dimension,) or not real:
+        raise VectorError(
+            f"the space '{definition.name}' takes vectors of {definition.dimension} real numbers, "
+            f"not of shape {vector.shape} and type {vector.dtype}"
+        )
+    with np.errstate(over="ignore"):  # what overflows is refused as not finite
+        converted = vector.astype(definition.dtype)
+    if not np.isfinite(converted).all():
+        raise VectorError("the vector has values that are not finite numbers")
+    return converted
