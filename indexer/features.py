@@ -21,7 +21,7 @@ from indexer.datasets.classes import class_names
 from indexer.datasets.dataset import Item
 from indexer.errors import FeaturesError
 from retrieval.descriptors import DESCRIPTORS
-from retrieval.sources.source import FileUnreadableError, Source, open_source
+from retrieval.sources import FileUnreadableError, Source, open_source
 
 SHIPPED: Mapping[str, tuple[int, DTypeLike]] = {d.name: (d.length, d.dtype) for d in DESCRIPTORS.values()}
 """Descriptor -> (dimension, dtype), in the order of the file's lines. All but Tamura's first two values are
@@ -122,7 +122,7 @@ class Match:
 def open_features(path: Path) -> FeatureArchive:
     """List the `.features` files of a folder or zip, nested or not; nothing is unpacked.
 
-    Raises what `retrieval.sources.source.open_source` raises, `NoFeaturesError`, `AmbiguousFeaturesError`.
+    Raises what `retrieval.sources.open_source` raises, `NoFeaturesError`, `AmbiguousFeaturesError`.
     """
     source = open_source(path)
     found = [entry.file for entry in source.entries if entry.file.lower().endswith(".features")]

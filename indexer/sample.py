@@ -16,7 +16,10 @@ from PIL import Image
 from indexer.datasets.official import DRAWN, KVASIR_CLASSES
 from indexer.drawing import DEEP, LABEL, Scene, framed, step
 from indexer.errors import DatasetError
+from retrieval.sources.source import metadata_reason
 
+README_FILE = "README.txt"
+README_START = b"These pictures are drawn by a program (kvasir sample)."
 README = f"""These pictures are drawn by a program (kvasir sample). They are not endoscopy.
 
 They stand in for the eight classes of Kvasir where that data set cannot be downloaded, so that
@@ -26,24 +29,23 @@ nothing about endoscopy. Every picture carries the words "{LABEL}".
 
 
 class NotASampleError(DatasetError):
-    """A folder that is to hold drawn pictures holds other things."""
+    """The folder for a drawn sample is neither empty nor an earlier sample."""
 
 
 def make_sample(directory: Path, per_class: int = 24, seed: int = 0) -> list[Path]:
     """Draw `per_class` JPEG pictures of each class into class folders; the same seed gives the same pictures.
 
-    Pictures that are there are left as they are. Returns all paths, by class and number.
-    Raises NotASampleError where the folder holds other things.
+    Pictures that exist are left as they are. Returns all paths, by class and number.
+    Raises NotASampleError for a folder that is neither empty nor an earlier sample.
     """
-    foreign = sorted({path.name for path in directory.glob("*")} - {*KVASIR_CLASSES, "README.txt"})
-    if foreign:
-        raise NotASampleError(f"{directory} holds other things ({', '.join(foreign[:3])}); give an empty or new folder")
+    _require_sample_or_empty(directory)
     paths = [
         directory / name / f"{DRAWN}{seed}-{number:03}.jpg" for name in KVASIR_CLASSES for number in range(per_class)
     ]
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / README_FILE).write_text(README, encoding="utf-8")  # first: it marks the folder as a sample
     for name in KVASIR_CLASSES:
-        (directory / name).mkdir(parents=True, exist_ok=True)
-    (directory / "README.txt").write_text(README, encoding="utf-8")
+        (directory / name).mkdir(exist_ok=True)
 
     def draw_one(path: Path) -> None:
         number = int(path.stem.rpartition("-")[2])
@@ -54,6 +56,38 @@ def make_sample(directory: Path, per_class: int = 24, seed: int = 0) -> list[Pat
     with ThreadPoolExecutor(4) as threads:  # numpy and Pillow let go of the interpreter's lock
         list(threads.map(draw_one, (path for path in paths if not path.exists())))
     return paths
+
+
+def _require_sample_or_empty(directory: Path) -> None:
+    """Raise NotASampleError unless a folder is missing, empty, or holds an earlier sample and nothing else.
+
+    Drawn pictures among real ones would be indexed and evaluated with them.
+    """
+    entries = _visible(directory) if directory.exists() else []
+    folders = [entry for entry in entries if entry.name in KVASIR_CLASSES and entry.is_dir() and not entry.is_symlink()]
+    files = [entry for entry in entries if entry not in folders] + [e for folder in folders for e in _visible(folder)]
+    foreign = [file for file in files if not _is_drawn(file) and not _is_readme(file)]
+    if foreign or (folders and not files):
+        names = ", ".join(str(file.relative_to(directory)) for file in foreign[:3])
+        raise NotASampleError(
+            f"{directory} is neither empty nor a drawn sample (it holds {names or 'folders of other origin'}); give an "
+            "empty or new folder, since drawn pictures must not be mixed with others"
+        )
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if not metadata_reason(path.name)]
+
+
+def _is_drawn(file: Path) -> bool:
+    return file.name.startswith(DRAWN) and file.parent.name in KVASIR_CLASSES
+
+
+def _is_readme(file: Path) -> bool:
+    if file.name != README_FILE or not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(len(README_START)) == README_START
 
 
 def draw(class_name: str, number: int, seed: int = 0) -> Image.Image:

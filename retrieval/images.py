@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from retrieval.errors import PictureError
+from retrieval.sources.address import remote_reason
 from retrieval.srgb import to_srgb
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
@@ -37,6 +38,10 @@ Image.MAX_IMAGE_PIXELS = None
 
 class EmptyPictureError(PictureError):
     """There are no bytes, or the picture has no pixels."""
+
+
+class PictureNotFoundError(PictureError):
+    """There is no file of this name; it may be a web address."""
 
 
 class UnknownFormatError(PictureError):
@@ -199,10 +204,10 @@ def read(path: Path, *, max_pixels: int = MAX_PIXELS, draft: Draft = None) -> Pi
     """Decode a picture file; a fault names the file."""
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise EmptyPictureError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise BrokenPictureError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        if (reason := remote_reason(path)) or isinstance(error, FileNotFoundError):
+            raise PictureNotFoundError(reason or f"{path}: there is no such file") from None
+        raise BrokenPictureError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from error
     try:
         return decode(data, max_pixels=max_pixels, draft=draft)
     except PictureError as error:

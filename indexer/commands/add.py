@@ -13,13 +13,14 @@ from indexer.commands.running import IndexingBar, finish
 from indexer.datasets import Dataset, chosen_pictures, open_dataset
 from indexer.errors import DatasetError
 from indexer.run import run_dataset
+from retrieval.arguments import LocalPath, require_order
 from retrieval.collection import CollectionWriter
 from retrieval.errors import SourceError
 
 
 @click.command("add")
-@click.argument("collection", type=click.Path(path_type=Path))
-@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("collection", type=LocalPath())
+@click.argument("paths", type=LocalPath(), nargs=-1, required=True)
 @click.option(
     "--class", "class_name", help="The class of what is added.  [default: folders' names; for a file its class so far]"
 )
@@ -33,6 +34,7 @@ def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, a
     """
     if class_name is not None and not class_name.strip():
         raise click.UsageError("--class is empty; leave it out for pictures without a class")
+    require_order("kvasir add", collection, paths)
     whole: list[Dataset] = []
     files: dict[Path, dict[str, str | None]] = defaultdict(dict)
     refused: list[tuple[str, str]] = []

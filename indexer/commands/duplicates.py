@@ -8,12 +8,13 @@ from pathlib import Path
 import click
 
 from indexer.duplicates import Cluster, clusters
+from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
 from retrieval.terminal import counted, one_line
 
 
 @click.command("duplicates")
-@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("collection", type=LocalPath())
 @click.option("--json", "as_json", is_flag=True, help="Print the clusters as JSON.")
 def command(collection: Path, as_json: bool) -> None:
     """List the pictures of COLLECTION that show the same: copies, and near duplicates such as crops and re-encodings.

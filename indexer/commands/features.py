@@ -16,6 +16,7 @@ from indexer.datasets import Dataset, Item, open_dataset
 from indexer.described import descriptor_names
 from indexer.errors import FeaturesError
 from indexer.features import Key, key_of, write_features
+from retrieval.arguments import LocalPath, is_collection
 from retrieval.cores import available_cores
 from retrieval.descriptors import extract_all, warm_up
 from retrieval.descriptors.variant import VARIANTS, Variant, parse_variant
@@ -33,8 +34,8 @@ class SharedNameError(FeaturesError):
 
 
 @click.command("features")
-@click.argument("data", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("data", type=LocalPath())
+@click.argument("out", type=LocalPath())
 @click.option(
     "--variant",
     type=click.Choice([str(variant) for variant in VARIANTS]),
@@ -51,6 +52,8 @@ def command(data: Path, out: Path, variant: str, as_json: bool) -> None:
 
     Example:  kvasir features my-pictures my-features
     """
+    if is_collection(data):
+        raise click.UsageError(f"{data} is a collection; give the folder or zip of its pictures")
     warm_up()
     rejected: list[tuple[str, str]] = []
     counts = {"written": 0, "already_there": 0}

@@ -7,14 +7,15 @@ from pathlib import Path
 import click
 
 from indexer.commands.running import finish, run_index
+from retrieval.arguments import LocalPath, require_order, split_names
 
 
 @click.command("index")
-@click.argument("data", type=click.Path(path_type=Path))
-@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("data", type=LocalPath())
+@click.argument("collection", type=LocalPath())
 @click.option(
     "--features",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Folder or zip of shipped .features files: six more spaces, searched by LIRE's own distances.",
 )
 @click.option(
@@ -27,7 +28,9 @@ from indexer.commands.running import finish, run_index
 )
 @click.option(
     "--descriptors",
+    multiple=True,
     metavar="all|NAMES",
+    callback=split_names,
     help="Compute LIRE's descriptors from the pictures: all, or names separated by commas.",
 )
 @click.option(
@@ -41,7 +44,7 @@ def command(
     collection: Path,
     features: Path | None,
     encoders: tuple[str, ...],
-    descriptors: str | None,
+    descriptors: tuple[str, ...],
     fit: str | None,
     as_json: bool,
 ) -> None:
@@ -52,4 +55,5 @@ def command(
 
     Example:  kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
     """
-    finish([run_index(data, collection, features, encoders, descriptors, fit)], as_json)
+    require_order("kvasir index", collection, [data], last=True)
+    finish([run_index(data, collection, features, encoders, ",".join(descriptors) or None, fit)], as_json)

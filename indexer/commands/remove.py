@@ -10,13 +10,14 @@ from shlex import quote
 import click
 
 from indexer.gone import absence
+from retrieval.arguments import ImageId, LocalPath
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
 from retrieval.terminal import counted, one_line
 
 
 @click.command("remove")
-@click.argument("collection", type=click.Path(path_type=Path))
-@click.argument("ids", type=int, nargs=-1, metavar="[ID]...")
+@click.argument("collection", type=LocalPath())
+@click.argument("ids", type=ImageId(), nargs=-1, metavar="[ID]...")
 @click.option("--gone", is_flag=True, help="Remove every image whose picture is no longer in its folder or zip.")
 @click.option(
     "--source",

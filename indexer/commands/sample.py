@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from indexer.sample import make_sample
+from retrieval.arguments import LocalPath
 
 
 @click.command(epilog="Example: kvasir sample build/sample")
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("directory", metavar="DIR", type=LocalPath(file_okay=False))
 @click.option("--per-class", default=24, show_default=True, type=click.IntRange(min=1), help="Pictures a class.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Which pictures.")
 def command(directory: Path, per_class: int, seed: int) -> None:

@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from shlex import join
 
 import click
 
+from retrieval.arguments import LocalPath, is_collection, require_order, space_option
 from retrieval.filters import NoSuchClassError
 from retrieval.hits import Hits
-from retrieval.query import QueryLike
 from retrieval.search import open_collection
 from retrieval.terminal import one_line
 
@@ -20,18 +21,18 @@ from retrieval.terminal import one_line
 @click.argument("arguments", metavar="[IMAGE|ID] COLLECTION", nargs=-1, required=True)
 @click.option(
     "--batch",
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     metavar="FOLDER|LIST|TREC",
     help="Many queries instead of one: a folder or zip of pictures, whose folders are their classes; a .csv of "
     "file[,class] or a text file of one file a line; or a .tsv or .trec of QUERY-ID, a tab, file.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath(dir_okay=False),
     help="Where --batch writes: .csv, .jsonl or .trec. The same command again goes on where a stopped one was.",
 )
 @click.option("-k", default=10, show_default=True, help="How many hits.")
-@click.option("--space", "spaces", multiple=True, help="Space to search; several are fused.  [default: the first]")
+@space_option("Spaces to search, separated by commas; several are fused.  [default: the first]")
 @click.option("--class", "classes", multiple=True, help="Only images of this class; may be given several times.")
 @click.option("--query-class", help="The query's class, for precision and recall.  [default: known for an ID]")
 @click.option("--exclude-cluster", is_flag=True, help="Leave out near duplicates of the query, which must be an ID.")
@@ -56,27 +57,31 @@ def command(
     Example:  kvasir search --batch queries/ --out run.csv kvasir.collection
     """
     *query_part, place = arguments
-    collection = Path(place)
+    collection = LocalPath().convert(place, None, None)
     if batch is not None or out is not None:
         if batch is None or out is None or query_part or exclude_cluster:
             raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
+        require_order("kvasir search --batch", collection, [batch], last=True)
         from indexer.commands.batch import run_batch
 
         searcher = open_collection(collection, "throughput")
         _require_class(query_class, searcher.collection.classes)
         run_batch(searcher, batch, out, k, spaces, classes, query_class, as_json)
         return
+    if not query_part and not is_collection(collection):
+        raise click.UsageError(f"COLLECTION is missing: `{join(['kvasir', 'search', place])} COLLECTION`")
     if len(query_part) != 1:
         raise click.UsageError("give a picture file or an ID, then COLLECTION; or --batch, --out and COLLECTION")
     (query,) = query_part
+    require_order("kvasir search", collection, [query], last=True)
     # A whole number is an id, unless a file of that name lies here.
-    asked: QueryLike = int(query) if query.isdecimal() and not Path(query).exists() else Path(query)
-    if exclude_cluster and not isinstance(asked, int):
+    by_id = query.isascii() and query.isdecimal() and not Path(query).exists()
+    if exclude_cluster and not by_id:
         raise click.UsageError(f"--exclude-cluster needs an ID as query: the file {query} has no near duplicates known")
     searcher = open_collection(collection)
     _require_class(query_class, searcher.collection.classes)
     hits = searcher.search(
-        asked,
+        int(query) if by_id else query,
         k,
         spaces=spaces or None,
         classes=classes or None,

@@ -13,12 +13,13 @@ import click
 from indexer.commands.running import SHOWN, say, show
 from indexer.repair import Repair, repair
 from indexer.verification import Finding, check
+from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
 from retrieval.terminal import counted, progress_bar
 
 
 @click.command("verify")
-@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("collection", type=LocalPath())
 @click.option("--repair", "mend", is_flag=True, help="Make anew what can be made from pictures and catalog.")
 @click.option("--quick", is_flag=True, help="Do not read the pictures and compare their SHA-256.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")

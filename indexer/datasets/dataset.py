@@ -20,7 +20,7 @@ from indexer.datasets.classes import (
 from indexer.datasets.official import DRAWN, DRAWN_SAMPLE, recognise
 from indexer.datasets.report import Report
 from indexer.errors import DatasetError
-from retrieval.sources.source import Entry, FileUnreadableError, Source, open_source
+from retrieval.sources import Entry, FileUnreadableError, Source, open_source
 
 LABELLED = {"labeled-images", "labelled-images"}
 """HyperKvasir's folder of classes, in either spelling; its siblings hold unlabelled images, masks and videos."""

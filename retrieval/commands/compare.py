@@ -8,11 +8,13 @@ from pathlib import Path
 
 import click
 
+from retrieval.arguments import LocalPath, space_option
+
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=LocalPath(exists=True, dir_okay=False))
 @click.option("--measure", default="mAP", show_default=True, metavar="NAME", help="Such as mAP or precision@10.")
-@click.option("--space", "spaces", multiple=True, metavar="NAME", help="Only this space; may be given several times.")
+@space_option("Only these spaces, separated by commas; may be given several times.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of bootstrap and tests.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output.")
 def command(runs: tuple[Path, ...], measure: str, spaces: tuple[str, ...], seed: int, as_json: bool) -> None:

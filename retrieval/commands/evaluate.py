@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
+from retrieval.arguments import LocalPath, space_option
 from retrieval.evaluation.choices import Choices, Measuring
 from retrieval.terminal import progress_bar
 
 
 @click.command()
-@click.argument("collection", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--space", "spaces", multiple=True, metavar="NAME", help="Only this space; may be given several times.")
+@click.argument("collection", type=LocalPath(exists=True, file_okay=False))
+@space_option("Only these spaces, separated by commas; may be given several times.")
 @click.option(
     "--fuse",
     "fusions",

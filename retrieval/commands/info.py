@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from retrieval.arguments import LocalPath
 from retrieval.collection import Collection, SpaceDefinition
 from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
@@ -17,7 +18,7 @@ from retrieval.terminal import counted, one_line
 
 
 @click.command("info")
-@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("collection", type=LocalPath())
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def command(collection: Path, as_json: bool) -> None:
     """Show what COLLECTION holds and how each of its spaces was made.

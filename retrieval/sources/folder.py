@@ -10,8 +10,8 @@ from typing import Literal
 
 from retrieval.sources.source import MAX_BYTES, Entry, FileMissingError, FileUnreadableError, metadata_reason, storable
 
-COLLECTION = {"manifest.json", "catalog.sqlite"}
-"""What a collection's folder holds: one that lies among the pictures is none of them."""
+COLLECTION_FILES = frozenset({"manifest.json", "catalog.sqlite"})
+"""Files of a collection's folder; one that lies among the pictures is left out."""
 
 
 class Folder:
@@ -94,36 +94,36 @@ def _walk(top: Path) -> tuple[list[Entry], Counter[str]]:
                 raise
             ignored["folders that may not be read"] += 1
             continue
-        if folder and COLLECTION.issubset(found.name for found in listing):
+        if folder and COLLECTION_FILES.issubset(item.name for item in listing):
             ignored["folders that are collections"] += 1
             continue
-        for found in listing:
-            file = f"{folder}/{found.name}" if folder else found.name
-            if reason := metadata_reason(found.name):
+        for item in listing:
+            file = f"{folder}/{item.name}" if folder else item.name
+            if reason := metadata_reason(item.name):
                 ignored[reason] += 1
             elif not storable(file):
                 ignored["names that are not UTF-8"] += 1
-            elif _is_folder(found):
-                (links if found.is_symlink() else folders).append(file)
-            elif entry := _entry(file, found):
+            elif _is_folder(item):
+                (links if item.is_symlink() else folders).append(file)
+            elif entry := _entry(file, item):
                 entries.append(entry)
             else:
                 ignored["broken links and special files"] += 1
     return sorted(entries), ignored
 
 
-def _is_folder(found: os.DirEntry[str]) -> bool:
+def _is_folder(item: os.DirEntry[str]) -> bool:
     try:
-        return found.is_dir()
+        return item.is_dir()
     except OSError:  # a link to itself
         return False
 
 
-def _entry(file: str, found: os.DirEntry[str]) -> Entry | None:
+def _entry(file: str, item: os.DirEntry[str]) -> Entry | None:
     try:
-        if not found.is_file():
+        if not item.is_file():
             return None
-        status = found.stat()
+        status = item.stat()
     except OSError:
         return None
     return Entry(file, status.st_size, status.st_mtime_ns)

@@ -108,25 +108,3 @@ def storable(file: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def open_source(path: Path) -> Source:
-    """The files of a folder or zip.
-
-    Raises `SourceNotFoundError`, `NotASourceError`, `SourceUnreadableError`, and for a zip
-    `DamagedZipError` and `EncryptedZipError` (retrieval.sources.archive).
-    """
-    from retrieval.sources.archive import Archive
-    from retrieval.sources.folder import Folder
-
-    try:
-        path = path.expanduser().resolve()
-        if path.is_dir():
-            return Folder(path)
-        if path.is_file():
-            return Archive(path)
-    except PermissionError as error:
-        raise SourceUnreadableError(f"{path}: no permission to read {error.filename or 'it'}") from error
-    if path.exists():
-        raise NotASourceError(f"{path}: neither a folder nor a zip")
-    raise SourceNotFoundError(f"{path}: no such folder or zip")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from retrieval.arguments import LocalPath, require_order
 from web.keys import Scope, create_key, read_keys, revoke_key
 
-_COLLECTION = click.argument("collection", type=click.Path(path_type=Path))
+_COLLECTION = click.argument("collection", type=LocalPath())
 
 
 @click.group("key")
@@ -44,5 +45,6 @@ def show(collection: Path) -> None:
 @click.argument("key_id")
 def revoke(collection: Path, key_id: str) -> None:
     """Forget a key; a running server refuses it at once."""
+    require_order("kvasir key revoke", collection, [key_id])
     key = revoke_key(collection, key_id)
     click.echo(f"key {key.id} ('{key.name}') is revoked", err=True)

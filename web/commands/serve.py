@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
 from retrieval.errors import RetrievalError
 from web.keys import read_keys
@@ -28,7 +29,7 @@ def _setting(name: str, *others: str, **more: Any) -> Callable[[Callable[..., No
 
 
 @click.command("serve")
-@click.argument("collection", type=click.Path(path_type=Path))
+@click.argument("collection", type=LocalPath())
 @_setting("--host", default="127.0.0.1", help="Listen at this address.")
 @_setting("--port", default=8000, type=click.IntRange(1, 65535), help="Listen at this port.")
 @_setting("--require-key", is_flag=True, help="Reading needs a key as well; writing always does.")

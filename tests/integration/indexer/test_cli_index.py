@@ -575,3 +575,50 @@ def test_a_damaged_member_of_a_zip_is_named_once_with_its_reason(
     assert (ended.status, ended.json["added"]) == (1, 1)
     reason = "damaged inside drawn.zip (its CRC-32 differs)"
     assert ended.json["rejected"] == [{"file": "polyps/1.jpg", "reason": reason}]
+
+
+def test_swapped_arguments_of_every_command_are_told_and_nothing_is_written(run: Run, made: Path, data: Path) -> None:
+    picture = data / "polyps" / "2.jpg"
+    before = files(made)
+    for command, *arguments in (
+        ("search", made, picture),
+        ("search", made, 5),
+        ("index", made, data),
+        ("add", picture, made),
+        ("remove", 3, made),
+        ("key", "revoke", "abc", made),
+    ):
+        ended = run(command, *arguments)
+        assert ended.status == 2, command
+        assert f"{made} is " in ended.err, command
+        assert "which comes " in ended.err, command
+    assert files(made) == before
+    assert "Traceback" not in run("search", picture).err
+
+
+def test_a_web_address_is_told_as_what_it_is_by_every_command(run: Run, made: Path, data: Path) -> None:
+    address = "http://x.example/y.jpg"
+    for arguments in (
+        ("search", address, made),
+        ("search", 5, address),
+        ("search", "--batch", address, "--out", "o.csv", made),
+        ("index", address, made),
+        ("index", data, address),
+        ("index", data, made, "--features", address),
+        ("add", made, address),
+        ("info", address),
+        ("evaluate", address),
+        ("serve", address),
+    ):
+        ended = run(*arguments)
+        assert ended.status == 2, arguments
+        assert f"{address} is a web address" in ended.err, arguments
+
+
+def test_spaces_are_named_by_repeating_or_by_commas(run: Run, made: Path, data: Path) -> None:
+    assert run("index", data, made, "--descriptors", "JCD", "--descriptors", "tamura,phog").status == 0
+    assert [space.name for space in Collection.open(made).spaces[1:]] == ["JCD", "Tamura", "PHOG"]
+    repeated = run("search", 3, made, "--space", "JCD", "--space", "Tamura", "--json").json
+    assert repeated["spaces"] == ["JCD", "Tamura"]
+    assert run("search", 3, made, "--space", "jcd,tamura", "--json").json == repeated
+    assert run("search", 3, made, "--space", "JCD, nosuch").status == 2

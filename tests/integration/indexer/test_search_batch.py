@@ -112,7 +112,7 @@ def test_a_batch_of_nothing_but_bad_pictures_ends_with_status_2(indexed: Any, tm
 
 
 @pytest.mark.parametrize(
-    "arguments", [["c"], ["--batch", "q", "c"], ["--out", "o.csv", "c"], ["--batch", "q", "--out", "o.csv", "1", "c"]]
+    "arguments", [["--batch", "q", "c"], ["--out", "o.csv", "c"], ["--batch", "q", "--out", "o.csv", "1", "c"]]
 )
 def test_a_question_that_is_not_whole_is_refused(arguments: list[str]) -> None:
     status, _, err = shell(*arguments)

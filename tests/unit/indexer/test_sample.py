@@ -27,11 +27,42 @@ def test_sample_has_kvasirs_classes_and_says_that_it_is_drawn(tmp_path: Path) ->
         assert (picture.format, picture.mode, picture.size[1] in (560, 576)) == ("JPEG", "RGB", True)
 
 
-def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(NotASampleError, match=r"holds other things \(thesis\.tex\); give an empty or new folder"):
-        make_sample(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["thesis.tex"],
+        ["polyps/1c2d.jpg", "normal-cecum/9f.jpg"],  # a real data set has the same class folders
+        ["README.txt", "polyps/1c2d.jpg"],
+        ["polyps/drawn-0-000.jpg", "polyps/1c2d.jpg"],
+        ["polyps/deeper/drawn-0-000.jpg"],
+        ["drawn-0-000.jpg"],
+        ["polyps"],
+    ],
+)
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path: Path, files: list[str]) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("x")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(NotASampleError, match=r"neither empty nor a drawn sample .*; give an empty or new folder"):
+        make_sample(tmp_path, per_class=1)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_empty_class_folders_of_other_origin_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "polyps").mkdir()
+    with pytest.raises(NotASampleError, match="folders of other origin"):
+        make_sample(tmp_path, per_class=1)
+
+
+def test_hidden_files_and_a_sample_that_was_stopped_are_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    paths = make_sample(tmp_path, per_class=1)
+    for path in paths[2:]:
+        path.unlink()
+    (tmp_path / "README.txt").unlink()
+    assert make_sample(tmp_path, per_class=1) == paths
+    assert all(path.is_file() for path in paths)
 
 
 def test_second_run_draws_only_what_is_missing(tmp_path: Path) -> None:

@@ -1,0 +1,77 @@
+"""Arguments and options that several commands share, with messages for the mistakes that people make in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from shlex import join
+from typing import Any
+
+import click
+
+from retrieval.sources.address import remote_reason
+from retrieval.sources.folder import COLLECTION_FILES
+
+
+class LocalPath(click.Path):
+    """A path on this machine; a web address is refused with the remedy."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. Fails for a web address, and as `click.Path` does."""
+        if reason := remote_reason(value):
+            self.fail(reason, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class ImageId(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions
+    """An image id, a whole number from 0 on; a collection in its place is told as swapped."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The id. Fails for what is no whole number."""
+        text = str(value).strip()
+        if text.isascii() and text.isdecimal():
+            return int(text)
+        if is_collection(Path(text)):
+            reason = f"{text} is a collection, which comes first; ids come after it"
+        else:
+            reason = f"{text!r} is not an image id; ids are whole numbers from 0 on"
+        raise click.BadParameter(reason, ctx, param)
+
+
+def is_collection(path: Path) -> bool:
+    """Whether a path is the folder of a collection."""
+    return all((path.expanduser() / name).is_file() for name in COLLECTION_FILES)
+
+
+def require_order(command: str, collection: Path, others: Sequence[str | Path], *, last: bool = False) -> None:
+    """Raise UsageError where a collection stands in the place of another argument.
+
+    command: such as `kvasir add`. last: whether COLLECTION is the last argument, else the first.
+    """
+    misplaced = [str(other) for other in others if is_collection(Path(other))]
+    if not misplaced:
+        return
+    if is_collection(collection):
+        raise click.UsageError(f"{misplaced[0]} is a collection, as {collection} is; give a picture or folder instead")
+    rest = [str(other) for other in others if str(other) != misplaced[0]]
+    meant = [*rest, str(collection), misplaced[0]] if last else [misplaced[0], *rest, str(collection)]
+    place = "last" if last else "first"
+    raise click.UsageError(f"{misplaced[0]} is the collection, which comes {place}: `{command} {join(meant)}`")
+
+
+def split_names(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:
+    """Names that are given by repeating an option, separated by commas, or both, in their order."""
+    names = [name.strip() for value in values for name in value.split(",")]
+    if not all(names):
+        raise click.BadParameter(f"a name is empty in {', '.join(values)!r}", ctx, param)
+    return tuple(names)
+
+
+def space_option(text: str, *, metavar: str = "NAMES") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--space`, as parameter `spaces`: a tuple of names. The names of spaces hold no comma."""
+    return click.option("--space", "spaces", multiple=True, metavar=metavar, callback=split_names, help=text)
