@@ -14,7 +14,8 @@ import click
 from indexer.commands.running import say, show
 from indexer.queries import open_queries
 from retrieval.batch import answers
-from retrieval.batch.output import BatchOutput, BatchState
+from retrieval.batch.journal import BatchState
+from retrieval.batch.output import BatchOutput
 from retrieval.batch.quality import MEASURES
 from retrieval.search import Searcher
 from retrieval.terminal import counted, progress_bar

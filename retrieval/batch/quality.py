@@ -23,6 +23,18 @@ class BatchQuality:
     unscored: dict[str, int] = field(default_factory=dict)
     without_class: int = 0
 
+    @staticmethod
+    def from_dict(fields: Any) -> BatchQuality:
+        """Sums as `dataclasses.asdict` gives them. Raises ValueError, KeyError or TypeError for anything else."""
+        quality = BatchQuality(**fields)
+        counts = [quality.k, quality.without_class, *quality.queries.values(), *quality.unscored.values()]
+        numbers = [number for sums in quality.sums.values() for number in sums]
+        if not all(type(count) is int for count in counts) or not all(isinstance(n, int | float) for n in numbers):
+            raise ValueError("a count or sum is no number")
+        if quality.sums.keys() != quality.queries.keys() or any(len(s) != len(MEASURES) for s in quality.sums.values()):
+            raise ValueError("sums do not fit the counts")
+        return quality
+
     def add(self, hits: Hits) -> None:
         """Count one answer."""
         quality, name = hits.quality, hits.query_class

@@ -55,13 +55,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(indexed: Any, many: P
     process = started(*asked, "--out", tmp_path / "run.csv")
     journal = tmp_path / "run.csv.journal"
     deadline = time.monotonic() + 60
-    while not journal.exists() or journal.read_bytes().count(b"\n") < 3:
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 4:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    answered = json.loads(journal.read_bytes().splitlines()[2])["done"]
+    answered = json.loads(journal.read_bytes().splitlines()[3])["done"]
     assert answered == 128
     status, out, err = shell(*asked, "--out", tmp_path / "run.csv")
     assert status == 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from PIL import Image
 
 from retrieval.batch import BATCH, BatchQuery, answers
-from retrieval.batch.output import BatchOutput, OtherRunError, UnknownOutputError
+from retrieval.batch.journal import DamagedJournalError, OtherRunError
+from retrieval.batch.output import BatchOutput, UnknownOutputError
 from retrieval.batch.quality import BatchQuality
 from retrieval.errors import PictureError
 from retrieval.filters import NoSuchClassError
@@ -206,12 +208,92 @@ def test_a_file_of_another_run_is_never_touched(searcher: Searcher, queries: lis
         BatchOutput(path, {"k": 3}, 3)
     assert path.read_bytes() == before
     (tmp_path / "letter.csv").write_text("dear reader")
-    with pytest.raises(OtherRunError, match="there already"):
+    with pytest.raises(OtherRunError, match="exists already"):
         BatchOutput(tmp_path / "letter.csv", {"k": 2}, 2)
     assert (tmp_path / "letter.csv").read_text() == "dear reader"
     path.write_bytes(before[:50])
     with pytest.raises(OtherRunError, match="shorter"):
         BatchOutput(path, {"k": 2}, 2)
+
+
+JOURNALS = {
+    "garbage": (b"\x00\xff garbage\n", DamagedJournalError, "not the journal of a batch run, or is damaged"),
+    "empty": (b"", DamagedJournalError, "is empty"),
+    "a list": (b"[1, 2]\n", DamagedJournalError, "not the journal of a batch run"),
+    "nested without end": (b"[" * 100_000 + b"\n", DamagedJournalError, "not the journal of a batch run"),
+    "a cut first line": (b'{"k": 2', DamagedJournalError, "not the journal of a batch run"),
+    "a whole first line without its break": (b'{"k": 2}', DamagedJournalError, "not the journal of a batch run"),
+    "another run": (b'{"k": 3}\n', OtherRunError, "was begun with another k"),
+    "something else": (b'{"name": "x"}\n', OtherRunError, "was begun with another version or kind of run"),
+}
+
+
+@pytest.mark.parametrize("case", JOURNALS)
+@pytest.mark.parametrize("letter", [b"dear reader", b"", None])
+def test_a_journal_that_is_not_of_this_run_never_lets_it_touch_a_file(
+    tmp_path: Path, case: str, letter: bytes | None
+) -> None:
+    content, error, message = JOURNALS[case]
+    path, journal = tmp_path / "run.csv", tmp_path / "run.csv.journal"
+    journal.write_bytes(content)
+    if letter is not None:
+        path.write_bytes(letter)
+    with pytest.raises(error, match=f"{message}.*; delete .*run.csv.journal, and .*or name another"):
+        BatchOutput(path, {"k": 2}, 2)
+    assert journal.read_bytes() == content
+    assert (path.read_bytes() if path.exists() else None) == letter
+
+
+def test_a_file_that_appeared_before_a_stopped_run_began_its_own_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "run.csv.journal").write_bytes(b'{"k": 2}\n')
+    (tmp_path / "run.csv").write_text("dear reader")
+    with pytest.raises(OtherRunError, match="exists already"):
+        BatchOutput(tmp_path / "run.csv", {"k": 2}, 2)
+    assert (tmp_path / "run.csv").read_text() == "dear reader"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"garbage",
+        b"null",
+        b"{}",
+        b'{"done": 1, "length": 9}',
+        b'{"done": "1", "length": 9, "quality": {"k": 2}, "rejected": []}',
+        b'{"done": 1, "length": -9, "quality": {"k": 2}, "rejected": []}',
+        b'{"done": 1, "length": 9, "quality": {"k": 3}, "rejected": []}',
+        b'{"done": 1, "length": 9, "quality": {"k": 2, "more": 1}, "rejected": []}',
+        b'{"done": 1, "length": 9, "quality": {"k": 2, "queries": []}, "rejected": []}',
+        b'{"done": 1, "length": 9, "quality": {"k": 2, "queries": {"a": 1}, "sums": {"a": [1]}}, "rejected": []}',
+        b'{"done": 1, "length": 9, "quality": {"k": 2}, "rejected": [1]}',
+    ],
+)
+def test_a_damaged_line_of_a_journal_is_named_with_what_to_do(tmp_path: Path, line: bytes) -> None:
+    path, journal = tmp_path / "run.csv", tmp_path / "run.csv.journal"
+    with BatchOutput(path, {"k": 2}, 2):
+        pass
+    with journal.open("ab") as stream:
+        stream.write(line + b"\n")
+    before = path.read_bytes(), journal.read_bytes()
+    with pytest.raises(DamagedJournalError, match=r"run\.csv\.journal is damaged in line 3; delete .*or name another"):
+        BatchOutput(path, {"k": 2}, 2)
+    assert (path.read_bytes(), journal.read_bytes()) == before
+
+
+def test_a_run_that_fails_before_its_first_batch_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NoSuchClassError), BatchOutput(tmp_path / "run.csv", {"k": 2}, 2):
+        raise NoSuchClassError("no class 'x'")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_scores_of_a_trec_run_fall_with_every_rank_in_single_precision(searcher: Searcher, tmp_path: Path) -> None:
+    hits = searcher.search(0, 1)
+    many = replace(hits, hits=tuple(replace(hits[0], rank=rank + 1) for rank in range(40_000)))
+    with BatchOutput(tmp_path / "run.trec", {}, 1) as output:
+        output.write([(BatchQuery("q", None, lambda: b""), many)])
+    scores = np.array([line.split()[4] for line in (tmp_path / "run.trec").read_text().splitlines()], np.float32)
+    assert (np.diff(scores) < 0).all()
+    assert scores[-1] > 0
 
 
 def test_the_form_is_told_by_the_name(tmp_path: Path) -> None:
