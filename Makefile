@@ -17,6 +17,12 @@ VENV := .venv
 WORK := .data
 BIN := $(VENV)/bin
 
+SETTINGS := PYTHON DATA FEATURES SITE THEN VENV WORK SHELL
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+ifneq ($(filter-out $(SETTINGS),$(GIVEN)),)
+$(error there is no setting $(filter-out $(SETTINGS),$(GIVEN)); the settings, in capitals: $(SETTINGS))
+endif
+
 .PHONY: run test check clean
 .DELETE_ON_ERROR:
 

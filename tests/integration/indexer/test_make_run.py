@@ -83,6 +83,14 @@ def test_make_run_indexes_evaluates_and_serves_and_a_second_run_reuses_the_first
     assert kept_evaluations(collection) == [kept]
 
 
+@pytest.mark.parametrize("setting", ["data=x", "Data=x", "FEATURE=x"])
+def test_an_unknown_setting_is_refused_and_not_ignored(command: list[str], setting: str) -> None:
+    ended = subprocess.run([*command, setting], capture_output=True, text=True, env=environment(), check=False)
+    assert ended.returncode == 2
+    assert f"there is no setting {setting.partition('=')[0]}; the settings, in capitals: PYTHON DATA" in ended.stderr
+    assert ended.stdout == ""
+
+
 def _wait_until_served(url: str, server: subprocess.Popen[bytes], said: Path) -> None:
     for _ in range(1200):
         with contextlib.suppress(OSError), urllib.request.urlopen(url) as answer:
