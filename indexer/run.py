@@ -76,7 +76,7 @@ class Run:
         """The run as plain values."""
         return {
             "collection": str(self.collection),
-            "dataset": {"name": self.dataset.name, "source": str(self.dataset.source)} | self.dataset.report.as_dict(),
+            "dataset": {"name": self.dataset.name, "source": str(self.dataset.source)} | self.dataset.report.to_dict(),
             "spaces": self.spaces,
             "added": self.outcome.added,
             "replaced": self.outcome.replaced,

@@ -1,12 +1,18 @@
-"""How the commands speak to a person at a terminal: bars on stderr, counts in words, names on one line."""
+"""Terminal output that the commands share: notes and bars on stderr, counts in words, names on one line."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import click
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
+
+LISTED = 20
+"""How many bad inputs the terminal lists; JSON has all of them."""
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -21,11 +27,27 @@ def progress_bar(*columns: ProgressColumn, transient: bool = False) -> Progress:
     return Progress(*columns, console=console, transient=transient, disable=not console.is_interactive)
 
 
+def note(line: str) -> None:
+    """Print a line on stderr, so that stdout has the result alone."""
+    click.echo(line, err=True)
+
+
+def list_faults(what: str, entries: Sequence[str]) -> None:
+    """Print on stderr how many inputs had a fault, and the first of them; nothing where there is none."""
+    if not entries:
+        return
+    note(f"{len(entries):,} {what}:")
+    for entry in entries[:LISTED]:
+        note(f"  {one_line(entry)}")
+    if len(entries) > LISTED:
+        note(f"  … and {len(entries) - LISTED:,} more; --json lists all of them")
+
+
 def counted(number: int, one: str, several: str | None = None) -> str:
     """A number with its noun: `1 image`, `8,000 images`."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def one_line(name: str) -> str:
-    """A file's name with its line breaks and other control characters escaped, so that it cannot break a list."""
-    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], name)
+    """A name with control characters, line breaks included, escaped, so that it stays on its line."""
+    return _CONTROLS.sub(lambda match: repr(match[0])[1:-1], name)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from indexer.commands.running import IndexingBar, finish
+from indexer.commands.outcome import finish
+from indexer.commands.progress import IndexingBar
 from indexer.datasets import Dataset, chosen_pictures, open_dataset
 from indexer.errors import DatasetError
 from indexer.run import run_dataset

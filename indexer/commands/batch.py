@@ -11,14 +11,13 @@ from typing import Any
 
 import click
 
-from indexer.commands.running import say, show
 from indexer.queries import open_queries
 from retrieval.batch import answers
 from retrieval.batch.journal import BatchState
 from retrieval.batch.output import BatchOutput
 from retrieval.batch.quality import MEASURES
 from retrieval.search import Searcher
-from retrieval.terminal import counted, progress_bar
+from retrieval.terminal import counted, list_faults, note, progress_bar
 
 
 def run_batch(
@@ -50,7 +49,7 @@ def run_batch(
         with BatchOutput(out, asked, k) as output, _progress() as bar:
             task = bar.add_task("searching", total=queries.total, completed=output.state.done)
             if output.state.done:
-                say(f"{output.state.done:,} of {queries.total:,} queries were answered before")
+                note(f"{output.state.done:,} of {queries.total:,} queries were answered before")
             remaining = (
                 query if query.class_name is not None else replace(query, class_name=query_class)
                 for query in islice(queries, output.state.done, None)
@@ -66,7 +65,7 @@ def run_batch(
         "quality": state.quality.to_json(),
     }
     click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(_lines(out, state)))
-    show("could not be used", [f"{name}: {reason}" for name, reason in state.rejected])
+    list_faults("could not be used", [f"{name}: {reason}" for name, reason in state.rejected])
     if state.rejected:
         sys.exit(1 if len(state.rejected) < state.done else 2)
 

@@ -11,7 +11,6 @@ from typing import Literal
 
 import click
 
-from indexer.commands.running import show
 from indexer.datasets import Dataset, Item, open_dataset
 from indexer.described import descriptor_names
 from indexer.errors import FeaturesError
@@ -22,7 +21,7 @@ from retrieval.descriptors import extract_all, warm_up
 from retrieval.descriptors.variant import VARIANTS, Variant, parse_variant
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
-from retrieval.terminal import counted, progress_bar
+from retrieval.terminal import counted, list_faults, progress_bar
 
 
 class OtherVariantError(FeaturesError):
@@ -74,7 +73,7 @@ def command(data: Path, out: Path, variant: str, as_json: bool) -> None:
         there = f", {counts['already_there']:,} were there already" if counts["already_there"] else ""
         failed = f", {len(rejected):,} could not be used" if rejected else ""
         click.echo(f"{out}: features of {counted(counts['written'], 'picture')} written{there}{failed}")
-    show("could not be used", [f"{file}: {reason}" for file, reason in rejected])
+    list_faults("could not be used", [f"{file}: {reason}" for file, reason in rejected])
     if rejected:
         sys.exit(1 if any(counts.values()) else 2)
 

@@ -6,8 +6,16 @@ from pathlib import Path
 
 import click
 
-from indexer.commands.running import finish, run_index
+from indexer.commands.outcome import finish
+from indexer.commands.progress import IndexingBar
+from indexer.datasets import open_dataset
+from indexer.described import descriptor_names
+from indexer.features import open_features
+from indexer.run import NOTHING_DONE, Run, run_dataset
 from retrieval.arguments import LocalPath, require_order, split_names
+from retrieval.collection import CollectionWriter
+from retrieval.collection.manifest import NAME
+from retrieval.encoders import parse_spec
 
 
 @click.command("index")
@@ -56,4 +64,30 @@ def command(
     Example:  kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
     """
     require_order("kvasir index", collection, [data], last=True)
-    finish([run_index(data, collection, features, encoders, ",".join(descriptors) or None, fit)], as_json)
+    finish([_index(data, collection, features, encoders, ",".join(descriptors) or None, fit)], as_json)
+
+
+def _index(
+    data: Path,
+    collection: Path,
+    features: Path | None = None,
+    encoders: tuple[str, ...] = (),
+    descriptors: str | None = None,
+    fit: str | None = None,
+) -> Run:
+    """Index a data set into a collection, telling stderr what happens."""
+    descriptor_names(descriptors)  # a slip of the pen is told before an encoder is loaded and a collection begun
+    if not (collection / NAME).exists():
+        for spec in encoders:
+            parse_spec(spec)
+    with open_dataset(data) as dataset, IndexingBar(len(dataset.items)) as bar:
+        bar.announce(dataset)
+        archive = open_features(features) if features is not None else None
+        with CollectionWriter(collection, name=dataset.name, create=True) as writer:
+            run = run_dataset(
+                dataset, writer, archive, encoders, descriptors, fit, say=bar.say, on_progress=bar.advance
+            )
+            run.whole = True
+            if run.exit_status == NOTHING_DONE:
+                writer.discard_if_nothing_stored()
+            return run

@@ -10,12 +10,11 @@ from shlex import quote
 
 import click
 
-from indexer.commands.running import SHOWN, say, show
 from indexer.repair import Repair, repair
 from indexer.verification import Finding, check
 from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
-from retrieval.terminal import counted, progress_bar
+from retrieval.terminal import LISTED, counted, list_faults, note, progress_bar
 
 
 @click.command("verify")
@@ -63,13 +62,13 @@ def _tell(mended: Repair, left: list[Finding]) -> None:
     """What was mended, on stdout, what could not be and why, on stderr, and what is still wrong."""
     for line in mended.done:
         click.echo(f"repaired: {line}")
-    for old, new, file in mended.renumbered[:SHOWN]:
+    for old, new, file in mended.renumbered[:LISTED]:
         click.echo(f"  image {old} is now image {new}, since its picture is another: {file}")
-    if len(mended.renumbered) > SHOWN:
-        click.echo(f"  … and {len(mended.renumbered) - SHOWN:,} more; --json lists all of them")
+    if len(mended.renumbered) > LISTED:
+        click.echo(f"  … and {len(mended.renumbered) - LISTED:,} more; --json lists all of them")
     for line in mended.warnings:
-        say(line)
-    show("could not be made anew", [f"{file}: {reason}" for file, reason in mended.failed])
+        note(line)
+    list_faults("could not be made anew", [f"{file}: {reason}" for file, reason in mended.failed])
     for finding in left:
         click.echo(f"still wrong: {finding.message}")
 

@@ -60,8 +60,8 @@ class Report:
         lines += [f"ignored {reason}: {number:,}" for reason, number in sorted(self.ignored.items())]
         return lines + list(self.notes)
 
-    def as_dict(self) -> dict[str, Any]:
-        """The report for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values."""
         return {
             "counts": dict(self.counts),
             "unlabelled": self.unlabelled,
