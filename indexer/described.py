@@ -6,6 +6,7 @@ answer, so that a query is described as the gallery was, or says that it cannot 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,8 +22,9 @@ from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
 from retrieval.descriptors import DEFAULT_VARIANT, DESCRIPTORS, extract_all
 from retrieval.descriptors.agreement import Agreement, agreeing_variant
 from retrieval.descriptors.variant import Variant, parse_variant
-from retrieval.errors import PictureError
-from retrieval.images import Picture, decode
+from retrieval.images import Picture, decode, rejection
+
+log = logging.getLogger(__name__)
 
 SAMPLE = 12
 """Pictures that are computed to find an archive's variant; large ones first, since only they can tell scaling."""
@@ -155,8 +157,8 @@ def find_variant(dataset: Dataset, archive: FeatureArchive) -> Agreement:
     for item in chosen:
         try:
             samples.append((decode(dataset.read(item)).pixels(), archive.read(*key_of(item))))
-        except (PictureError, FeaturesError):
-            continue  # the run itself will list it
+        except Exception as error:
+            log.debug("%s: not compared: %s", item.file, rejection(error))  # the run itself will list it
     return agreeing_variant(samples)
 
 

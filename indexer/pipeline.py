@@ -25,7 +25,7 @@ from retrieval.cores import ahead
 from retrieval.encoders import Encoder
 from retrieval.encoders.resizing import resize
 from retrieval.errors import RetrievalError
-from retrieval.images import Draft, Picture, decode, decode_each
+from retrieval.images import Draft, Picture, decode, decode_each, rejection
 
 BATCH = 128
 """Images that are encoded and committed together; a stop loses at most this many."""
@@ -191,8 +191,8 @@ def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | Retri
             made = spaces.describe(task.item, pictures[_FULL] if spaces.full_size else None)
             vectors = {name: vector for name, vector in made.items() if name in missing}
         return _Prepared(task, sha256, picture.width, picture.height, small_grey(picture), inputs, vectors)
-    except RetrievalError as error:
-        return error
+    except Exception as error:
+        return rejection(error)
 
 
 def _encode(

@@ -34,7 +34,7 @@ from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, 
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.vectors import vectors_path
 from retrieval.cores import available_cores
-from retrieval.encoders.running import converted_digest
+from retrieval.encoders.runtime import converted_digest
 from retrieval.errors import PictureError
 from retrieval.images import decode
 from retrieval.index import metric_named

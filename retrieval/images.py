@@ -1,7 +1,8 @@
-"""Bytes -> picture: what is accepted, how far it may go, and what a broken one is called.
+"""Bytes -> picture: accepted formats, limits, and one error class for each thing that can be wrong.
 
-A picture is believed only by its content, never by its name. The header is read and held against the limits
-before any pixel is decoded, so a small file that claims to be huge costs nothing.
+The format is told by the content, never by the file's name. The header is checked against the limits before any pixel
+is decoded, so a small file that claims to be huge costs nothing. Metadata never cost a picture: where Pillow cannot
+parse them, the file is decoded once more without them, and EXIF that cannot be read means orientation 1.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from retrieval.errors import PictureError
+from retrieval.errors import PictureError, RetrievalError
+from retrieval.metadata import Stripped, without_metadata
+from retrieval.pixels import UnsupportedPixelsError, to_rgb
 from retrieval.sources.address import remote_reason
-from retrieval.srgb import to_srgb
+from retrieval.tiff import TiffPicture, tiff_picture
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 """Pillow's names of the formats that are decoded; MPO, a JPEG with more behind it, comes with JPEG."""
@@ -28,11 +32,16 @@ MAX_PIXELS = 64_000_000
 
 
 Draft = tuple[int, int] | None
-"""The (width, height) of an encoder that alone will see a picture; None: the picture is decoded at full size."""
+"""(width, height) down to which a JPEG may be decoded for one encoder; None: full size."""
 Region = tuple[float, float, float, float]
 """A part of an upright picture: left, top, width and height as fractions of its width and height."""
 
-# The limit above is held against every header before a pixel is decoded; Pillow's own, a warning, would come too late.
+Result = TypeVar("Result")
+
+_ORIENTATION = 0x0112
+"""EXIF's and TIFF's tag."""
+
+# MAX_PIXELS is checked against every header before a pixel is decoded; Pillow's own limit is a warning only.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -56,8 +65,8 @@ class BrokenPictureError(PictureError):
     """The picture is truncated or damaged."""
 
 
-class UnsupportedPixelsError(PictureError):
-    """The picture stores its pixels in a way that has no faithful 8-bit RGB form."""
+class UnexpectedPictureError(PictureError):
+    """An unforeseen error ended the processing of one picture; its message names the error."""
 
 
 class BadRegionError(PictureError):
@@ -68,8 +77,10 @@ class BadRegionError(PictureError):
 class Picture:
     """A decoded picture.
 
-    `image` is 8-bit RGB as the file stores it, not turned by EXIF: LIRE's descriptors ignore the orientation.
-    `width` and `height` are the file's; `image` is smaller where a draft was asked for.
+    image: 8-bit RGB as the file stores it, not turned by its orientation, which LIRE's descriptors ignore
+    width, height: of the stored picture; `image` is smaller where a draft was decoded
+    format: Pillow's name, empty for pixels that were no file
+    orientation: EXIF's or TIFF's, 1..8
     """
 
     image: Image.Image
@@ -121,15 +132,20 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: Draft = None) ->
 
     Raises EmptyPictureError, UnknownFormatError, PictureTooLargeError, UnsupportedPixelsError, BrokenPictureError.
     """
-    with _pillow_faults():
-        image = _open(data, max_pixels)
-        width, height = image.size
-        file_format = image.format or ""
+    return _first_decodable(data, lambda file: _decode(file, max_pixels, draft))
+
+
+def _decode(file: Stripped, max_pixels: int, draft: Draft) -> Picture:
+    data, tiff = file.data, _tiff_of(file.data)
+    image = _open(data if tiff is None else tiff.data, max_pixels)
+    width, height = image.size
+    file_format = image.format or ""
+    with _pillow_errors():
         if draft is not None and file_format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
             image.draft(image.mode, draft)
         image.load()
-        orientation = _orientation(image)
-        return Picture(_to_rgb(image), width, height, file_format, orientation)
+    orientation = _orientation(image, file.exif) if tiff is None else tiff.orientation
+    return Picture(to_rgb(image, tiff), width, height, file_format, orientation)
 
 
 def decode_each(decode_at: Callable[[Draft], Picture], drafts: Mapping[str, Draft]) -> dict[str, Picture]:
@@ -160,25 +176,54 @@ def framed(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height as a person sees the picture, from the header alone. Raises as `decode`."""
-    with _pillow_faults():
-        image = _open(data, max_pixels)
-        turned = _orientation(image) >= 5  # a quarter, mirrored or not
-        return (image.height, image.width) if turned else image.size
+
+    def size(file: Stripped) -> tuple[int, int]:
+        tiff = _tiff_of(file.data)
+        image = _open(file.data if tiff is None else tiff.data, max_pixels)
+        orientation = _orientation(image, file.exif) if tiff is None else tiff.orientation
+        return (image.height, image.width) if orientation >= 5 else image.size  # a quarter turn, mirrored or not
+
+    return _first_decodable(data, size)
 
 
 def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str]:
     """Width, height and format from the header alone; no pixel is decoded. Raises as `decode`."""
-    with _pillow_faults():
-        image = _open(data, max_pixels)
+
+    def header(file: Stripped) -> tuple[int, int, str]:
+        tiff = _tiff_of(file.data)
+        image = _open(file.data if tiff is None else tiff.data, max_pixels)
         return image.width, image.height, image.format or ""
+
+    return _first_decodable(data, header)
+
+
+def _first_decodable(data: bytes, attempt: Callable[[Stripped], Result]) -> Result:
+    """The attempt on the file as it is; where Pillow fails, on the file without metadata, last without its profile."""
+    if not data:
+        raise EmptyPictureError("the file is empty (0 bytes)")
+    try:
+        return attempt(Stripped(data))
+    except (UnknownFormatError, BrokenPictureError) as error:
+        for profile in (True, False):
+            bare = without_metadata(data, profile=profile)
+            if bare is None:
+                break
+            try:
+                return attempt(bare)
+            except (UnknownFormatError, BrokenPictureError):
+                continue
+        raise error
+
+
+def _tiff_of(data: bytes) -> TiffPicture | None:
+    return tiff_picture(data) if data[:2] in (b"II", b"MM") else None
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    if not data:
-        raise EmptyPictureError("the file is empty (0 bytes)")
     if (stated := _stated_size(data)) and 0 in stated:  # which Pillow takes for an unknown format
         raise EmptyPictureError(f"the picture has no pixels ({stated[0]}x{stated[1]})")
-    image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    with _pillow_errors():
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
     width, height = image.size
     if width < 1 or height < 1:
         raise EmptyPictureError(f"the picture has no pixels ({width}x{height})")
@@ -219,9 +264,9 @@ def from_image(image: Image.Image) -> Picture:
     width, height = image.size
     if width < 1 or height < 1:
         raise EmptyPictureError(f"the picture has no pixels ({width}x{height})")
-    with _pillow_faults():
+    with _pillow_errors():
         image.load()
-        return Picture(_to_rgb(image), width, height, image.format or "", _orientation(image))
+    return Picture(to_rgb(image), width, height, image.format or "", _orientation(image))
 
 
 def from_array(pixels: NDArray[np.generic]) -> Picture:
@@ -236,55 +281,54 @@ def from_array(pixels: NDArray[np.generic]) -> Picture:
     return from_image(Image.fromarray(array))
 
 
+def rejection(error: Exception) -> RetrievalError:
+    """What to note of a picture whose decoding or description raised, where the next picture is to follow.
+
+    Errors of this project as they are, anything that nobody foresaw as an UnexpectedPictureError; MemoryError is raised
+    again, since the next picture would meet it as well.
+    """
+    if isinstance(error, MemoryError):
+        raise error
+    if isinstance(error, RetrievalError):
+        return error
+    unexpected = UnexpectedPictureError(f"unexpected {type(error).__name__}: {error}")
+    unexpected.__cause__ = error
+    return unexpected
+
+
 @contextmanager
-def _pillow_faults() -> Iterator[None]:
-    """Turn what Pillow raises on damaged files into the errors of this module."""
+def _pillow_errors() -> Iterator[None]:
+    """Turn whatever Pillow raises on a damaged or hostile file into an error of this module, MemoryError excepted.
+
+    Only around calls into Pillow: an error of our own code must not be told as a damaged picture.
+    """
     try:
         yield
-    except PictureError:
-        raise
     except UnidentifiedImageError:
         raise UnknownFormatError("not a picture of a known format (JPEG, PNG, TIFF, BMP, WebP)") from None
-    # Pillow's decoders raise any of these on hostile or damaged files.
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        EOFError,
-        OverflowError,
-        ArithmeticError,
-        AttributeError,
-        NotImplementedError,
-        RuntimeError,
-        MemoryError,
-    ) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         raise BrokenPictureError(f"damaged or truncated: {error}") from error
 
 
-def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(0x0112, 1)
+def _orientation(image: Image.Image, exif: bytes | None = None) -> int:
+    """EXIF orientation 1..8; 1 where there is none or it cannot be read.
+
+    exif: the file's EXIF block, where the image was opened without its metadata.
+    """
+    try:
+        if exif is None:
+            value = image.getexif().get(_ORIENTATION, 1)
+        else:
+            block = Image.Exif()
+            block.load(exif)
+            value = block.get(_ORIENTATION, 1)
+    except MemoryError:
+        raise
+    except Exception:  # the parser raises anything on damaged EXIF, which says nothing of the pixels
+        return 1
     return value if isinstance(value, int) and value in _TURNS else 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        # The high byte, as Java shows 16-bit grey.
-        values = np.asarray(image).astype(np.uint16) >> 8
-        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise UnsupportedPixelsError(
-            f"pixels of mode {image.mode} (32 bit) have no agreed range; save the picture with 8 or 16 bits"
-        )
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-        return Image.alpha_composite(black, rgba).convert("RGB")
-    if image.mode == "RGB":
-        return to_srgb(image)
-    return image.convert("RGB")
 
 
 def thumbnail(picture: Picture, side: int) -> bytes:

@@ -20,7 +20,7 @@ from retrieval.cores import available_cores
 from retrieval.descriptors import extract_all, warm_up
 from retrieval.descriptors.variant import VARIANTS, Variant, parse_variant
 from retrieval.errors import RetrievalError
-from retrieval.images import decode
+from retrieval.images import decode, rejection
 from retrieval.terminal import counted, list_faults, progress_bar
 
 
@@ -106,7 +106,11 @@ def _write_all(dataset: Dataset, out: Path, variant: Variant) -> Iterator[tuple[
         if path.exists():
             return "already_there"
         try:
-            write_features(path, extract_all(decode(dataset.read(item)).pixels(), names, variant))
+            vectors = extract_all(decode(dataset.read(item)).pixels(), names, variant)
+        except Exception as error:
+            return rejection(error)
+        try:
+            write_features(path, vectors)
         except RetrievalError as error:
             return error
         return "written"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from retrieval.cores import ahead
 from retrieval.errors import RetrievalError
 from retrieval.hits import Hits
+from retrieval.images import rejection
 from retrieval.search import Searcher
 
 BATCH = 64
@@ -61,8 +62,8 @@ def answers(
                 else:
                     inputs[name] = searcher.vectors_of(picture, [name])[name]
             return inputs
-        except RetrievalError as error:
-            return error
+        except Exception as error:
+            return rejection(error)
 
     results = ahead(prepared, queries, 2 * BATCH)
     while batch := list(islice(results, BATCH)):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from retrieval.encoders.hub import require_weights
 from retrieval.encoders.published import require_published
 from retrieval.encoders.recipe import DEFAULT_FIT, EncoderMismatchError, Fit, Recipe
-from retrieval.encoders.running import ConversionError, Encoder, OpenVinoEncoder, TorchEncoder, convert
+from retrieval.encoders.runtime import ConversionError, Encoder, OpenVinoEncoder, TorchEncoder, convert
 from retrieval.encoders.spec import DEFAULT, EncoderSpec, EncoderSpecError, WeightsNotFoundError, parse_spec
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import open_clip
 import torch
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 
+from retrieval.encoders.checkpoint import load_strictly, mismatch, read_weights
 from retrieval.encoders.hub import unreachable
 from retrieval.encoders.published import near_names
 from retrieval.encoders.spec import EncoderSpec, EncoderSpecError, folder_weights, open_clip_config
-from retrieval.encoders.tower import load_strictly, mismatch, read_weights
 from retrieval.errors import EncoderError
 
 

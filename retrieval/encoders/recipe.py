@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -20,8 +20,18 @@ DEFAULT_FIT: Fit = "squash"
 """Chosen by measurement, tests/benchmarks/bench_fit.py; cropping would cut the sides of a wide frame away."""
 
 
+INTERPOLATIONS = tuple(name.lower() for name in Image.Resampling.__members__)
+"""Pillow's names of its resampling filters, as recipes write them."""
+_FITS = ", ".join(get_args(Fit))
+_RESTORE = "; restore the collection's manifest from a copy"
+
+
 class EncoderMismatchError(EncoderError):
     """An encoder is not the one that made a space."""
+
+
+class RecipeError(EncoderError):
+    """A stored recipe lacks a field or has a value that it cannot have."""
 
 
 @dataclass(frozen=True)
@@ -68,32 +78,42 @@ class Recipe:
         """The size down to which a JPEG is decoded for this encoder, or None for full size."""
         return None if self.full_size else self.size
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The recipe as the manifest stores it."""
         return asdict(self)
 
     @staticmethod
-    def from_json(fields: dict[str, Any]) -> Recipe:
-        """The recipe from the manifest."""
-        fit = fields["fit"]
-        assert fit in get_args(Fit)
-        width, height = fields["size"]
-        return Recipe(
-            spec=str(fields["spec"]),
-            weights=str(fields["weights"]),
-            dimension=int(fields["dimension"]),
-            size=(int(width), int(height)),
-            mean=tuple(float(v) for v in fields["mean"]),
-            std=tuple(float(v) for v in fields["std"]),
-            interpolation=str(fields["interpolation"]),
-            fit=fit,
-            library=str(fields["library"]),
-            full_size=bool(fields.get("full_size", False)),
-        )
+    def from_dict(fields: Mapping[str, Any]) -> Recipe:
+        """The recipe from the manifest; further fields are ignored. Raises RecipeError."""
+        try:
+            width, height = fields["size"]
+            recipe = Recipe(
+                spec=str(fields["spec"]),
+                weights=str(fields["weights"]),
+                dimension=int(fields["dimension"]),
+                size=(int(width), int(height)),
+                mean=tuple(float(value) for value in fields["mean"]),
+                std=tuple(float(value) for value in fields["std"]),
+                interpolation=str(fields["interpolation"]),
+                fit=fields["fit"],
+                library=str(fields["library"]),
+                full_size=bool(fields.get("full_size", False)),
+            )
+        except KeyError as error:
+            raise RecipeError(f"an encoder's recipe has no field {error}{_RESTORE}") from None
+        except (TypeError, ValueError) as error:
+            raise RecipeError(f"an encoder's recipe is damaged ({error}){_RESTORE}") from error
+        if recipe.fit not in get_args(Fit):
+            raise RecipeError(f"an encoder's recipe has the fit {recipe.fit!r}, not one of {_FITS}{_RESTORE}")
+        if recipe.interpolation not in INTERPOLATIONS:
+            raise RecipeError(f"an encoder's recipe has the interpolation {recipe.interpolation!r}{_RESTORE}")
+        if not len(recipe.mean) == len(recipe.std) == 3:
+            raise RecipeError(f"an encoder's recipe has no mean and std of three channels{_RESTORE}")
+        return recipe
 
     def require(self, other: Recipe) -> None:
         """Raise EncoderMismatchError, naming what differs, unless `other` gives comparable vectors."""
-        mine, theirs = self.to_json(), other.to_json()
+        mine, theirs = self.to_dict(), other.to_dict()
         differing = [
             f"{name} {_short(theirs[name])} instead of {_short(mine[name])}"
             for name in mine

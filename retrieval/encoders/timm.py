@@ -8,10 +8,10 @@ from typing import Any
 import timm
 import torch
 
+from retrieval.encoders.checkpoint import load_strictly, read_weights
 from retrieval.encoders.hub import unreachable
 from retrieval.encoders.published import near_names
 from retrieval.encoders.spec import EncoderSpec, EncoderSpecError, WeightsNotFoundError
-from retrieval.encoders.tower import load_strictly, read_weights
 
 
 def load_image_model(spec: EncoderSpec) -> tuple[torch.nn.Module, dict[str, Any], str]:

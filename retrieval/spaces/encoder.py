@@ -32,7 +32,7 @@ from retrieval.encoders import (
     parse_spec,
 )
 from retrieval.encoders.recipe import Resize
-from retrieval.encoders.running import MODEL, converted_digest, require_undamaged
+from retrieval.encoders.runtime import MODEL, converted_digest, require_undamaged
 from retrieval.errors import EncoderError
 from retrieval.images import Draft, Picture
 from retrieval.index.cosine import Cosine
@@ -70,7 +70,7 @@ class EncoderSpace(Space):
     @cached_property
     def recipe(self) -> Recipe:
         """How the encoder was made and prepares a picture."""
-        return Recipe.from_json(self.definition.recipe)
+        return Recipe.from_dict(self.definition.recipe)
 
     @property
     def encoder(self) -> Encoder:
@@ -167,7 +167,7 @@ def load_encoder(collection: Path, definition: SpaceDefinition, purpose: Purpose
     """
     if purpose == "indexing" and (encoder := _on_cuda(definition)) is not None:
         return encoder
-    recipe = Recipe.from_json(definition.recipe)
+    recipe = Recipe.from_dict(definition.recipe)
     folder = tower_folder(collection, definition.name)
     if "converted" in definition.recipe and (folder / MODEL).is_file():
         require_undamaged(folder, definition.recipe["converted"], collection)
@@ -187,7 +187,7 @@ def _on_cuda(definition: SpaceDefinition) -> Encoder | None:
 
     if not torch.cuda.is_available():
         return None
-    recipe = Recipe.from_json(definition.recipe)
+    recipe = Recipe.from_dict(definition.recipe)
     try:
         tower = build_tower(recipe.spec, recipe.fit, recipe.full_size)
         recipe.require(tower.recipe)
@@ -272,7 +272,7 @@ def _require_same_weights(writer: CollectionWriter, definition: SpaceDefinition,
     stamp = parsed.weights_stamp()
     if stamp == definition.recipe.get("weights_files"):
         return
-    recipe = Recipe.from_json(definition.recipe)
+    recipe = Recipe.from_dict(definition.recipe)
     try:
         recipe.require(build_tower(parsed.text, recipe.fit, recipe.full_size).recipe)
     except EncoderMismatchError as error:

@@ -32,7 +32,7 @@ def main() -> None:
             for fit in get_args(Fit):
                 tower = build_tower(spec, fit)
                 convert(tower, Path(scratch) / fit)
-                writer.add_space(fit, "encoder", tower.recipe.dimension, Cosine.name, tower.recipe.to_json())
+                writer.add_space(fit, "encoder", tower.recipe.dimension, Cosine.name, tower.recipe.to_dict())
                 encoders[fit] = OpenVinoEncoder(Path(scratch) / fit, tower.recipe)
             index_dataset(dataset, writer, Spaces(encoders))
         collection = Collection.open(Path(scratch) / "collection")

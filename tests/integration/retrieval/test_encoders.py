@@ -25,7 +25,8 @@ from retrieval.encoders import (
     convert,
     parse_spec,
 )
-from retrieval.encoders.tower import Tower, UnusableEmbeddingError, WeightsMismatchError
+from retrieval.encoders.checkpoint import WeightsMismatchError
+from retrieval.encoders.tower import Tower, UnusableEmbeddingError
 from retrieval.errors import EncoderError
 from retrieval.images import from_image
 from retrieval.spaces.encoder import load_encoder

@@ -19,7 +19,7 @@ from retrieval import Searcher
 from retrieval.collection import CollectionWriter, DamagedVectorError, NewImage, NoSuchImageError, SpaceNameError
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.encoders import EncoderMismatchError
-from retrieval.encoders.running import DamagedTowerError
+from retrieval.encoders.runtime import DamagedTowerError
 from retrieval.errors import PictureError
 from retrieval.filters import NoSuchClassError
 from retrieval.images import read

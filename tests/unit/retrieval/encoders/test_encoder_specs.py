@@ -193,7 +193,7 @@ RECIPE = Recipe("spec", "weights", 3, (40, 20), (0.5,) * 3, (0.5,) * 3, "bilinea
 def test_a_recipe_survives_json() -> None:
     import json
 
-    assert Recipe.from_json(json.loads(json.dumps(RECIPE.to_json()))) == RECIPE
+    assert Recipe.from_dict(json.loads(json.dumps(RECIPE.to_dict()))) == RECIPE
 
 
 def test_recipes_that_give_other_vectors_are_told_apart_by_what_differs() -> None:
