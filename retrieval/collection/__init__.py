@@ -10,7 +10,9 @@ COLLECTION/
   writer.lock          held by the one process that writes
 """
 
-from retrieval.collection.catalog import DamagedCatalogError, Images
+from retrieval.collection.catalog import DamagedCatalogError
+from retrieval.collection.changes import Difference
+from retrieval.collection.images import Images
 from retrieval.collection.manifest import (
     FormatError,
     Manifest,
@@ -36,6 +38,7 @@ __all__ = [
     "CollectionWriter",
     "DamagedCatalogError",
     "DamagedVectorError",
+    "Difference",
     "DiskFullError",
     "FormatError",
     "Images",

@@ -10,12 +10,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from retrieval.errors import CollectionError
 
@@ -50,58 +45,6 @@ class DamagedCatalogError(CollectionError):
     """The catalog cannot be read."""
 
 
-@dataclass(frozen=True)
-class Images:
-    """The images of a collection as arrays of one length n, in order of their ids.
-
-    ids (n,) int64; labels (n,) int32, an index into `classes` or -1 where the class is unknown; clusters (n,) int64;
-    sizes (n, 2) int32, width and height; checksums (n, spaces) uint32, 0 where the image has no vector in that space;
-    files: the path inside its source; sources: an index into `source_paths`.
-    """
-
-    classes: tuple[str, ...]
-    source_paths: tuple[tuple[Path, str], ...]
-    ids: NDArray[np.int64]
-    labels: NDArray[np.int32]
-    clusters: NDArray[np.int64]
-    sizes: NDArray[np.int32]
-    checksums: NDArray[np.uint32]
-    files: tuple[str, ...]
-    sources: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def position(self, image_id: int) -> int | None:
-        """Where an id stands in the arrays, or None."""
-        at = int(np.searchsorted(self.ids, image_id))
-        return at if at < len(self.ids) and self.ids[at] == image_id else None
-
-    def ids_of_label(self, label: int) -> NDArray[np.int64]:
-        """The ids of one class's images, ascending int64; -1 is the label of those without a class."""
-        order, starts = self._by_label
-        return order[starts[label + 1] : starts[label + 2]]
-
-    def ids_of_cluster(self, cluster: int) -> NDArray[np.int64]:
-        """The ids of one cluster's images, ascending int64; none where there is no such cluster."""
-        order, sorted_clusters = self._by_cluster
-        first, last = np.searchsorted(sorted_clusters, [cluster, cluster + 1])
-        return order[first:last]
-
-    @cached_property
-    def _by_label(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Ids ordered by label, then by id, and where each label begins, that of -1 first."""
-        order = np.argsort(self.labels, kind="stable")
-        starts = np.searchsorted(self.labels[order], np.arange(-1, len(self.classes) + 1))
-        return self.ids[order], starts.astype(np.int64)
-
-    @cached_property
-    def _by_cluster(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Ids ordered by cluster, then by id, and the cluster of each."""
-        order = np.argsort(self.clusters, kind="stable")
-        return self.ids[order], self.clusters[order]
-
-
 def connect(collection: Path, *, create: bool = False) -> sqlite3.Connection:
     """Open the catalog, or begin an empty one with `create`.
 
@@ -115,6 +58,17 @@ def connect(collection: Path, *, create: bool = False) -> sqlite3.Connection:
             return _open(path, "rw")
         except sqlite3.OperationalError:
             return _open(path, "ro")
+
+
+@contextmanager
+def reading(connection: sqlite3.Connection) -> Iterator[None]:
+    """One consistent state of the catalog for all that is read within."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 @contextmanager
@@ -140,32 +94,6 @@ def _open(path: Path, mode: str, schema: str = "") -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def load_images(connection: sqlite3.Connection, spaces: int, folder: Path) -> Images:
-    """Every image, in one consistent read; sources inside the collection's own folder move with it."""
-    connection.execute("BEGIN")
-    rows = connection.execute(
-        "SELECT id, class, cluster, width, height, file, source, checksums FROM images ORDER BY id"
-    ).fetchall()
-    sources = connection.execute("SELECT id, path, kind FROM sources ORDER BY id").fetchall()
-    connection.execute("COMMIT")
-    ids, names, clusters, widths, heights, files, source_ids, checksums = zip(*rows, strict=True) if rows else ((),) * 8
-    classes = tuple(sorted({name for name in names if name is not None}))
-    label = {name: number for number, name in enumerate(classes)} | {None: -1}
-    place = {source: at for at, (source, _, _) in enumerate(sources)}
-    packed = b"".join(blob[: 4 * spaces].ljust(4 * spaces, b"\0") for blob in checksums)
-    return Images(
-        classes=classes,
-        source_paths=tuple((folder / path, kind) for _, path, kind in sources),
-        ids=np.array(ids, np.int64),
-        labels=np.array([label[name] for name in names], np.int32),
-        clusters=np.array(clusters, np.int64),
-        sizes=np.array([widths, heights], np.int32).T.reshape(-1, 2),
-        checksums=np.frombuffer(packed, "<u4").reshape(len(ids), spaces),
-        files=tuple(files),
-        sources=tuple(place[source] for source in source_ids),
-    )
 
 
 def checksum(vector: bytes) -> int:

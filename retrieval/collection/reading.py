@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import catalog
-from retrieval.collection.catalog import Images
+from retrieval.collection.changes import Difference, LogPosition, difference, log_position, read_changed_rows
+from retrieval.collection.images import Images, read_images, updated
 from retrieval.collection.manifest import FormatError, Manifest, SpaceDefinition, read_manifest
 from retrieval.collection.pictures import read_picture
 from retrieval.collection.vectors import map_vectors, vectors_path
@@ -25,13 +28,14 @@ class DamagedVectorError(CollectionError):
     """A stored vector is not the one that the catalog knows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Collection:
-    """The images that are searched, as they were when it was opened. Open it again to see what came since."""
+    """The images that are searched, as they were when it was opened; `refreshed` gives their later state."""
 
     path: Path
     manifest: Manifest
     images: Images
+    _position: LogPosition | None = field(default=None, repr=False)
 
     @staticmethod
     def open(path: Path | str) -> Collection:
@@ -41,16 +45,44 @@ class Collection:
         """
         folder = Path(path).expanduser().absolute()
         # The manifest names every space that the catalog knows of, because it is written before a space's first vector.
-        connection = None
-        try:
-            manifest = read_manifest(folder)
-            connection = catalog.connect(folder)
-            with catalog.damage_told(folder):
-                images = catalog.load_images(connection, len(manifest.spaces), folder.resolve())
-                return Collection(folder, manifest, images)
-        finally:
-            if connection is not None:
-                connection.close()
+        manifest = read_manifest(folder)
+        with closing(catalog.connect(folder)) as connection, catalog.damage_told(folder):
+            return Collection._read(folder, manifest, connection)
+
+    @staticmethod
+    def _read(folder: Path, manifest: Manifest, connection: sqlite3.Connection) -> Collection:
+        with catalog.reading(connection):
+            images = read_images(connection, len(manifest.spaces), folder.resolve())
+            position = log_position(connection, folder / catalog.NAME)
+        return Collection(folder, manifest, images, position)
+
+    def refreshed(self) -> tuple[Collection, Difference | None]:
+        """The collection as it is now, and how it differs from this one; itself where nothing changed.
+
+        Reads only the rows that changed and shares what did not. The difference is None where everything was read
+        again: after a new space or recipe, a change of more images than the log has, or for a collection that only an
+        older version has written to. Raises what `open` raises.
+        """
+        manifest = read_manifest(self.path)
+        with closing(catalog.connect(self.path)) as connection, catalog.damage_told(self.path):
+            if self._position is None or manifest != self.manifest:
+                return self._read(self.path, manifest, connection), None
+            with catalog.reading(connection):
+                position = log_position(connection, self.path / catalog.NAME)
+                rows = None if position is None else read_changed_rows(connection, self._position, position)
+                if rows:
+                    images = updated(self.images, rows, connection, self.path.resolve())
+            if rows is None:
+                return self._read(self.path, manifest, connection), None
+        if not rows:
+            return self, difference(self.images, self.images, np.empty(0, np.int64), self._space_names)
+        later = replace(self, images=images, _position=position)
+        for name, matrix in list(self._maps.items()):
+            count = later._row_count(self.manifest.space(name))
+            if count <= len(matrix):
+                later._maps[name] = matrix[:count]
+        ids = np.array([row[0] for row in rows], np.int64)
+        return later, difference(self.images, images, ids, self._space_names)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,24 +97,37 @@ class Collection:
         """The classes' names, sorted; a label is an index into them."""
         return self.images.classes
 
-    @cached_property
-    def _rows(self) -> int:
-        return int(self.images.ids[-1]) + 1 if len(self.images) else 0
+    @property
+    def _space_names(self) -> list[str]:
+        return [space.name for space in self.spaces]
 
     def positions(self, space: str) -> NDArray[np.int64]:
-        """Which images (positions in `images`) have a vector in a space."""
-        number = self.manifest.space(space).number
-        return np.flatnonzero(self.images.checksums[:, number]).astype(np.int64)
+        """Which images (positions in `images`) have a vector in a space, (m,) ascending."""
+        definition = self.manifest.space(space)
+        if definition.name not in self._positions:
+            present = np.flatnonzero(self.images.checksums[:, definition.number]).astype(np.int64)
+            self._positions[definition.name] = present
+        return self._positions[definition.name]
+
+    def ids(self, space: str) -> NDArray[np.int64]:
+        """The ids of the images that have a vector in a space, (m,) int64 ascending."""
+        return self.images.ids[self.positions(space)]
+
+    def rows(self, space: str) -> NDArray[np.generic]:
+        """The space's vectors (r, d) with image ids as row numbers, memory-mapped: never a copy.
+
+        r is the largest id in the space plus 1. Rows of ids that have no vector hold anything.
+        Raises SpaceNameError, FormatError where the file is shorter than the catalog says.
+        """
+        return self._mapped(self.manifest.space(space))
 
     def vectors(self, space: str) -> tuple[NDArray[np.int64], NDArray[np.generic]]:
         """The ids (m,) ascending and vectors (m, d) of all images that have one in a space.
 
-        Where no image in between was removed, the vectors are a view of the file, not a copy.
+        Where no image in between was removed, the vectors are a view of the file, else a copy; see `rows`.
         Raises SpaceNameError, FormatError where the file is shorter than the catalog says.
         """
-        definition = self.manifest.space(space)
-        ids = self.images.ids[self.positions(space)]
-        matrix = self._mapped(definition)
+        ids, matrix = self.ids(space), self.rows(space)
         if len(ids) and len(ids) == ids[-1] - ids[0] + 1:
             return ids, matrix[ids[0] : ids[-1] + 1]
         return ids, matrix[ids]
@@ -123,7 +168,8 @@ class Collection:
 
     def source_of(self, image_id: int) -> Path:
         """The folder or zip that an image was indexed in."""
-        return self.images.source_paths[self.images.sources[self.position(image_id)]][0]
+        path, _ = self.images.source_paths[int(self.images.sources[self.position(image_id)])]
+        return path
 
     def read(self, image_id: int) -> bytes:
         """The bytes of an image's file, from the folder or zip that it was indexed in.
@@ -143,12 +189,18 @@ class Collection:
         """Spaces' vectors, mapped once: to map a file for each vector takes longer than a search."""
         return {}
 
+    @cached_property
+    def _positions(self) -> dict[str, NDArray[np.int64]]:
+        return {}
+
+    def _row_count(self, space: SpaceDefinition) -> int:
+        ids = self.ids(space.name)
+        return int(ids[-1]) + 1 if len(ids) else 0
+
     def _map(self, space: SpaceDefinition) -> NDArray[np.generic]:
-        positions = self.positions(space.name)
-        rows = int(self.images.ids[positions[-1]]) + 1 if len(positions) else 0
         try:
             # As a plain array: indexing numpy's own class for maps takes ten times as long.
-            return map_vectors(self.path, space, rows).view(np.ndarray)
+            return map_vectors(self.path, space, self._row_count(space)).view(np.ndarray)
         except (OSError, ValueError) as error:
             raise FormatError(
                 f"{vectors_path(self.path, space)} does not hold the vectors that the catalog lists ({error}); "

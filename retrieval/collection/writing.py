@@ -7,6 +7,7 @@ catalog names them, and the catalog commits as a whole. Rows that a stop left un
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from retrieval.collection import catalog
+from retrieval.collection import catalog, changes
 from retrieval.collection.manifest import (
     NAME,
     SPACE_NAME,
@@ -39,6 +40,8 @@ from retrieval.errors import CollectionError
 
 LOCK = "writer.lock"
 
+log = logging.getLogger(__name__)
+
 
 class CollectionBusyError(CollectionError):
     """Another process is writing to the collection."""
@@ -48,7 +51,7 @@ class NotWritableError(CollectionError):
     """The collection's folder cannot be written."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NewImage:
     """An image to store: where its file is, what it is, and its vectors by space."""
 
@@ -114,7 +117,12 @@ class CollectionWriter:
             self.manifest = read_manifest(self.path)
             self._catalog = catalog.connect(self.path)
             with _transaction(self._catalog):  # a file for reading only is opened without complaint
-                pass
+                if not changes.has_log(self._catalog):
+                    changes.create_log(self._catalog)
+                    if not self._new:
+                        log.warning(
+                            "%s: catalog upgraded, it now logs its changes; older versions still read it", self.path
+                        )
         except sqlite3.OperationalError as error:
             self._lock.release()
             self._tell_full_disk(error)
@@ -388,6 +396,7 @@ class _transaction:  # noqa: N801  # reads as a statement
     ) -> None:
         try:
             if error is None:
+                changes.trim_log(self._connection)
                 self._connection.execute("COMMIT")
         finally:
             if self._connection.in_transaction:  # SQLite has rolled back already where the disk is full

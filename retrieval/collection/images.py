@@ -1,0 +1,170 @@
+"""The rows of the catalog as arrays, read as a whole or brought up to date by the rows that changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import compress, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_COLUMNS = "class, cluster, width, height, file, source, checksums"
+
+Row = tuple[Any, ...]
+"""(id, class, cluster, width, height, file, source, checksums) of one image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of a collection as arrays of one length n, in order of their ids.
+
+    ids (n,) int64; labels (n,) int32, an index into `classes` or -1 where the class is unknown; clusters (n,) int64;
+    sizes (n, 2) int32, width and height; checksums (n, spaces) uint32, 0 where the image has no vector in that space;
+    files: the path inside its source; sources (n,) int32, an index into `source_paths`. source_numbers: the catalog's
+    number of each source.
+    """
+
+    classes: tuple[str, ...]
+    source_paths: tuple[tuple[Path, str], ...]
+    source_numbers: tuple[int, ...]
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int32]
+    clusters: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    checksums: NDArray[np.uint32]
+    files: tuple[str, ...]
+    sources: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def position(self, image_id: int) -> int | None:
+        """Where an id stands in the arrays, or None."""
+        at = int(np.searchsorted(self.ids, image_id))
+        return at if at < len(self.ids) and self.ids[at] == image_id else None
+
+    def ids_of_label(self, label: int) -> NDArray[np.int64]:
+        """The ids of one class's images, ascending int64; -1 is the label of those without a class."""
+        order, starts = self._by_label
+        return order[starts[label + 1] : starts[label + 2]]
+
+    def ids_of_cluster(self, cluster: int) -> NDArray[np.int64]:
+        """The ids of one cluster's images, ascending int64; none where there is no such cluster."""
+        order, sorted_clusters = self._by_cluster
+        first, last = np.searchsorted(sorted_clusters, [cluster, cluster + 1])
+        return order[first:last]
+
+    @cached_property
+    def _by_label(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids ordered by label, then by id, and where each label begins, that of -1 first."""
+        order = np.argsort(self.labels, kind="stable")
+        starts = np.searchsorted(self.labels[order], np.arange(-1, len(self.classes) + 1))
+        return self.ids[order], starts.astype(np.int64)
+
+    @cached_property
+    def _by_cluster(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Ids ordered by cluster, then by id, and the cluster of each."""
+        order = np.argsort(self.clusters, kind="stable")
+        return self.ids[order], self.clusters[order]
+
+
+def read_images(connection: sqlite3.Connection, spaces: int, folder: Path) -> Images:
+    """Every image; to be called within a transaction. Sources inside the collection's own folder move with it."""
+    rows = connection.execute(f"SELECT id, {_COLUMNS} FROM images ORDER BY id").fetchall()  # noqa: S608
+    numbers, paths = _read_sources(connection, folder)
+    return _from_rows(rows, spaces, numbers, paths)
+
+
+def read_rows(connection: sqlite3.Connection, changed: str, since: int) -> list[Row]:
+    """The rows of the images whose ids `changed` selects, ascending; all but the id is None where there is no such row.
+
+    changed: a query with one parameter, `since`, whose one column is called id.
+    """
+    return connection.execute(
+        f"SELECT id, {_COLUMNS} FROM ({changed}) LEFT JOIN images USING (id) ORDER BY id",  # noqa: S608
+        (since,),
+    ).fetchall()
+
+
+def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path) -> Images:
+    """The images with some rows changed, added or, where a row is None but for its id, removed.
+
+    Copies arrays but builds nothing anew of rows that stay as they are: 50,000 images take a millisecond.
+    """
+    numbers, paths = _read_sources(connection, folder)
+    new = _from_rows([row for row in rows if row[5] is not None], images.checksums.shape[1], numbers, paths)
+    touched = np.array([row[0] for row in rows], np.int64)
+    places = np.searchsorted(images.ids, touched)
+    exists = places < len(images)
+    exists[exists] = images.ids[places[exists]] == touched[exists]
+    leaves = places[exists]
+
+    # Ids ascend and never come back: what is added stands at the end, and only changed rows are put back in between.
+    ids = np.concatenate([np.delete(images.ids, leaves), new.ids])
+    order = np.argsort(ids, kind="stable")
+
+    def merged(old: NDArray[Any], added: NDArray[Any]) -> NDArray[Any]:
+        return np.concatenate([np.delete(old, leaves, axis=0), added])[order]
+
+    counts = np.bincount(images.labels + 1, minlength=len(images.classes) + 1)  # those without a class first
+    counts -= np.bincount(images.labels[leaves] + 1, minlength=len(counts))
+    classes = tuple(sorted({*compress(images.classes, counts[1:]), *new.classes}))
+    labels = _translated(images.labels, images.classes, classes)
+    files: list[str] = []
+    for left, right in pairwise([-1, *leaves.tolist(), len(images)]):
+        files += images.files[left + 1 : right]
+    files += new.files
+    in_order = bool((order[1:] > order[:-1]).all())
+    return Images(
+        classes=classes,
+        source_paths=paths,
+        source_numbers=numbers,
+        ids=ids[order],
+        labels=merged(labels, _translated(new.labels, new.classes, classes)),
+        clusters=merged(images.clusters, new.clusters),
+        sizes=merged(images.sizes, new.sizes),
+        checksums=merged(images.checksums, new.checksums),
+        files=tuple(files if in_order else [files[at] for at in order.tolist()]),
+        sources=merged(_translated(images.sources, images.source_numbers, numbers), new.sources),
+    )
+
+
+def _translated(codes: NDArray[np.int32], old: Sequence[Any], new: Sequence[Any]) -> NDArray[np.int32]:
+    """Indexes into `old`, or -1, as indexes into `new`; -1 as well for what is not in it."""
+    if old == new:
+        return codes
+    place = {value: at for at, value in enumerate(new)}
+    table = np.array([*(place.get(value, -1) for value in old), -1], np.int32)
+    return table[codes]
+
+
+def _read_sources(connection: sqlite3.Connection, folder: Path) -> tuple[tuple[int, ...], tuple[tuple[Path, str], ...]]:
+    rows = connection.execute("SELECT id, path, kind FROM sources ORDER BY id").fetchall()
+    return tuple(number for number, _, _ in rows), tuple((folder / path, kind) for _, path, kind in rows)
+
+
+def _from_rows(
+    rows: Sequence[Row], spaces: int, numbers: tuple[int, ...], paths: tuple[tuple[Path, str], ...]
+) -> Images:
+    ids, names, clusters, widths, heights, files, sources, checksums = zip(*rows, strict=True) if rows else ((),) * 8
+    classes = tuple(sorted({name for name in names if name is not None}))
+    label = {name: number for number, name in enumerate(classes)} | {None: -1}
+    place = {source: at for at, source in enumerate(numbers)}
+    packed = b"".join(blob[: 4 * spaces].ljust(4 * spaces, b"\0") for blob in checksums)
+    return Images(
+        classes=classes,
+        source_paths=paths,
+        source_numbers=numbers,
+        ids=np.array(ids, np.int64),
+        labels=np.array([label[name] for name in names], np.int32),
+        clusters=np.array(clusters, np.int64),
+        sizes=np.array([widths, heights], np.int32).T.reshape(-1, 2),
+        checksums=np.frombuffer(packed, "<u4").reshape(len(ids), spaces),
+        files=tuple(files),
+        sources=np.array([place[source] for source in sources], np.int32),
+    )
