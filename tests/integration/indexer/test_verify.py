@@ -412,7 +412,7 @@ def test_no_damage_to_a_catalog_ends_a_check_by_an_error_of_sqlite(indexed: Any,
             check(path, pictures=False)
         except DamagedCatalogError as error:
             told.append(str(error))
-    assert len(told) > 50
+    assert len(told) > 30  # most bytes of so small a catalog are the unused rest of a page
     assert all(str(path) in message and "restore it from a copy" in message for message in told)
 
 
