@@ -7,31 +7,29 @@ import threading
 from importlib.metadata import version
 from typing import IO, Any
 
-from flask import Request
+from flask import Request, request
 from flask_openapi3 import Info, OpenAPI
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from retrieval.cores import available_cores
-from web.access import SCHEMES, register_access
-from web.blueprints import browse, collection, documentation, evaluations, health, images, pages, report, search
-from web.gate import Gate
-from web.headers import register_headers
+from web.auth import SCHEMES, client_name, register_auth
+from web.blueprints import collection, evaluations, images, pages, search, service
+from web.caches import ByteCache
+from web.context import State
 from web.jobs import Jobs
-from web.kept import Kept
-from web.live import LiveCollection
-from web.logs import register_request_log
-from web.metrics import register_metrics
-from web.origin import register_origin
+from web.limits import ConcurrencyLimit, register_rate
+from web.monitoring import register_monitoring
 from web.problems import Problem, on_validation, register_problems
-from web.rate import register_rate
+from web.requests import require_single
+from web.security import register_security
+from web.served_collection import ServedCollection
 from web.settings import Settings
-from web.state import State
 
-SHOWN_BYTES = 64 * 2**20
-"""Memory for thumbnails."""
+PICTURE_CACHE = 64 * 2**20
+"""Bytes of memory for thumbnails and previews."""
 
 
-class _InMemory(Request):
+class _InMemoryRequest(Request):
     """A request whose uploads stay in memory: nothing is written outside the collection, not even to /tmp."""
 
     def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
@@ -39,7 +37,7 @@ class _InMemory(Request):
 
 
 class _App(OpenAPI):
-    request_class = _InMemory
+    request_class = _InMemoryRequest
 
 
 def create_app(settings: Settings, *, warm_up: bool = True) -> OpenAPI:
@@ -59,32 +57,38 @@ def create_app(settings: Settings, *, warm_up: bool = True) -> OpenAPI:
         validation_error_callback=on_validation,
         doc_ui=False,
     )
-    live = LiveCollection(settings.collection, settings.max_pixels)
-    # One more than the cores: while pictures are encoded on all of them, the next one is decoded.
-    gate = Gate(available_cores() + 1, settings.queue)
-    # A small file may be a picture of a quarter of a gigabyte: as few as that are decoded at once.
-    drawing, writing = Gate(available_cores(), settings.queue), Gate(1, settings.queue)
-    held = State(settings, live, gate, drawing, writing, Kept(settings.kept_bytes), Kept(SHOWN_BYTES), Jobs())
-    app.extensions["kvasir"] = held
+    served = ServedCollection(settings.collection, settings.max_pixels)
+    state = State(
+        settings,
+        served,
+        # One more than the cores: while pictures are encoded on all of them, the next one is decoded.
+        searches=ConcurrencyLimit(available_cores() + 1, settings.queue),
+        # A small file may be a picture of a quarter of a gigabyte: as few as that are decoded at once.
+        drawings=ConcurrencyLimit(available_cores(), settings.queue),
+        writes=ConcurrencyLimit(1, settings.queue),
+        uploads=ByteCache(settings.upload_cache),
+        pictures=ByteCache(PICTURE_CACHE),
+        jobs=Jobs(),
+    )
+    app.extensions["kvasir"] = state
     # Base64 makes a third more of a picture, and a form or JSON has some fields around it.
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload * 4 // 3 + 2**20
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    register_request_log(app)
-    register_metrics(app, held)
-    register_headers(app)
-    register_origin(app, settings.trusted_hosts)
-    register_access(app, live.path)
+    register_monitoring(app, state)
+    register_security(app, settings.trusted_hosts)
+    register_auth(app, served.path)
+    app.before_request(lambda: require_single(request.args))
     register_problems(app)
-    for module in (search, images, collection, evaluations, health):
-        app.register_api(module.api)
-    for page in (pages, browse, report, documentation):
-        app.register_blueprint(page.blueprint)
-    register_rate(app, settings.rate)
+    for api in (search.api, images.api, collection.api, evaluations.api, service.api):
+        app.register_api(api)
+    for blueprint in (pages.blueprint, collection.blueprint, evaluations.blueprint, service.blueprint):
+        app.register_blueprint(blueprint)
+    register_rate(app, settings.rate, client_name)
     if settings.proxies:
         count = settings.proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
     if warm_up:
-        threading.Thread(target=live.warm_up, name="warm up", daemon=True).start()
+        threading.Thread(target=served.warm_up, name="warm up", daemon=True).start()
     return app

@@ -1,30 +1,42 @@
-"""Work that takes longer than a request: one job at a time, with progress."""
+"""Evaluations in the background, one at a time and with progress; each in a process of its own at low priority.
+
+`python -m web.jobs` is that process, so that searches go first and a fault of it never ends the server.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import secrets
+import subprocess
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
+import click
+
 from retrieval.errors import RetrievalError
+from retrieval.report.kept import KeptEvaluation, keep_evaluation
+from web.errors import EvaluationFailedError, JobRunningError
 
 log = logging.getLogger(__name__)
 
-KEPT = 20
-
-
-class JobRunningError(RetrievalError):
-    """Another evaluation is running."""
+MAX_JOBS = 20
+"""Jobs of which the server remembers how they went."""
+MEASURING = 0.4
+"""Share of the time that measuring takes; the rest draws the report."""
+_LOGGED = "the server's log has the details"
 
 
 @dataclass
 class Job:
-    """progress: from 0 to 1."""
+    """An evaluation that runs or ran. progress: from 0 to 1."""
 
     id: str
     request: dict[str, Any]
@@ -34,7 +46,7 @@ class Job:
     error: str | None = None
 
     def advance(self, share: float) -> None:
-        """Tell how much is done; it never goes back."""
+        """Set the share that is done; it never goes back."""
         self.progress = max(self.progress, min(share, 1.0))
 
 
@@ -53,13 +65,13 @@ class Jobs:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             job = Job(secrets.token_hex(8), request, now)
             self._jobs[job.id] = job
-            while len(self._jobs) > KEPT:
+            while len(self._jobs) > MAX_JOBS:
                 self._jobs.popitem(last=False)
         threading.Thread(target=_run, args=(job, work), name=f"job {job.id}", daemon=True).start()
         return job
 
     def get(self, job_id: str) -> Job | None:
-        """A job by its id; None where it is not of this server's life."""
+        """A job by its id, or None where this server did not start it."""
         return self._jobs.get(job_id)
 
     def latest(self) -> Job | None:
@@ -74,6 +86,79 @@ def _run(job: Job, work: Callable[[Job], None]) -> None:
         job.error, job.state = str(error), "failed"
     except Exception:
         log.exception("job %s failed", job.id)
-        job.error, job.state = "the server's log has the details", "failed"
+        job.error, job.state = _LOGGED, "failed"
     else:
         job.progress, job.state = 1.0, "done"
+
+
+def evaluate(collection: Path, job: Job) -> None:
+    """Measure, draw the report and store both. Raises EvaluationFailedError."""
+    arguments = [str(collection), job.id, job.created, json.dumps(job.request)]
+    # The modules of this very server, and not those of a folder that happens to be where it was started.
+    command = [sys.executable, "-P", "-m", "web.jobs", *arguments]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(part or str(Path.cwd()) for part in sys.path)}
+    output: list[str] = []
+    with subprocess.Popen(  # noqa: S603  # the client's words are JSON in one argument, and no shell reads them
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", env=environment
+    ) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            try:
+                job.advance(float(line))
+            except ValueError:
+                output.append(line)
+    if child.returncode == 2 and output:
+        raise EvaluationFailedError(output[-1].strip())
+    if child.returncode:
+        log.error("evaluation %s ended with %s:\n%s", job.id, child.returncode, "".join(output[-40:]))
+        raise EvaluationFailedError(_LOGGED)
+
+
+def main(arguments: list[str]) -> int:
+    """The process: prints its progress, a number a line, or a fault as its last line with exit status 2."""
+    collection, job_id, created, request = arguments
+    if hasattr(os, "nice"):
+        os.nice(10)
+    try:
+        _evaluate(Path(collection), KeptEvaluation(job_id, created, json.loads(request)))
+    except RetrievalError as error:
+        click.echo(str(error))
+    except OSError as error:
+        click.echo(f"the collection's folder cannot be written ({error.strerror})")
+    else:
+        return 0
+    return 2
+
+
+def _evaluate(path: Path, evaluation: KeptEvaluation) -> None:
+    from retrieval.collection import Collection
+    from retrieval.evaluation.choices import Choices, Measuring
+    from retrieval.evaluation.of_collection import evaluate_collection
+    from retrieval.report.contents import contents
+
+    request = evaluation.request
+    measuring = Measuring(samples=request["samples"])
+    choices = Choices(spaces=tuple(request["spaces"]), protocol=request["protocol"], measuring=measuring)
+    opened = Collection.open(path)
+    clusters = opened.images.clusters.tolist()
+    # Where near duplicates are left out, every space is measured once more with them.
+    twice = choices.protocol == "leave-cluster-out" and len(set(clusters)) < len(clusters)
+    rounds = len(choices.spaces) * (1 + twice)
+    finished = 0
+
+    def measured(_: str, done: int, total: int) -> None:
+        nonlocal finished
+        _print_progress(MEASURING * (finished + done / total) / rounds)
+        finished += done == total
+
+    result = evaluate_collection(opened, opened.manifest.name, choices, measured)
+    report = contents(result, opened, lambda done, total: _print_progress(MEASURING + (1 - MEASURING) * done / total))
+    keep_evaluation(opened, evaluation, result, report)
+
+
+def _print_progress(share: float) -> None:
+    click.echo(f"{share:.4f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""API keys: shown once when they are made, kept only as SHA-256, compared in constant time.
+"""API keys: shown once when they are made, stored as SHA-256 only, compared in constant time.
 
 A key is 32 random bytes, so a plain hash is enough: there is nothing to guess that a slow hash would protect.
 """
@@ -8,55 +8,65 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from retrieval.collection.manifest import read_manifest, write_atomically
-from retrieval.errors import CollectionError
+from filelock import FileLock, Timeout
+from pydantic import Field, TypeAdapter, ValidationError
+
+from retrieval.collection.manifest import read_manifest, sync_directory
+from web.errors import KeysFileError, NoSuchKeyError
 
 FILE = "keys.json"
+LOCK = "keys.lock"
+LOCK_SECONDS = 10.0
+"""How long a change waits for another one; each takes milliseconds."""
+
 Scope = Literal["read", "write"]
-
-
-class KeysFileError(CollectionError):
-    """The file of API keys is damaged."""
-
-
-class NoSuchKeyError(CollectionError):
-    """There is no API key of this id."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """What is kept of a key. A key that may write may read as well."""
+    """A stored key. One that may write may read as well."""
 
-    id: str
+    id: Annotated[str, Field(pattern="^[0-9a-f]{8}$")]
     name: str
     scope: Scope
     created: str
-    sha256: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+_KEYS = TypeAdapter(list[Key])
 
 
 def create_key(collection: Path, name: str, scope: Scope) -> tuple[Key, str]:
-    """Make a key; returns what is kept and the key itself, which cannot be shown again."""
+    """Make a key; returns what is stored and the key itself, which cannot be shown again.
+
+    Raises NotACollectionError, FormatError, KeysFileError.
+    """
     read_manifest(collection)
     secret = secrets.token_urlsafe(32)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     key = Key(secrets.token_hex(4), name, scope, now, _digest(secret))
-    _write(collection, [*read_keys(collection), key])
+    with _locked(collection):
+        _write_keys(collection, [*read_keys(collection), key])
     return key, f"kvasir_{key.id}_{secret}"
 
 
 def revoke_key(collection: Path, key_id: str) -> Key:
-    """Forget a key. Raises NoSuchKeyError."""
-    keys = read_keys(collection)
-    for key in keys:
-        if key.id == key_id:
-            _write(collection, [other for other in keys if other is not key])
-            return key
+    """Delete a key. Raises NoSuchKeyError, KeysFileError."""
+    with _locked(collection):
+        keys = read_keys(collection)
+        for key in keys:
+            if key.id == key_id:
+                _write_keys(collection, [other for other in keys if other is not key])
+                return key
     raise NoSuchKeyError(f"{collection} has no key '{key_id}'; `kvasir key list {collection}` shows them")
 
 
@@ -64,34 +74,54 @@ def read_keys(collection: Path) -> list[Key]:
     """All keys of a collection. Raises KeysFileError."""
     path = collection / FILE
     try:
-        keys = [Key(**fields) for fields in json.loads(path.read_text("utf-8"))]
+        return _KEYS.validate_json(path.read_bytes(), strict=True)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, TypeError) as error:
-        raise KeysFileError(f"{path} is damaged ({error}); remove it and create new keys") from error
-    if any(key.scope not in get_args(Scope) for key in keys):
-        raise KeysFileError(f"{path} is damaged (a scope is unknown); remove it and create new keys")
-    return keys
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        reason = f"{place}: {first['msg']}" if place else first["msg"]
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise KeysFileError(f"{path} is damaged ({reason}); remove it and create new keys")
 
 
-def find_key(keys: list[Key], text: str) -> Key | None:
+def find_key(keys: Sequence[Key], text: str) -> Key | None:
     """The key that a client gave, or None. `text` is whatever the client sent."""
     prefix, _, rest = text.partition("_")
     key_id, _, secret = rest.partition("_")
     digest = _digest(secret)
-    found = None
+    match = None
     for key in keys:  # no early end: the time says nothing about which key was near
         same_id = hmac.compare_digest(key.id.encode(), key_id.encode("utf-8", "replace"))
         if hmac.compare_digest(key.sha256, digest) and same_id and prefix == "kvasir":
-            found = key
-    return found
+            match = key
+    return match
 
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
-def _write(collection: Path, keys: list[Key]) -> None:
+@contextmanager
+def _locked(collection: Path) -> Iterator[None]:
+    """Keep other processes from changing the keys between reading and writing them."""
+    try:
+        with FileLock(collection / LOCK, timeout=LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise KeysFileError(f"another process has locked {collection / LOCK}; end it and try again") from None
+
+
+def _write_keys(collection: Path, keys: Sequence[Key]) -> None:
+    """Replace the file in one step; nobody but its owner may read it, at any moment."""
     path = collection / FILE
-    write_atomically(path, json.dumps([asdict(key) for key in keys], indent=2).encode() + b"\n")
-    path.chmod(0o600)
+    new = path.with_name(f"{FILE}.new")
+    new.unlink(missing_ok=True)  # of a process that was stopped
+    new.touch(mode=0o600, exist_ok=False)
+    with new.open("wb") as file:
+        file.write(json.dumps([asdict(key) for key in keys], indent=2).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    sync_directory(collection)

@@ -1,9 +1,11 @@
-"""Errors as answers: problem documents (RFC 9457) for programs, pages for people."""
+"""Errors as responses: problem documents (RFC 9457) for programs, pages for people."""
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, g, jsonify, render_template, request
@@ -14,47 +16,52 @@ from retrieval.collection import CollectionBusyError, DiskFullError, NoSuchImage
 from retrieval.errors import PictureError, QueryError, RetrievalError
 from retrieval.images import PictureTooLargeError, UnknownFormatError
 from retrieval.report.kept import NotEvaluatedError
-from web.access import KeyNeededError, KeyRefusedError
-from web.fields import faults_of
-from web.gate import BusyError
-from web.jobs import JobRunningError
-from web.kept_queries import QueryGoneError
-from web.origin import ForeignHostError, ForeignPageError, host_is_trusted
-from web.question import UnsupportedBodyError, UploadTooLargeError
-from web.state import state
+from web import errors
+from web.context import state
+from web.requests import field_faults
+from web.security import host_is_trusted
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
 STATUS: dict[type[RetrievalError], int] = {
-    ForeignHostError: 400,
-    KeyNeededError: 401,
-    KeyRefusedError: 403,
-    ForeignPageError: 403,
+    errors.ForeignHostError: 400,
+    errors.KeyNeededError: 401,
+    errors.KeyRefusedError: 403,
+    errors.ForeignPageError: 403,
     NoSuchImageError: 404,
     NotEvaluatedError: 404,
-    JobRunningError: 409,
+    errors.JobRunningError: 409,
     PictureGoneError: 410,
-    QueryGoneError: 410,
+    errors.QueryGoneError: 410,
     PictureTooLargeError: 413,
-    UploadTooLargeError: 413,
+    errors.UploadTooLargeError: 413,
     UnknownFormatError: 415,
-    UnsupportedBodyError: 415,
-    BusyError: 503,
+    errors.UnsupportedBodyError: 415,
+    errors.BusyError: 503,
     CollectionBusyError: 503,
     DiskFullError: 507,
     PictureError: 422,
     QueryError: 422,
     SpaceNameError: 422,
 }
-"""What each error is to a client; the first class that fits counts, and any other is the server's own fault."""
+"""The HTTP status of each error; the first class that fits counts, and any other is the server's own fault, 500."""
 
-FAULTS = 20
-"""Fields of one request that are told of; a vector could have a hundred thousand that do not fit."""
+MAX_FAULTS = 20
+"""Fields of one request that a problem lists; a vector could have a hundred thousand that do not fit."""
 
-DRAINED = 64 * 2**20
-"""Bytes of a refused body that are still read, so that a client sees the answer, and its connection lasts."""
+MAX_DRAIN = 64 * 2**20
+"""Bytes of a refused body that are still read, so that a client sees the response, and its connection lasts."""
+
+_PATH = re.compile(
+    r"""
+    (?<![\w./…*-]) / (?: [^/\s'"`,;()]+ / )* ([^/\s'"`,;()]+)
+    | \b [A-Za-z]: \\ (?: [^\\\s'"]+ \\ )* ([^\\\s'"]+)
+    """,
+    re.VERBOSE,
+)
+"""An absolute path in a text, and its last part."""
 
 
 class Fault(BaseModel):
@@ -72,7 +79,7 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="What is wrong this time, and what to do.")
     request_id: str = Field(description="Also in the X-Request-ID header and in the server's log.")
-    faults: list[Fault] | None = Field(None, description=f"The fields that do not fit, at most {FAULTS}.")
+    faults: list[Fault] | None = Field(None, description=f"The fields that do not fit, at most {MAX_FAULTS}.")
 
 
 def status_of(error: RetrievalError) -> int:
@@ -81,17 +88,17 @@ def status_of(error: RetrievalError) -> int:
 
 
 def register_problems(app: Flask) -> None:
-    """Answer every error with a problem document under /api and for programs, and with a page elsewhere."""
+    """Turn every error into a problem document under /api and for programs, and into a page elsewhere."""
     app.register_error_handler(RetrievalError, _on_error)
     app.register_error_handler(HTTPException, _on_http)
     app.register_error_handler(ValidationError, on_validation)
 
 
 def on_validation(error: ValidationError) -> Response:
-    """Answer a request whose fields do not fit."""
-    faults = [{"field": field or "body", "message": message} for field, message in faults_of(error)[:FAULTS]]
+    """The response to a request whose fields do not fit."""
+    faults = [{"field": field or "body", "message": message} for field, message in field_faults(error)[:MAX_FAULTS]]
     detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults[:3])
-    return _answer(422, "urn:kvasir:invalid-request", "The request does not fit.", detail, faults)
+    return _response(422, "urn:kvasir:invalid-request", "The request does not fit.", detail, faults)
 
 
 def _on_error(error: RetrievalError) -> Response:
@@ -101,10 +108,10 @@ def _on_error(error: RetrievalError) -> Response:
     title = (type(error).__doc__ or kind).splitlines()[0]
     if status == 500:
         log.error("%s: %s", type(error).__name__, error)
-        return _answer(500, f"urn:kvasir:{name}", title, "The server's log has the details under this request id.")
-    detail = _without_places(str(error))
-    response = _answer(status, f"urn:kvasir:{name}", title, detail)
-    if isinstance(error, KeyNeededError):
+        return _response(500, f"urn:kvasir:{name}", title, "The server's log has the details under this request id.")
+    detail = without_server_paths(str(error), state().served.path_names())
+    response = _response(status, f"urn:kvasir:{name}", title, detail)
+    if isinstance(error, errors.KeyNeededError):
         # To read, a browser may ask its user for a password, for pictures and the API's documentation as well.
         for scheme in ("Basic", "Bearer") if error.scope == "read" else ("Bearer",):
             response.headers.add("WWW-Authenticate", f'{scheme} realm="kvasir"')
@@ -113,13 +120,20 @@ def _on_error(error: RetrievalError) -> Response:
     return response
 
 
-def _without_places(text: str) -> str:
-    """A message without where the collection and its pictures lie, which a client is not told."""
-    held = state().live
-    collection = held.searcher.collection
-    for path in sorted((path for path, _ in collection.images.source_paths if path.name), reverse=True):
-        text = text.replace(str(path), path.name)
-    return text.replace(str(held.path), collection.manifest.name)
+def without_server_paths(text: str, names: Mapping[Path, str]) -> str:
+    """A text that tells a client nothing of the server's folders.
+
+    Paths of `names` go by these names, what lies elsewhere by its own name alone.
+    """
+    known = {str(form): name for path, name in names.items() for form in (path, path.resolve()) if name}
+    parents = {str(parent) for path in known for parent in Path(path).parents if parent.name}
+    # The longest first: a source may be a parent folder of the collection, whose own path would be cut in two.
+    if known:
+        longest = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
+        text = re.sub(rf"({longest})(?![\w-])", lambda match: known[match[0]], text)
+    for path in sorted(parents, key=len, reverse=True):
+        text = text.replace(f"{path}/", "…/")
+    return _PATH.sub(lambda match: f"…/{match[1] or match[2]}", text)
 
 
 def _on_http(error: HTTPException) -> Response:
@@ -137,7 +151,7 @@ def _on_http(error: HTTPException) -> Response:
         detail = f"this server takes {detail} of searches and writes from one client; Retry-After says when to go on"
     if error.response is not None and status < 400:
         return error.response  # type: ignore[return-value]  # a redirect that was raised
-    response = _answer(status, f"urn:kvasir:{error.name.lower().replace(' ', '-')}", error.name, detail)
+    response = _response(status, f"urn:kvasir:{error.name.lower().replace(' ', '-')}", error.name, detail)
     for name, value in error.get_headers():
         if name in ("Allow", "Retry-After"):
             response.headers[name] = value
@@ -145,10 +159,10 @@ def _on_http(error: HTTPException) -> Response:
 
 
 def _drain() -> None:
-    """Read what a refused request still sends: gunicorn would close the connection though it promised to keep it."""
+    """Read the rest of a refused request: gunicorn would close the connection though it promised to keep it."""
     stream = request.environ["wsgi.input"]
     chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
-    left = DRAINED if chunked else min(request.content_length or 0, DRAINED)
+    left = MAX_DRAIN if chunked else min(request.content_length or 0, MAX_DRAIN)
     try:
         while left > 0 and (part := stream.read(min(left, 1 << 16))):
             left -= len(part)
@@ -157,16 +171,16 @@ def _drain() -> None:
 
 
 def wants_json() -> bool:
-    """Whether a program asks: of the API and the server's health always, elsewhere where JSON is preferred to HTML."""
+    """Whether a program sent the request: under /api and /healthz always, elsewhere where it prefers JSON to HTML."""
     if request.path.startswith(("/api/", "/healthz", "/readyz", "/metrics")):
         return True
-    if not host_is_trusted():  # a page would need its style and tell the collection's name
+    if not host_is_trusted():  # a page would need its style and show the collection's name
         return True
     best = request.accept_mimetypes.best_match(["text/html", "application/json"], "text/html")
     return best == "application/json"
 
 
-def _answer(status: int, kind: str, title: str, detail: str, faults: list[dict[str, Any]] | None = None) -> Response:
+def _response(status: int, kind: str, title: str, detail: str, faults: list[dict[str, Any]] | None = None) -> Response:
     if status != 408:
         _drain()
     if wants_json():

@@ -1,7 +1,7 @@
 """The production server: gunicorn with one worker and threads; waitress where gunicorn does not run, on Windows.
 
 One process holds one copy of the encoders, indexes and caches. On SIGTERM it stops listening, lets running requests
-end, and leaves.
+end, and exits.
 """
 
 from __future__ import annotations
@@ -12,22 +12,18 @@ import socket
 import sys
 from typing import Any
 
-from retrieval.errors import RetrievalError
-from web.logs import log_as_json
-from web.origin import bracketed
+from web.errors import CannotListenError
+from web.monitoring import log_as_json
+from web.security import bracketed
 from web.settings import Settings
 
 GRACE = 30
 """Seconds that running requests are given after SIGTERM."""
 SPARE_THREADS = 24
-"""Threads beyond the queue, so that pictures are served, and a full queue is told at once, while all searches wait."""
+"""Threads beyond the queue, so that pictures are served, and a full queue is answered at once, while searches wait."""
 
 _M_ARENA_MAX = -8
 """malloc.h of glibc."""
-
-
-class CannotListenError(RetrievalError):
-    """The server cannot listen at this address."""
 
 
 def serve(settings: Settings, host: str, port: int) -> None:
@@ -40,7 +36,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
 
 def require_free(host: str, port: int) -> None:
-    """Raise CannotListenError, in words, where the address is taken or is not this machine's."""
+    """Raise CannotListenError where the address is taken or is not this machine's."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         with socket.socket(family) as trial:

@@ -1,4 +1,4 @@
-"""What a server may be told; `kvasir serve` fills it from its flags and the environment."""
+"""Settings of one server; `kvasir serve` fills them from its flags and the environment."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from retrieval.images import MAX_PIXELS
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits and doors of one server.
+    """Limits and access rules of one server.
 
     max_upload: bytes of one picture. max_pixels: width x height of one picture. queue: searches that may run and wait
-    at once; one more is answered 503. rate: searches and writes of one client, in flask-limiter's words, or empty for
-    no limit. kept_bytes: memory for uploaded queries, so that an answer has a link. reading_needs_key: nothing is
-    shown without a key. cors: origins whose pages may call the API. trusted_hosts: values of the Host header that are
-    answered, or empty for all. proxies: how many reverse proxies stand before the server.
+    at once; one more is answered 503. rate: searches and writes of one client, in flask-limiter's notation, or empty
+    for no limit. upload_cache: bytes of memory for uploaded queries, so that their results have a link. require_key:
+    reading needs a key as well. cors: origins whose pages may call the API. trusted_hosts: values of the Host header
+    that are answered, or empty for all. proxies: how many reverse proxies stand before the server.
     """
 
     collection: Path
@@ -24,8 +24,8 @@ class Settings:
     max_pixels: int = MAX_PIXELS
     queue: int = 64
     rate: str = "600/minute"
-    kept_bytes: int = 128 * 2**20
-    reading_needs_key: bool = False
+    upload_cache: int = 128 * 2**20
+    require_key: bool = False
     cors: tuple[str, ...] = ()
     trusted_hosts: tuple[str, ...] = ()
     proxies: int = 0

@@ -1,1 +1,1 @@
-"""What the server answers, one noun a module."""
+"""What the server responds to, one noun a module; each may have a REST part, `api`, and pages, `blueprint`."""

@@ -1,42 +1,108 @@
-"""/api/v1/collection: what is served."""
+"""The collection: /api/v1/collection, and the pages of its classes, images and near duplicates."""
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
-from flask import Response, jsonify
+from flask import Blueprint, Response, jsonify, render_template, request
 from flask_openapi3 import APIBlueprint, Tag
 
-from retrieval.collection import Collection
-from retrieval.collection.facts import facts_of
-from web import answers
-from web.answers import replies
-from web.state import state
+from indexer.duplicates import clusters
+from web import responses
+from web.context import collection
+from web.errors import BadOptionError
+from web.forms import whole_number
+from web.requests import MAX_ID
+from web.responses import collection_to_dict, image_to_dict
 
 api = APIBlueprint("collection", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="collection")])
+blueprint = Blueprint("browse", __name__, url_prefix="/collection")
 
-_FOLDERS = re.compile(r"/.*/")
+IMAGES_A_PAGE = 48
+CLUSTERS_A_PAGE = 24
+SHOWN_OF_CLUSTER = 12
 
 
 @api.get(
     "/collection",
     operation_id="get_collection",
-    responses=replies({"200": answers.CollectionInfo}, 400, 401),
+    responses=responses.operation({"200": responses.CollectionInfo}, 400, 401),
 )
 def collection_info() -> Response:
     """The collection: its classes, and its spaces with how each was made."""
-    return jsonify(describe(state().live.searcher.collection))
+    return jsonify(collection_to_dict(collection()))
 
 
-def describe(collection: Collection) -> dict[str, Any]:
-    """What a collection holds, without the places where it lies."""
-    facts = facts_of(collection)
-    for space in facts["spaces"]:
-        space["recipe"] = {name: _without_folders(value) for name, value in space["recipe"].items()}
-    return facts
+@blueprint.get("/")
+def overview() -> str:
+    """Numbers by class, and the spaces with how each was made."""
+    return render_template("overview.html", facts=collection_to_dict(collection()))
 
 
-def _without_folders(value: Any) -> Any:
-    """A recipe may name a file of the server; its name tells enough."""
-    return _FOLDERS.sub("/…/", value) if isinstance(value, str) else value
+@blueprint.get("/images/")
+def images() -> str:
+    """Images of one class, of none where its name is empty, or all, page by page."""
+    opened = collection()
+    ids, labels = opened.images.ids, opened.images.labels
+    unlabelled = ids[labels < 0]
+    class_name = request.args.get("class")
+    if class_name == "":
+        ids = unlabelled
+    elif class_name is not None:
+        ids = ids[labels == opened.classes.index(class_name)] if class_name in opened.classes else ids[:0]
+    page, pages = _page(len(ids), IMAGES_A_PAGE)
+    shown = ids[(page - 1) * IMAGES_A_PAGE : page * IMAGES_A_PAGE].tolist()
+    return render_template(
+        "images.html",
+        images=[image_to_dict(opened, image_id) for image_id in shown],
+        class_name=class_name,
+        unlabelled=len(unlabelled),
+        total=len(ids),
+        page=page,
+        pages=pages,
+    )
+
+
+@blueprint.get("/images/<int:image_id>")
+def image(image_id: int) -> str:
+    """One image with all that is known of it."""
+    opened = collection()
+    images = opened.images
+    position = opened.position(min(image_id, MAX_ID))
+    copies = images.ids[images.clusters == images.clusters[position]].tolist()
+    return render_template(
+        "image.html",
+        image=image_to_dict(opened, image_id),
+        duplicates=[image_to_dict(opened, other) for other in copies if other != image_id],
+    )
+
+
+@blueprint.get("/duplicates/")
+def duplicates() -> str:
+    """Clusters of near duplicates; those whose images have different classes first, as likely label errors."""
+    opened = collection()
+    every = clusters(opened)
+    page, pages = _page(len(every), CLUSTERS_A_PAGE)
+    return render_template(
+        "duplicates.html",
+        clusters=[
+            {
+                "size": len(cluster.ids),
+                "mixed": cluster.spans_classes,
+                "images": [image_to_dict(opened, image_id) for image_id in cluster.ids[:SHOWN_OF_CLUSTER]],
+            }
+            for cluster in every[(page - 1) * CLUSTERS_A_PAGE : page * CLUSTERS_A_PAGE]
+        ],
+        total=len(every),
+        mixed=any(cluster.spans_classes for cluster in every),
+        page=page,
+        pages=pages,
+    )
+
+
+def _page(count: int, size: int) -> tuple[int, int]:
+    """The page that the address names, and how many there are. Raises BadOptionError."""
+    pages = max(1, -(-count // size))
+    text = request.args.get("page", "1")
+    page = whole_number(text)
+    if page is None or not 1 <= page <= pages:
+        raise BadOptionError(f"there is no page '{text[:20]}'; they go from 1 to {pages}")
+    return page, pages

@@ -1,4 +1,4 @@
-"""The pages: ask, see the answer, compare."""
+"""The search pages: the form, the hits, one hit beside the query."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from werkzeug.wrappers import Response as BaseResponse
 from retrieval.collection import Collection
 from retrieval.errors import PictureError, QueryError
 from retrieval.hits import Hits
-from retrieval.search import Searcher
-from web.asking import Asking, asking_of, filled, image_id_of, options_of, require_region
-from web.blueprints.images import unchanged
-from web.curves import HEIGHT, WIDTH, curves
-from web.described import described
-from web.kept_queries import keep_query, kept_query
-from web.palette import colour_number, stylesheet
-from web.pictures import PREVIEW, drawn_once, small
+from web.context import collection, collection_version, searcher, state
+from web.errors import NoPictureError
+from web.figures import HEIGHT, WIDTH, class_stylesheet, colour_number, curves
+from web.forms import PageSearch, filled_fields, image_number, page_search, require_region, search_options
+from web.limits import rate_limited
+from web.pictures import PREVIEW, draw_once, not_modified, picture_response, reduced
 from web.problems import status_of, wants_json
-from web.question import NoPictureError, SearchOptions, require_picture, search
-from web.rate import limited
-from web.state import state
+from web.responses import image_to_dict
+from web.search import SearchOptions, search
+from web.uploads import cache_query, cached_query, chosen_picture, require_picture
 
 blueprint = Blueprint("pages", __name__)
 
@@ -40,94 +38,89 @@ SUGGESTED = 18
 
 @blueprint.get("/")
 def query() -> str:
-    """The page that asks for a picture."""
-    return _query_page(filled(request.args))
+    """The form of a search."""
+    return _query_page(filled_fields(request.args))
 
 
 @blueprint.post("/search")
-@limited
+@rate_limited
 def submit() -> BaseResponse | tuple[str, int]:
-    """Take a picture, keep it for a while, and lead on to the address of its answer."""
-    fields = filled(request.form)
-    files = [data for file in request.files.getlist("picture") if (data := file.read())]
+    """Take a picture, cache it, and lead on to the address of its hits."""
+    fields = filled_fields(request.form)
     options = None
     try:
-        options = options_of(fields)
-        if files:
-            require_picture(files[0])
-            fields["upload"] = keep_query(state().uploads, files[0])
+        options = search_options(fields)
+        data = chosen_picture("picture")
+        if data is not None:
+            require_picture(data)
+            fields["upload"] = cache_query(data)
             fields.pop("image", None)
         elif "image" not in fields and "upload" not in fields:
             raise NoPictureError("choose a picture first, or pick one from the collection")
-        require_region(asking_of(fields))
+        require_region(page_search(fields))
     except (PictureError, QueryError) as error:
         if wants_json():
             raise
         return _query_page(fields, options, str(error)), status_of(error)
     values: dict[str, Any] = {name: fields.getlist(name) for name in fields}
-    place = url_for("pages.answer", **values)
+    address = url_for("pages.results", **values)
     if wants_json():
-        return make_response(jsonify({"location": place}), 201, {"Location": place})
-    return redirect(place, 303)
+        return make_response(jsonify({"location": address}), 201, {"Location": address})
+    return redirect(address, 303)
 
 
 @blueprint.get("/answer")
-@limited
-def answer() -> str | tuple[str, int]:
-    """The hits of a query."""
-    asking = asking_of(filled(request.args))
-    hits = search(asking.asked, asking.options)
-    return render_template("answer.html", asking=asking, **_shown(asking, hits))
+@rate_limited
+def results() -> str:
+    """The hits of a search."""
+    page = page_search(filled_fields(request.args))
+    hits = search(page.query, page.options)
+    return render_template("results.html", search=page, **_shown(page, hits))
 
 
 @blueprint.get("/compare")
-@limited
+@rate_limited
 def compare() -> str:
     """One hit beside the query, with its distance in every space."""
-    fields = filled(request.args)
-    hit_id = image_id_of(fields.pop("hit", ""))
-    asking = asking_of(fields)
-    searcher = state().live.searcher
-    collection = searcher.collection
-    image = described(collection, collection.position(hit_id))
-    hits = search(asking.asked, asking.options)
+    fields = filled_fields(request.args)
+    hit_id = image_number(fields.pop("hit", ""))
+    page = page_search(fields)
+    image = image_to_dict(collection(), hit_id)
+    hits = search(page.query, page.options)
     at = hits.ids.index(hit_id) if hit_id in hits.ids else None
-    with state().gate.enter():
-        distances = _distances(searcher, asking, hit_id)
+    with state().searches.slot():
+        distances = _distances(page, hit_id)
     return render_template(
         "compare.html",
-        asking=asking,
+        search=page,
         image=image,
         hit=None if at is None else hits[at],
         before=hits.ids[at - 1] if at else None,
         after=hits.ids[at + 1] if at is not None and at + 1 < len(hits) else None,
         distances=distances,
         similarities={
-            name: float(searcher.metric(name).scores(np.array(distance)))
+            name: float(searcher().metric(name).scores(np.array(distance)))
             for name, distance in distances.items()
             if distance is not None
         },
-        **_shown(asking, hits),
+        **_shown(page, hits),
     )
 
 
 @blueprint.get("/queries/<name>.jpg")
 def query_picture(name: str) -> Response:
     """An uploaded query as the page shows it; nothing of its metadata is left."""
-    held = state()
-    if response := unchanged(f"query-{name}"):
+    if response := not_modified(f"query-{name}"):
         return response
-    limit = held.settings.max_pixels
-    data = drawn_once(held, f"query-{name}", lambda: small(kept_query(held.uploads, name), PREVIEW, limit))
-    response = Response(data, mimetype="image/jpeg")
-    response.set_etag(f"{held.live.version}-query-{name}")
-    return response
+    limit = state().settings.max_pixels
+    data = draw_once(f"query-{name}", lambda: reduced(cached_query(name), PREVIEW, limit))
+    return picture_response(data, "image/jpeg", f"query-{name}")
 
 
 @blueprint.get("/classes.css")
 def classes_css() -> Response:
     """The classes' colours."""
-    return Response(stylesheet(), mimetype="text/css")
+    return Response(class_stylesheet(), mimetype="text/css")
 
 
 @blueprint.post("/theme")
@@ -145,13 +138,13 @@ def theme() -> BaseResponse:
 @blueprint.app_context_processor
 def common() -> dict[str, Any]:
     """What every template may use."""
-    collection = state().live.searcher.collection
+    opened = collection()
     return {
-        "collection": collection,
+        "collection": opened,
         "theme": "light" if request.cookies.get("theme") == "light" else "dark",
-        "colour_of": lambda name: _colour_of(collection, name),
+        "colour_of": lambda name: _colour_of(opened, name),
         "settings": state().settings,
-        "version": state().live.version,
+        "version": collection_version(),
     }
 
 
@@ -164,48 +157,42 @@ def tip_id() -> str:
     return f"tip-{next(_tips)}"
 
 
-def _colour_of(collection: Collection, name: str | None) -> int:
-    return colour_number(collection.classes.index(name)) if name in collection.classes else -1
+def _colour_of(opened: Collection, name: str | None) -> int:
+    return colour_number(opened.classes.index(name)) if name in opened.classes else -1
 
 
 def _query_page(fields: MultiDict[str, str], options: SearchOptions | None = None, error: str | None = None) -> str:
-    collection = state().live.searcher.collection
-    picked = None
-    if "image" in fields:
-        picked = described(collection, collection.position(image_id_of(fields["image"])))
-    return render_template(
-        "query.html", error=error, picked=picked, options=options, suggested=_suggested(collection), asking=None
-    )
+    opened = collection()
+    picked = image_to_dict(opened, image_number(fields["image"])) if "image" in fields else None
+    return render_template("query.html", error=error, picked=picked, options=options, suggested=_suggested(opened))
 
 
-def _suggested(collection: Collection) -> list[dict[str, Any]]:
+def _suggested(opened: Collection) -> list[dict[str, Any]]:
     """Some images from every class in turn, the same ones each time."""
-    labels = collection.images.labels
-    groups = [np.flatnonzero(labels == label).tolist() for label in np.unique(labels)]
-    turns = -(-SUGGESTED // max(len(groups), 1))
-    # Spread over its class; of a class with fewer images than turns, each once.
+    ids, labels = opened.images.ids, opened.images.labels
+    classes = [ids[labels == label].tolist() for label in np.unique(labels)]
+    rounds = -(-SUGGESTED // max(len(classes), 1))
+    # Spread over its class; of a class with fewer images than rounds, each once.
     order = [
-        group[len(group) * turn // min(turns, len(group))]
-        for turn in range(turns)
-        for group in groups
-        if turn < len(group)
+        members[len(members) * turn // min(rounds, len(members))]
+        for turn in range(rounds)
+        for members in classes
+        if turn < len(members)
     ]
-    return [described(collection, position) for position in order[:SUGGESTED]]
+    return [image_to_dict(opened, image_id) for image_id in order[:SUGGESTED]]
 
 
-def _shown(asking: Asking, hits: Hits) -> dict[str, Any]:
-    quality = hits.quality
-    fused = len(hits.spaces) > 1
+def _shown(page: PageSearch, hits: Hits) -> dict[str, Any]:
     return {
-        "score_text": FUSED_SCORE if fused else SCORE,
+        "score_text": FUSED_SCORE if len(hits.spaces) > 1 else SCORE,
         "hits": hits,
         "headline": _headline(hits),
-        "quality": quality,
+        "quality": hits.quality,
         "shares": [(name, count) for name, count in hits.class_counts.items()],
         "curves": curves(hits),
         "curve_size": (WIDTH, HEIGHT),
-        "query_picture": _picture_of(asking),
-        "options": asking.options,
+        "query_picture": _query_address(page),
+        "options": page.options,
     }
 
 
@@ -222,28 +209,29 @@ def _headline(hits: Hits) -> str:
     return f"{'All' if most == total else f'{most} of'} {total}: {leaders[0]}"
 
 
-def _picture_of(asking: Asking) -> str:
-    if asking.upload is not None:
-        return url_for("pages.query_picture", name=asking.upload)
-    return url_for("images.picture", image_id=asking.image_id, v=state().live.version)
+def _query_address(page: PageSearch) -> str:
+    if page.upload is not None:
+        return url_for("pages.query_picture", name=page.upload)
+    return url_for("images.picture", image_id=page.image_id, v=collection_version())
 
 
-def _distances(searcher: Searcher, asking: Asking, hit_id: int) -> dict[str, float | None]:
+def _distances(page: PageSearch, hit_id: int) -> dict[str, float | None]:
     """From the query to one image, in every space of the collection."""
-    names, asked = [space.name for space in searcher.collection.spaces], asking.asked
-    region = tuple(asking.options.region) if asking.options.region else None
-    of_hit = _stored(searcher.collection, hit_id, names)
-    if isinstance(asked, int) and region is None:
-        of_query = _stored(searcher.collection, asked, names)
+    engine = searcher()
+    names = [space.name for space in engine.collection.spaces]
+    region = tuple(page.options.region) if page.options.region else None
+    of_hit = _stored_vectors(engine.collection, hit_id, names)
+    if isinstance(page.query, int) and region is None:
+        of_query = _stored_vectors(engine.collection, page.query, names)
     else:  # all at once, so that the picture is not decoded for each space
-        of_query = searcher.vectors_of(asked, list(of_hit), region)  # type: ignore[arg-type]
-    found: dict[str, float | None] = dict.fromkeys(names)
+        of_query = engine.vectors_of(page.query, list(of_hit), region)  # type: ignore[arg-type]
+    distances: dict[str, float | None] = dict.fromkeys(names)
     for name in of_hit.keys() & of_query.keys():
-        distance = searcher.metric(name).distances(of_query[name][None], of_hit[name][None])[0, 0]
-        found[name] = max(0.0, float(distance))
-    return found
+        distance = engine.metric(name).distances(of_query[name][None], of_hit[name][None])[0, 0]
+        distances[name] = max(0.0, float(distance))
+    return distances
 
 
-def _stored(collection: Collection, image_id: int, names: list[str]) -> dict[str, NDArray[Any]]:
+def _stored_vectors(opened: Collection, image_id: int, names: list[str]) -> dict[str, NDArray[Any]]:
     """An image's vectors, in the spaces where it has one."""
-    return {name: vector for name in names if (vector := collection.vector(name, image_id)) is not None}
+    return {name: vector for name in names if (vector := opened.vector(name, image_id)) is not None}

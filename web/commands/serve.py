@@ -11,15 +11,11 @@ import click
 
 from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
-from retrieval.errors import RetrievalError
+from web.errors import OpenToAllError
 from web.keys import read_keys
 from web.settings import Settings
 
 _SEVERAL = "may be given several times, in the environment with spaces between"
-
-
-class OpenToAllError(RetrievalError):
-    """The server would listen for everyone without asking for a key."""
 
 
 def _setting(name: str, *others: str, **more: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -106,13 +102,13 @@ def command(
         max_pixels=int(max_pixels * 1e6),
         queue=queue,
         rate="" if rate == "off" else _checked_rate(rate),
-        kept_bytes=keep * 2**20,
-        reading_needs_key=require_key,
+        upload_cache=keep * 2**20,
+        require_key=require_key,
         cors=cors,
         trusted_hosts=trusted_hosts,
         proxies=proxies,
     )
-    from web.origin import bracketed
+    from web.security import bracketed
     from web.server import require_free, serve
 
     require_free(host, port)

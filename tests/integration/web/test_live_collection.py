@@ -19,15 +19,15 @@ from retrieval.collection import Collection, CollectionWriter, NewImage
 from retrieval.collection.manifest import read_manifest, write_manifest
 from retrieval.cores import available_cores
 from retrieval.images import MAX_PIXELS
-from web import live, pictures
+from web import pictures, served_collection
 from web.app import create_app
-from web.live import LiveCollection
+from web.served_collection import ServedCollection
 from web.settings import Settings
 
 
 @pytest.fixture
-def held(indexed: Any, tmp_path: Path) -> LiveCollection:
-    return LiveCollection(shutil.copytree(indexed.path, tmp_path / "held"), MAX_PIXELS)
+def held(indexed: Any, tmp_path: Path) -> ServedCollection:
+    return ServedCollection(shutil.copytree(indexed.path, tmp_path / "held"), MAX_PIXELS)
 
 
 @pytest.fixture(scope="module")
@@ -35,31 +35,31 @@ def new_picture(draw: Callable[..., Image.Image], encode_file: Callable[..., byt
     return encode_file(draw(4242, (40, 160, 150)))
 
 
-def test_an_added_picture_moves_with_its_collection(held: LiveCollection, new_picture: bytes) -> None:
+def test_an_added_picture_moves_with_its_collection(held: ServedCollection, new_picture: bytes) -> None:
     image_id, _ = held.add(new_picture, "polyps")
     moved = held.path.rename(held.path.with_name("elsewhere"))
 
     assert Collection.open(moved).read(image_id) == new_picture
-    assert LiveCollection(moved, MAX_PIXELS).add(new_picture, "polyps") == (image_id, False)
-    LiveCollection(moved, MAX_PIXELS).remove(image_id)
+    assert ServedCollection(moved, MAX_PIXELS).add(new_picture, "polyps") == (image_id, False)
+    ServedCollection(moved, MAX_PIXELS).remove(image_id)
     assert not list((moved / "pictures").iterdir())
 
 
 def test_an_added_picture_is_known_though_a_slow_look_began_before_it(
-    held: LiveCollection, new_picture: bytes, monkeypatch: pytest.MonkeyPatch
+    held: ServedCollection, new_picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened, go_on = threading.Event(), threading.Event()
-    reopened = live.Searcher.reopened
+    reopened = served_collection.Searcher.reopened
 
-    def slowly(searcher: live.Searcher) -> live.Searcher:
+    def slowly(searcher: served_collection.Searcher) -> served_collection.Searcher:
         later = reopened(searcher)
         if threading.current_thread().name == "look":
             opened.set()
             assert go_on.wait(20)
         return later
 
-    monkeypatch.setattr(live.Searcher, "reopened", slowly)
-    monkeypatch.setattr(held, "_looked", float("-inf"))
+    monkeypatch.setattr(served_collection.Searcher, "reopened", slowly)
+    monkeypatch.setattr(held, "_checked", float("-inf"))
     monkeypatch.setattr(held, "_stamp", ())  # as though another process had written
     look = threading.Thread(target=lambda: held.searcher, name="look")
     look.start()
@@ -77,7 +77,7 @@ def test_an_added_picture_is_known_though_a_slow_look_began_before_it(
     assert held.searcher.collection.position(added[0]) == len(held.searcher.collection) - 1
 
 
-def test_a_copy_without_a_label_is_no_fault_in_the_labels(held: LiveCollection, indexed: Any) -> None:
+def test_a_copy_without_a_label_is_no_fault_in_the_labels(held: ServedCollection, indexed: Any) -> None:
     labelled = (indexed.data / "cecum" / "3.jpg").read_bytes()
     held.add(labelled, None)
     with CollectionWriter(held.path) as writer:
@@ -91,18 +91,18 @@ def test_a_copy_without_a_label_is_no_fault_in_the_labels(held: LiveCollection, 
     assert "different classes" not in shown
 
 
-def test_a_collection_made_anew_in_its_place_is_another_to_browsers(held: LiveCollection) -> None:
+def test_a_collection_made_anew_in_its_place_is_another_to_browsers(held: ServedCollection) -> None:
     client = create_app(Settings(held.path), warm_up=False).test_client()
     before = client.get("/api/v1/images/0/thumbnail").headers["ETag"]
     manifest = read_manifest(held.path)
     write_manifest(held.path, replace(manifest, created="2001-01-01T00:00:00+00:00"))
-    time.sleep(live.LOOK_EVERY + 0.1)
+    time.sleep(served_collection.CHECK_SECONDS + 0.1)
 
     assert client.get("/api/v1/images/0/thumbnail").headers["ETag"] != before
 
 
 def test_pictures_are_drawn_few_at_a_time_and_not_again_for_those_who_wait(
-    held: LiveCollection, monkeypatch: pytest.MonkeyPatch
+    held: ServedCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = create_app(Settings(held.path), warm_up=False)
     drawn, inside, most = [], 0, 0
@@ -132,7 +132,7 @@ def test_pictures_are_drawn_few_at_a_time_and_not_again_for_those_who_wait(
     assert most <= available_cores()
 
 
-def test_nobody_is_told_where_pictures_lie(held: LiveCollection, tmp_path: Path) -> None:
+def test_nobody_is_told_where_pictures_lie(held: ServedCollection, tmp_path: Path) -> None:
     with CollectionWriter(held.path) as writer:
         source = writer.source(tmp_path / "ward 3" / "data", "folder")
         (lost,) = writer.append([NewImage(source, "a.jpg", None, 9, 9, 1, 0, bytes(32), {})])

@@ -6,7 +6,7 @@ import pytest
 
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.hits import Hit, Hits, Quality
-from web.curves import curves
+from web.figures import curves
 
 
 @pytest.fixture

@@ -16,13 +16,14 @@ from click.testing import CliRunner
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.command_line import kvasir
 from retrieval.report.palette import CLASS_COLOURS
-from web.blueprints.collection import describe
-from web.commands.serve import OpenToAllError, is_loopback, require_guarded
-from web.gate import BusyError, Gate
-from web.kept import Kept
-from web.keys import FILE, KeysFileError, NoSuchKeyError, create_key, find_key, read_keys, revoke_key
-from web.palette import colour_number, stylesheet
-from web.server import CannotListenError, require_free
+from web.caches import ByteCache
+from web.commands.serve import is_loopback, require_guarded
+from web.errors import BusyError, CannotListenError, KeysFileError, NoSuchKeyError, OpenToAllError
+from web.figures import class_stylesheet, colour_number
+from web.keys import FILE, create_key, find_key, read_keys, revoke_key
+from web.limits import ConcurrencyLimit
+from web.responses import collection_to_dict
+from web.server import require_free
 
 ROOT = Path(__file__).parents[3]
 
@@ -38,44 +39,44 @@ def collection(tmp_path: Path) -> Path:
 
 
 def test_the_gate_turns_away_who_finds_it_full_and_lets_others_in_by_order() -> None:
-    gate = Gate(running=1, queue=3)
+    gate = ConcurrencyLimit(running=1, queue=3)
     order: list[int] = []
 
     def come(number: int) -> None:
-        with gate.enter():
+        with gate.slot():
             order.append(number)
 
-    with gate.enter():
+    with gate.slot():
         threads = []
         for number in (1, 2):
             threads.append(threading.Thread(target=come, args=(number,)))
             threads[-1].start()
-            while gate.inside < number + 1:
+            while gate.active < number + 1:
                 time.sleep(0.001)
-        with pytest.raises(BusyError, match="3 searches"), gate.enter():
+        with pytest.raises(BusyError, match="3 searches"), gate.slot():
             pass
         assert order == []
     for thread in threads:
         thread.join(10)
     assert order == [1, 2]
-    assert gate.inside == 0
-    with gate.enter():
-        assert gate.inside == 1
+    assert gate.active == 0
+    with gate.slot():
+        assert gate.active == 1
 
 
 def test_a_search_that_fails_leaves_the_gate() -> None:
-    gate = Gate(running=1, queue=1)
+    gate = ConcurrencyLimit(running=1, queue=1)
     for _ in range(3):
-        with pytest.raises(ZeroDivisionError), gate.enter():
+        with pytest.raises(ZeroDivisionError), gate.slot():
             _ = 1 / 0
-    assert gate.inside == 0
+    assert gate.active == 0
 
 
 # Kept
 
 
 def test_kept_things_go_when_room_ends_the_least_used_first() -> None:
-    kept = Kept(10)
+    kept = ByteCache(10)
     kept.put("a", b"1234")
     kept.put("b", b"1234")
     assert kept.get("a") == b"1234"
@@ -183,7 +184,7 @@ def test_a_taken_port_is_told_in_words() -> None:
 def test_classes_have_colours_that_begin_again_and_no_class_has_none() -> None:
     assert len(set(CLASS_COLOURS)) == 10
     assert [colour_number(label) for label in (0, 9, 10, -1)] == [0, 9, 0, -1]
-    assert stylesheet().count("color:") == 10
+    assert class_stylesheet().count("color:") == 10
 
 
 def test_gunicorn_loads_no_engine_before_it_forks() -> None:
@@ -231,6 +232,6 @@ def test_a_recipe_names_a_file_of_the_server_without_its_folders(tmp_path: Path)
     with CollectionWriter(tmp_path / "c", create=True) as writer:
         writer.add_space("s", "encoder", 4, "cosine", {"spec": "timm:vit//home/J Doe/weights.pt", "fit": "squash"})
 
-    (space,) = describe(Collection.open(tmp_path / "c"))["spaces"]
+    (space,) = collection_to_dict(Collection.open(tmp_path / "c"))["spaces"]
 
     assert space["recipe"] == {"spec": "timm:vit/…/weights.pt", "fit": "squash"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from web.pictures import shown
+from web.pictures import without_metadata
 
 
 def test_a_progressive_jpeg_keeps_its_pixels_and_loses_its_words() -> None:
@@ -16,7 +16,7 @@ def test_a_progressive_jpeg_keeps_its_pixels_and_loses_its_words() -> None:
     image = Image.fromarray(random.integers(0, 256, (48, 64, 3), dtype=np.uint8))
     out = io.BytesIO()
     image.save(out, "JPEG", progressive=True, comment=b"secret", exif=_exif("secret"), quality=90)
-    data, media_type = shown(out.getvalue() + b"secret behind the end")
+    data, media_type = without_metadata(out.getvalue() + b"secret behind the end")
     assert media_type == "image/jpeg"
     assert b"secret" not in data
     before, after = (np.asarray(Image.open(io.BytesIO(one))) for one in (out.getvalue(), data))
@@ -36,7 +36,7 @@ def test_a_jpeg_keeps_what_its_colours_need_and_no_word_behind_it() -> None:
         b"\xff" + marker + (2 + len(word)).to_bytes(2, "big") + word
         for marker, word in ((b"\xe0", b"AVI1secret"), (b"\xe2", b"FPXR\0secret"), (b"\xee", b"secret"))
     )
-    data, _ = shown(plain[:2] + words + plain[2 : adobe - 2] + longer + plain[adobe + length - 2 :])
+    data, _ = without_metadata(plain[:2] + words + plain[2 : adobe - 2] + longer + plain[adobe + length - 2 :])
     assert b"secret" not in data
     before, after = (Image.open(io.BytesIO(one)) for one in (plain, data))
     assert after.mode == "CMYK"
@@ -51,7 +51,7 @@ def test_a_jpeg_with_a_small_picture_in_its_head_loses_that() -> None:
     plain = out.getvalue()
     assert plain[2:11] == b"\xff\xe0\x00\x10JFIF\0"
     small = plain[6:18] + b"\x02\x01secret"
-    data, _ = shown(plain[:4] + (2 + len(small)).to_bytes(2, "big") + small + plain[20:])
+    data, _ = without_metadata(plain[:4] + (2 + len(small)).to_bytes(2, "big") + small + plain[20:])
     assert b"secret" not in data
     before, after = (np.asarray(Image.open(io.BytesIO(one))) for one in (plain, data))
     assert np.array_equal(before, after)
@@ -62,7 +62,7 @@ def test_other_formats_become_plain_png(kind: str) -> None:
     image = Image.new("RGB", (20, 10), (200, 30, 40))
     out = io.BytesIO()
     image.save(out, kind, **({"exif": _exif("secret")} if kind != "BMP" else {}))
-    data, media_type = shown(out.getvalue())
+    data, media_type = without_metadata(out.getvalue())
     assert media_type == "image/png"
     assert b"secret" not in data
     assert Image.open(io.BytesIO(data)).size == (20, 10)

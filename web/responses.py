@@ -1,21 +1,28 @@
-"""What the API answers, as models: they make the OpenAPI document, and the tests hold every answer against it."""
+"""Response models, which make the OpenAPI document, and the functions that fill them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any, Literal
 
+from flask import request
 from pydantic import BaseModel, ConfigDict, Field
 
+from retrieval import hits as engine
+from retrieval.collection import Collection
+from retrieval.collection.facts import facts_of
+from web.context import collection_version
 from web.problems import MEDIA_TYPE
 
 _CLASS = Field(alias="class", description="The class, or null where it is unknown.")
 
 
-class _Answer(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
-class Links(_Answer):
+class Links(_Response):
     """Where an image's parts are."""
 
     self: str
@@ -24,7 +31,7 @@ class Links(_Answer):
     similar: str
 
 
-class Image(_Answer):
+class Image(_Response):
     """An image of the collection."""
 
     id: int
@@ -37,7 +44,7 @@ class Image(_Answer):
     links: Links
 
 
-class ImagePage(_Answer):
+class ImagePage(_Response):
     """Some images, in order of their ids."""
 
     images: list[Image]
@@ -45,7 +52,7 @@ class ImagePage(_Answer):
     next: str | None = Field(description="The cursor of the next page, or null on the last one.")
 
 
-class Hit(_Answer):
+class Hit(_Response):
     """One neighbour of the query."""
 
     rank: int
@@ -61,17 +68,17 @@ class Hit(_Answer):
     links: Links
 
 
-class Question(_Answer):
-    """What was asked."""
+class QueryInfo(_Response):
+    """What was searched by."""
 
     id: int | None
     class_name: str | None = _CLASS
 
 
-class Hits(_Answer):
+class Hits(_Response):
     """Ranked hits, and how good they are where the query's class is known."""
 
-    query: Question
+    query: QueryInfo
     k: int
     spaces: list[str]
     searched: int = Field(description="How many images could have been hits.")
@@ -83,7 +90,7 @@ class Hits(_Answer):
     hits: list[Hit]
 
 
-class SpaceInfo(_Answer):
+class SpaceInfo(_Response):
     """One way of comparing pictures, and how it was made."""
 
     name: str
@@ -94,7 +101,7 @@ class SpaceInfo(_Answer):
     recipe: dict[str, Any]
 
 
-class CollectionInfo(_Answer):
+class CollectionInfo(_Response):
     """What is served."""
 
     name: str
@@ -106,7 +113,7 @@ class CollectionInfo(_Answer):
     spaces: list[SpaceInfo]
 
 
-class Evaluation(_Answer):
+class Evaluation(_Response):
     """An evaluation, running or done."""
 
     id: str
@@ -118,15 +125,70 @@ class Evaluation(_Answer):
     result: dict[str, Any] | None
 
 
-class Health(_Answer):
+class Health(_Response):
     """Whether the server lives, or is ready."""
 
     status: Literal["ok", "loading"]
 
 
 _PROBLEM = {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
+_FOLDERS = re.compile(r"/.*/")
 
 
-def replies(good: dict[str, Any], *problems: int) -> dict[Any, Any]:
-    """What an operation may answer, for the OpenAPI document: its good answers, and problem documents."""
+def operation(good: dict[str, Any], *problems: int) -> dict[Any, Any]:
+    """The responses of an operation, for the OpenAPI document: good ones by status, and problem documents."""
     return good | {str(status): dict(_PROBLEM) for status in {422, *problems}}
+
+
+def image_links() -> Callable[[int], dict[str, str]]:
+    """A function from an image id to the addresses of its parts, as this request was addressed."""
+    # Spelled out, because url_for takes longer than the search where there are many hits.
+    images, version = f"{request.script_root}/api/v1/images", collection_version()
+
+    def links(image_id: int) -> dict[str, str]:
+        address = f"{images}/{image_id}"
+        return {
+            "self": address,
+            "picture": f"{address}/picture?v={version}",
+            "thumbnail": f"{address}/thumbnail?v={version}",
+            "similar": f"{address}/similar",
+        }
+
+    return links
+
+
+def image_to_dict(opened: Collection, image_id: int) -> dict[str, Any]:
+    """An Image. Raises NoSuchImageError."""
+    images, position = opened.images, opened.position(image_id)
+    label = int(images.labels[position])
+    return {
+        "id": image_id,
+        "class": images.classes[label] if label >= 0 else None,
+        "file": images.files[position],
+        "width": int(images.sizes[position, 0]),
+        "height": int(images.sizes[position, 1]),
+        "cluster": int(images.clusters[position]),
+        "spaces": [space.name for space in opened.spaces if images.checksums[position, space.number]],
+        "links": image_links()(image_id),
+    }
+
+
+def hits_to_dict(hits: engine.Hits, k: int) -> dict[str, Any]:
+    """A Hits."""
+    fields = hits.to_json()
+    links = image_links()
+    for hit in fields["hits"]:
+        hit["links"] = links(hit["id"])
+    shares = {name or "": count for name, count in hits.class_counts.items()}
+    return fields | {"k": k, "class_shares": shares}
+
+
+def collection_to_dict(opened: Collection) -> dict[str, Any]:
+    """A CollectionInfo; a recipe may name a file of the server, whose folders a client is not told."""
+    facts = facts_of(opened)
+    for space in facts["spaces"]:
+        space["recipe"] = {
+            name: _FOLDERS.sub("/…/", value) if isinstance(value, str) else value
+            for name, value in space["recipe"].items()
+        }
+    return facts

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, and an id for every request."""
+"""Logs, one JSON object a line on stderr with an id for every request, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import warnings
 from datetime import UTC, datetime
 
 from flask import Flask, Response, g, has_request_context, request
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+
+from web.context import State
 
 log = logging.getLogger("kvasir.requests")
 
@@ -43,14 +46,39 @@ def log_as_json(level: int = logging.INFO) -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
-    # Damaged pictures make Pillow warn, at length and with its own file's place; the answer tells what is wrong.
+    # Damaged pictures make Pillow warn, at length and with its own file's path; the response says what is wrong.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells at length which build it did not find
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it lists the builds that are not installed
 
 
-def register_request_log(app: Flask) -> None:
-    """Give each request an id (the client's own, where it is harmless) and log how it went."""
+class Metrics:
+    """The numbers of one server."""
+
+    def __init__(self, state: State) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.requests = Counter(
+            "kvasir_requests", "Answers by endpoint and status.", ("endpoint", "status"), registry=self.registry
+        )
+        self.seconds = Histogram(
+            "kvasir_request_seconds",
+            "Time from a request's head to its answer.",
+            ("endpoint",),
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
+            registry=self.registry,
+        )
+        searches = Gauge("kvasir_searches", "Searches that run and wait.", registry=self.registry)
+        searches.set_function(lambda: state.searches.active)
+        images = Gauge("kvasir_images", "Images in the collection.", registry=self.registry)
+        images.set_function(lambda: len(state.served.searcher.collection))
+
+
+def register_monitoring(app: Flask, state: State) -> None:
+    """Give each request an id (the client's own, where it is harmless); log, count and time it."""
+    metrics = Metrics(state)
+    app.extensions["kvasir metrics"] = metrics
 
     @app.before_request
     def begin() -> None:
@@ -60,14 +88,18 @@ def register_request_log(app: Flask) -> None:
 
     @app.after_request
     def end(response: Response) -> Response:
-        if "request_id" not in g:
+        endpoint = request.endpoint or "none"
+        metrics.requests.labels(endpoint, str(response.status_code)).inc()
+        if "began" not in g:
             return response
+        seconds = time.perf_counter() - g.began
+        metrics.seconds.labels(endpoint).observe(seconds)
         response.headers["X-Request-ID"] = g.request_id
         fields = {
             "method": request.method,
             "path": request.path,
             "status": response.status_code,
-            "ms": round(1000 * (time.perf_counter() - g.began), 2),
+            "ms": round(1000 * seconds, 2),
             "client": request.remote_addr,
         }
         if key := g.get("key"):

@@ -1,8 +1,7 @@
-"""The collection that is served: one searcher at a time, replaced as a whole when the collection changes."""
+"""The collection that is served: one searcher at a time, replaced when the collection changes."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 import time
@@ -19,40 +18,40 @@ from retrieval.search import Searcher, open_collection
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY = 1.0
-"""Seconds between two looks at whether another process wrote to the collection."""
+CHECK_SECONDS = 1.0
+"""Seconds between two checks whether another process wrote to the collection."""
 
 
-class LiveCollection:
-    """Searches see one state from beginning to end; a write, by this server or another process, brings the next."""
+class ServedCollection:
+    """A search sees one state from beginning to end; a write, by this server or another process, brings the next."""
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         self.path = path
         self._stamp = _stamp(path)
         self._searcher = open_collection(path, "throughput", max_pixels)
-        self._looked = time.monotonic()
-        self._looking = threading.Lock()
+        self._checked = time.monotonic()
+        self._checking = threading.Lock()
         self._writing = threading.Lock()
-        self._renewing = threading.Lock()
+        self._refreshing = threading.Lock()
         self.ready = False
 
     @property
     def searcher(self) -> Searcher:
-        """The searcher of now. Keep it for the whole of one request."""
-        if time.monotonic() - self._looked > LOOK_EVERY and self._looking.acquire(blocking=False):
+        """The current searcher. A request takes it once: `web.context.searcher`."""
+        if time.monotonic() - self._checked > CHECK_SECONDS and self._checking.acquire(blocking=False):
             try:
-                self._looked = time.monotonic()
+                self._checked = time.monotonic()
                 if _stamp(self.path) != self._stamp:
-                    self._renew()
+                    self._refresh()
             finally:
-                self._looking.release()
+                self._checking.release()
         return self._searcher
 
-    @property
-    def version(self) -> str:
-        """Names this collection among all that may be served at one address; an id's picture never changes in it."""
-        manifest = self._searcher.collection.manifest
-        return hashlib.sha256(f"{manifest.name} {manifest.created}".encode()).hexdigest()[:12]
+    def path_names(self) -> dict[Path, str]:
+        """The names by which clients know the collection and its sources; they are not told the paths."""
+        opened = self._searcher.collection
+        sources = {path: path.name for path, _ in opened.images.source_paths}
+        return sources | {self.path: opened.manifest.name}
 
     def warm_up(self) -> None:
         """Load every encoder and index, so that no first query pays for it; until then the server is not ready."""
@@ -87,7 +86,7 @@ class LiveCollection:
             }
             with CollectionWriter(self.path) as writer:
                 image_id, new = add_picture(writer, encoders, data, class_name)
-            self._renew()
+            self._refresh()
             return image_id, new
 
     def remove(self, image_id: int) -> None:
@@ -97,15 +96,16 @@ class LiveCollection:
             collection.position(image_id)
             with CollectionWriter(self.path) as writer:
                 remove_picture(writer, collection, image_id)
-            self._renew()
+            self._refresh()
 
-    def _renew(self) -> None:
-        with self._renewing:  # a slow one must not put back what it saw before a write
+    def _refresh(self) -> None:
+        with self._refreshing:  # a slow one must not restore the state before a write
             stamp = _stamp(self.path)
             searcher = self._searcher.reopened()
             self._searcher, self._stamp = searcher, stamp
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
+    """Changes when the catalog or the manifest is written."""
     stats = [(path / name).stat() for name in (CATALOG, MANIFEST) if (path / name).exists()]
     return tuple(value for stat in stats for value in (stat.st_mtime_ns, stat.st_size, stat.st_ino))

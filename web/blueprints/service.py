@@ -1,0 +1,75 @@
+"""The service itself: /healthz, /readyz, /metrics, the OpenAPI document and a page that shows it, served from here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import flask_openapi3_swagger
+from flask import Blueprint, Response, current_app, jsonify, render_template
+from flask_openapi3 import APIBlueprint, Tag
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from web import responses
+from web.auth import READING
+from web.context import state
+
+api = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
+blueprint = Blueprint(
+    "documentation",
+    __name__,
+    url_prefix="/api/v1",
+    static_folder=str(Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"),
+    static_url_path="/swagger",
+)
+
+_OPEN: dict[str, Any] = {"security": []}
+"""For what needs no key, even where reading does."""
+
+
+@api.get(
+    "/healthz",
+    operation_id="healthz",
+    openapi_extensions=_OPEN,
+    responses=responses.operation({"200": responses.Health}),
+)
+def healthz() -> Response:
+    """Whether the server answers at all."""
+    return jsonify({"status": "ok"})
+
+
+@api.get(
+    "/readyz",
+    operation_id="readyz",
+    openapi_extensions=_OPEN,
+    responses=responses.operation({"200": responses.Health, "503": responses.Health}),
+)
+def readyz() -> tuple[Response, int]:
+    """Whether encoders and indexes are loaded."""
+    ready = state().served.ready
+    return jsonify({"status": "ok" if ready else "loading"}), 200 if ready else 503
+
+
+@api.get(
+    "/metrics",
+    operation_id="metrics",
+    responses=responses.operation({"200": {"content": {"text/plain": {"schema": {"type": "string"}}}}}, 401),
+)
+def metrics() -> Response:
+    """Numbers for Prometheus."""
+    registry = current_app.extensions["kvasir metrics"].registry
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+@blueprint.get("/openapi.json")
+def document() -> dict[str, Any]:
+    """The OpenAPI document."""
+    api_doc: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
+    return api_doc | {"security": READING} if state().settings.require_key else api_doc
+
+
+@blueprint.get("/docs")
+def page() -> str:
+    """The API's documentation, with a way to try it."""
+    return render_template("documentation.html")

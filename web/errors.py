@@ -1,0 +1,135 @@
+"""Every error that the server raises on purpose, beside those of the engine.
+
+    RetrievalError
+    ├── AccessError                  who sent the request may not have an answer
+    │   ├── ForeignHostError           400  the host name is not one of this server's
+    │   ├── KeyNeededError             401  no valid key was sent
+    │   ├── ForeignPageError           403  a page of another site sent the form
+    │   └── KeyRefusedError            403  the key may only read
+    ├── QueryError
+    │   └── RequestError             the request cannot be understood
+    │       ├── BadOptionError         422  an option has no such value
+    │       ├── RepeatedFieldError     422  a field that has one value stands there twice
+    │       ├── NoPictureError         422  a picture is missing
+    │       ├── SeveralPicturesError   422  more pictures than one
+    │       ├── NotBase64Error         422  a picture in JSON is not base64
+    │       ├── UnsupportedBodyError   415  the body is of an unknown type
+    │       └── QueryGoneError         410  an uploaded picture has left the cache
+    ├── PictureError
+    │   └── UploadTooLargeError        413  a picture file has too many bytes
+    ├── UnavailableError             the server cannot do it at this moment
+    │   ├── BusyError                  503  too many searches run and wait
+    │   └── JobRunningError            409  an evaluation runs already
+    ├── CollectionError
+    │   ├── KeysFileError              the file of keys is damaged or locked
+    │   └── NoSuchKeyError             no key has this id
+    ├── StartError                   the server cannot start
+    │   ├── OpenToAllError             it would show the collection to a network unasked
+    │   └── CannotListenError          the address is taken or not this machine's
+    └── EvaluationFailedError        a background evaluation ended without a result
+
+web.problems turns each into a problem document; its `type` there is made of the class's name, so a name never changes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from retrieval.errors import CollectionError, PictureError, QueryError, RetrievalError
+
+
+class AccessError(RetrievalError):
+    """The client may not have an answer."""
+
+
+class ForeignHostError(AccessError):
+    """The server does not answer for this host name."""
+
+
+class ForeignPageError(AccessError):
+    """A page of another site sent this form."""
+
+
+class KeyNeededError(AccessError):
+    """A valid API key is needed."""
+
+    def __init__(self, scope: Literal["read", "write"]) -> None:
+        self.scope = scope
+        verb = "changes the collection" if scope == "write" else "reads the collection"
+        super().__init__(f"this {verb}: send a key of `kvasir key create` in the header Authorization: Bearer KEY")
+
+
+class KeyRefusedError(AccessError):
+    """The API key may not do this."""
+
+
+class RequestError(QueryError):
+    """A request cannot be understood."""
+
+
+class BadOptionError(RequestError):
+    """An option of a search does not fit."""
+
+
+class RepeatedFieldError(RequestError):
+    """A field that has one value is given several times."""
+
+
+class NoPictureError(RequestError):
+    """A request that needs a picture has none."""
+
+
+class SeveralPicturesError(RequestError):
+    """A request that takes one picture has several."""
+
+
+class NotBase64Error(RequestError):
+    """A picture in JSON is not base64."""
+
+
+class UnsupportedBodyError(RequestError):
+    """The body of a request is of a type that is not understood."""
+
+
+class QueryGoneError(RequestError):
+    """The uploaded picture of a link is no longer in memory."""
+
+
+class UploadTooLargeError(PictureError):
+    """The picture file has more bytes than the limit."""
+
+
+class UnavailableError(RetrievalError):
+    """The server cannot do this at the moment."""
+
+
+class BusyError(UnavailableError):
+    """The server has as many searches running and waiting as it takes."""
+
+
+class JobRunningError(UnavailableError):
+    """Another evaluation is running."""
+
+
+class KeysFileError(CollectionError):
+    """The file of API keys is damaged or cannot be locked."""
+
+
+class NoSuchKeyError(CollectionError):
+    """There is no API key of this id."""
+
+
+class StartError(RetrievalError):
+    """The server cannot start."""
+
+
+class OpenToAllError(StartError):
+    """The server would listen for everyone without asking for a key."""
+
+
+class CannotListenError(StartError):
+    """The server cannot listen at this address."""
+
+
+class EvaluationFailedError(RetrievalError):
+    """An evaluation could not be made."""

@@ -1,0 +1,77 @@
+"""How much the server takes on: how many searches run at once, and how often one client may ask."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from flask import Flask
+from flask_limiter import Limiter
+
+from web.errors import BusyError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ConcurrencyLimit:
+    """Lets `running` callers through at a time, first come first served, and refuses those beyond `queue`.
+
+    Fewer searches at once than clients keeps each one short: two cores gain nothing from thirty-two at a time.
+    """
+
+    def __init__(self, running: int, queue: int) -> None:
+        self._free = running
+        self._queue = queue
+        self._waiting: deque[threading.Event] = deque()
+        self._active = 0
+        self._lock = threading.Lock()
+
+    @property
+    def active(self) -> int:
+        """Callers that run or wait."""
+        return self._active
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Wait for a turn. Raises BusyError at once where the queue is full."""
+        turn = threading.Event()
+        with self._lock:
+            if self._active >= self._queue:
+                raise BusyError(f"{self._active} searches are running and waiting already; try again in a second")
+            self._active += 1
+            if self._free:
+                self._free -= 1
+                turn.set()
+            else:
+                self._waiting.append(turn)
+        try:
+            turn.wait()
+            yield
+        finally:
+            with self._lock:
+                self._active -= 1
+                if self._waiting:
+                    self._waiting.popleft().set()
+                else:
+                    self._free += 1
+
+
+def rate_limited(view: Callable[P, R]) -> Callable[P, R]:
+    """Mark a view that counts towards its client's rate; beyond it, the answer is 429 with Retry-After."""
+    view.rate_limited = True  # type: ignore[attr-defined]
+    return view
+
+
+def register_rate(app: Flask, rate: str, client: Callable[[], str]) -> None:
+    """Count every marked view by client, all together; an empty rate is no limit. Call it when all views are there."""
+    if not rate:
+        return
+    limiter = Limiter(client, app=app, storage_uri="memory://", strategy="moving-window", headers_enabled=True)
+    limit = limiter.shared_limit(rate, scope="searches and writes")
+    for endpoint, view in app.view_functions.items():
+        if getattr(view, "rate_limited", False):
+            app.view_functions[endpoint] = limit(view)  # type: ignore[assignment]

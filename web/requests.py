@@ -1,0 +1,166 @@
+"""Request models: what the path, address, form or JSON of a request may say; each is validated once, here."""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from werkzeug.datastructures import MultiDict
+
+from retrieval.evaluation.choices import Measuring
+from web.errors import RepeatedFieldError
+
+MAX_ID = 2**53
+"""The largest integer that JSON keeps in every language."""
+LISTS = frozenset({"spaces", "weights", "classes", "region"})
+"""Fields of an address or a form that may stand there several times; all others have one value."""
+
+_BINARY = {"schema": {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}}
+
+
+class RequestModel(BaseModel):
+    """A request. flask-openapi3 asks for the schema at every request, which takes longer than a search: made once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @classmethod
+    @cache
+    def model_json_schema(cls, *args: Any, **more: Any) -> dict[str, Any]:  # type: ignore[override]
+        """The JSON schema; whoever asks must not change it."""
+        return super().model_json_schema(*args, **more)
+
+
+def _flag(value: Any, info: ValidationInfo) -> Any:
+    """Text says `true` or `false`, nothing else."""
+    if info.mode == "python" and isinstance(value, str):
+        if value not in ("true", "false"):
+            raise ValueError("must be true or false")
+        return value == "true"
+    return value
+
+
+def _numbers(value: Any, info: ValidationInfo) -> Any:
+    """Text may give several numbers at once, parted by commas."""
+    if info.mode == "python" and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return value[0].split(",")
+    return value
+
+
+def _each_once(names: list[str] | None) -> list[str] | None:
+    if names is not None and len(set(names)) != len(names):
+        raise ValueError("must name each space once")
+    return names
+
+
+def _printable(name: str) -> str:
+    if name != name.strip() or any(unicodedata.category(character)[0] == "C" for character in name):
+        raise ValueError("must be printable, without space at its ends")
+    return name
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+SpaceNames = Annotated[list[Name] | None, Field(min_length=1), AfterValidator(_each_once)]
+NewClassName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+Numbers = BeforeValidator(_numbers)
+
+
+class ImagePath(RequestModel):
+    """An image of the collection."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    image_id: int = Field(ge=0, le=MAX_ID)
+
+
+class PictureVersion(RequestModel):
+    """A picture's address with the collection's version may be cached for good."""
+
+    v: str | None = Field(None, description="The collection's version, as in the links of answers.")
+
+
+class ImageListing(RequestModel):
+    """Which images to list."""
+
+    class_name: str | None = Field(None, alias="class", description="Only images of this class.")
+    cursor: int | None = Field(None, ge=0, le=MAX_ID, description="`next` of the page before.")
+    limit: int = Field(50, ge=1, le=500)
+
+
+class NewPicture(RequestModel):
+    """What is known of a picture that is added."""
+
+    class_name: NewClassName | None = Field(None, alias="class", description="Its class, where it is known.")
+
+
+class EvaluationPath(RequestModel):
+    """An evaluation."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    evaluation_id: str = Field(min_length=1, max_length=64)
+
+
+class EvaluationRequest(RequestModel):
+    """What to evaluate."""
+
+    spaces: SpaceNames = Field(None, description="Spaces to evaluate; all by default.")
+    protocol: Literal["leave-one-out", "leave-cluster-out"] = Field(
+        "leave-cluster-out", description="What each image is searched in: all others, or all but its near duplicates."
+    )
+    samples: int = Field(Measuring.samples, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none.")
+
+
+def field_values(fields: MultiDict[str, str]) -> dict[str, Any]:
+    """The fields of a form or an address for a model. Raises RepeatedFieldError."""
+    require_single(fields)
+    return {name: fields.getlist(name) if name in LISTS else fields[name] for name in fields}
+
+
+def require_single(fields: MultiDict[str, str]) -> None:
+    """Raise RepeatedFieldError where a field that has one value is given several times."""
+    for name, values in fields.lists():
+        if len(values) > 1 and name not in LISTS:
+            raise RepeatedFieldError(f"the field '{name[:40]}' is given {len(values)} times; give it once")
+
+
+def field_faults(error: ValidationError) -> list[tuple[str, str]]:
+    """The fields that do not fit, by their path (at most 100 characters of it), each with what is wrong."""
+    return [
+        (".".join(map(str, fault["loc"]))[:100], fault["msg"].removeprefix("Value error, "))
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def picture_body(form: type[RequestModel], description: str, **others: Any) -> dict[str, Any]:
+    """The OpenAPI schema of a body that is a picture, or a form with the part `image` and the fields of a model.
+
+    others: further content types with their schemas.
+    """
+    schema = {
+        "type": "object",
+        "required": ["image"],
+        "additionalProperties": False,
+        "properties": {"image": {"type": "string", "format": "binary"}} | _form_properties(form),
+    }
+    whole = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "application/octet-stream")
+    content = {"multipart/form-data": {"schema": schema}} | others | dict.fromkeys(whole, _BINARY)
+    return {"required": True, "description": description, "content": content}
+
+
+def _form_properties(model: type[RequestModel]) -> dict[str, Any]:
+    """The properties of a model's JSON schema as a form can send them.
+
+    A form has no null: what may be null is left out of it, and with a null as default Swagger would send the word.
+    """
+    return {name: _without_null(schema) for name, schema in model.model_json_schema()["properties"].items()}
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    branches = [branch for branch in schema.get("anyOf", ()) if branch != {"type": "null"}]
+    if len(branches) != 1:
+        return schema
+    rest = {name: value for name, value in schema.items() if name not in ("anyOf", "default")}
+    return {**rest, **branches[0]}
