@@ -158,6 +158,52 @@ def test_faults_have_their_own_problem_documents(api: httpx.Client, picture: byt
     assert problem(api.put("/api/v1/images"), 405) == "urn:kvasir:method-not-allowed"
 
 
+def test_of_two_pictures_none_is_dropped_in_silence(api: httpx.Client, writable: Any, picture: bytes) -> None:
+    _, key = create_key(writable.collection, "two", "write")
+    twice = [("image", ("a.jpg", picture)), ("image", ("b.jpg", picture))]
+    other = [("image", ("a.jpg", picture)), ("photo", ("b.jpg", picture))]
+    for files in (twice, other):
+        found = api.post("/api/v1/search", files=files)
+        assert problem(found, 422) == "urn:kvasir:several-pictures"
+        assert "send one picture" in found.json()["detail"]
+        added = httpx.post(f"{writable.url}/api/v1/images", files=files, headers={"X-API-Key": key})
+        assert problem(added, 422) == "urn:kvasir:several-pictures"
+    submitted = api.post(
+        "/search", files=[("picture", file) for _, file in twice], headers={"Accept": "application/json"}
+    )
+    assert problem(submitted, 422) == "urn:kvasir:several-pictures"
+    one_is_text = api.post("/api/v1/search", files={"image": picture}, data={"image": "x"})
+    assert problem(one_is_text, 422) == "urn:kvasir:invalid-request"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/api/v1/images?class=polyps&class=cecum",
+        "/api/v1/images/3/similar?k=1&k=2",
+        "/answer?image=3&image=4",
+        "/answer?image=3&left=1&left=2&top=1&width=50&height=50",
+        "/compare?image=3&hit=4&hit=5",
+    ],
+)
+def test_a_field_that_has_one_value_is_not_given_twice(api: httpx.Client, address: str) -> None:
+    answer = api.get(address, headers={"Accept": "application/json"})
+    assert problem(answer, 422) == "urn:kvasir:repeated-field"
+    assert "give it once" in answer.json()["detail"]
+
+
+def test_a_form_gives_no_field_twice(api: httpx.Client, picture: bytes) -> None:
+    answer = api.post("/api/v1/search", files={"image": picture}, data={"k": ["1", "2"]})
+    assert problem(answer, 422) == "urn:kvasir:repeated-field"
+
+
+def test_options_of_the_form_come_before_those_of_the_address(api: httpx.Client, picture: bytes) -> None:
+    answer = api.post("/api/v1/search?k=2&exclude_cluster=true", files={"image": picture}, data={"k": "3"})
+    assert len(ids(answer)) == 3
+    json = {"image_id": 0, "k": 4}
+    assert len(ids(api.post("/api/v1/search?k=2", json=json))) == 4
+
+
 def test_a_picture_is_judged_by_its_content_not_its_name(api: httpx.Client, picture: bytes) -> None:
     odd = api.post("/api/v1/search", files={"image": ("../../etc/passwd.exe", picture, "application/x-sh")})
     assert odd.json()["hits"][0]["file"] == "polyps/3.jpg"
@@ -227,6 +273,13 @@ def test_images_are_listed_by_class_page_by_page(api: httpx.Client) -> None:
     assert found == sorted(found)
 
 
+def test_an_unknown_class_is_refused_wherever_it_is_named(api: httpx.Client) -> None:
+    for path in ("/api/v1/images?class=none", "/api/v1/images/1/similar?classes=none"):
+        answer = api.get(path)
+        assert problem(answer, 422) == "urn:kvasir:no-such-class"
+        assert "polyps" in answer.json()["detail"]
+
+
 def test_shown_pictures_carry_no_metadata_and_are_cached(
     writable: Any, encode_file: Callable[..., bytes], draw: Callable[..., Image.Image]
 ) -> None:
@@ -280,6 +333,21 @@ def test_writing_needs_a_key_that_may_write(writable: Any, picture: bytes) -> No
         assert problem(remove({"X-API-Key": writer}), 404)
         revoke_key(writable.collection, kept.id)
         assert problem(remove({"Authorization": f"Bearer {writer}"}), 401)
+
+
+def test_a_damaged_file_of_keys_is_told(two_spaces: Path, tmp_path: Path) -> None:
+    path = tmp_path / "keys.collection"
+    shutil.copytree(two_spaces, path)
+    _, key = create_key(path, "writer", "write")
+    client = create_app(Settings(path, rate=""), warm_up=False).test_client()
+    whole = (path / FILE).read_text()
+    (path / FILE).write_text(whole.replace('"write"', "1"))
+    refused = client.delete("/api/v1/images/999999", headers={"X-API-Key": key})
+    assert (refused.status_code, refused.json["type"]) == (500, "urn:kvasir:keys-file")
+    assert "The file of API keys is damaged" in refused.json["title"]
+    assert client.get("/api/v1/images/1").status_code == 200
+    (path / FILE).write_text(whole)
+    assert client.delete("/api/v1/images/999999", headers={"X-API-Key": key}).status_code == 404
 
 
 def test_an_added_picture_is_found_and_a_removed_one_is_not(

@@ -132,6 +132,40 @@ def test_pictures_are_drawn_few_at_a_time_and_not_again_for_those_who_wait(
     assert most <= available_cores()
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/",
+        "/answer?image=0",
+        "/compare?image=0&hit=1",
+        "/collection/",
+        "/collection/images/",
+        "/collection/images/0",
+        "/collection/duplicates/",
+        "/evaluation/",
+        "/api/v1/collection",
+        "/api/v1/images",
+        "/api/v1/images/0",
+        "/api/v1/images/0/similar",
+        "/api/v1/images/0/thumbnail",
+    ],
+)
+def test_a_request_sees_one_state_of_the_collection(
+    held: ServedCollection, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = create_app(Settings(held.path), warm_up=False)
+    taken: list[served_collection.Searcher] = []
+    current = ServedCollection.searcher
+
+    def searcher(served: ServedCollection) -> served_collection.Searcher:
+        taken.append(current.fget(served))  # type: ignore[misc]
+        return taken[-1]
+
+    monkeypatch.setattr(ServedCollection, "searcher", property(searcher))
+    assert app.test_client().get(address).status_code == 200
+    assert len(taken) == 1
+
+
 def test_nobody_is_told_where_pictures_lie(held: ServedCollection, tmp_path: Path) -> None:
     with CollectionWriter(held.path) as writer:
         source = writer.source(tmp_path / "ward 3" / "data", "folder")
@@ -143,3 +177,17 @@ def test_nobody_is_told_where_pictures_lie(held: ServedCollection, tmp_path: Pat
     assert answer.status_code == 410
     assert answer.json["detail"].startswith("data cannot be opened")
     assert "ward 3" not in answer.text
+
+
+def test_a_source_above_the_collection_gives_no_part_of_its_path_away(indexed: Any, tmp_path: Path) -> None:
+    path = shutil.copytree(indexed.path, tmp_path / "archive" / "ward 3" / "kvasir.collection")
+    with CollectionWriter(path) as writer:
+        writer.source(tmp_path / "archive", "folder")
+        writer.source(tmp_path, "folder")
+    client = create_app(Settings(path, rate=""), warm_up=False).test_client()
+    for address in ("/api/v1/images/999999", "/collection/images/999999", "/api/v1/images/999999/thumbnail"):
+        answer = client.get(address)
+        assert answer.status_code == 404
+        assert "no image 999999" in answer.text
+        for folder in ("ward 3", "archive", tmp_path.name):
+            assert folder not in answer.text

@@ -163,6 +163,23 @@ def test_a_part_that_does_not_fit_is_told_in_percent(client: FlaskClient, edges:
     assert "equal to 1" not in said
 
 
+# Spaces
+
+
+def test_unticking_every_space_is_told(client: FlaskClient, indexed: Any, two_spaces: Path) -> None:
+    space = Collection.open(two_spaces).spaces[1].name
+    for page in ("/", "/answer?image=3"):  # a browser sends the empty one along with those that are ticked
+        assert client.get(page).text.count('<input type="hidden" name="spaces" value="">') == 1
+    said = "Compare by: choose at least one space"
+    assert said in text(client, "/answer?image=3&spaces=", 422)
+    with (indexed.data / "polyps" / "3.jpg").open("rb") as file:
+        refused = client.post("/search", data={"picture": (file, "3.jpg"), "spaces": ""})
+    assert refused.status_code == 422
+    assert said in refused.text
+    assert f"by {space}." in text(client, f"/answer?image=3&spaces=&spaces={space}")
+    assert "by " in text(client, "/answer?image=3")  # no space is named: the first one
+
+
 # Comparing
 
 

@@ -6,7 +6,8 @@ import pytest
 
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.hits import Hit, Hits, Quality
-from web.figures import curves
+from retrieval.report.palette import CLASS_COLOURS
+from web.figures import class_stylesheet, colour_number, curves
 
 
 @pytest.fixture
@@ -48,3 +49,9 @@ def test_no_recall_is_drawn_where_nothing_is_relevant_and_nothing_where_the_clas
     assert list(curves(answer(collection, "bb", 0))) == ["precision"]
     assert curves(answer(collection, "ab", None)) == {}
     assert curves(answer(collection, "", 3)) == {}
+
+
+def test_classes_have_colours_that_begin_again_and_no_class_has_none() -> None:
+    assert len(set(CLASS_COLOURS)) == 10
+    assert [colour_number(label) for label in (0, 9, 10, -1)] == [0, 9, 0, -1]
+    assert class_stylesheet().count("color:") == 10
