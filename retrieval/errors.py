@@ -5,7 +5,8 @@
     ├── SourceError                a folder or zip that pictures cannot be read from
     ├── EncoderError               an encoder that cannot be built or run
     ├── CollectionError            a collection that cannot be opened, written or trusted
-    └── QueryError                 a question that has no answer
+    ├── QueryError                 a question that has no answer
+    └── EvaluationError            an evaluation that cannot be made, read or compared
 
 Each leaf is defined beside the code that finds the fault and derives from one of these, so that
 `except PictureError` catches every fault of a picture. The command line prints the message as one
@@ -35,3 +36,7 @@ class CollectionError(RetrievalError):
 
 class QueryError(RetrievalError):
     """A question to the engine has no answer as it was put."""
+
+
+class EvaluationError(RetrievalError):
+    """An evaluation cannot be made, read or compared."""

@@ -132,13 +132,13 @@ def main(arguments: list[str]) -> int:
 
 def _evaluate(path: Path, evaluation: KeptEvaluation) -> None:
     from retrieval.collection import Collection
-    from retrieval.evaluation.choices import Choices, Measuring
-    from retrieval.evaluation.of_collection import evaluate_collection
+    from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
+    from retrieval.evaluation.collection import evaluate_collection
     from retrieval.report.contents import contents
 
     request = evaluation.request
-    measuring = Measuring(samples=request["samples"])
-    choices = Choices(spaces=tuple(request["spaces"]), protocol=request["protocol"], measuring=measuring)
+    measuring = MeasureOptions(samples=request["samples"])
+    choices = EvaluationOptions(spaces=tuple(request["spaces"]), protocol=request["protocol"], measures=measuring)
     opened = Collection.open(path)
     clusters = opened.images.clusters.tolist()
     # Where near duplicates are left out, every space is measured once more with them.

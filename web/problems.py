@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, RequestTimeout
 
 from retrieval.collection import CollectionBusyError, DiskFullError, NoSuchImageError, PictureGoneError, SpaceNameError
-from retrieval.errors import PictureError, QueryError, RetrievalError
+from retrieval.errors import EvaluationError, PictureError, QueryError, RetrievalError
 from retrieval.images import PictureTooLargeError, UnknownFormatError
 from retrieval.report.kept import NotEvaluatedError
 from web import errors
@@ -44,6 +44,7 @@ STATUS: dict[type[RetrievalError], int] = {
     DiskFullError: 507,
     PictureError: 422,
     QueryError: 422,
+    EvaluationError: 422,
     SpaceNameError: 422,
 }
 """The HTTP status of each error; the first class that fits counts, and any other is the server's own fault, 500."""

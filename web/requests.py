@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from werkzeug.datastructures import MultiDict
 
-from retrieval.evaluation.choices import Measuring
+from retrieval.evaluation.options import MeasureOptions
 from web.errors import RepeatedFieldError
 
 MAX_ID = 2**53
@@ -110,7 +110,7 @@ class EvaluationRequest(RequestModel):
     protocol: Literal["leave-one-out", "leave-cluster-out"] = Field(
         "leave-cluster-out", description="What each image is searched in: all others, or all but its near duplicates."
     )
-    samples: int = Field(Measuring.samples, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none.")
+    samples: int = Field(MeasureOptions.samples, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none.")
 
 
 def field_values(fields: MultiDict[str, str]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from retrieval.arguments import LocalPath, space_option
-from retrieval.evaluation.choices import Choices, Measuring
+from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
+from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.terminal import progress_bar
 
 
@@ -21,13 +22,14 @@ from retrieval.terminal import progress_bar
     "fusions",
     multiple=True,
     metavar="A+B",
-    help="Also these spaces fused, as a search in several spaces fuses them; A=2+B gives A twice the weight. May be "
-    "given several times.",
+    help="Also these spaces fused, as a search in several spaces fuses them; A=2+B gives A twice the weight, "
+    f"METHOD:A+B fuses by another method than {DEFAULT_METHOD}: {', '.join(sorted(set(METHODS) - {DEFAULT_METHOD}))}. "
+    "May be given several times.",
 )
 @click.option(
     "--protocol",
     type=click.Choice(["leave-one-out", "leave-cluster-out", "hold-out", "k-fold"]),
-    default=Choices.protocol,
+    default=EvaluationOptions.protocol,
     show_default=True,
     help="What each query is searched in.",
 )
@@ -39,17 +41,19 @@ from retrieval.terminal import progress_bar
 @click.option(
     "--test-share",
     type=click.FloatRange(0, 1, True, True),
-    default=Choices.test_share,
+    default=EvaluationOptions.test_share,
     show_default=True,
     help="Of hold-out.",
 )
-@click.option("--folds", type=click.IntRange(min=2), default=Choices.folds, show_default=True, help="Of k-fold.")
+@click.option(
+    "--folds", type=click.IntRange(min=2), default=EvaluationOptions.folds, show_default=True, help="Of k-fold."
+)
 @click.option(
     "--k",
     "ks",
     multiple=True,
     type=click.IntRange(min=1),
-    default=Measuring.ks,
+    default=MeasureOptions.ks,
     show_default=True,
     metavar="K",
     help="May be given several times.",
@@ -57,20 +61,20 @@ from retrieval.terminal import progress_bar
 @click.option(
     "--vote-k",
     type=click.IntRange(min=1),
-    default=Measuring.vote_k,
+    default=MeasureOptions.vote_k,
     show_default=True,
     help="Neighbours that elect a class.",
 )
 @click.option(
     "--samples",
     type=click.IntRange(min=0),
-    default=Measuring.samples,
+    default=MeasureOptions.samples,
     show_default=True,
     help="Of the bootstrap; 0 for no intervals.",
 )
 @click.option(
     "--seed",
-    default=Measuring.seed,
+    default=MeasureOptions.seed,
     show_default=True,
     type=click.IntRange(min=0),
     help="Of splits, bootstrap and tests.",
@@ -108,8 +112,8 @@ def command(
     from rich.progress import TaskID
 
     from retrieval.collection import Collection
-    from retrieval.evaluation.fusions import Fusion
-    from retrieval.evaluation.of_collection import evaluate_collection, protocol_of
+    from retrieval.evaluation.collection import evaluate_collection, protocol_of
+    from retrieval.evaluation.options import Fusion
     from retrieval.report.kept import KeptEvaluation, is_kept, keep_evaluation
 
     if report is not None:
@@ -117,8 +121,8 @@ def command(
 
         begin_report(report)
     fused = tuple(Fusion.parse(text) for text in fusions)
-    measuring = Measuring(tuple(sorted(set(ks))), vote_k, samples, seed)
-    choices = Choices(spaces, protocol, test_share, folds, split, measuring, speed, fused, common)
+    measures = MeasureOptions(tuple(sorted(set(ks))), vote_k, samples, seed)
+    options = EvaluationOptions(spaces, protocol, test_share, folds, split, measures, speed, fused, common)
     opened = Collection.open(collection)
     with progress_bar(transient=True) as bar:
         tasks: dict[str, TaskID] = {}
@@ -128,7 +132,7 @@ def command(
                 tasks[task] = bar.add_task(task)
             bar.update(tasks[task], completed=done, total=total)
 
-        result = evaluate_collection(opened, opened.path.name, choices, advance)
+        result = evaluate_collection(opened, opened.path.name, options, advance)
         first = result.spaces[0]
         asked = {
             "spaces": [one.space for one in result.spaces],
@@ -148,7 +152,7 @@ def command(
         if report is not None:
             from retrieval.report.writing import write_report
 
-            write_report(result, made, opened, protocol_of(opened, choices), report)
+            write_report(result, made, opened, protocol_of(opened, options), report)
         if keep:
             keep_evaluation(opened, KeptEvaluation.now(asked), result, made)
     if as_json:

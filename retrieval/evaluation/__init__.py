@@ -1,11 +1,13 @@
-"""Evaluation: protocols, every query's measures, means with intervals, comparisons."""
+"""Evaluation: protocols, measures of every query, means with confidence intervals, comparisons of spaces.
+
+`evaluate_collection` evaluates a collection as `EvaluationOptions` say; `evaluate_retriever` evaluates vectors.
+"""
 
 from __future__ import annotations
 
-from retrieval.evaluation.choices import Choices, Measuring
-from retrieval.evaluation.comparison import Comparison, Contender, NotSameQueriesError, compare, contender
-from retrieval.evaluation.evaluate import NothingToEvaluateError, evaluate_ranker
-from retrieval.evaluation.fusions import Fusion, FusionTextError
+from retrieval.evaluation.collection import evaluate_collection
+from retrieval.evaluation.comparison import Comparison, Contender, NotSameQueriesError, compare
+from retrieval.evaluation.options import EvaluationOptions, Fusion, FusionTextError, MeasureOptions
 from retrieval.evaluation.protocols import (
     PROTOCOLS,
     Protocol,
@@ -16,38 +18,43 @@ from retrieval.evaluation.protocols import (
     leave_one_out,
     protocol_named,
 )
-from retrieval.evaluation.rankers import FusedRanker, Member, Ranker, SpaceRanker
-from retrieval.evaluation.result import SCHEMA, Evaluation, Means, SpaceResult
-from retrieval.evaluation.splits import SplitFileError, split_from_file
+from retrieval.evaluation.result import SCHEMA, Evaluation
+from retrieval.evaluation.retrievers import FusedRetriever, Member, Retriever, SpaceRetriever
+from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
+from retrieval.evaluation.space_result import Means, SpaceResult
+from retrieval.evaluation.split_file import SplitFileError, split_from_file
+from retrieval.evaluation.store import StoredEvaluationError, load_contenders
 
 __all__ = [
     "PROTOCOLS",
     "SCHEMA",
-    "Choices",
     "Comparison",
     "Contender",
     "Evaluation",
-    "FusedRanker",
+    "EvaluationOptions",
+    "FusedRetriever",
     "Fusion",
     "FusionTextError",
     "Means",
-    "Measuring",
+    "MeasureOptions",
     "Member",
     "NotSameQueriesError",
     "NothingToEvaluateError",
     "Protocol",
-    "Ranker",
+    "Retriever",
     "Round",
-    "SpaceRanker",
     "SpaceResult",
+    "SpaceRetriever",
     "SplitFileError",
+    "StoredEvaluationError",
     "compare",
-    "contender",
-    "evaluate_ranker",
+    "evaluate_collection",
+    "evaluate_retriever",
     "hold_out",
     "k_fold",
     "leave_cluster_out",
     "leave_one_out",
+    "load_contenders",
     "protocol_named",
     "split_from_file",
 ]

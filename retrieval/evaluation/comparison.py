@@ -1,39 +1,39 @@
-"""Which of several spaces is better, and which differences are real: paired on the same queries."""
+"""Which of several spaces is better, and which differences are significant: tests paired on the same queries."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import QueryError
+from retrieval.errors import EvaluationError
 from retrieval.evaluation.bootstrap import LEVEL, interval, resampled_means
-from retrieval.evaluation.choices import Measuring
+from retrieval.evaluation.options import MeasureOptions
 from retrieval.evaluation.protocols import cluster_numbers
-
-if TYPE_CHECKING:
-    from retrieval.evaluation.result import SpaceResult
 
 Floats = NDArray[np.float64]
 
 FLIPS = 10_000
-"""Sign flips of the test unless told otherwise: the smallest p is about 1 / FLIPS."""
-SIGNIFICANT = 0.05
+"""Sign flips of the test by default: the smallest p is about 1 / FLIPS."""
+_BLOCK = 500
+"""Flips drawn at once, so that memory does not grow with their number."""
+SIGNIFICANCE = 0.05
+"""Significance level, over all pairs together."""
 
 
-class NotSameQueriesError(QueryError):
-    """Runs are to be compared that did not answer the same queries in the same gallery."""
+class NotSameQueriesError(EvaluationError):
+    """Evaluations that are to be compared had different queries, or different images to search."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contender:
     """One space's values of one measure: query files, class and cluster of each, R of each, and the values (q,).
 
-    protocol: the sentence that says by which it was measured.
+    protocol: its sentence.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Standing:
-    """A contender in the ranked table: the mean of its class means and the interval of that."""
+    """A contender in the table: the mean of its class means, and its interval."""
 
     name: str
     mean: float
@@ -57,7 +57,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Difference:
-    """The better minus the worse of a pair; p is after the correction."""
+    """The better minus the worse of a pair, with its interval; p is after the correction."""
 
     better: str
     worse: str
@@ -67,9 +67,9 @@ class Difference:
     p: float
 
     @property
-    def real(self) -> bool:
-        """Whether it is larger than chance explains, at 5 % over all pairs together."""
-        return self.p < SIGNIFICANT
+    def significant(self) -> bool:
+        """Whether p is below the significance level."""
+        return self.p < SIGNIFICANCE
 
 
 @dataclass(frozen=True)
@@ -83,52 +83,47 @@ class Comparison:
     differences: tuple[Difference, ...]
 
     def summary(self) -> list[str]:
-        """The same in few sentences where there are many pairs: how many are real, and each that is not."""
+        """`sentences` or, of more than three pairs, how many are significant, and the sentence of each other one."""
         if len(self.differences) <= 3:
             return self.sentences()
-        real = sum(one.real for one in self.differences)
-        rest = ", all but these:" if 0 < real < len(self.differences) else "."
-        counted = (
-            f"{real} of {len(self.differences)} differences in {self.measure} are real (p < {SIGNIFICANT} after Holm's "
-            f"correction, sign flips over {self.clusters:,} clusters){rest}"
+        significant = sum(difference.significant for difference in self.differences)
+        rest = ", all but these:" if 0 < significant < len(self.differences) else "."
+        count = (
+            f"{significant} of {len(self.differences)} differences in {self.measure} are significant "
+            f"(p < {SIGNIFICANCE} after Holm's correction, sign flips over {self.clusters:,} clusters){rest}"
         )
         pairs = zip(self.sentences(), self.differences, strict=True)
-        return [counted, *[sentence for sentence, one in pairs if not one.real]]
+        return [count, *[sentence for sentence, difference in pairs if not difference.significant]]
 
     def sentences(self) -> list[str]:
-        """What is shown and what is not, in words."""
+        """One sentence a pair: which is better, or that no difference is shown."""
         pairs = len(self.differences)
         corrected = f" after Holm's correction for {pairs} pairs" if pairs > 1 else ""
         alone = " of this pair alone" if pairs > 1 else ""
-        said = []
-        for one in self.differences:
-            span = f"{LEVEL:.0%} interval {one.low:.4f} to {one.high:.4f}{alone}, {_p(one.p)}{corrected}"
-            if one.real:
-                said.append(f"{one.better} is better than {one.worse}: {self.measure} higher by {one.by:.4f} ({span}).")
+        sentences = []
+        for pair in self.differences:
+            evidence = f"{LEVEL:.0%} interval {pair.low:.4f} to {pair.high:.4f}{alone}, {_p(pair.p)}{corrected}"
+            if pair.significant:
+                claim = f"{pair.better} is better than {pair.worse}: {self.measure} higher by {pair.by:.4f}"
             else:
-                said.append(
-                    f"No difference is shown between {one.better} and {one.worse}: {self.measure} differs by "
-                    f"{one.by:.4f} ({span})."
+                claim = (
+                    f"No difference is shown between {pair.better} and {pair.worse}: {self.measure} differs by "
+                    f"{pair.by:.4f}"
                 )
-        return said
+            sentences.append(f"{claim} ({evidence}).")
+        return sentences
 
-
-def contender(result: SpaceResult, measure: str) -> Contender:
-    """A space's queries that count, with one measure."""
-    scored = result.scored
-    return Contender(
-        name=result.space,
-        files=tuple(file for file, counts in zip(result.files, scored, strict=True) if counts),
-        classes=tuple(result.class_names[c] for c in result.labels[scored]),
-        clusters=result.clusters[scored],
-        relevant=result.relevant[scored],
-        protocol=result.protocol_sentence,
-        values=result.measures[measure][scored],
-    )
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
 
 
 def compare(
-    contenders: Sequence[Contender], measure: str, samples: int = Measuring.samples, flips: int = FLIPS, seed: int = 0
+    contenders: Sequence[Contender],
+    measure: str,
+    samples: int = MeasureOptions.samples,
+    flips: int = FLIPS,
+    seed: int = 0,
 ) -> Comparison:
     """Rank contenders by the mean of the class means, and test every pair.
 
@@ -139,22 +134,24 @@ def compare(
     """
     first = contenders[0]
     if not len(first.values):
-        raise NotSameQueriesError(f"{first.name} has no query that counts, so there is nothing to compare")
+        raise NotSameQueriesError(f"{first.name} has no query with anything relevant, so there is nothing to compare")
     for other in contenders[1:]:
         _require_same_queries(first, other)
     names, labels = np.unique(np.array(first.classes), return_inverse=True)
     clusters = cluster_numbers(first.clusters)
-    values = np.column_stack([one.values for one in contenders])
+    values = np.column_stack([contender.values for contender in contenders])
     weights = 1 / (len(names) * np.bincount(labels)[labels])
     means = weights @ values
     order = np.argsort(-means, kind="stable")
-    ranges = interval(resampled_means(values, labels, clusters, len(names), samples, seed).macro)
-    standings = _standings(contenders, means, ranges, order)
+    ends = interval(resampled_means(values, labels, clusters, len(names), samples, seed).macro)
+    standings = tuple(
+        Standing(contenders[at].name, float(means[at]), float(ends[at, 0]), float(ends[at, 1])) for at in order
+    )
     pairs = list(combinations(order, 2))
     if not pairs:
         return Comparison(measure, len(values), int(clusters.max()) + 1, standings, ())
     differences = np.column_stack([values[:, better] - values[:, worse] for better, worse in pairs])
-    spans = interval(resampled_means(differences, labels, clusters, len(names), samples, seed).macro)
+    ends = interval(resampled_means(differences, labels, clusters, len(names), samples, seed).macro)
     probabilities = holm(_sign_flip(differences * weights[:, None], clusters, flips, seed))
     return Comparison(
         measure=measure,
@@ -166,11 +163,11 @@ def compare(
                 better=contenders[better].name,
                 worse=contenders[worse].name,
                 by=float(means[better] - means[worse]),
-                low=float(span[0]),
-                high=float(span[1]),
+                low=float(low),
+                high=float(high),
                 p=float(p),
             )
-            for (better, worse), span, p in zip(pairs, spans, probabilities, strict=True)
+            for (better, worse), (low, high), p in zip(pairs, ends, probabilities, strict=True)
         ),
     )
 
@@ -194,27 +191,18 @@ def _sign_flip(shares: Floats, clusters: NDArray[np.int64], flips: int, seed: in
     observed = np.abs(by_cluster.sum(axis=0))
     random = np.random.default_rng(seed)
     as_far = np.zeros(shares.shape[1])
-    together = 500
-    for start in range(0, flips, together):
-        signs = random.integers(0, 2, (min(together, flips - start), len(by_cluster))) * 2.0 - 1
-        # The tolerance counts a flip that only rounding keeps from the observed difference.
+    for start in range(0, flips, _BLOCK):
+        signs = random.integers(0, 2, (min(_BLOCK, flips - start), len(by_cluster))) * 2.0 - 1
+        # The tolerance counts a flip that falls short of the observed difference by rounding alone.
         as_far += (np.abs(signs @ by_cluster) >= observed * (1 - 1e-12)).sum(axis=0)
     return (1 + as_far) / (1 + flips)
-
-
-def _standings(
-    contenders: Sequence[Contender], means: Floats, ranges: Floats, order: NDArray[np.int64]
-) -> tuple[Standing, ...]:
-    return tuple(
-        Standing(contenders[at].name, float(means[at]), float(ranges[at, 0]), float(ranges[at, 1])) for at in order
-    )
 
 
 def _require_same_queries(first: Contender, other: Contender) -> None:
     if first.files != other.files:
         ours, theirs = set(first.files), set(other.files)
         raise NotSameQueriesError(
-            f"{first.name} and {other.name} did not answer the same queries: {len(ours - theirs):,} are only in the "
+            f"{first.name} and {other.name} do not have the same queries: {len(ours - theirs):,} are only in the "
             f"first, {len(theirs - ours):,} only in the second; where a space lacks images, `kvasir evaluate --common` "
             "leaves them out of all"
         )

@@ -1,38 +1,39 @@
-"""Which images are queries, what each is searched in, and what is left out of its answer."""
+"""Which images are queries, what each is searched in, and what is left out of its ranked list."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import QueryError
-from retrieval.evaluation.choices import Choices
-from retrieval.evaluation.splits import stratified_parts
+from retrieval.errors import EvaluationError
+from retrieval.evaluation.options import EvaluationOptions
 
 
-class UnknownProtocolError(QueryError):
+class UnknownProtocolError(EvaluationError):
     """There is no protocol of this name."""
 
 
-class TooManyFoldsError(QueryError):
-    """More folds are asked for than there are clusters."""
+class TooManyFoldsError(EvaluationError):
+    """More folds are wanted than there are clusters."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Round:
-    """Image rows (int64) that are queries, and rows that they are searched in."""
+    """Image rows (int64) that are queries, and rows of the gallery that they are searched in."""
 
     queries: NDArray[np.int64]
     gallery: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Protocol:
-    """A protocol made ready for n images.
+    """A protocol for n images.
 
-    rounds: usually one; k-fold has k. groups: (n,) int64; a query's answer leaves out the images of its own group.
+    rounds: usually one; k-fold has k. groups: (n,) int64; a query's ranked list leaves out the images of its own group.
+    sentence: the protocol in words, for reports.
     """
 
     name: str
@@ -40,8 +41,8 @@ class Protocol:
     rounds: tuple[Round, ...]
     groups: NDArray[np.int64]
 
-    def restricted_to(self, rows: NDArray[np.int64]) -> Protocol:
-        """The same protocol for some of the images, rows (m,) ascending: those that have a vector in one space."""
+    def reindexed(self, rows: NDArray[np.int64]) -> Protocol:
+        """The same protocol for a subset of the images, rows (m,) ascending, numbered anew from 0 to m - 1."""
         new = np.full(len(self.groups), -1)
         new[rows] = np.arange(len(rows))
 
@@ -51,8 +52,8 @@ class Protocol:
         rounds = tuple(Round(renumbered(one.queries), renumbered(one.gallery)) for one in self.rounds)
         return replace(self, rounds=rounds, groups=self.groups[rows])
 
-    def among(self, rows: NDArray[np.int64]) -> Protocol:
-        """The same protocol where other images than rows (m,) neither ask nor are searched; `sentence` says so."""
+    def restricted_to(self, rows: NDArray[np.int64]) -> Protocol:
+        """The same protocol with only rows (m,) as queries and in the gallery; `sentence` says so."""
         rounds = tuple(
             Round(one.queries[np.isin(one.queries, rows)], one.gallery[np.isin(one.gallery, rows)])
             for one in self.rounds
@@ -61,9 +62,9 @@ class Protocol:
         lacking = f"; {others:,} images that a space lacks take no part" if others else ""
         return replace(self, rounds=rounds, sentence=self.sentence + lacking)
 
-    def asking(self, may_ask: NDArray[np.bool_]) -> Protocol:
-        """The same protocol with only these images, (n,), as queries."""
-        rounds = tuple(Round(one.queries[may_ask[one.queries]], one.gallery) for one in self.rounds)
+    def with_queries(self, allowed: NDArray[np.bool_]) -> Protocol:
+        """The same protocol with only the images of a mask (n,) as queries."""
+        rounds = tuple(Round(one.queries[allowed[one.queries]], one.gallery) for one in self.rounds)
         return replace(self, rounds=rounds)
 
 
@@ -85,17 +86,23 @@ def leave_cluster_out(clusters: NDArray[np.integer]) -> Protocol:
 
 
 def hold_out(
-    labels: NDArray[np.integer], clusters: NDArray[np.integer], test_share: float = Choices.test_share, seed: int = 0
+    labels: NDArray[np.integer],
+    clusters: NDArray[np.integer],
+    test_share: float = EvaluationOptions.test_share,
+    seed: int = 0,
 ) -> Protocol:
     """A share of each class queries the rest; no cluster is parted. labels, clusters (n,) int, -1 for none."""
     parts = stratified_parts(labels, cluster_numbers(clusters), (1 - test_share, test_share), seed)
     sentence = f"a class-stratified {test_share:.0%} of the images query the rest (seed {seed}); no cluster is parted"
-    one = Round(np.flatnonzero(parts == 1), np.flatnonzero(parts == 0))
-    return Protocol("hold-out", sentence, (one,), np.arange(len(labels)))
+    only = Round(np.flatnonzero(parts == 1), np.flatnonzero(parts == 0))
+    return Protocol("hold-out", sentence, (only,), np.arange(len(labels)))
 
 
 def k_fold(
-    labels: NDArray[np.integer], clusters: NDArray[np.integer], folds: int = Choices.folds, seed: int = 0
+    labels: NDArray[np.integer],
+    clusters: NDArray[np.integer],
+    folds: int = EvaluationOptions.folds,
+    seed: int = 0,
 ) -> Protocol:
     """Each fold queries the other folds; no cluster is parted. labels, clusters (n,) int, -1 for none.
 
@@ -118,15 +125,40 @@ def from_folds(name: str, sentence: str, folds: NDArray[np.integer]) -> Protocol
     return Protocol(name, sentence, rounds, np.arange(len(folds)))
 
 
+def stratified_parts(
+    labels: NDArray[np.integer], clusters: NDArray[np.int64], shares: Sequence[float], seed: int
+) -> NDArray[np.int64]:
+    """The part of each image, (n,) int: every class is divided as `shares` say, and a cluster stays together.
+
+    labels (n,) int, -1 being divided like a class; clusters (n,) numbered from 0. Large clusters are placed first, in
+    seeded order within a size, each where its classes are furthest from full (as scikit-learn's StratifiedGroupKFold
+    does, but for any shares).
+    """
+    labels = np.asarray(labels, np.int64) + 1
+    counts = np.zeros((int(clusters.max(initial=-1)) + 1, int(labels.max(initial=0)) + 1))
+    np.add.at(counts, (clusters, labels), 1)
+    wanted = np.maximum(np.outer(shares, counts.sum(axis=0)), 1e-9)
+    filled = np.zeros_like(wanted)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
+    part_of = np.empty(len(counts), np.int64)
+    for cluster in order:
+        fullness = (filled + counts[cluster]) / wanted
+        part = int(np.argmin(fullness @ counts[cluster]))
+        part_of[cluster] = part
+        filled[part] += counts[cluster]
+    return part_of[clusters]
+
+
 def leaking_queries(protocol: Protocol, clusters: NDArray[np.integer]) -> int:
-    """How many queries can find a near duplicate of themselves: the figures of these are too good."""
+    """How many queries can retrieve a near duplicate of themselves: the figures of these are too good."""
     numbers = cluster_numbers(clusters)
     both = np.unique(np.stack([numbers, protocol.groups]), axis=1, return_inverse=True)[1]
     leaking = 0
     for one in protocol.rounds:
-        mates = np.bincount(numbers[one.gallery], minlength=numbers.max(initial=0) + 1)
+        duplicates = np.bincount(numbers[one.gallery], minlength=numbers.max(initial=0) + 1)
         left_out = np.bincount(both[one.gallery], minlength=both.max(initial=0) + 1)
-        leaking += int((mates[numbers[one.queries]] > left_out[both[one.queries]]).sum())
+        leaking += int((duplicates[numbers[one.queries]] > left_out[both[one.queries]]).sum())
     return leaking
 
 

@@ -1,8 +1,7 @@
-"""Every query's whole ranking at once: a block of distances in, the order and the relevant images' ranks out."""
+"""Whole ranked lists of a block of queries: distances -> order and ranks of the relevant images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,42 +9,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.compilation import compiled
-from retrieval.descriptors.native_distance import NativeDistance
-from retrieval.errors import QueryError
-from retrieval.index.protocol import Metric
-from retrieval.metrics.ranks import RelevantRanks
+from retrieval.errors import EvaluationError
+from retrieval.metrics.relevance import Relevance
 
 _DIGIT_BITS = 11
-_DIGITS = 6  # 6 * 11 bits hold the 64 of a double
+_DIGITS = 6  # 6 * 11 bits cover the 64 of a double
 
 
-class UndefinedDistanceError(QueryError):
+class UndefinedDistanceError(EvaluationError):
     """A distance is not a number, so there is no order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ranking:
-    """What q queries get from a gallery of n images.
+    """The ranked lists of q queries in a gallery of n images.
 
     order: (q, n) int32, gallery rows, nearest first; only the first `listed` (q,) of a query are hits, -1 stands in
-    place of what the protocol leaves out. distances: (q, n) float64 in the gallery's order, as they were.
+    place of what the protocol leaves out. distances: (q, n) float64 in the gallery's order. relevance: ranks and number
+    of the gallery images of each query's class.
     """
 
     order: NDArray[np.int32]
     listed: NDArray[np.int64]
     distances: NDArray[np.float64]
-    relevant: RelevantRanks
+    relevance: Relevance
 
 
-@dataclass(frozen=True)
-class Side:
-    """Queries or gallery: class (-1 for none) and group of each image, both (n,) int64."""
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Queries, or a gallery: class (-1 for none) and group of each image, both (n,) int64."""
 
     labels: NDArray[np.int64]
     groups: NDArray[np.int64]
 
 
-def rank(distances: NDArray[np.floating], queries: Side, gallery: Side) -> Ranking:
+def rank(distances: NDArray[np.floating], queries: Labelled, gallery: Labelled) -> Ranking:
     """Rank a gallery for each query by distance (q, n), equal ones by gallery row.
 
     A gallery image of the query's own group is left out: the query itself, or its cluster.
@@ -74,7 +72,7 @@ def rank(distances: NDArray[np.floating], queries: Side, gallery: Side) -> Ranki
         relevant,
     )
     flat = ranks[np.arange(most) < relevant[:, None]]
-    return Ranking(order, listed, keys, RelevantRanks(flat, relevant))
+    return Ranking(order, listed, keys, Relevance(flat, relevant))
 
 
 @compiled
@@ -126,37 +124,12 @@ def _rank(  # pragma: no cover
                 other_keys[to], other_rows[to] = keys[i], rows[i]
             keys, other_keys = other_keys, keys
             rows, other_rows = other_rows, rows
-        found = 0
+        right = 0
         for i in range(length):
             row = rows[i]
             order[q, i] = row
             if labels[row] == query_labels[q] and labels[row] >= 0:
-                ranks[q, found] = i + 1
-                found += 1
-        listed[q], relevant[q] = length, found
+                ranks[q, right] = i + 1
+                right += 1
+        listed[q], relevant[q] = length, right
         order[q, length:] = -1
-
-
-def distances_by(metric: Metric, gallery: NDArray[np.generic]) -> Callable[[NDArray[np.generic]], NDArray[np.floating]]:
-    """The function that gives a block of queries its distances to the gallery (n, d): queries (q, d) -> (q, n).
-
-    Cosine goes through one matrix product in double precision. A BLAS does not promise that equal vectors get equal
-    products, so that every copy of a vector takes its first one's distance, and ties stay ties.
-    """
-    if isinstance(metric, NativeDistance):
-        compact = metric.compact(gallery)  # once, not for every block
-        return lambda queries: metric.compact_distances(metric.compact(queries), compact)
-    if metric.name != "cosine":
-        return lambda queries: metric.distances(queries, gallery)
-    first: dict[bytes, int] = {}
-    original = np.array([first.setdefault(vector.tobytes(), row) for row, vector in enumerate(gallery)], np.int64)
-    copies = np.flatnonzero(original != np.arange(len(gallery)))
-    transposed = np.asarray(gallery, np.float64).T
-
-    def cosine_distances(queries: NDArray[np.generic]) -> NDArray[np.floating]:
-        distances = np.asarray(queries, np.float64) @ transposed
-        np.subtract(1, distances, out=distances)
-        distances[:, copies] = distances[:, original[copies]]
-        return distances
-
-    return cosine_distances

@@ -6,14 +6,15 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.cores import available_cores
-from retrieval.errors import QueryError, RetrievalError
+from retrieval.errors import EvaluationError, RetrievalError
+from retrieval.evaluation.options import Fusion
 from retrieval.images import Picture, decode
 
 if TYPE_CHECKING:
@@ -22,25 +23,25 @@ if TYPE_CHECKING:
     from retrieval.search import Searcher
 
 IMAGES = 24
-"""Images that are timed unless told otherwise."""
+"""Queries that are timed by default."""
 HITS = 10
+"""Hits of each timed query."""
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
-class NothingToTimeError(QueryError):
-    """No picture of the collection can be read, so that a query cannot be timed."""
+class NothingToTimeError(EvaluationError):
+    """No picture of the collection can be read, so no query can be timed."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Median seconds of one query from a picture file, one after another, the collection being warm.
+    """Median seconds of one query from a picture file, one query after another, encoders and indexes being loaded.
 
-    decode: file to pictures, at the sizes that the query path asks for; embed: pictures to vectors; search: vectors to
-    ten hits; whole: file to hits, timed by itself. cores: that one query may use. peak_memory: of this process so far,
-    in bytes. index_size: of the vectors, and of what is kept to search them, in bytes. Of a fusion all is of its spaces
-    together.
+    decode: file to pictures, at the sizes that the spaces need; embed: pictures to vectors; search: vectors to ten
+    hits; whole: file to hits, timed by itself. cores: that one query may use. peak_memory: of this process so far, in
+    bytes. index_size: of the vectors and the index files, in bytes. For a fusion, each is of its spaces together.
     """
 
     space: str
@@ -63,10 +64,14 @@ class Speed:
         """Frames per second of each stage alone: decode, embed, search."""
         return 1 / self.decode, 1 / self.embed, 1 / self.search
 
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
 
 def speed_sentence(speeds: Sequence[Speed]) -> str:
-    """What a table of speeds shows."""
-    first, peak = speeds[0], max(one.peak_memory for one in speeds)
+    """What a table of speeds shows, in words."""
+    first, peak = speeds[0], max(speed.peak_memory for speed in speeds)
     return (
         f"Frames per second of queries one after another, {first.cores} cores, medians of {first.images}: from file to "
         f"hits, and of each stage alone. Peak memory of all together {peak / 2**20:,.0f} MiB."
@@ -78,28 +83,23 @@ def speed_rows(speeds: Sequence[Speed]) -> list[list[str]]:
     headings = ["space", "file to hits", "decode", "embed", "search", "index, MiB"]
     rows = [
         [
-            one.space,
-            f"{one.frames_per_second:,.1f}",
-            *[f"{stage:,.0f}" for stage in one.stages],
-            f"{one.index_size / 2**20:,.1f}",
+            speed.space,
+            f"{speed.frames_per_second:,.1f}",
+            *[f"{stage:,.0f}" for stage in speed.stages],
+            f"{speed.index_size / 2**20:,.1f}",
         ]
-        for one in speeds
+        for speed in speeds
     ]
     return [headings, *rows]
 
 
-def measure_speed(
-    searcher: Searcher,
-    spaces: str | Sequence[str],
-    weights: Sequence[float] | None = None,
-    name: str = "",
-    images: int = IMAGES,
-) -> Speed:
-    """Time queries in one space or several fused, by pictures of the collection itself, evenly spread over it.
+def measure_speed(searcher: Searcher, contender: Fusion, images: int = IMAGES) -> Speed:
+    """Time queries in a fusion or, of one member, in a space; the pictures are the collection's, evenly spread over it.
 
-    name: what reports show, the spaces' unless given. Raises NothingToTimeError.
+    Raises NothingToTimeError.
     """
-    names = searcher.space_names(spaces)
+    names = searcher.space_names(contender.spaces)
+    weights = contender.weights
     files = _pictures(searcher.collection, names, images)
 
     def embedded(pictures: dict[str, Picture]) -> dict[str, NDArray[Any]]:
@@ -111,10 +111,10 @@ def measure_speed(
     whole(files[0])  # loads the encoders and the indexes
     pictures, decoding = _timed(lambda data: searcher.pictures(data, names), files)
     vectors, embedding = _timed(embedded, pictures)
-    _, searching = _timed(lambda one: searcher.search_by_vectors(one, HITS, weights=weights), vectors)
+    _, searching = _timed(lambda made: searcher.search_by_vectors(made, HITS, weights=weights), vectors)
     _, from_file_to_hits = _timed(whole, files)
     return Speed(
-        space=name or "+".join(names),
+        space=contender.name,
         images=len(files),
         decode=decoding,
         embed=embedding,
@@ -147,22 +147,22 @@ def _pictures(collection: Collection, spaces: Sequence[str], count: int) -> list
 
 
 def _index_size(collection: Collection, space: str) -> int:
-    kept = sum(file.stat().st_size for file in (collection.path / "index").glob(f"{space}.*"))
-    return int(collection.vectors(space)[1].nbytes) + kept
+    files = sum(file.stat().st_size for file in (collection.path / "index").glob(f"{space}.*"))
+    return int(collection.vectors(space)[1].nbytes) + files
 
 
 def _timed(work: Callable[[_In], _Out], inputs: Sequence[_In]) -> tuple[list[_Out], float]:
-    """What work gives for each input, and the median of its seconds."""
-    answers, taken = [], []
-    for one in inputs:
+    """The result of work for each input, and the median of its seconds."""
+    results, seconds = [], []
+    for value in inputs:
         start = time.perf_counter()
-        answers.append(work(one))
-        taken.append(time.perf_counter() - start)
-    return answers, statistics.median(taken)
+        results.append(work(value))
+        seconds.append(time.perf_counter() - start)
+    return results, statistics.median(seconds)
 
 
 def _peak_memory() -> int:
-    """Bytes; 0 where the system does not tell."""
+    """Bytes; 0 on a system without resource usage."""
     try:
         import resource
     except ImportError:

@@ -55,6 +55,11 @@ class Method(Protocol):
         ...
 
     @property
+    def summands(self) -> str:
+        """What its scores are sums of, in words for a person."""
+        ...
+
+    @property
     def by_score(self) -> bool:
         """Whether points depend on scores: then the candidates of one list need their scores in all others."""
         ...

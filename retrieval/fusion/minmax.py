@@ -21,6 +21,7 @@ class MinMax:
 
     name: str = "minmax"
     score_kind: str = "fused scores"
+    summands: str = "scores scaled to 0..1"
     by_score: bool = True
 
     def points(self, share: float, scores: NDArray[np.float64], statistics: Statistics | None) -> NDArray[np.float64]:

@@ -23,6 +23,7 @@ class ReciprocalRank:
 
     name: str = "rrf"
     score_kind: str = "fused ranks"
+    summands: str = "reciprocal ranks"
     by_score: bool = False
 
     def points(self, share: float, scores: NDArray[np.float64], statistics: Statistics | None) -> NDArray[np.float64]:

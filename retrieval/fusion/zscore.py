@@ -20,6 +20,7 @@ class ZScore:
 
     name: str = "zscore"
     score_kind: str = "fused scores"
+    summands: str = "standardised scores"
     by_score: bool = True
 
     def points(self, share: float, scores: NDArray[np.float64], statistics: Statistics | None) -> NDArray[np.float64]:

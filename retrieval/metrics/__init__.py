@@ -1,6 +1,6 @@
 """Measures of retrieval, one a file.
 
-Those of a ranking take `RelevantRanks`; those of classification by retrieval take votes and a confusion matrix.
+Those of a ranking take `Relevance`; those of classification by retrieval take votes and a confusion matrix.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from retrieval.metrics.ndcg import ndcg_at
 from retrieval.metrics.precision import precision_at
 from retrieval.metrics.precision_recall import interpolated_precision
 from retrieval.metrics.r_precision import r_precision
-from retrieval.metrics.ranks import RelevantRanks
 from retrieval.metrics.recall import recall_at, recall_ceiling_at
 from retrieval.metrics.reciprocal_rank import reciprocal_rank
+from retrieval.metrics.relevance import CutoffError, Relevance
 
 __all__ = [
     "ClassScores",
+    "CutoffError",
     "OverallScores",
-    "RelevantRanks",
+    "Relevance",
     "average_precision",
     "average_precision_at",
     "class_scores",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClassScores:
     """Each class against the rest; every field (C,). The counts are whole numbers."""
 
@@ -31,7 +31,7 @@ class ClassScores:
     F1: Floats
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OverallScores:
     """All classes together: accuracy, macro means over the classes that have queries, and the multi-class MCC.
 

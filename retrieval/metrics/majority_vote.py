@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.metrics.relevance import Cutoff, as_cutoff
+
 
 def majority_vote(
     classes: NDArray[np.integer],
     similarities: NDArray[np.floating],
-    k: int,
+    k: Cutoff,
     class_count: int,
     *,
     weighted: bool = False,
@@ -21,6 +23,7 @@ def majority_vote(
     votes with its similarity. In both sums a negative similarity, which a cosine can be, counts as 0, so that no
     neighbour speaks against its own class. A tie that is left goes to the class that came first.
     """
+    k = as_cutoff(k)
     classes, similarities = classes[:, :k], np.maximum(similarities[:, :k], 0)
     if not classes.size:
         return np.full(len(classes), -1)
@@ -43,7 +46,7 @@ def majority_vote_at(
     query_classes: NDArray[np.integer],
     classes: NDArray[np.integer],
     similarities: NDArray[np.floating],
-    k: int,
+    k: Cutoff,
     class_count: int,
 ) -> NDArray[np.float64]:
     """mMV@k = 1 if the majority class of the first k is the query's, else 0, of each query, (q,)."""

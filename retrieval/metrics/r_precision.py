@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.metrics.ranks import RelevantRanks
+from retrieval.metrics.relevance import Relevance
 
 
-def r_precision(ranks: RelevantRanks) -> NDArray[np.float64]:
+def r_precision(relevance: Relevance) -> NDArray[np.float64]:
     """R-precision = h(R) / R of each query, (q,); precision and recall are equal there.
 
     Manning, Raghavan and Schütze, Introduction to Information Retrieval (2008), section 8.4.
     """
-    return ranks.found(ranks.relevant) / ranks.relevant_or_nan
+    return relevance.hits(relevance.counts) / relevance.counts_or_nan

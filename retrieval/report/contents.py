@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.comparison import NotSameQueriesError
-from retrieval.evaluation.result import Evaluation, SpaceResult
+from retrieval.evaluation.result import Evaluation
+from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import speed_rows, speed_sentence
-from retrieval.index import metric_named
 from retrieval.report import findings, page, plots
 from retrieval.report.definitions import DEFINITIONS, NOTATION
 from retrieval.report.embedding_map import map_of
 from retrieval.report.findings import Finding
 from retrieval.report.table import summary_lines
+from retrieval.spaces import metric_of
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
@@ -55,7 +56,7 @@ def contents(result: Evaluation, opened: Collection, on_section: Callable[[int, 
     common = summary_lines(result.spaces[0])[1:]
     sections = [("overview", "Overview", _overview(result))]
     images = set(sample.tolist())
-    for number, space in enumerate(result.ranked()):
+    for number, space in enumerate(result.best_first()):
         about = [line for line in summary_lines(space) if line not in common]
         gallery = _Galleries.of(space, labels)
         images.update(gallery.images())
@@ -85,7 +86,7 @@ class _Maps:
             return ""
         ids, vectors = self.opened.vectors(space.space)
         rows = np.flatnonzero(np.isin(ids, self.sample))
-        metric = metric_named(self.opened.manifest.space(space.space).metric)
+        metric = metric_of(self.opened.manifest.space(space.space))
         places = map_of(vectors[rows], metric, self.seed)
         labels = np.array([self.labels[int(image)] for image in ids[rows]])
         for c in (-1, *range(len(space.class_names))):

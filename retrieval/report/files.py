@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.protocols import Protocol
-from retrieval.evaluation.result import Evaluation, SpaceResult
+from retrieval.evaluation.result import Evaluation
+from retrieval.evaluation.space_result import SpaceResult
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -74,11 +75,11 @@ def latex(result: Evaluation) -> str:
         " & ".join(["Space", *map(_tex, measures), "MCC"]) + r" \\",
         "\\midrule",
     ]
-    for space in result.ranked():
+    for space in result.best_first():
         cells = [_with_interval(space, name) for name in measures]
         lines.append(" & ".join([_tex(space.space), *cells, _number(float(space.overall_scores.MCC))]) + r" \\")
     lines += ["\\bottomrule", "\\end{tabular}}", ""]
-    best = result.ranked()[0]
+    best = result.best_first()[0]
     scores = best.class_scores
     lines += [
         f"% {best.space}: classification by the {best.vote_k} nearest",
@@ -96,23 +97,26 @@ def latex(result: Evaluation) -> str:
 
 
 def run_name(space: str) -> str:
-    """The file of a space's run; a fusion of many spaces gets a shorter name than its own."""
+    """The file of a space's run; the name of a fusion of many spaces is cut, and without the colon of its method."""
+    space = space.replace(":", ",")  # no file name on Windows has a colon, and no space has a comma
     if len(space) > 120:
         space = f"{space[:100]}-{hashlib.sha256(space.encode()).hexdigest()[:8]}"
     return f"{space}.run"
 
 
 def trec_run(space: SpaceResult) -> Iterator[str]:
-    """Lines `query Q0 image rank score tag` of the neighbours kept, nearest first; the score falls with the rank.
+    """Lines `query Q0 image rank score tag` of the neighbours, nearest first; the score falls strictly with the rank.
 
-    trec_eval orders by score alone and breaks ties by name, so the score here is what keeps our order: 1 / rank.
+    trec_eval orders by score alone, in single precision, and breaks ties by name. So the score is not the similarity
+    but K + 1 - rank for K neighbours, a whole number that single precision has exactly up to K = 16,777,216.
     """
-    tag = re.sub(r"\s+", "_", space.space)
+    tag = re.sub(r"\s+", "_", space.space) or "-"
+    count = space.neighbours.shape[1]
     for row in np.flatnonzero(space.scored):
         for rank, image in enumerate(space.neighbours[row], 1):
             if image < 0:
                 break
-            yield f"{space.ids[row]} Q0 {image} {rank} {1 / rank:.9f} {tag}\n"
+            yield f"{space.ids[row]} Q0 {image} {rank} {count + 1 - rank} {tag}\n"
 
 
 def trec_qrels(protocol: Protocol, ids: NDArray[np.int64], labels: NDArray[np.integer]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.evaluation.result import SpaceResult
+from retrieval.evaluation.space_result import SpaceResult
 
 SHOWN = 10
 """Neighbours that findings look at."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from retrieval.collection import Collection
-from retrieval.errors import QueryError
+from retrieval.errors import EvaluationError
 
 if TYPE_CHECKING:
     from retrieval.evaluation import Evaluation
@@ -33,7 +33,7 @@ FILES = {
 _FACTS, _RESULT, _REPORT = "facts.json", "result.json", "report.json"
 
 
-class NotEvaluatedError(QueryError):
+class NotEvaluatedError(EvaluationError):
     """The collection has not been evaluated, or not so."""
 
 

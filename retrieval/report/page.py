@@ -9,7 +9,8 @@ from importlib.resources import files
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.evaluation.result import Evaluation, SpaceResult
+from retrieval.evaluation.result import Evaluation
+from retrieval.evaluation.space_result import SpaceResult
 from retrieval.report.findings import SHOWN, Finding
 from retrieval.report.thumbnails import picture
 
@@ -63,9 +64,9 @@ def _breakable(name: str) -> str:
 def overview_table(result: Evaluation) -> str:
     """All spaces and fusions, best first: macro means with intervals, and mAP by leave-one-out."""
     measures = result.overview_measures
-    beside = result.beside()
+    beside = result.leave_one_out_gaps()
     rows = []
-    for space in result.ranked():
+    for space in result.best_first():
         overall = space.overall_scores
         cells = [value_and_interval(space, name) for name in measures]
         gap = ["{:.3f} ({:+.4f})".format(*beside[space.space])] if beside else []

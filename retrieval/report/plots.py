@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from retrieval.evaluation.bootstrap import interval, resampled_means
 from retrieval.evaluation.comparison import Comparison
-from retrieval.evaluation.measuring import NEIGHBOURS, RECALL_LEVELS
-from retrieval.evaluation.result import SpaceResult
+from retrieval.evaluation.measures import NEIGHBOURS, RECALL_LEVELS
+from retrieval.evaluation.space_result import SpaceResult
 from retrieval.report.drawing import ACCENT, FAINT, INK, new_figure, styled, svg
 from retrieval.report.palette import CLASS_COLOURS, class_colour, class_mark
 

@@ -16,7 +16,8 @@ from rich.text import Text
 
 from retrieval.evaluation.bootstrap import LEVEL
 from retrieval.evaluation.comparison import Comparison, NotSameQueriesError
-from retrieval.evaluation.result import Evaluation, SpaceResult
+from retrieval.evaluation.result import Evaluation
+from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, speed_rows, speed_sentence
 
 WIDE = 110
@@ -103,7 +104,7 @@ def _compared(space: SpaceResult) -> str:
     parts = [
         f"{one} (weight {weight:g})" for one, weight in zip(space.fusion.spaces, space.fusion.weights, strict=True)
     ]
-    return f"Fusion by reciprocal ranks of {', '.join(parts[:-1])} and {parts[-1]}."
+    return f"Fusion by {space.metric} of {', '.join(parts[:-1])} and {parts[-1]}."
 
 
 def _leak(space: SpaceResult) -> str:
@@ -219,11 +220,11 @@ def _overview(result: Evaluation) -> Table:
     protocol = result.spaces[0].protocol
     table = _table(f"All spaces, best mAP first: means of the class means, {protocol}")
     table.add_column("", overflow="fold", min_width=16)
-    spans = [space.intervals for space in result.ranked()]
+    spans = [space.intervals for space in result.best_first()]
     headings = [name.replace("precision", "prec") for name in result.overview_measures]
     for heading in (headings[0], f"{LEVEL:.0%} interval", *headings[1:], "MCC"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for space, span in zip(result.ranked(), spans, strict=True):
+    for space, span in zip(result.best_first(), spans, strict=True):
         mean, *values = [space.means(measure).macro for measure in result.overview_measures]
         ends = _span(span.macro["mAP"]) if span else ""
         cells = [_number(value) for value in [*values, float(space.overall_scores.MCC)]]

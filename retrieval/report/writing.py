@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrieval.errors import QueryError
+from retrieval.errors import EvaluationError
 from retrieval.evaluation.result import SCHEMA, SCHEMA_FILE, Evaluation
 from retrieval.report import files, page
 from retrieval.report.contents import Contents
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from retrieval.evaluation.protocols import Protocol
 
 
-class NotAReportError(QueryError):
+class NotAReportError(EvaluationError):
     """A folder that a report is to be written into holds somebody's page."""
 
 

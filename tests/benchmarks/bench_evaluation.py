@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.descriptors import DESCRIPTORS
-from retrieval.evaluation import FusedRanker, Measuring, Member, SpaceRanker, SpaceResult, evaluate_ranker
+from retrieval.evaluation import FusedRetriever, MeasureOptions, Member, SpaceResult, SpaceRetriever, evaluate_retriever
 from retrieval.index.cosine import Cosine
 
 DIMENSION, CLASSES = 1280, 8
@@ -53,12 +53,12 @@ def seconds(work: Callable[[], object], repeat: int = 3) -> float:
     return statistics.median(taken)
 
 
-def ours(vectors: NDArray[np.float32], labels: NDArray[np.int64], samples: int = Measuring.samples) -> SpaceResult:
-    return evaluate_ranker(
-        SpaceRanker(vectors, Cosine()),
+def ours(vectors: NDArray[np.float32], labels: NDArray[np.int64], samples: int = MeasureOptions.samples) -> SpaceResult:
+    return evaluate_retriever(
+        SpaceRetriever(vectors, Cosine()),
         labels,
         [f"class {c}" for c in range(CLASSES)],
-        measuring=Measuring(samples=samples),
+        options=MeasureOptions(samples=samples),
     )
 
 
@@ -66,7 +66,9 @@ def descriptor(name: str, n: int) -> SpaceResult:
     """A descriptor's space of random vectors, by its native distance."""
     metric, length = DESCRIPTORS[name].metric, DESCRIPTORS[name].length
     vectors = np.random.default_rng(0).integers(0, 4, (n, length)).astype(DESCRIPTORS[name].dtype)
-    return evaluate_ranker(SpaceRanker(vectors, metric), np.arange(n) % CLASSES, [f"class {c}" for c in range(CLASSES)])
+    return evaluate_retriever(
+        SpaceRetriever(vectors, metric), np.arange(n) % CLASSES, [f"class {c}" for c in range(CLASSES)]
+    )
 
 
 def fusion(n: int, names: tuple[str, ...] = ("EdgeHistogram", "AutoColorCorrelogram")) -> SpaceResult:
@@ -77,7 +79,7 @@ def fusion(n: int, names: tuple[str, ...] = ("EdgeHistogram", "AutoColorCorrelog
     for name in names:
         vectors = np.random.default_rng(0).integers(0, 4, (n, DESCRIPTORS[name].length))
         members.append(Member(vectors.astype(DESCRIPTORS[name].dtype), rows, DESCRIPTORS[name].metric))
-    return evaluate_ranker(FusedRanker(members, rows), labels, [f"class {c}" for c in range(CLASSES)])
+    return evaluate_retriever(FusedRetriever(members, rows), labels, [f"class {c}" for c in range(CLASSES)])
 
 
 def memory_mib(field: str) -> float:

@@ -19,7 +19,7 @@ from indexer.datasets import open_dataset
 from indexer.pipeline import Spaces, index_dataset
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import DEFAULT, Fit, OpenVinoEncoder, build_tower, convert
-from retrieval.evaluation import SpaceRanker, evaluate_ranker
+from retrieval.evaluation import SpaceRetriever, evaluate_retriever
 from retrieval.index import Cosine
 
 
@@ -50,7 +50,9 @@ def main() -> None:
         for fit in get_args(Fit):
             ids, vectors = collection.vectors(fit)
             labels = collection.images.labels[collection.positions(fit)]
-            result = evaluate_ranker(SpaceRanker(vectors, Cosine()), labels, collection.classes, ids=ids, space=fit)
+            result = evaluate_retriever(
+                SpaceRetriever(vectors, Cosine()), labels, collection.classes, ids=ids, space=fit
+            )
             row = f"{fit:8}"
             for name in measures:
                 values = result.measures[name]

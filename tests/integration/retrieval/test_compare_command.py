@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from retrieval.commands.compare import command
-from retrieval.evaluation import Evaluation, NotSameQueriesError, SpaceRanker, evaluate_ranker
+from retrieval.evaluation import Evaluation, NotSameQueriesError, SpaceRetriever, evaluate_retriever
 from retrieval.evaluation.protocols import Protocol, k_fold, leave_one_out
-from retrieval.evaluation.stored import StoredEvaluationError
+from retrieval.evaluation.store import StoredEvaluationError
 from retrieval.index.cosine import Cosine
 
 LABELS = np.arange(60) % 3
@@ -32,8 +32,8 @@ def stored(
     order = np.arange(60)[::-1] if reverse else np.arange(60)
     order = order[:count]
     files = [f"{row}.jpg" for row in order]
-    result = evaluate_ranker(
-        SpaceRanker(unit[order], Cosine()),
+    result = evaluate_retriever(
+        SpaceRetriever(unit[order], Cosine()),
         LABELS[order],
         list("abc"),
         files=files,
@@ -64,6 +64,12 @@ def test_reports_whose_files_have_one_name_are_told_apart_by_their_folders(tmp_p
     assert sorted(names) == sorted(f"tower ({path})" for path in runs)
 
 
+def test_an_evaluation_given_twice_has_two_labels(tmp_path: Path) -> None:
+    one, other = stored(tmp_path / "one.json", 1), stored(tmp_path / "other.json", 2)
+    names = [standing["name"] for standing in json.loads(run(one, other, one, "--json"))["standings"]]
+    assert sorted(names) == ["tower (one, 1)", "tower (one, 2)", "tower (other)"]
+
+
 def test_queries_are_matched_by_file_and_not_by_id(tmp_path: Path) -> None:
     one, other = stored(tmp_path / "one.json", 1), stored(tmp_path / "other.json", 1, reverse=True)
     (difference,) = json.loads(run(one, other, "--json"))["differences"]
@@ -91,6 +97,15 @@ def test_what_is_no_evaluation_is_an_error_that_says_so(tmp_path: Path) -> None:
         run(good, bad)
     bad.write_text('{"schema": "kvasir-evaluation/99"}')
     with pytest.raises(StoredEvaluationError, match="kvasir-evaluation/99"):
+        run(good, bad)
+    bad.write_text('{"schema": "kvasir-eval')
+    with pytest.raises(StoredEvaluationError, match="is damaged and is not JSON"):
+        run(good, bad)
+    bad.write_text("[" * 100_000)
+    with pytest.raises(StoredEvaluationError, match="is damaged"):
+        run(good, bad)
+    bad.write_bytes(bytes(range(200, 256)))
+    with pytest.raises(StoredEvaluationError, match="is damaged"):
         run(good, bad)
     bad.write_text('{"schema": "kvasir-evaluation/1"}')
     with pytest.raises(StoredEvaluationError, match="damaged"):

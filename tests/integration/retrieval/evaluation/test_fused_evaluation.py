@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from retrieval.collection import Collection, CollectionWriter, NewImage
-from retrieval.evaluation.choices import Choices, Measuring
-from retrieval.evaluation.fusions import Fusion
-from retrieval.evaluation.of_collection import evaluate_collection
+from retrieval.evaluation.collection import evaluate_collection
+from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
 from retrieval.search import Searcher
 
 COUNT = 1150
@@ -61,7 +60,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_rankings_are_those_of_the_search(collection: Path, text: str) -> None:
     fusion = Fusion.parse(text)
     opened = Collection.open(collection)
-    choices = Choices(spaces=("one",), fusions=(fusion,), measuring=Measuring(samples=0))
+    choices = EvaluationOptions(spaces=("one",), fusions=(fusion,), measures=MeasureOptions(samples=0))
     _, result = evaluate_collection(opened, "c", choices).spaces
     searcher = Searcher(opened)
     asked = [row for row, image in enumerate(result.ids.tolist()) if image % 23 == 0]
@@ -79,7 +78,9 @@ def test_rankings_are_those_of_the_search(collection: Path, text: str) -> None:
 
 def test_an_image_without_a_vector_in_a_space_is_found_but_does_not_ask(collection: Path) -> None:
     opened = Collection.open(collection)
-    choices = Choices(spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), measuring=Measuring(samples=0))
+    choices = EvaluationOptions(
+        spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), measures=MeasureOptions(samples=0)
+    )
     one, two, both = evaluate_collection(opened, "c", choices).spaces
     assert [len(space.ids) for space in (one, two, both)] == [COUNT, COUNT - len(LACKING), COUNT - len(LACKING)]
     assert np.isin(both.neighbours, list(LACKING)).any()
@@ -88,8 +89,8 @@ def test_an_image_without_a_vector_in_a_space_is_found_but_does_not_ask(collecti
 
 def test_spaces_that_lack_images_compare_over_those_that_all_have(collection: Path) -> None:
     opened = Collection.open(collection)
-    choices = Choices(
-        spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), measuring=Measuring(samples=50), common=True
+    choices = EvaluationOptions(
+        spaces=("one", "two"), fusions=(Fusion.parse("one+two"),), measures=MeasureOptions(samples=50), common=True
     )
     result = evaluate_collection(opened, "c", choices)
     for space in (*result.spaces, *result.leave_one_out):
@@ -101,10 +102,10 @@ def test_spaces_that_lack_images_compare_over_those_that_all_have(collection: Pa
 
 def test_a_fusion_is_a_contender_like_a_space(collection: Path) -> None:
     opened = Collection.open(collection)
-    choices = Choices(
+    choices = EvaluationOptions(
         spaces=("one", "EdgeHistogram"),
         fusions=(Fusion.parse("one=2+EdgeHistogram"),),
-        measuring=Measuring(samples=50),
+        measures=MeasureOptions(samples=50),
     )
     result = evaluate_collection(opened, "c", choices)
     found = result.to_dict()
@@ -119,7 +120,9 @@ def test_a_fusion_is_a_contender_like_a_space(collection: Path) -> None:
 @pytest.mark.parametrize("protocol", ["hold-out", "k-fold"])
 def test_a_fusion_keeps_to_the_protocol(collection: Path, protocol: str) -> None:
     opened = Collection.open(collection)
-    choices = Choices(("one",), protocol, fusions=(Fusion.parse("one+EdgeHistogram"),), measuring=Measuring(samples=0))
+    choices = EvaluationOptions(
+        ("one",), protocol, fusions=(Fusion.parse("one+EdgeHistogram"),), measures=MeasureOptions(samples=0)
+    )
     one, both = evaluate_collection(opened, "c", choices).spaces
     assert both.ids.tolist() == one.ids.tolist()
     assert both.relevant.tolist() == one.relevant.tolist()
@@ -127,10 +130,10 @@ def test_a_fusion_keeps_to_the_protocol(collection: Path, protocol: str) -> None
 
 
 def test_threads_change_no_byte(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    choices = Choices(fusions=(Fusion.parse("one+two=2+EdgeHistogram"),), measuring=Measuring(samples=50))
+    choices = EvaluationOptions(fusions=(Fusion.parse("one+two=2+EdgeHistogram"),), measures=MeasureOptions(samples=50))
     written = []
     for threads in (1, 3):
-        monkeypatch.setattr("retrieval.evaluation.evaluate.available_cores", lambda threads=threads: threads)
+        monkeypatch.setattr("retrieval.evaluation.run.available_cores", lambda threads=threads: threads)
         opened = Collection.open(collection)
         written.append(json.dumps(evaluate_collection(opened, "c", choices).to_dict()))
     assert written[0] == written[1]

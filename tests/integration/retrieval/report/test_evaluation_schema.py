@@ -35,11 +35,12 @@ def evaluated(collection: Path, *arguments: str) -> dict[str, Any]:
     [
         ("--samples", "20", *FUSION, "--speed"),
         ("--samples", "0"),
+        ("--samples", "20", "--fuse", "zscore:tf_efficientnet_lite0=2+test_vit-test_vit"),
         ("--protocol", "leave-one-out", "--samples", "20", "--k", "3"),
         ("--protocol", "hold-out", "--test-share", "0.4", "--samples", "20", *FUSION),
         ("--protocol", "k-fold", "--folds", "3", "--samples", "20", "--space", "tf_efficientnet_lite0"),
     ],
-    ids=lambda arguments: " ".join(arguments[:2]),
+    ids=lambda arguments: " ".join(arguments[:4]),
 )
 def test_every_protocol_gives_what_the_schema_says(
     two_spaces: Path, schema: dict[str, Any], arguments: tuple[str, ...]

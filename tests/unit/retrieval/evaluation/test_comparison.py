@@ -23,7 +23,7 @@ def contender(name: str, values: NDArray[np.float64], clusters: NDArray[np.int64
     )
 
 
-def test_a_clear_difference_is_real_and_said_so() -> None:
+def test_a_clear_difference_is_significant_and_its_sentence_says_so() -> None:
     base = np.random.default_rng(0).random(200)
     result = compare([contender("worse", base), contender("better", base + 0.1)], "mAP")
     assert [one.name for one in result.standings] == ["better", "worse"]
@@ -31,14 +31,14 @@ def test_a_clear_difference_is_real_and_said_so() -> None:
     assert (difference.better, difference.worse) == ("better", "worse")
     assert difference.by == pytest.approx(0.1)
     assert difference.low == pytest.approx(0.1)
-    assert difference.real
+    assert difference.significant
     assert result.sentences()[0].startswith("better is better than worse: mAP higher by 0.1000")
 
 
-def test_noise_is_no_difference_and_said_so() -> None:
+def test_noise_is_not_significant_and_its_sentence_says_so() -> None:
     random = np.random.default_rng(0)
     result = compare([contender("one", random.random(200)), contender("two", random.random(200))], "mAP")
-    assert not result.differences[0].real
+    assert not result.differences[0].significant
     assert result.differences[0].low < 0 < result.differences[0].high
     assert result.sentences()[0].startswith("No difference is shown between")
 
@@ -83,7 +83,7 @@ def test_many_pairs_are_corrected_together() -> None:
     runs = [contender(str(i), base + 0.02 * random.standard_normal(100)) for i in range(5)]
     result = compare(runs, "mAP")
     assert len(result.differences) == 10
-    assert not any(one.real for one in result.differences)
+    assert not any(one.significant for one in result.differences)
     assert "Holm's correction for 10 pairs" in result.sentences()[0]
 
 

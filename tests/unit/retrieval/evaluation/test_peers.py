@@ -9,7 +9,7 @@ import ranx
 from ir_measures import AP, RR, P, R, Rprec, Success, nDCG
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from retrieval.evaluation import SpaceRanker, SpaceResult, evaluate_ranker
+from retrieval.evaluation import SpaceResult, SpaceRetriever, evaluate_retriever
 from retrieval.index.cosine import Cosine
 
 TOLERANCE = 1e-9
@@ -32,8 +32,8 @@ def vectors() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def result(vectors: np.ndarray) -> SpaceResult:
-    return evaluate_ranker(
-        SpaceRanker(vectors, Cosine()), np.arange(N) % CLASSES, [f"class {c}" for c in range(CLASSES)]
+    return evaluate_retriever(
+        SpaceRetriever(vectors, Cosine()), np.arange(N) % CLASSES, [f"class {c}" for c in range(CLASSES)]
     )
 
 
@@ -107,14 +107,14 @@ def test_ranx_scores_a_query_with_nothing_relevant_0_and_we_do_not_score_it() ->
     run = ranx.Run({"a": {"b": 0.9}, "b": {"a": 0.9}})
     assert ranx.evaluate(qrels, run, "map") == 0.5
     vectors = np.eye(3, dtype=np.float32)
-    result = evaluate_ranker(SpaceRanker(vectors, Cosine()), np.array([0, 0, 1]), ["two", "one"])
+    result = evaluate_retriever(SpaceRetriever(vectors, Cosine()), np.array([0, 0, 1]), ["two", "one"])
     assert np.isnan(result.measures["mAP"]).tolist() == [False, False, True]
     assert result.scored.tolist() == [True, True, False]
 
 
 def test_scikit_learn_ranks_equal_scores_together_and_we_by_image_id() -> None:
     same = np.tile(np.array([[1, 0]], np.float32), (4, 1))
-    result = evaluate_ranker(SpaceRanker(same, Cosine()), np.array([0, 1, 1, 0]), ["a", "b"])
+    result = evaluate_retriever(SpaceRetriever(same, Cosine()), np.array([0, 1, 1, 0]), ["a", "b"])
     assert result.measures["mAP"].tolist() == [1 / 3, 1 / 2, 1 / 2, 1]
     assert average_precision_score([0, 0, 1], [1, 1, 1]) == pytest.approx(1 / 3)
     assert average_precision_score([1, 0, 0], [1, 1, 1]) == pytest.approx(1 / 3)

@@ -67,7 +67,7 @@ def test_images_without_cluster_are_each_their_own() -> None:
 
 def test_restriction_keeps_each_image_on_its_side() -> None:
     protocol = Protocol("split", "", (Round(np.array([0, 2, 4]), np.array([1, 3])),), np.array([10, 11, 12, 13, 14]))
-    small = protocol.restricted_to(np.array([0, 3, 4]))
+    small = protocol.reindexed(np.array([0, 3, 4]))
     assert small.rounds[0].queries.tolist() == [0, 2]
     assert small.rounds[0].gallery.tolist() == [1]
     assert small.groups.tolist() == [10, 13, 14]
@@ -87,8 +87,8 @@ def test_more_folds_than_clusters_are_refused() -> None:
         k_fold(np.array([0, 1, 0, 1]), np.array([5, 5, 6, 7]), folds=4)
 
 
-def test_images_that_take_no_part_neither_ask_nor_are_found_and_that_is_said() -> None:
-    protocol = leave_one_out(np.arange(5)).among(np.array([0, 2, 3]))
+def test_a_restricted_protocol_has_neither_queries_nor_gallery_outside_it_and_its_sentence_says_so() -> None:
+    protocol = leave_one_out(np.arange(5)).restricted_to(np.array([0, 2, 3]))
     assert protocol.rounds[0].queries.tolist() == protocol.rounds[0].gallery.tolist() == [0, 2, 3]
     assert protocol.sentence.endswith("; 2 images that a space lacks take no part")
-    assert leave_one_out(np.arange(2)).among(np.arange(2)).sentence == leave_one_out(np.arange(2)).sentence
+    assert leave_one_out(np.arange(2)).restricted_to(np.arange(2)).sentence == leave_one_out(np.arange(2)).sentence

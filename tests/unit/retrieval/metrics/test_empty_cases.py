@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from retrieval.metrics import (
-    RelevantRanks,
+    Relevance,
     average_precision,
     average_precision_at,
     class_scores,
@@ -27,30 +27,30 @@ from retrieval.metrics import (
     reciprocal_rank,
 )
 
-MEASURES: dict[str, Callable[[RelevantRanks], NDArray[np.float64]]] = {
-    "precision": lambda ranks: precision_at(ranks, 5),
-    "recall": lambda ranks: recall_at(ranks, 5),
-    "recall ceiling": lambda ranks: recall_ceiling_at(ranks, 5),
-    "hit": lambda ranks: hit_at(ranks, 5),
+MEASURES: dict[str, Callable[[Relevance], NDArray[np.float64]]] = {
+    "precision": lambda relevance: precision_at(relevance, 5),
+    "recall": lambda relevance: recall_at(relevance, 5),
+    "recall ceiling": lambda relevance: recall_ceiling_at(relevance, 5),
+    "hit": lambda relevance: hit_at(relevance, 5),
     "AP": average_precision,
-    "AP@k": lambda ranks: average_precision_at(ranks, 5),
+    "AP@k": lambda relevance: average_precision_at(relevance, 5),
     "MAP@R": map_at_r,
     "R-precision": r_precision,
     "MRR": reciprocal_rank,
-    "nDCG": lambda ranks: ndcg_at(ranks, 5),
-    "curve": lambda ranks: interpolated_precision(ranks, np.array([0.5]))[:, 0],
+    "nDCG": lambda relevance: ndcg_at(relevance, 5),
+    "curve": lambda relevance: interpolated_precision(relevance, np.array([0.5]))[:, 0],
 }
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_a_query_with_nothing_relevant_is_not_scored(name: str) -> None:
-    values = MEASURES[name](RelevantRanks.of([[], [1], [], [2], []]))
+    values = MEASURES[name](Relevance.of([[], [1], [], [2], []]))
     assert np.isnan(values).tolist() == [True, False, True, False, True]
 
 
 @pytest.mark.parametrize("name", MEASURES)
 def test_no_queries_give_no_values(name: str) -> None:
-    assert MEASURES[name](RelevantRanks.of([])).shape == (0,)
+    assert MEASURES[name](Relevance.of([])).shape == (0,)
 
 
 def test_a_query_without_labelled_neighbours_gets_no_class() -> None:

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from retrieval.metrics import (
-    RelevantRanks,
+    Relevance,
     average_precision,
     average_precision_at,
     hit_at,
@@ -27,7 +27,7 @@ from retrieval.metrics import (
     reciprocal_rank,
 )
 
-EXAMPLE = RelevantRanks.of([[1, 3, 6, 11]])
+EXAMPLE = Relevance.of([[1, 3, 6, 11]])
 
 
 def only(values: NDArray[np.float64]) -> float:
@@ -42,7 +42,7 @@ def test_precision_counts_right_ones_among_the_first_k() -> None:
 
 
 def test_precision_keeps_k_as_denominator_when_the_list_is_shorter() -> None:
-    assert only(precision_at(RelevantRanks.of([[1, 2, 3]]), 20)) == 3 / 20
+    assert only(precision_at(Relevance.of([[1, 2, 3]]), 20)) == 3 / 20
 
 
 def test_recall_divides_by_all_that_is_relevant() -> None:
@@ -53,11 +53,11 @@ def test_recall_divides_by_all_that_is_relevant() -> None:
 def test_recall_ceiling_is_what_a_perfect_ranking_reaches() -> None:
     assert only(recall_ceiling_at(EXAMPLE, 1)) == 1 / 4
     assert only(recall_ceiling_at(EXAMPLE, 10)) == 1
-    assert only(recall_ceiling_at(RelevantRanks.of([list(range(1, 1001))]), 10)) == 0.01
+    assert only(recall_ceiling_at(Relevance.of([list(range(1, 1001))]), 10)) == 0.01
 
 
 def test_hit_asks_only_whether_there_is_any() -> None:
-    late = RelevantRanks.of([[6, 7]])
+    late = Relevance.of([[6, 7]])
     assert only(hit_at(late, 5)) == 0
     assert only(hit_at(late, 6)) == 1
 
@@ -81,7 +81,7 @@ def test_r_precision_is_precision_at_r() -> None:
 
 def test_reciprocal_rank_is_of_the_first_right_one() -> None:
     assert only(reciprocal_rank(EXAMPLE)) == 1
-    assert only(reciprocal_rank(RelevantRanks.of([[4, 5]]))) == 1 / 4
+    assert only(reciprocal_rank(Relevance.of([[4, 5]]))) == 1 / 4
 
 
 def test_ndcg_discounts_by_the_logarithm_of_the_rank() -> None:
@@ -97,18 +97,18 @@ def test_ndcg_ideal_list_is_no_longer_than_k() -> None:
 def test_interpolated_precision_is_the_best_from_that_recall_on() -> None:
     curve = interpolated_precision(EXAMPLE, np.array([0, 0.25, 0.26, 0.5, 0.75, 1]))
     assert curve[0] == pytest.approx([1, 1, 2 / 3, 2 / 3, 1 / 2, 4 / 11])
-    rising = interpolated_precision(RelevantRanks.of([[3, 4]]), np.array([0, 0.5, 1]))
+    rising = interpolated_precision(Relevance.of([[3, 4]]), np.array([0, 0.5, 1]))
     assert rising[0] == pytest.approx([1 / 2, 1 / 2, 1 / 2])
 
 
 def test_interpolated_precision_takes_a_level_at_face_value() -> None:
     """0.3 * 10 is a little more than 3 in binary and must not ask for the fourth."""
-    ranks = RelevantRanks.of([[1, 2, 3, 40, 50, 60, 70, 80, 90, 100]])
+    ranks = Relevance.of([[1, 2, 3, 40, 50, 60, 70, 80, 90, 100]])
     assert interpolated_precision(ranks, np.array([0.3]))[0, 0] == 1
 
 
 def test_queries_do_not_mix() -> None:
-    several = RelevantRanks.of([[1, 3, 6, 11], [2], [1, 2]])
+    several = Relevance.of([[1, 3, 6, 11], [2], [1, 2]])
     assert precision_at(several, 3).tolist() == [2 / 3, 1 / 3, 2 / 3]
     assert average_precision(several)[1:].tolist() == [0.5, 1]
     assert r_precision(several).tolist() == [0.5, 0, 1]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retrieval.evaluation import Measuring, SpaceRanker, SpaceResult, evaluate_ranker
+from retrieval.evaluation import MeasureOptions, SpaceResult, SpaceRetriever, evaluate_retriever
 from retrieval.index.cosine import Cosine
 from retrieval.report.findings import best_queries, hubs, likely_label_errors, neighbour_flow, worst_queries
 
@@ -21,8 +21,8 @@ def result(labels: np.ndarray) -> SpaceResult:
     random = np.random.default_rng(0)
     vectors = np.repeat(np.eye(2, 6), 20, axis=0) + 0.1 * random.standard_normal((40, 6))
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return evaluate_ranker(
-        SpaceRanker(unit, Cosine()), labels, ["a", "b"], ids=np.arange(100, 140), measuring=Measuring(samples=0)
+    return evaluate_retriever(
+        SpaceRetriever(unit, Cosine()), labels, ["a", "b"], ids=np.arange(100, 140), options=MeasureOptions(samples=0)
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from retrieval.collection import Collection, CollectionWriter
-from retrieval.evaluation.choices import Choices, Measuring
-from retrieval.evaluation.of_collection import evaluate_collection
+from retrieval.evaluation.collection import evaluate_collection
+from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
 from retrieval.report.contents import Contents
 from retrieval.report.kept import (
     FILES,
@@ -43,7 +43,7 @@ def test_the_newest_evaluations_are_kept_and_read_back(collection: Path) -> None
     with pytest.raises(NotEvaluatedError):
         kept_evaluation(collection)
     opened = Collection.open(collection)
-    result = evaluate_collection(opened, "drawn", Choices(measuring=Measuring(samples=0)))
+    result = evaluate_collection(opened, "drawn", EvaluationOptions(measures=MeasureOptions(samples=0)))
     for number in range(KEPT + 2):
         made = KeptEvaluation(f"e{number}", f"2026-01-0{number + 1}T00:00:00+00:00", {"samples": number})
         keep_evaluation(opened, made, result, REPORT)
@@ -60,7 +60,7 @@ def test_the_newest_evaluations_are_kept_and_read_back(collection: Path) -> None
 
 def test_evaluations_of_the_site_push_out_none_that_a_command_made(collection: Path) -> None:
     opened = Collection.open(collection)
-    result = evaluate_collection(opened, "drawn", Choices(measuring=Measuring(samples=0)))
+    result = evaluate_collection(opened, "drawn", EvaluationOptions(measures=MeasureOptions(samples=0)))
     by_command = KeptEvaluation.now({"spaces": ["s"]})
     keep_evaluation(opened, by_command, result, REPORT)
     for number in range(KEPT + 1):
@@ -84,7 +84,7 @@ def test_another_image_or_none_makes_another_state(collection: Path) -> None:
 
 def test_what_cannot_be_written_leaves_nothing_half_done(collection: Path) -> None:
     opened = Collection.open(collection)
-    result = evaluate_collection(opened, "drawn", Choices(measuring=Measuring(samples=0)))
+    result = evaluate_collection(opened, "drawn", EvaluationOptions(measures=MeasureOptions(samples=0)))
     (collection / FOLDER / "e1").mkdir(parents=True)
     (collection / FOLDER / "e1" / "something").touch()  # in the way of the rename
     with pytest.raises(OSError, match="e1"):

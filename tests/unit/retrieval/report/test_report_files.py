@@ -10,7 +10,15 @@ import pytrec_eval
 import ranx
 from ir_measures import RR, P, R, nDCG
 
-from retrieval.evaluation import Evaluation, Measuring, Protocol, SpaceRanker, evaluate_ranker, leave_cluster_out
+from retrieval.evaluation import (
+    Evaluation,
+    MeasureOptions,
+    Protocol,
+    Round,
+    SpaceRetriever,
+    evaluate_retriever,
+    leave_cluster_out,
+)
 from retrieval.index.cosine import Cosine
 from retrieval.report.files import latex, means_csv, queries_csv, run_name, trec_qrels, trec_run
 
@@ -36,15 +44,15 @@ def evaluation(protocol: Protocol) -> Evaluation:
     vectors = random.standard_normal((60, 8))
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     names = ["normal_cecum", "polyps & more", "100 %"]
-    space = evaluate_ranker(
-        SpaceRanker(unit, Cosine()),
+    space = evaluate_retriever(
+        SpaceRetriever(unit, Cosine()),
         LABELS,
         names,
         CLUSTERS,
         IDS,
         protocol=protocol,
         space="my space",
-        measuring=Measuring(samples=50),
+        options=MeasureOptions(samples=50),
     )
     return Evaluation("c", (space,))
 
@@ -80,9 +88,30 @@ def test_ranx_and_pytrec_eval_read_the_same_files(evaluation: Evaluation, protoc
         assert {query: values[theirs] for query, values in found.items()} == pytest.approx(ours)
 
 
+def test_trec_eval_keeps_the_order_of_a_long_list() -> None:
+    """Image ids fall with the rank, which is how trec_eval orders what has one score."""
+    count = 70_000
+    angles = np.linspace(1, 0, count)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    labels = np.zeros(count, np.int64)
+    labels[[1, 20_000, count - 1]] = 1
+    protocol = Protocol("one query", "", (Round(np.array([count - 1]), np.arange(count - 1)),), np.arange(count))
+    result = evaluate_retriever(
+        SpaceRetriever(vectors, Cosine()), labels, ["a", "b"], protocol=protocol, options=MeasureOptions((count,))
+    )
+    assert (result.relevant.tolist(), result.neighbours[0, :2].tolist()) == ([2], [count - 2, count - 3])
+    evaluator = pytrec_eval.RelevanceEvaluator(
+        pytrec_eval.parse_qrel(trec_qrels(protocol, np.arange(count), labels)), {"map", "recip_rank"}
+    )
+    ((_, figures),) = evaluator.evaluate(pytrec_eval.parse_run(trec_run(result))).items()
+    assert figures["recip_rank"] == result.measures["MRR"][0] == 1 / (count - 1 - 20_000)
+    assert figures["map"] == pytest.approx(result.measures["mAP"][0], abs=1e-15)
+
+
 def test_a_run_of_many_fused_spaces_has_a_name_that_disks_take() -> None:
     long, other = ("+".join(f"{letter * 90}{number}" for number in range(3)) for letter in "ab")
     assert run_name("A=2+B") == "A=2+B.run"
+    assert run_name("zscore:A+B") == "zscore,A+B.run"
     assert len(run_name(long)) < 130
     assert len({run_name(long), run_name(other), run_name(long + "1")}) == 3
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from retrieval.evaluation import Evaluation, Measuring, SpaceRanker, evaluate_ranker
+from retrieval.evaluation import Evaluation, MeasureOptions, SpaceRetriever, evaluate_retriever
 from retrieval.index.cosine import Cosine
 from retrieval.report import print_evaluation
 
@@ -19,7 +19,7 @@ def printed(width: int, spaces: int = 1) -> str:
         vectors = random.standard_normal((len(labels), 8)) + 2 * random.standard_normal((4, 8))[labels]
         unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
         names = ["dyed-resection-margins", "polyps", "alone"]
-        results.append(evaluate_ranker(SpaceRanker(unit, Cosine()), labels, names, space=f"space {number}"))
+        results.append(evaluate_retriever(SpaceRetriever(unit, Cosine()), labels, names, space=f"space {number}"))
     console = Console(file=io.StringIO(), width=width)
     print_evaluation(Evaluation("sample", tuple(results)), console)
     assert isinstance(console.file, io.StringIO)
@@ -57,7 +57,7 @@ def test_a_query_whose_neighbours_elect_nobody_has_a_column_of_its_own() -> None
     angles = np.radians([0, 1, 2, 90, 91, 92])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     labels = np.array([0, -1, -1, 0, 1, 1])
-    result = evaluate_ranker(SpaceRanker(vectors, Cosine()), labels, ["a", "b"], measuring=Measuring(vote_k=1))
+    result = evaluate_retriever(SpaceRetriever(vectors, Cosine()), labels, ["a", "b"], options=MeasureOptions(vote_k=1))
     console = Console(file=io.StringIO(), width=80)
     print_evaluation(Evaluation("sample", (result,)), console)
     assert isinstance(console.file, io.StringIO)

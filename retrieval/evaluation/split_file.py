@@ -1,4 +1,4 @@
-"""Dividing images into parts: by class shares without parting a cluster, or as a file says."""
+"""A protocol read from a file that assigns images to parts or folds."""
 
 from __future__ import annotations
 
@@ -7,64 +7,33 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from retrieval.errors import QueryError
-
-if TYPE_CHECKING:
-    from retrieval.evaluation.protocols import Protocol
+from retrieval.errors import EvaluationError
+from retrieval.evaluation.protocols import Protocol, Round, from_folds
 
 _TRAINING, _TEST = {"train", "training", "gallery"}, {"test", "testing", "query"}
 
 
-class SplitFileError(QueryError):
+class SplitFileError(EvaluationError):
     """A split file cannot be read, or does not fit the collection."""
 
 
-def stratified_parts(
-    labels: NDArray[np.integer], clusters: NDArray[np.int64], shares: Sequence[float], seed: int
-) -> NDArray[np.int64]:
-    """The part of each image, (n,) int: every class is shared out as `shares` say, and a cluster stays together.
-
-    labels (n,) int, -1 being shared out like a class; clusters (n,) numbered from 0. Large clusters are placed first,
-    in seeded order within a size, each where its classes are furthest from full (as scikit-learn's StratifiedGroupKFold
-    does, but for any shares).
-    """
-    labels = np.asarray(labels, np.int64) + 1
-    counts = np.zeros((int(clusters.max(initial=-1)) + 1, int(labels.max(initial=0)) + 1))
-    np.add.at(counts, (clusters, labels), 1)
-    wanted = np.maximum(np.outer(shares, counts.sum(axis=0)), 1e-9)
-    filled = np.zeros_like(wanted)
-    order = np.random.default_rng(seed).permutation(len(counts))
-    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
-    part_of = np.empty(len(counts), np.int64)
-    for cluster in order:
-        fullness = (filled + counts[cluster]) / wanted
-        part = int(np.argmin(fullness @ counts[cluster]))
-        part_of[cluster] = part
-        filled[part] += counts[cluster]
-    return part_of[clusters]
-
-
 def split_from_file(path: Path, files: Sequence[str]) -> Protocol:
-    """The protocol that a file describes for images with these paths.
+    """The protocol that a CSV file states, for images with these paths.
 
     Columns by their headings: `file` or `file-name`, and `split` or `split-index`, separated by commas or, as in the
     official files of HyperKvasir, by semicolons. Numbers are folds, of which each queries the other ones; otherwise
     `test` queries `train`, and images of another part, or that the file does not name, take no part.
     A file is found by its whole path or, where that is the only one, by its name. Raises SplitFileError.
     """
-    from retrieval.evaluation.protocols import Protocol, Round, from_folds
-
     split_of = _read(path)
     row_of = _rows_by_name(files)
     parts = [""] * len(files)
     unknown = 0
     for file, split in split_of.items():
-        rows = row_of.get(_normal(file)) or row_of.get(PurePosixPath(_normal(file)).name, [])
+        rows = row_of.get(_normalised(file)) or row_of.get(PurePosixPath(_normalised(file)).name, [])
         if len(rows) > 1:
             raise SplitFileError(f"{path}: {file} may be {files[rows[0]]} or {files[rows[1]]}; give the whole path")
         unknown += not rows
@@ -77,18 +46,18 @@ def split_from_file(path: Path, files: Sequence[str]) -> Protocol:
         raise SplitFileError(f"{path}: none of its files in the collection has a part")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
 
-    def sentence(parted: str, idle: int) -> str:
+    def sentence(split: str, idle: int) -> str:
         return (
-            f"{parted}, as {path.name} (SHA-256 {digest}…) says; {idle:,} images take no part, and {unknown:,} of the "
+            f"{split}, as {path.name} (SHA-256 {digest}…) says; {idle:,} images take no part, and {unknown:,} of the "
             "file's are not here"
         )
 
     idle = len(files) - used.total()
-    if all(part.isdecimal() for part in used):
+    if all(part.isdecimal() and len(part) < 10 for part in used):
         if len(used) < 2:
             raise SplitFileError(f"{path}: all images are in fold {next(iter(used))}, so there is nothing to search")
-        said = sentence(f"each of {len(used)} folds queries the other ones", idle)
-        return from_folds("split file", said, np.array([int(part or -1) for part in parts]))
+        in_words = sentence(f"each of {len(used)} folds queries the other ones", idle)
+        return from_folds("split file", in_words, np.array([int(part or -1) for part in parts]))
     test = np.array([row for row, part in enumerate(parts) if part.casefold() in _TEST], np.int64)
     training = np.array([row for row, part in enumerate(parts) if part.casefold() in _TRAINING], np.int64)
     if not len(test) or not len(training):
@@ -102,6 +71,7 @@ def split_from_file(path: Path, files: Sequence[str]) -> Protocol:
 
 
 def _read(path: Path) -> dict[str, str]:
+    """Part or fold of each file, as text."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
             header = lines.readline().strip()
@@ -114,21 +84,21 @@ def _read(path: Path) -> dict[str, str]:
                 raise SplitFileError(
                     f"{path}: the first line must name the columns `file,split` or `file-name;class-name;split-index`"
                 ) from None
-            found: dict[str, str] = {}
+            split_of: dict[str, str] = {}
             for number, row in enumerate(csv.reader(lines, delimiter=separator), 2):
                 if not row:
                     continue
                 if len(row) <= max(file_at, split_at):
                     raise SplitFileError(f"{path}, line {number}: too few columns")
                 file, split = row[file_at].strip(), row[split_at].strip()
-                if found.setdefault(file, split) != split:
+                if split_of.setdefault(file, split) != split:
                     raise SplitFileError(f"{path}, line {number}: {file} is in two parts")
-            return found
+            return split_of
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SplitFileError(f"{path} cannot be read: {error}") from error
 
 
-def _normal(file: str) -> str:
+def _normalised(file: str) -> str:
     return file.replace("\\", "/").removeprefix("./")
 
 
@@ -136,7 +106,7 @@ def _rows_by_name(files: Sequence[str]) -> dict[str, list[int]]:
     """Rows by whole path and, below that, by name alone."""
     rows: dict[str, list[int]] = {}
     for row, file in enumerate(files):
-        name = PurePosixPath(_normal(file)).name
+        name = PurePosixPath(_normalised(file)).name
         rows.setdefault(name, []).append(row)
-    rows.update({_normal(file): [row] for row, file in enumerate(files) if "/" in _normal(file)})
+    rows.update({_normalised(file): [row] for row, file in enumerate(files) if "/" in _normalised(file)})
     return rows

@@ -1,4 +1,4 @@
-"""Every measure of a block of queries, by the names that reports show."""
+"""Every measure of a block of queries, under the names of the reports."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.evaluation.choices import Measuring
+from retrieval.evaluation.options import MeasureOptions
 from retrieval.evaluation.ranking import Ranking
 from retrieval.metrics import (
+    Relevance,
     average_precision,
     average_precision_at,
     hit_at,
@@ -27,13 +28,13 @@ from retrieval.metrics import (
 )
 
 NEIGHBOURS = 100
-"""Neighbours of each query that are kept, where no k is larger: the plots over k go so far."""
+"""Neighbours of each query in a result, where no k is larger; the plots over k end there."""
 RECALL_LEVELS = np.linspace(0, 1, 101)
-"""Where the precision-recall curves are sampled."""
+"""Recall at which the precision-recall curves are sampled."""
 
 
-@dataclass(frozen=True)
-class Measured:
+@dataclass(frozen=True, eq=False)
+class BlockResult:
     """Figures of q queries; the fields are those of `SpaceResult`, rows (q,) being the queries."""
 
     rows: NDArray[np.int64]
@@ -53,44 +54,46 @@ def measure(
     labels: NDArray[np.int64],
     ids: NDArray[np.int64],
     scores: Callable[[NDArray[np.floating]], NDArray[np.floating]],
-    measuring: Measuring,
+    options: MeasureOptions,
     class_count: int,
-) -> Measured:
-    """Measure a ranking of a gallery for some queries, both rows of labels and ids (n,); scores are similarities."""
-    largest = min(max(*measuring.ks, measuring.vote_k), len(labels))  # a k beyond the gallery needs no room
-    keep = max(NEIGHBOURS, largest)
-    nearest = np.full((len(queries), keep), -1, np.int64)
-    nearest[:, : len(gallery)] = ranking.order[:, :keep]
+) -> BlockResult:
+    """Every measure of the ranked lists of some queries in a gallery.
+
+    queries (q,) and gallery (m,) are rows of labels and ids (n,). scores: distances -> similarities.
+    """
+    largest = min(max(*options.ks, options.vote_k), len(labels))  # a k beyond the gallery needs no room
+    depth = max(NEIGHBOURS, largest)
+    nearest = np.full((len(queries), depth), -1, np.int64)
+    nearest[:, : len(gallery)] = ranking.order[:, :depth]
     missing = nearest < 0
     distances = ranking.distances[np.arange(len(queries))[:, None], nearest]
     rows = gallery[nearest]
     classes = np.where(missing, -1, labels[rows])
     similarities = scores(distances)
-    measures = ranking_measures(ranking, measuring.ks)
-    scored = ranking.relevant.relevant > 0
-    for k in measuring.ks:
+    measures = ranking_measures(ranking.relevance, options.ks)
+    scored = ranking.relevance.counts > 0
+    for k in options.ks:
         right = majority_vote_at(labels[queries], classes, similarities, k, class_count)
         measures[f"mMV@{k}"] = np.where(scored, right, np.nan)
-    return Measured(
+    return BlockResult(
         rows=queries,
-        relevant=ranking.relevant.relevant,
+        relevant=ranking.relevance.counts,
         listed=ranking.listed,
         measures=measures,
-        predicted=majority_vote(classes, similarities, measuring.vote_k, class_count, weighted=True),
+        predicted=majority_vote(classes, similarities, options.vote_k, class_count, weighted=True),
         neighbours=np.where(missing, -1, ids[rows]),
         distances=np.where(missing, np.inf, distances),
-        curve=interpolated_precision(ranking.relevant, RECALL_LEVELS),
+        curve=interpolated_precision(ranking.relevance, RECALL_LEVELS),
     )
 
 
-def ranking_measures(ranking: Ranking, ks: tuple[int, ...]) -> dict[str, NDArray[np.float64]]:
-    """Every measure of a ranking that needs no vote, in the order of reports; each (q,)."""
-    ranks = ranking.relevant
+def ranking_measures(relevance: Relevance, ks: tuple[int, ...]) -> dict[str, NDArray[np.float64]]:
+    """Every measure that needs the ranks of the relevant images alone, in the order of the reports; each (q,)."""
     measures = {
-        "mAP": average_precision(ranks),
-        "MAP@R": map_at_r(ranks),
-        "R-precision": r_precision(ranks),
-        "MRR": reciprocal_rank(ranks),
+        "mAP": average_precision(relevance),
+        "MAP@R": map_at_r(relevance),
+        "R-precision": r_precision(relevance),
+        "MRR": reciprocal_rank(relevance),
     }
     at_k = {
         "precision": precision_at,
@@ -102,5 +105,5 @@ def ranking_measures(ranking: Ranking, ks: tuple[int, ...]) -> dict[str, NDArray
     }
     for name, measure_at in at_k.items():
         for k in ks:
-            measures[f"{name}@{k}"] = measure_at(ranks, k)
+            measures[f"{name}@{k}"] = measure_at(relevance, k)
     return measures

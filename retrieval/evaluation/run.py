@@ -1,4 +1,4 @@
-"""Measure one space or fusion: rank for every query, take every measure, keep what reports need."""
+"""Evaluate one space or fusion: rank the gallery for every query and take every measure."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.cores import available_cores
-from retrieval.errors import QueryError
-from retrieval.evaluation.choices import Choices, Measuring
-from retrieval.evaluation.intervals import intervals_of
-from retrieval.evaluation.measuring import Measured, measure
+from retrieval.errors import EvaluationError
+from retrieval.evaluation.bootstrap import intervals_of
+from retrieval.evaluation.measures import BlockResult, measure
+from retrieval.evaluation.options import MeasureOptions
 from retrieval.evaluation.protocols import Protocol, Round, cluster_numbers, leaking_queries, protocol_named
-from retrieval.evaluation.rankers import Ranker
-from retrieval.evaluation.ranking import Side, rank
-from retrieval.evaluation.result import SpaceResult
+from retrieval.evaluation.ranking import Labelled, rank
+from retrieval.evaluation.retrievers import Retriever
+from retrieval.evaluation.space_result import SpaceResult
 
 _BLOCK = 128
 """Queries ranked together: 128 of 8,000 distances stay in a core's cache; the same whatever the number of threads."""
 
 
-class NothingToEvaluateError(QueryError):
+class NothingToEvaluateError(EvaluationError):
     """There is no query with a class, or nothing to search."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Images:
     labels: NDArray[np.int64]
     ids: NDArray[np.int64]
     groups: NDArray[np.int64]
 
-    def side(self, rows: NDArray[np.int64]) -> Side:
-        return Side(self.labels[rows], self.groups[rows])
+    def labelled(self, rows: NDArray[np.int64]) -> Labelled:
+        return Labelled(self.labels[rows], self.groups[rows])
 
 
-def evaluate_ranker(
-    ranker: Ranker,
+def evaluate_retriever(
+    retriever: Retriever,
     labels: NDArray[np.integer],
     class_names: list[str] | tuple[str, ...],
     clusters: NDArray[np.integer] | None = None,
@@ -47,17 +47,17 @@ def evaluate_ranker(
     files: Sequence[str] | None = None,
     protocol: str | Protocol = "leave-one-out",
     space: str = "",
-    measuring: Measuring = Choices.measuring,
+    options: MeasureOptions = MeasureOptions(),  # noqa: B008  # frozen
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SpaceResult:
-    """Every measure of what orders n images for a query: one space, or a fusion of several.
+    """Every measure of one space or fusion over n images.
 
-    labels (n,) int, -1 for an image without a class, which is searched but is no query; clusters (n,) int, near
-    duplicates share one, -1 or None for an image of its own; ids (n,) ascending, 0 to n - 1 unless given; files: n
-    names by which runs of other collections can find the same images, the ids unless given. A `Protocol` must be made
-    for these n images. space is the name that reports show. progress(done, all queries) is called as it goes.
-    Memory grows with n: rankings are measured block by block and not kept.
+    labels (n,) int, -1 for an image without a class, which is searched but is no query; clusters (n,) int, which near
+    duplicates share, -1 or None for an image without any; ids (n,) ascending, by default 0 to n - 1; files: n names by
+    which evaluations of other collections match the same images, by default the ids. protocol: a name, or one made
+    for these n images. space: its name in reports. progress(done, all queries) is called after each block.
+    Memory grows with n, not with n²: ranked lists are measured block by block and dropped.
     Raises NothingToEvaluateError, UnknownProtocolError, UndefinedDistanceError.
     """
     n = len(labels)
@@ -70,9 +70,9 @@ def evaluate_ranker(
         protocol = protocol_named(protocol, numbers)
     if not all(len(one.gallery) for one in protocol.rounds):
         raise NothingToEvaluateError(f"by the protocol {protocol.name} some queries are searched in nothing")
-    protocol = protocol.asking(labels64 >= 0)
+    protocol = protocol.with_queries(labels64 >= 0)
     images = _Images(labels64, ids64, protocol.groups)
-    blocks = list(_measured(images, ranker, protocol, measuring, len(class_names), threads, progress))
+    blocks = list(_block_results(images, retriever, protocol, options, len(class_names), threads, progress))
     if not blocks:
         raise NothingToEvaluateError(f"no query of the protocol {protocol.name} has a class")
     rows = np.concatenate([block.rows for block in blocks])
@@ -84,16 +84,16 @@ def evaluate_ranker(
 
     result = SpaceResult(
         space=space,
-        dimension=ranker.dimension,
-        metric=ranker.metric_name,
+        dimension=retriever.dimension,
+        metric=retriever.metric_name,
         protocol=protocol.name,
         protocol_sentence=protocol.sentence,
         class_names=tuple(class_names),
         class_sizes=np.bincount(labels[labels >= 0], minlength=len(class_names)),
         unlabelled=int((labels < 0).sum()),
         cluster_count=len(np.unique(numbers)),
-        ks=measuring.ks,
-        vote_k=measuring.vote_k,
+        ks=options.ks,
+        vote_k=options.vote_k,
         ids=ids64[rows],
         files=tuple(str(ids64[row]) if files is None else files[row] for row in rows),
         labels=labels64[rows],
@@ -109,37 +109,47 @@ def evaluate_ranker(
         curve=joined("curve"),
         leaking=leaking_queries(protocol, numbers),
     )
-    if not measuring.samples or not result.scored.any():
+    scored = result.scored
+    if not options.samples or not scored.any():
         return result
-    return replace(result, intervals=intervals_of(result, measuring.samples, measuring.seed))
+    intervals = intervals_of(
+        {name: values[scored] for name, values in result.measures.items()},
+        result.labels[scored],
+        result.predicted[scored],
+        result.clusters[scored],
+        len(class_names),
+        options.samples,
+        options.seed,
+    )
+    return replace(result, intervals=intervals)
 
 
-def _measured(
+def _block_results(
     images: _Images,
-    ranker: Ranker,
+    retriever: Retriever,
     protocol: Protocol,
-    measuring: Measuring,
+    options: MeasureOptions,
     class_count: int,
     threads: int | None,
     progress: Callable[[int, int], None] | None,
-) -> Iterator[Measured]:
+) -> Iterator[BlockResult]:
     rounds = [_by_id(images, one) for one in protocol.rounds]
     total = sum(len(one.queries) for one in rounds)
     done = 0
     with ThreadPoolExecutor(threads or available_cores()) as pool:
         for one in rounds:
-            distances = ranker.over(one.gallery)
-            gallery = images.side(one.gallery)
+            distances = retriever.distances_to(one.gallery)
+            gallery = images.labelled(one.gallery)
 
             def measured(
                 queries: NDArray[np.int64],
                 distances: Callable[[NDArray[np.int64]], NDArray[np.floating]] = distances,
-                gallery: Side = gallery,
+                gallery: Labelled = gallery,
                 gallery_rows: NDArray[np.int64] = one.gallery,
-            ) -> Measured:
-                ranking = rank(distances(queries), images.side(queries), gallery)
+            ) -> BlockResult:
+                ranking = rank(distances(queries), images.labelled(queries), gallery)
                 return measure(
-                    ranking, queries, gallery_rows, images.labels, images.ids, ranker.scores, measuring, class_count
+                    ranking, queries, gallery_rows, images.labels, images.ids, retriever.scores, options, class_count
                 )
 
             starts = range(0, len(one.queries), _BLOCK)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.evaluation.splits import SplitFileError, split_from_file
+from retrieval.evaluation.split_file import SplitFileError, split_from_file
 
 FILES = ["polyps/a.jpg", "polyps/b.jpg", "cecum/c.jpg", "cecum/d.jpg", "cecum/e.jpg"]
 

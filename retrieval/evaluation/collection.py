@@ -1,0 +1,133 @@
+"""Evaluate spaces and fusions of a collection under one protocol, so that all have the same queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from retrieval.collection import Collection
+from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
+from retrieval.evaluation.protocols import Protocol, hold_out, k_fold, leave_one_out, protocol_named
+from retrieval.evaluation.result import Evaluation
+from retrieval.evaluation.retrievers import FusedRetriever, Member, Retriever, SpaceRetriever
+from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
+from retrieval.evaluation.space_result import SpaceResult
+from retrieval.evaluation.speed import Speed, measure_speed
+from retrieval.evaluation.split_file import split_from_file
+from retrieval.search import Searcher
+from retrieval.spaces import metric_of
+
+
+def evaluate_collection(
+    opened: Collection, name: str, options: EvaluationOptions, progress: Callable[[str, int, int], None] | None = None
+) -> Evaluation:
+    """Evaluate as the options say; progress(space, done, all queries) is called after each block of queries.
+
+    name: of the collection, in reports. Raises SpaceNameError, what `protocol_of` and `evaluate_retriever` raise and,
+    for speed, NothingToTimeError.
+    """
+    contenders = _contenders(opened, options)
+    protocol = protocol_of(opened, options)
+    speeds: tuple[Speed, ...] = ()
+    if options.speed:  # first, so that the peak memory is that of queries
+        searcher = Searcher(opened)
+        speeds = tuple(measure_speed(searcher, one) for one in contenders)
+
+    def evaluated(contender: Fusion, protocol: Protocol, measures: MeasureOptions) -> SpaceResult:
+        return _evaluated(opened, contender, protocol, measures, progress)
+
+    results = tuple(evaluated(contender, protocol, options.measures) for contender in contenders)
+    one_out: tuple[SpaceResult, ...] = ()
+    clusters = opened.images.clusters
+    if protocol.name == "leave-cluster-out" and len(set(clusters.tolist())) < len(clusters):
+        with_duplicates = _restricted(opened, options, leave_one_out(clusters))
+        without_intervals = replace(options.measures, samples=0)
+        one_out = tuple(evaluated(contender, with_duplicates, without_intervals) for contender in contenders)
+    return Evaluation(name, results, options.measures.seed, speeds, one_out)
+
+
+def _contenders(opened: Collection, options: EvaluationOptions) -> list[Fusion]:
+    """What is evaluated; a space is a fusion of one. Raises SpaceNameError, NothingToEvaluateError."""
+    spaces = list(dict.fromkeys(options.spaces)) or [space.name for space in opened.spaces]
+    contenders = [Fusion((space,), (1.0,)) for space in spaces] + list(dict.fromkeys(options.fusions))
+    for contender in contenders:
+        for space in contender.spaces:
+            opened.manifest.space(space)
+    if not contenders:
+        raise NothingToEvaluateError(f"{opened.path} has no spaces yet; `kvasir index` makes them")
+    return contenders
+
+
+def protocol_of(opened: Collection, options: EvaluationOptions) -> Protocol:
+    """The protocol for all images of a collection, so that every space is evaluated on the same split.
+
+    Raises SplitFileError, TooManyFoldsError, UnknownProtocolError, NothingToEvaluateError.
+    """
+    return _restricted(opened, options, _protocol(opened, options))
+
+
+def _restricted(opened: Collection, options: EvaluationOptions, protocol: Protocol) -> Protocol:
+    """With `options.common`, a protocol without the images that lack a vector in a space."""
+    if not options.common:
+        return protocol
+    common = np.arange(len(opened.images))
+    for space in {space for contender in _contenders(opened, options) for space in contender.spaces}:
+        common = np.intersect1d(common, opened.positions(space))
+    if not len(common):
+        raise NothingToEvaluateError(f"no image of {opened.path} has a vector in every space that is compared")
+    return protocol.restricted_to(common)
+
+
+def _protocol(opened: Collection, options: EvaluationOptions) -> Protocol:
+    images = opened.images
+    if options.split is not None:
+        return split_from_file(options.split, images.files)
+    if options.protocol == "hold-out":
+        return hold_out(images.labels, images.clusters, options.test_share, options.measures.seed)
+    if options.protocol == "k-fold":
+        return k_fold(images.labels, images.clusters, options.folds, options.measures.seed)
+    return protocol_named(options.protocol, images.clusters)
+
+
+def _evaluated(
+    opened: Collection,
+    contender: Fusion,
+    protocol: Protocol,
+    measures: MeasureOptions,
+    progress: Callable[[str, int, int], None] | None,
+) -> SpaceResult:
+    """The result of a fusion or, of one member, of a space."""
+    images = opened.images
+    rows = {space: opened.positions(space) for space in contender.spaces}
+    positions = np.unique(np.concatenate(list(rows.values())))
+    protocol = protocol.reindexed(positions)
+    members = [
+        Member(
+            opened.vectors(space)[1],
+            np.searchsorted(positions, rows[space]),
+            metric_of(opened.manifest.space(space)),
+            weight,
+        )
+        for space, weight in zip(contender.spaces, contender.weights, strict=True)
+    ]
+    retriever: Retriever
+    if len(members) > 1:
+        retriever = FusedRetriever(members, protocol.groups, contender.method)
+        protocol = protocol.with_queries(retriever.complete)
+    else:
+        retriever = SpaceRetriever(members[0].vectors, members[0].metric)
+    result = evaluate_retriever(
+        retriever,
+        images.labels[positions],
+        opened.classes,
+        images.clusters[positions],
+        images.ids[positions],
+        [images.files[position] for position in positions],
+        protocol,
+        contender.name,
+        measures,
+        progress=None if progress is None else lambda done, total: progress(contender.name, done, total),
+    )
+    return replace(result, fusion=contender) if len(members) > 1 else result

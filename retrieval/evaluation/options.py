@@ -1,0 +1,86 @@
+"""What is evaluated and how. The defaults of the engine, the command line and the site stand here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrieval.errors import EvaluationError
+from retrieval.fusion import DEFAULT_METHOD, METHODS
+
+
+class FusionTextError(EvaluationError):
+    """A fusion is not written as `A+B`, with weights `A=2+B`, or with a method `zscore:A+B`."""
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Several spaces, the weight of each, and the method of `retrieval.fusion` that fuses them."""
+
+    spaces: tuple[str, ...]
+    weights: tuple[float, ...]
+    method: str = DEFAULT_METHOD
+
+    @property
+    def name(self) -> str:
+        """`A+B`, `A=2+B` where A has weight 2, `zscore:A+B` by another method than the default: what `parse` reads."""
+        members = "+".join(
+            space if weight == 1 else f"{space}={weight:g}"
+            for space, weight in zip(self.spaces, self.weights, strict=True)
+        )
+        return members if self.method == DEFAULT_METHOD else f"{self.method}:{members}"
+
+    @staticmethod
+    def parse(text: str) -> Fusion:
+        """Read `A+B`, `A=2+B` or `METHOD:A+B`; a space without a number has weight 1. Raises FusionTextError."""
+        method, colon, members = text.rpartition(":")
+        method = method.strip() if colon else DEFAULT_METHOD
+        if method not in METHODS:
+            raise FusionTextError(f"{text!r}: no fusion method is called {method!r}; there are {', '.join(METHODS)}")
+        spaces, weights = [], []
+        for member in members.split("+"):
+            space, equals, weight = (piece.strip() for piece in member.partition("="))
+            try:
+                weights.append(float(weight) if equals else 1.0)
+            except ValueError:
+                weights.append(math.nan)
+            spaces.append(space)
+            if not space or not 0 < weights[-1] < math.inf:
+                raise FusionTextError(f"{text!r}: write a fusion as A+B or, with positive weights, A=2+B=0.5")
+        if len(spaces) < 2 or len(set(spaces)) < len(spaces):
+            raise FusionTextError(f"{text!r}: a fusion needs two spaces or more, each once, as in A+B")
+        return Fusion(tuple(spaces), tuple(weights), method)
+
+
+@dataclass(frozen=True)
+class MeasureOptions:
+    """How rankings are measured.
+
+    ks: of every measure that has a k, ascending. vote_k: neighbours whose classes vote. samples: of the bootstrap, 0
+    for no intervals; seed: of the bootstrap and, in `EvaluationOptions`, of splits and significance tests as well.
+    """
+
+    ks: tuple[int, ...] = (1, 5, 10, 20)
+    vote_k: int = 5
+    samples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What of a collection is evaluated: spaces (all where none), fusions, and the protocol with its settings.
+
+    split: a file that takes the place of a protocol. common: images that lack a vector in a space are left out of all,
+    so that all can be compared.
+    """
+
+    spaces: tuple[str, ...] = ()
+    protocol: str = "leave-cluster-out"
+    test_share: float = 0.2
+    folds: int = 5
+    split: Path | None = None
+    measures: MeasureOptions = MeasureOptions()
+    speed: bool = False
+    fusions: tuple[Fusion, ...] = ()
+    common: bool = False
