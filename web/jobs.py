@@ -132,8 +132,8 @@ def main(arguments: list[str]) -> int:
 
 def _evaluate(path: Path, evaluation: KeptEvaluation) -> None:
     from retrieval.collection import Collection
-    from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
     from retrieval.evaluation.collection import evaluate_collection
+    from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
     from retrieval.report.contents import contents
 
     request = evaluation.request

@@ -110,7 +110,9 @@ class EvaluationRequest(RequestModel):
     protocol: Literal["leave-one-out", "leave-cluster-out"] = Field(
         "leave-cluster-out", description="What each image is searched in: all others, or all but its near duplicates."
     )
-    samples: int = Field(MeasureOptions.samples, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none.")
+    samples: int = Field(
+        MeasureOptions.samples, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none."
+    )
 
 
 def field_values(fields: MultiDict[str, str]) -> dict[str, Any]:
