@@ -1,4 +1,4 @@
-"""Errors as responses: problem documents (RFC 9457) for programs, pages for people."""
+"""Errors as responses: problem documents (RFC 9457) for programs, pages for people, a placeholder for a picture."""
 
 from __future__ import annotations
 
@@ -63,6 +63,10 @@ _PATH = re.compile(
     re.VERBOSE,
 )
 """An absolute path in a text, and its last part."""
+
+
+_PICTURES = frozenset({"images.picture", "images.thumbnail", "pages.query_picture"})
+"""Endpoints whose responses a page shows as pictures."""
 
 
 class Fault(BaseModel):
@@ -181,10 +185,21 @@ def wants_json() -> bool:
     return best == "application/json"
 
 
+def _wants_picture() -> bool:
+    """Whether a page's `<img>` sent the request: it shows what comes with whatever status, if it is a picture."""
+    if request.endpoint not in _PICTURES:
+        return False
+    accepted = request.accept_mimetypes
+    return accepted["image/svg+xml"] > accepted["application/json"]
+
+
 def _response(status: int, kind: str, title: str, detail: str, faults: list[dict[str, Any]] | None = None) -> Response:
     if status != 408:
         _drain()
-    if wants_json():
+    if _wants_picture():
+        placeholder = Path(__file__).with_name("static") / "no-picture.svg"
+        response = Response(placeholder.read_bytes(), mimetype="image/svg+xml")
+    elif wants_json():
         document: dict[str, Any] = {
             "type": kind,
             "title": title,
@@ -200,4 +215,6 @@ def _response(status: int, kind: str, title: str, detail: str, faults: list[dict
         kind = kind.removeprefix("urn:kvasir:")
         response = Response(render_template("problem.html", status=status, kind=kind, title=title, detail=detail))
     response.status_code = status
+    if request.endpoint in _PICTURES:
+        response.vary.add("Accept")
     return response

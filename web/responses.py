@@ -52,6 +52,13 @@ class ImagePage(_Response):
     next: str | None = Field(description="The cursor of the next page, or null on the last one.")
 
 
+class ImageVectors(_Response):
+    """An image's vectors, as they are stored."""
+
+    id: int
+    vectors: dict[str, list[float]] = Field(description="By space, of those that it has a vector in.")
+
+
 class Hit(_Response):
     """One neighbour of the query."""
 
@@ -171,6 +178,12 @@ def image_to_dict(opened: Collection, image_id: int) -> dict[str, Any]:
         "spaces": [space.name for space in opened.spaces if images.checksums[position, space.number]],
         "links": image_links()(image_id),
     }
+
+
+def vectors_to_dict(opened: Collection, image_id: int) -> dict[str, Any]:
+    """An ImageVectors. Raises NoSuchImageError, DamagedVectorError."""
+    stored = {space.name: opened.vector(space.name, image_id) for space in opened.spaces}
+    return {"id": image_id, "vectors": {name: v.tolist() for name, v in stored.items() if v is not None}}
 
 
 def hits_to_dict(hits: engine.Hits, k: int) -> dict[str, Any]:

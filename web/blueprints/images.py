@@ -13,7 +13,7 @@ from web.context import collection, rebind, state
 from web.limits import rate_limited
 from web.pictures import THUMBNAIL, draw_once, etag, not_modified, picture_response, reduced, without_metadata
 from web.requests import ImageListing, ImagePath, NewPicture, PictureVersion, field_values, picture_body
-from web.responses import hits_to_dict, image_to_dict
+from web.responses import hits_to_dict, image_to_dict, vectors_to_dict
 from web.search import SearchOptions, search
 from web.uploads import body_picture, form_picture, require_picture
 
@@ -80,6 +80,16 @@ def thumbnail(path: ImagePath, query: PictureVersion) -> Response:
         return response
     data = draw_once(name, lambda: reduced(opened.read(path.image_id), THUMBNAIL))
     return picture_response(data, "image/jpeg", name)
+
+
+@api.get(
+    "/images/<int:image_id>/vectors",
+    operation_id="get_vectors",
+    responses=responses.operation({"200": responses.ImageVectors}, 400, 401, 404, 422),
+)
+def vectors(path: ImagePath) -> Response:
+    """An image's vector in each space; searched by `POST /search`, each finds what the image itself finds."""
+    return jsonify(vectors_to_dict(collection(), path.image_id))
 
 
 @api.get(

@@ -109,6 +109,22 @@ def test_a_vector_is_searched_in_its_space(api: httpx.Client, two_spaces: Path) 
     assert problem(api.post("/api/v1/search", json={"vector": [1, 2, 3]}), 422) == "urn:kvasir:bad-query"
 
 
+def test_an_image_gives_its_vectors_and_they_find_what_it_finds(api: httpx.Client, two_spaces: Path) -> None:
+    image = image_of(api, "cecum/2.jpg")
+    answer = api.get(f"{image['links']['self']}/vectors").json()
+    opened = Collection.open(two_spaces)
+    assert answer["id"] == image["id"]
+    assert list(answer["vectors"]) == [space.name for space in opened.spaces] == image["spaces"]
+    for space, vector in answer["vectors"].items():
+        stored = opened.vector(space, image["id"])
+        assert stored is not None
+        assert np.array_equal(np.array(vector, stored.dtype), stored)
+        found = api.post("/api/v1/search", json={"vector": vector, "spaces": [space], "k": 5})
+        by_id = api.get(image["links"]["similar"], params={"spaces": space, "k": 5, "exclude_self": "false"})
+        assert ids(found) == ids(by_id)
+    assert problem(api.get("/api/v1/images/999999/vectors"), 404) == "urn:kvasir:no-such-image"
+
+
 def test_several_spaces_are_fused_by_weights(api: httpx.Client) -> None:
     spaces = [space["name"] for space in api.get("/api/v1/collection").json()["spaces"]]
     image = image_of(api, "pylorus/1.jpg")

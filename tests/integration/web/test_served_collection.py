@@ -179,6 +179,24 @@ def test_nobody_is_told_where_pictures_lie(held: ServedCollection, tmp_path: Pat
     assert "ward 3" not in answer.text
 
 
+def test_a_page_shows_a_placeholder_where_a_picture_is_gone(held: ServedCollection, tmp_path: Path) -> None:
+    with CollectionWriter(held.path) as writer:
+        source = writer.source(tmp_path / "gone", "folder")
+        (lost,) = writer.append([NewImage(source, "a.jpg", None, 9, 9, 1, 0, bytes(32), {})])
+    client = create_app(Settings(held.path), warm_up=False).test_client()
+    chromium = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
+    firefox = "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"
+    addresses = [(f"/api/v1/images/{lost}/{part}", 410) for part in ("picture", "thumbnail")]
+    for address, status in [*addresses, ("/queries/none.jpg", 410)]:
+        for accept in (chromium, firefox):
+            shown = client.get(address, headers={"Accept": accept})
+            assert (shown.status_code, shown.mimetype) == (status, "image/svg+xml")
+            assert "Accept" in shown.headers["Vary"]
+        program = client.get(address, headers={"Accept": "application/json"})
+        assert (program.status_code, program.mimetype) == (status, "application/problem+json")
+    assert client.get(addresses[0][0], headers={"Accept": "*/*"}).mimetype == "application/problem+json"
+
+
 def test_a_source_above_the_collection_gives_no_part_of_its_path_away(indexed: Any, tmp_path: Path) -> None:
     path = shutil.copytree(indexed.path, tmp_path / "archive" / "ward 3" / "kvasir.collection")
     with CollectionWriter(path) as writer:
