@@ -128,20 +128,20 @@ def _candidates(
     held: Collection, space: SpaceDefinition, new: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
     """Pairs (p, 2) of neighbours by position, the smaller first, each once in a block; and their scores (p,)."""
-    from retrieval.index import build_index, metric_named
+    from retrieval.index import open_index
+    from retrieval.spaces import metric_of
 
-    ids, vectors = held.vectors(space.name)
-    positions = held.positions(space.name)
-    metric = metric_named(space.metric)
-    queries = np.flatnonzero(np.isin(positions, new))
+    metric = metric_of(space)
+    queries = held.images.ids[np.intersect1d(held.positions(space.name), new)]
     if not len(queries):
         return
-    index = build_index(metric, vectors, ids, held.path / "index", space.name)
+    index, rows = open_index(held, space.name, metric), held.rows(space.name)
     for start in range(0, len(queries), _BLOCK):
         block = queries[start : start + _BLOCK]
-        distances, rows = index.search(vectors[block], min(NEIGHBOURS + 1, len(ids)))
-        near = (rows >= 0) & (rows != block[:, None])
-        pairs = np.sort(positions[np.stack([np.repeat(block, near.sum(1)), rows[near]], axis=1)], axis=1)
+        distances, ids = index.search(rows.take(block), min(NEIGHBOURS, len(index)), without=list(block[:, None]))
+        near = ids >= 0
+        pairs = np.stack([np.repeat(block, near.sum(1)), ids[near]], axis=1)
+        pairs = np.searchsorted(held.images.ids, np.sort(pairs, axis=1))
         pairs, first = np.unique(pairs, axis=0, return_index=True)
         yield pairs, metric.scores(distances[near][first])
 

@@ -16,15 +16,14 @@ from pathlib import Path
 
 from indexer.datasets import chosen_pictures
 from indexer.features import FeatureArchive, open_features
-from indexer.kept_indexes import FOLDER
 from indexer.run import run_dataset
 from indexer.verification import Finding, check, check_vectors
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.errors import EncoderError, RetrievalError, SourceError
-from retrieval.index import compares_all
-from retrieval.search import Searcher
-from retrieval.spaces import open_space
+from retrieval.index import is_exact, open_index
+from retrieval.index.storage import index_folder
+from retrieval.spaces import metric_of, open_space
 from retrieval.terminal import counted
 
 
@@ -66,8 +65,7 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
         again: defaultdict[int, frozenset[str]] = defaultdict(frozenset)
         for finding in findings:
             if finding.kind == "vectors" and finding.space is not None:
-                for index in (path / FOLDER).glob(f"{finding.space}.*"):
-                    index.unlink(missing_ok=True)  # it may hold what was damaged
+                shutil.rmtree(index_folder(path, finding.space), ignore_errors=True)  # it may hold what was damaged
                 for image_id in finding.ids:
                     again[image_id] |= {finding.space}
             elif finding.kind == "picture changed":
@@ -149,10 +147,10 @@ def _archive(writer: CollectionWriter) -> FeatureArchive | None:
 
 def _build_indexes(path: Path, spaces: Collected[str | None], mended: Repair) -> None:
     """Build the indexes of some spaces, where they are of the kind that is kept on disk and their vectors are sound."""
-    searcher = Searcher(Collection.open(path))
-    held = searcher.collection
-    for space in held.spaces:
-        kept = not compares_all(space.metric, len(held.positions(space.name)))
-        if space.name in spaces and kept and not any(check_vectors(held, space)):
-            searcher.index(space.name)
+    collection = Collection.open(path)
+    for space in collection.spaces:
+        metric = metric_of(space)
+        stored = not is_exact(metric, len(collection.ids(space.name)))
+        if space.name in spaces and stored and not any(check_vectors(collection, space)):
+            open_index(collection, space.name, metric)
             mended.done.append(f"space {space.name}: its index was built anew")

@@ -21,7 +21,7 @@ import numpy as np
 
 from indexer.greys import NAME as GREYS
 from indexer.greys import damaged_greys
-from indexer.kept_indexes import faulty_indexes
+from indexer.stored_indexes import faulty_indexes
 from retrieval.collection import (
     Collection,
     FormatError,
@@ -38,6 +38,7 @@ from retrieval.encoders.runtime import converted_digest
 from retrieval.errors import PictureError
 from retrieval.images import decode
 from retrieval.index import metric_named
+from retrieval.index.storage import FOLDER as INDEXES
 from retrieval.terminal import counted
 
 
@@ -120,7 +121,8 @@ def _check_leftovers(collection: Collection) -> Iterator[Finding]:
     # A file of vectors that is too short is told as such, and its index is made anew with them.
     with suppress(FormatError):
         for path, space, fault in faulty_indexes(collection):
-            yield Finding("index", f"index {path.name} {fault}", True, space.name if space else None, path=path)
+            name = path.relative_to(collection.path / INDEXES)
+            yield Finding("index", f"index {name} {fault}", True, space.name if space else None, path=path)
     if damaged := damaged_greys(collection.path):
         message = f"{GREYS}: {counted(len(damaged), 'small picture')} for finding duplicates damaged"
         yield Finding("greys", message, True, ids=tuple(damaged), path=collection.path / GREYS)

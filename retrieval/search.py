@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from retrieval.collection import Collection
 from retrieval.encoders import Encoder
 from retrieval.errors import QueryError
-from retrieval.filters import NoSuchClassError
+from retrieval.filters import NoSuchClassError, Selection
 from retrieval.fusion import DEPTH, RankedList, fuse
 from retrieval.hits import Hit, Hits, Quality
 from retrieval.images import MAX_PIXELS, Picture, Region
-from retrieval.index import Index, Metric, build_index, metric_named
+from retrieval.index import Index, Metric, metric_named, open_index
 from retrieval.query import BadQueryError, Extractor, Purpose, QueryLike, is_number, is_whole, listed
 
 
@@ -37,7 +37,7 @@ class Searcher:
     def __init__(self, collection: Collection, purpose: Purpose = "latency", max_pixels: int = MAX_PIXELS) -> None:
         self.collection = collection
         self._extractor = Extractor(collection, purpose, max_pixels)
-        self._indexes: dict[str, tuple[Metric, Index, NDArray[np.int64]]] = {}
+        self._indexes: dict[str, Index] = {}
         self._building = {space.name: Lock() for space in collection.spaces}
 
     def __repr__(self) -> str:
@@ -120,7 +120,12 @@ class Searcher:
         else:
             lists, fused = fuse([RankedList(found[name][0][None]) for name in names], shares)
             ids, scores = lists[0, :k], fused[0, :k]
-        distances = {name: self._distances(name, vectors[name], ids) for name in names}
+        if len(names) == 1:
+            for hit_id in ids.tolist():
+                self.collection.vector(names[0], hit_id)  # raises where it is damaged
+            distances: dict[str, Sequence[float | None]] = {names[0]: nearest.tolist()}
+        else:
+            distances = {name: self._distances(name, vectors[name], ids) for name in names}
         return self._answer(names, distances, ids, scores, allowed, image_id, query_class, k)
 
     def vectors_of(
@@ -147,15 +152,12 @@ class Searcher:
         """The native distance of a space."""
         return metric_named(self.collection.manifest.space(space).metric)
 
-    def index(self, space: str) -> tuple[Metric, Index, NDArray[np.int64]]:
-        """A space's distance, its index, and the positions in the collection's `images` of the index's rows."""
+    def index(self, space: str) -> Index:
+        """The index of a space."""
         name = self.collection.manifest.space(space).name
         with self._building[name]:
             if name not in self._indexes:
-                metric = self.metric(name)
-                ids, vectors = self.collection.vectors(name)
-                index = build_index(metric, vectors, ids, self.collection.path / "index", name)
-                self._indexes[name] = metric, index, self.collection.positions(name)
+                self._indexes[name] = open_index(self.collection, name, self.metric(name))
             return self._indexes[name]
 
     # The question
@@ -204,12 +206,15 @@ class Searcher:
     def _nearest(
         self, space: str, vector: NDArray[Any], k: int, allowed: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        _, index, positions = self.index(space)
-        there = allowed[positions]
-        distances, rows = index.search(vector[None], min(k, len(positions)), None if there.all() else there)
-        found = rows[0] >= 0
-        # Unit vectors in single precision are of unit length but for rounding: their cosine may pass 1 by 1e-7.
-        return self.collection.images.ids[positions[rows[0][found]]], np.maximum(distances[0][found], 0)
+        index, all_ids = self.index(space), self.collection.images.ids
+        left_out = all_ids[~allowed]
+        if len(left_out) <= len(allowed) // 2:
+            selection = Selection(all_ids, None, left_out)
+        else:
+            selection = Selection(all_ids, all_ids[allowed])
+        distances, ids = index.search(vector[None], min(k, len(index)), selection)
+        found = ids[0] >= 0
+        return ids[0][found], distances[0][found]
 
     def _answer(
         self,

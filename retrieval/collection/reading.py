@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from retrieval.collection import catalog
 from retrieval.collection.changes import Difference, LogPosition, difference, log_position, read_changed_rows
 from retrieval.collection.images import Images, read_images, updated
-from retrieval.collection.manifest import FormatError, Manifest, SpaceDefinition, read_manifest
+from retrieval.collection.manifest import Manifest, SpaceDefinition, read_manifest
 from retrieval.collection.pictures import read_picture
-from retrieval.collection.vectors import map_vectors, vectors_path
+from retrieval.collection.vectors import StoredRows, vectors_path
 from retrieval.errors import CollectionError, QueryError
 
 
@@ -77,10 +77,7 @@ class Collection:
         if not rows:
             return self, difference(self.images, self.images, np.empty(0, np.int64), self._space_names)
         later = replace(self, images=images, _position=position)
-        for name, matrix in list(self._maps.items()):
-            count = later._row_count(self.manifest.space(name))
-            if count <= len(matrix):
-                later._maps[name] = matrix[:count]
+        later._stored.update(self._stored)
         ids = np.array([row[0] for row in rows], np.int64)
         return later, difference(self.images, images, ids, self._space_names)
 
@@ -113,13 +110,15 @@ class Collection:
         """The ids of the images that have a vector in a space, (m,) int64 ascending."""
         return self.images.ids[self.positions(space)]
 
-    def rows(self, space: str) -> NDArray[np.generic]:
-        """The space's vectors (r, d) with image ids as row numbers, memory-mapped: never a copy.
+    def rows(self, space: str) -> StoredRows:
+        """The stored vectors of a space by image id, memory-mapped. Raises SpaceNameError.
 
-        r is the largest id in the space plus 1. Rows of ids that have no vector hold anything.
-        Raises SpaceNameError, FormatError where the file is shorter than the catalog says.
+        Rows of ids that have no vector hold anything.
         """
-        return self._mapped(self.manifest.space(space))
+        definition = self.manifest.space(space)
+        if definition.name not in self._stored:
+            self._stored[definition.name] = StoredRows(self.path, definition)
+        return self._stored[definition.name]
 
     def vectors(self, space: str) -> tuple[NDArray[np.int64], NDArray[np.generic]]:
         """The ids (m,) ascending and vectors (m, d) of all images that have one in a space.
@@ -127,10 +126,8 @@ class Collection:
         Where no image in between was removed, the vectors are a view of the file, else a copy; see `rows`.
         Raises SpaceNameError, FormatError where the file is shorter than the catalog says.
         """
-        ids, matrix = self.ids(space), self.rows(space)
-        if len(ids) and len(ids) == ids[-1] - ids[0] + 1:
-            return ids, matrix[ids[0] : ids[-1] + 1]
-        return ids, matrix[ids]
+        ids = self.ids(space)
+        return ids, self.rows(space).take(ids)
 
     def vector(self, space: str, image_id: int) -> NDArray[np.generic] | None:
         """One image's vector (d,), or None where it has none in this space.
@@ -142,7 +139,7 @@ class Collection:
         expected = self.images.checksums[self.position(image_id), definition.number]
         if not expected:
             return None
-        vector = np.array(self._mapped(definition)[image_id])
+        vector = self.rows(space).one(image_id)
         if catalog.checksum(vector.tobytes()) != expected:
             raise DamagedVectorError(
                 f"the vector of image {image_id} in {vectors_path(self.path, definition)} is damaged; "
@@ -179,30 +176,11 @@ class Collection:
         """
         return read_picture(self.source_of(image_id), self.file_of(image_id))
 
-    def _mapped(self, space: SpaceDefinition) -> NDArray[np.generic]:
-        if space.name not in self._maps:
-            self._maps[space.name] = self._map(space)
-        return self._maps[space.name]
-
     @cached_property
-    def _maps(self) -> dict[str, NDArray[np.generic]]:
+    def _stored(self) -> dict[str, StoredRows]:
         """Spaces' vectors, mapped once: to map a file for each vector takes longer than a search."""
         return {}
 
     @cached_property
     def _positions(self) -> dict[str, NDArray[np.int64]]:
         return {}
-
-    def _row_count(self, space: SpaceDefinition) -> int:
-        ids = self.ids(space.name)
-        return int(ids[-1]) + 1 if len(ids) else 0
-
-    def _map(self, space: SpaceDefinition) -> NDArray[np.generic]:
-        try:
-            # As a plain array: indexing numpy's own class for maps takes ten times as long.
-            return map_vectors(self.path, space, self._row_count(space)).view(np.ndarray)
-        except (OSError, ValueError) as error:
-            raise FormatError(
-                f"{vectors_path(self.path, space)} does not hold the vectors that the catalog lists ({error}); "
-                f"`kvasir verify --repair {self.path}` makes them anew"
-            ) from error

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection.manifest import SpaceDefinition
+from retrieval.collection.manifest import FormatError, SpaceDefinition
 
 
 def vectors_path(collection: Path, space: SpaceDefinition) -> Path:
@@ -30,6 +31,54 @@ def map_vectors(collection: Path, space: SpaceDefinition, rows: int) -> NDArray[
         return np.empty((0, space.dimension), space.dtype)
     path = vectors_path(collection, space)
     return np.memmap(path, np.dtype(space.dtype), "r", shape=(rows, space.dimension))
+
+
+class StoredRows:
+    """A space's vectors by image id, memory-mapped; sees rows that are appended later.
+
+    `take` raises FormatError where the file is shorter than it must be to have the row of an id.
+    """
+
+    def __init__(self, collection: Path, space: SpaceDefinition) -> None:
+        self._collection = collection
+        self._space = space
+        self._map: NDArray[Any] = np.empty((0, space.dimension), space.dtype)
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return self._space.dimension
+
+    def take(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """Vectors (m, d) of image ids (m,); a view, not a copy, where the ids are consecutive and ascending."""
+        if not len(ids):
+            return self._map[:0]
+        first, last = int(ids[0]), int(ids[-1])
+        if last - first == len(ids) - 1 and bool((ids[1:] > ids[:-1]).all()):
+            return self._first(last + 1)[first : last + 1]
+        return self._first(int(ids.max()) + 1)[ids]
+
+    def one(self, image_id: int) -> NDArray[Any]:
+        """A copy of one vector, (d,)."""
+        return np.array(self._first(image_id + 1)[image_id])
+
+    def _first(self, rows: int) -> NDArray[Any]:
+        """The first rows of the file, at least so many; mapped again only where more are needed than before."""
+        mapped = self._map
+        if len(mapped) < rows:
+            path = vectors_path(self._collection, self._space)
+            try:
+                stride = self._space.dimension * np.dtype(self._space.dtype).itemsize
+                existing = path.stat().st_size // stride
+                # As a plain array: indexing numpy's own class for maps takes ten times as long.
+                mapped = map_vectors(self._collection, self._space, max(rows, existing)).view(np.ndarray)
+            except (OSError, ValueError) as error:
+                raise FormatError(
+                    f"{path} does not hold the vectors that the catalog lists ({error}); "
+                    f"`kvasir verify --repair {self._collection}` makes them anew"
+                ) from error
+            self._map = mapped
+        return mapped
 
 
 class RowFile:

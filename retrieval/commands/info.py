@@ -12,8 +12,8 @@ from retrieval.arguments import LocalPath
 from retrieval.collection import Collection, SpaceDefinition
 from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
-from retrieval.index import compares_all
-from retrieval.search import Searcher
+from retrieval.index import is_exact, open_index
+from retrieval.spaces import metric_of
 from retrieval.terminal import counted, one_line
 
 
@@ -47,9 +47,10 @@ def describe(collection: Collection) -> dict[str, Any]:
 
 def _index(collection: Collection, space: SpaceDefinition) -> str:
     """How a space is searched; where not every vector is compared, with the recall of that, measured now."""
-    if compares_all(space.metric, len(collection.positions(space.name))):
+    metric = metric_of(space)
+    if is_exact(metric, len(collection.ids(space.name))):
         return "exact"
-    _, index, _ = Searcher(collection).index(space.name)
+    index = open_index(collection, space.name, metric)
     return f"{index.description}, recall@10 {index.recall_at(10):.3f}"
 
 

@@ -16,6 +16,7 @@ from retrieval.cores import available_cores
 from retrieval.errors import EvaluationError, RetrievalError
 from retrieval.evaluation.options import Fusion
 from retrieval.images import Picture, decode
+from retrieval.index.storage import stored_size
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
@@ -147,8 +148,7 @@ def _pictures(collection: Collection, spaces: Sequence[str], count: int) -> list
 
 
 def _index_size(collection: Collection, space: str) -> int:
-    files = sum(file.stat().st_size for file in (collection.path / "index").glob(f"{space}.*"))
-    return int(collection.vectors(space)[1].nbytes) + files
+    return int(collection.vectors(space)[1].nbytes) + stored_size(collection.path, space)
 
 
 def _timed(work: Callable[[_In], _Out], inputs: Sequence[_In]) -> tuple[list[_Out], float]:

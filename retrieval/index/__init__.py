@@ -1,21 +1,114 @@
-"""Nearest neighbours in one feature space, by the space's native distance."""
+"""Nearest neighbours in one feature space, by the space's native distance.
+
+A new backend is a module with the functions of `Backend` and a line in BACKENDS.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import cast
 
+import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.collection import Collection
 from retrieval.errors import CollectionError
 from retrieval.index.cosine import Cosine
-from retrieval.index.protocol import Index, Metric
+from retrieval.index.protocol import Backend, CompiledMetric, Index, Metric, Rows, StoredBackend
+from retrieval.index.storage import index_folder
 
-__all__ = ["Cosine", "Index", "Metric", "UnknownMetricError", "build_index", "compares_all", "metric_named"]
+__all__ = [
+    "BACKENDS",
+    "Backend",
+    "Cosine",
+    "Entry",
+    "Index",
+    "Metric",
+    "UnknownMetricError",
+    "build_index",
+    "is_exact",
+    "metric_named",
+    "open_index",
+    "stored_backend",
+]
 
 
 class UnknownMetricError(CollectionError):
     """A space names a distance that this version does not know."""
+
+
+def _is_cosine(metric: Metric) -> bool:
+    return metric.name == Cosine.name
+
+
+def _is_compiled(metric: Metric) -> bool:
+    return isinstance(metric, CompiledMetric)
+
+
+def _is_any(metric: Metric) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A backend's module, the metrics that it serves, and the number of vectors up to which it does.
+
+    exact: every vector is compared, and nothing is stored on disk.
+    """
+
+    module: str
+    serves: Callable[[Metric], bool]
+    up_to: float
+    exact: bool
+
+
+BACKENDS = (
+    # 50,000: beyond, a graph answers faster (measured at 512 dimensions).
+    Entry("retrieval.index.int8_scan", _is_cosine, up_to=50_000, exact=True),
+    Entry("retrieval.index.faiss_index", _is_cosine, up_to=inf, exact=False),
+    Entry("retrieval.index.descriptor_scan", _is_compiled, up_to=100_000, exact=True),
+    Entry("retrieval.index.descriptor_ivf", _is_compiled, up_to=inf, exact=False),
+    Entry("retrieval.index.scan", _is_any, up_to=inf, exact=True),
+)
+"""The first that serves a metric and a number of vectors is taken; its module is imported when it is needed."""
+
+
+def is_exact(metric: Metric, count: int) -> bool:
+    """Whether a search among so many vectors compares every one; then nothing is stored on disk."""
+    return _entry(metric, count).exact
+
+
+def stored_backend(metric: Metric, count: int) -> StoredBackend | None:
+    """The module that searches so many vectors by a metric, where it stores its index on disk; else None."""
+    entry = _entry(metric, count)
+    return None if entry.exact else cast(StoredBackend, import_module(entry.module))
+
+
+def _entry(metric: Metric, count: int) -> Entry:
+    return next(entry for entry in BACKENDS if entry.serves(metric) and count <= entry.up_to)
+
+
+def build_index(metric: Metric, rows: Rows, ids: NDArray[np.int64], folder: Path | None = None) -> Index:
+    """An index of the images `ids` (n,) ascending, whose vectors are in `rows`.
+
+    folder: where what takes long to build is stored, and loaded from where it is there; None for nowhere.
+    """
+    backend = cast(Backend, import_module(_entry(metric, len(ids)).module))
+    return backend.build(metric, rows, ids, folder)
+
+
+def open_index(collection: Collection, space: str, metric: Metric) -> Index:
+    """The index of a space of a collection; what takes long to build is stored in the collection's folder.
+
+    Raises SpaceNameError, FormatError.
+    """
+    definition = collection.manifest.space(space)
+    folder = index_folder(collection.path, definition.name)
+    return build_index(metric, collection.rows(space), collection.ids(space), folder)
 
 
 def metric_named(name: str) -> Metric:
@@ -31,25 +124,3 @@ def metric_named(name: str) -> Metric:
         if descriptor.metric_name == name:
             return descriptor.metric
     raise UnknownMetricError(f"no distance is called '{name}'; the collection may be of a newer version")
-
-
-def compares_all(metric_name: str, count: int) -> bool:
-    """Whether a gallery of this size is searched by comparing every vector."""
-    if metric_name == Cosine.name:
-        from retrieval.index.embedding import EXACT_UP_TO
-    else:
-        from retrieval.index.native import EXACT_UP_TO
-    return count <= EXACT_UP_TO
-
-
-def build_index(metric: Metric, vectors: NDArray[Any], ids: NDArray[Any], folder: Path | None, name: str) -> Index:
-    """An index over vectors (n, d) with ids (n,) ascending; what takes long to build is kept in `folder`."""
-    if metric.name == Cosine.name:
-        from retrieval.index.embedding import EmbeddingIndex
-
-        return EmbeddingIndex(vectors, ids, folder, name)
-    from retrieval.descriptors.native_distance import NativeDistance
-    from retrieval.index.native import native_index
-
-    assert isinstance(metric, NativeDistance)
-    return native_index(metric, vectors, ids, folder, name)

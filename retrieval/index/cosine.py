@@ -25,6 +25,11 @@ class Cosine:
             out[:, start : start + _BLOCK] = 1 - np.einsum("qd,nd->qn", left, block)
         return out
 
+    def pair_distances(self, left: NDArray[np.generic], right: NDArray[np.generic]) -> NDArray[np.float64]:
+        """Distances (p,) of pairs of unit vectors (p, d) and (p, d); the very numbers that `distances` gives."""
+        products = np.einsum("pd,pd->p", np.asarray(left, np.float64), np.asarray(right, np.float64))
+        return np.asarray(1 - products, np.float64)
+
     def scores(self, distances: NDArray[np.floating]) -> NDArray[np.floating]:
         """Cosine similarity."""
         return 1 - distances

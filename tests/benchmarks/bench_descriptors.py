@@ -28,8 +28,9 @@ from PIL import Image
 
 from indexer.features import open_features
 from retrieval.descriptors import DESCRIPTORS, extract_all, warm_up
-from retrieval.index.native import NativeIndex
-from retrieval.index.proposed import ProposedIndex
+from retrieval.index.descriptor_ivf import DescriptorIVF
+from retrieval.index.descriptor_scan import DescriptorScan
+from retrieval.index.rows import ArrayRows
 
 LIRE_MS = {
     "JCD": 13.0,
@@ -114,7 +115,7 @@ def a_query(pictures: list[np.ndarray]) -> None:
     for name, descriptor in DESCRIPTORS.items():
         gallery = crosses(np.array([vectors[name] for vectors in described]), GALLERY, 0.3)
         metric = descriptor.metric
-        index = NativeIndex(metric, gallery)
+        index = DescriptorScan(metric, ArrayRows(gallery), np.arange(GALLERY))
         coordinates = metric.candidate_coordinates(gallery)
         by = faiss.METRIC_L1 if metric.proposes_by == "L1" else faiss.METRIC_L2
         flat = faiss.IndexFlat(coordinates.shape[1], by)
@@ -145,9 +146,9 @@ def large_galleries() -> None:
             share = np.random.default_rng(1).random((count, 1)) / 2
             gallery = crosses(np.array([vectors[name] for vectors in shipped]), count, share)
             start = time.perf_counter()
-            index = ProposedIndex(descriptor.metric, gallery, np.arange(count))
+            index = DescriptorIVF(descriptor.metric, ArrayRows(gallery), np.arange(count))
             built = time.perf_counter() - start
-            every = NativeIndex(descriptor.metric, gallery)
+            every = DescriptorScan(descriptor.metric, ArrayRows(gallery), np.arange(count))
             ours, full = (
                 statistics.median(median_seconds(partial(i.search, gallery[q : q + 1], 20), 3) for q in range(9)) * 1000
                 for i in (index, every)

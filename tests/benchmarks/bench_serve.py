@@ -166,7 +166,7 @@ def one_client(server: Server, collection: Path, picture: bytes) -> None:
     engine = open_collection(collection, "throughput")
     space = engine.collection.spaces[0].name
     encoder = engine.encoder(space)
-    _, index, _ = engine.index(space)
+    index = engine.index(space)
     prepared = encoder.recipe.prepare(decode(picture, draft=encoder.recipe.draft))[None]
     vector = encoder.encode(prepared)
     an_id = int(engine.collection.images.ids[5])

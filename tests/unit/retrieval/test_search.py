@@ -16,14 +16,21 @@ from PIL import Image
 
 import retrieval
 from retrieval import Searcher
-from retrieval.collection import CollectionWriter, DamagedVectorError, NewImage, NoSuchImageError, SpaceNameError
+from retrieval.collection import (
+    Collection,
+    CollectionWriter,
+    DamagedVectorError,
+    NewImage,
+    NoSuchImageError,
+    SpaceNameError,
+)
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.encoders import EncoderMismatchError
 from retrieval.encoders.runtime import DamagedTowerError
 from retrieval.errors import PictureError
 from retrieval.filters import NoSuchClassError
 from retrieval.images import read
-from retrieval.index import Index, build_index
+from retrieval.index import Index, open_index
 from retrieval.query import BadQueryError
 from retrieval.search import EmptySpaceError
 
@@ -392,13 +399,13 @@ def test_while_one_index_is_built_other_spaces_are_searched(
     first, second = (space.name for space in engine.collection.spaces)
     begun, going_on = threading.Event(), threading.Event()
 
-    def slow_index(metric: Any, vectors: Any, ids: Any, folder: Path, name: str) -> Index:
-        if name == first:
+    def slow_index(collection: Collection, space: str, metric: Any) -> Index:
+        if space == first:
             begun.set()
             assert going_on.wait(60)
-        return build_index(metric, vectors, ids, folder, name)
+        return open_index(collection, space, metric)
 
-    monkeypatch.setattr("retrieval.search.build_index", slow_index)
+    monkeypatch.setattr("retrieval.search.open_index", slow_index)
     with ThreadPoolExecutor(2) as pool:
         try:
             waiting = pool.submit(engine.search, 0, spaces=first)

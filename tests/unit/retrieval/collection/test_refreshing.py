@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.collection import Collection, CollectionWriter, Difference, Images, NewImage, changes
+from retrieval.collection import Collection, CollectionWriter, Difference, FormatError, Images, NewImage, changes
 
 Make = Callable[..., NewImage]
 
@@ -72,18 +72,27 @@ def test_removed_images_are_named_and_the_map_of_the_vectors_is_shared(writer: C
     later, difference = refreshed(collection)
     assert difference.removed.tolist() == difference.lost["s"].tolist() == [1, 4]
     assert difference.added.tolist() == difference.changed.tolist() == difference.gained["s"].tolist() == []
-    assert np.shares_memory(later.rows("s"), rows)
-    assert later.rows("s").shape == (4, 4)
+    left = np.array([0, 2, 3])
+    assert np.shares_memory(later.rows("s").take(left[1:]), rows.take(left[1:]))
+    assert np.array_equal(later.rows("s").take(left), [image(n).vectors["s"] for n in left.tolist()])
     require_equal(later.images, opened(writer).images)
 
 
-def test_rows_are_never_a_copy_of_the_file(writer: CollectionWriter, image: Make) -> None:
+def test_consecutive_rows_are_no_copy_and_see_what_is_appended(writer: CollectionWriter, image: Make) -> None:
     writer.append([image(n) for n in range(5)])
     writer.remove([1])
     collection = opened(writer)
-    assert np.shares_memory(collection.rows("s"), collection.rows("s"))
-    assert not collection.rows("s").flags.owndata
-    assert np.array_equal(collection.rows("s")[[0, 2, 3, 4]], [image(n).vectors["s"] for n in (0, 2, 3, 4)])
+    rows = collection.rows("s")
+    assert np.shares_memory(rows.take(np.arange(2, 5)), rows.take(np.arange(3, 5)))
+    assert not rows.take(np.arange(2, 5)).flags.owndata
+    for ids in ([0, 2, 3, 4], [4, 2], [2, 3, 2], [3, 2], []):
+        taken = rows.take(np.array(ids, np.int64))
+        assert np.array_equal(taken, np.reshape([image(n).vectors["s"] for n in ids], (len(ids), 4)))
+    assert np.array_equal(rows.one(3), image(3).vectors["s"])
+    writer.append([image(n) for n in range(5, 8)])
+    assert np.array_equal(rows.take(np.array([7])), [image(7).vectors["s"]])
+    with pytest.raises(FormatError, match=r"s.float32 does not hold the vectors .* --repair"):
+        rows.take(np.array([3, 8]))
     assert collection.ids("s").tolist() == [0, 2, 3, 4]
     assert collection.ids("s").tolist() == collection.vectors("s")[0].tolist()
 

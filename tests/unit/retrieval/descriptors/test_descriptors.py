@@ -238,7 +238,9 @@ import sys
 import numpy as np
 from retrieval.descriptors import DESCRIPTORS, extract_all, warm_up
 from retrieval.descriptors.variant import VARIANTS
-from retrieval.index.native import NativeIndex
+from retrieval.filters import Selection
+from retrieval.index.descriptor_scan import DescriptorScan
+from retrieval.index.rows import ArrayRows
 
 def compiled():
     modules = [module for name, module in sys.modules.items() if name.startswith("retrieval.descriptors.")]
@@ -252,7 +254,9 @@ picture = np.random.default_rng(0).integers(0, 256, (900, 1100, 3), dtype=np.uin
 for variant in VARIANTS:
     for name, vector in extract_all(picture, variant=variant).items():
         vectors = np.stack([vector] * 200)
-        NativeIndex(DESCRIPTORS[name].metric, vectors).search(vectors[:2], 3, np.arange(200) % 3 > 0)
+        ids = np.arange(200)
+        index = DescriptorScan(DESCRIPTORS[name].metric, ArrayRows(vectors), ids)
+        index.search(vectors[:2], 3, Selection(ids, ids[ids % 3 > 0]))
 print({name: found for name, found in compiled().items() if found != before[name]})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

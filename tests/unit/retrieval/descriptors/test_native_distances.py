@@ -16,7 +16,8 @@ from hypothesis.extra.numpy import arrays
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.descriptors.edge_histogram import QUANTISATION
 from retrieval.descriptors.native_distance import ForeignVectorError
-from retrieval.index.native import NativeIndex
+from retrieval.index.descriptor_scan import DescriptorScan
+from retrieval.index.rows import ArrayRows
 
 NAMES = list(DESCRIPTORS)
 
@@ -172,7 +173,8 @@ def test_ranking_is_that_of_the_definition_ties_and_empty_vectors_included(name)
     gallery[[7, 21, 59]] = gallery[33]
     queries = gallery[[4, 33, 50]]
     defined = [[as_written(name, q, g) for g in gallery.tolist()] for q in queries.tolist()]
-    distances, rows = NativeIndex(DESCRIPTORS[name].metric, gallery).search(queries, 60)
+    index = DescriptorScan(DESCRIPTORS[name].metric, ArrayRows(gallery), np.arange(len(gallery)))
+    distances, rows = index.search(queries, 60)
     for at, row in enumerate(defined):
         order = sorted(range(60), key=lambda place: (row[place], place))
         assert rows[at].tolist() == order

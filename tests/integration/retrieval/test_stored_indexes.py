@@ -1,4 +1,4 @@
-"""Indexes that are kept on disk: found to be damaged, foreign or of no use, and built anew."""
+"""Indexes that are kept on disk: damaged, foreign or of no use, and built anew."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 import retrieval
-from indexer.kept_indexes import holds
 from indexer.repair import repair
 from indexer.verification import Finding, check
-from retrieval.collection import Collection, CollectionWriter, NewImage, SpaceDefinition
+from retrieval.collection import Collection, CollectionWriter, NewImage
 from retrieval.descriptors import DESCRIPTORS
-from retrieval.index.embedding import EXACT_UP_TO, EmbeddingIndex
-from retrieval.index.keeping import is_intact, seal
-from retrieval.index.proposed import ProposedIndex
+from retrieval.index import descriptor_ivf, faiss_index
+from retrieval.index.cosine import Cosine
+from retrieval.index.descriptor_ivf import DescriptorIVF
+from retrieval.index.faiss_index import FaissIndex
+from retrieval.index.rows import ArrayRows
+from retrieval.index.storage import append_digest, is_intact
 
-COUNT = EXACT_UP_TO + 1
+COUNT = 50_001
 
 
 @pytest.fixture(scope="module")
@@ -52,41 +54,44 @@ def mended(path: Path) -> list[str]:
     return done
 
 
-def test_each_fault_of_a_kept_index_is_told_and_mended(large: Path, tmp_path: Path) -> None:
+def test_each_fault_of_a_stored_index_is_told_and_mended(large: Path, tmp_path: Path) -> None:
     path = tmp_path / "c"
     shutil.copytree(large, path)
-    (index,) = (path / "index").iterdir()
+    index = path / "index" / "dots" / "HNSW32.faiss"
     assert faults(path) == []
     sound = index.read_bytes()
 
     damaged = bytearray(sound)
     damaged[len(sound) // 2] ^= 1
     index.write_bytes(damaged)
-    assert faults(path) == [("index", f"index {index.name} is damaged")]
+    assert faults(path) == [("index", f"index dots/{index.name} is damaged")]
     assert mended(path) == [f"deleted {index.name}", "space dots: its index was built anew"]
 
     written = index.stat().st_mtime_ns
     retrieval.open(path).index("dots")
     assert index.stat().st_mtime_ns == written
 
-    for other in (f"{index.name}.123.new", "dots.IVF64,PQ2x4fs.faiss", "nothing.HNSW32.faiss"):
-        shutil.copyfile(index, path / "index" / other)
     ids, vectors = Collection.open(path).vectors("dots")
     index.unlink()
-    EmbeddingIndex(-np.asarray(vectors[:300]), ids[:300], path / "index", "dots", exact_up_to=10)
+    FaissIndex(ArrayRows(-np.asarray(vectors)), ids[:300], index.parent)
+    for other in ("dots/HNSW32.faiss.new", "dots/IVF64,PQ2x4fs.faiss", "dots.HNSW32.faiss", "nothing.HNSW32.faiss"):
+        shutil.copyfile(index, path / "index" / other)
+    shutil.copytree(index.parent, path / "index" / "dots.in1k")
     assert [message for _, message in faults(path)] == [
-        f"index {index.name} does not hold the collection's vectors",
-        f"index {index.name}.123.new was left by a run that was stopped",
-        "index dots.IVF64,PQ2x4fs.faiss is no longer used: the collection has another size",
+        "index dots/HNSW32.faiss does not hold the collection's vectors",
+        "index dots/HNSW32.faiss.new was left by a run that was stopped",
+        "index dots/IVF64,PQ2x4fs.faiss is no longer used: the collection has another size",
+        "index dots.HNSW32.faiss was made by an earlier version",
+        "index dots.in1k belongs to no space",
         "index nothing.HNSW32.faiss belongs to no space",
     ]
     with CollectionWriter(path) as writer:
         writer.remove([0, COUNT - 1])
     assert faults(path)[0] == (
         "index",
-        f"index {index.name} is no longer used: the collection has another size",
+        f"index dots/{index.name} is no longer used: the collection has another size",
     )
-    assert len(mended(path)) == 4
+    assert len(mended(path)) == 6
 
 
 def test_a_damaged_index_is_not_searched_but_built_again_with_a_word(
@@ -94,7 +99,7 @@ def test_a_damaged_index_is_not_searched_but_built_again_with_a_word(
 ) -> None:
     path = tmp_path / "c"
     shutil.copytree(large, path)
-    (index,) = (path / "index").iterdir()
+    index = path / "index" / "dots" / "HNSW32.faiss"
     sound = index.read_bytes()
     damaged = bytearray(sound)
     damaged[len(sound) // 2] ^= 1  # which FAISS reads without a word
@@ -107,35 +112,36 @@ def test_a_damaged_index_is_not_searched_but_built_again_with_a_word(
 
 
 def test_an_index_of_images_that_were_removed_is_sound_still(large: Path, tmp_path: Path) -> None:
-    held = Collection.open(large)
-    ids, vectors = held.vectors("dots")
-    EmbeddingIndex(np.asarray(vectors[:300]), ids[:300], tmp_path, "dots", exact_up_to=10)
-    (path,) = tmp_path.iterdir()
-    kept = np.r_[0:5, 9:300]
-    assert holds(path, held.spaces[0], ids[kept], np.asarray(vectors)[kept])
-    assert not holds(path, held.spaces[0], ids[kept], np.asarray(vectors)[kept - 1])
+    ids, vectors = Collection.open(large).vectors("dots")
+    rows = ArrayRows(np.array(vectors[:300]))
+    FaissIndex(rows, ids[:300], tmp_path)
+    left = np.r_[0:5, 9:300]
+    assert faiss_index.matches(tmp_path / "HNSW32.faiss", Cosine(), rows, ids[left])
+    rows.vectors[7] *= -1  # of an image that is no more
+    assert faiss_index.matches(tmp_path / "HNSW32.faiss", Cosine(), rows, ids[left])
+    rows.vectors[9] *= -1
+    assert not faiss_index.matches(tmp_path / "HNSW32.faiss", Cosine(), rows, ids[left])
 
 
 def test_an_inverted_file_is_compared_by_its_coordinates(tmp_path: Path) -> None:
     descriptor = DESCRIPTORS["Tamura"]
     vectors = np.random.default_rng(5).uniform(0, 50, (500, descriptor.length)).astype(descriptor.dtype)
-    ids = np.arange(500)
-    space = SpaceDefinition("Tamura", 0, "descriptor", descriptor.length, "float64", descriptor.metric_name, {})
-    ProposedIndex(descriptor.metric, vectors, ids, tmp_path, "Tamura")
-    (path,) = tmp_path.iterdir()
+    ids, rows = np.arange(500), ArrayRows(vectors)
+    DescriptorIVF(descriptor.metric, rows, ids, tmp_path)
+    path = tmp_path / descriptor_ivf.FILE
     assert is_intact(path)
-    assert holds(path, space, ids, vectors)
-    assert not holds(path, space, ids[:-1], vectors[:-1])
+    assert descriptor_ivf.matches(path, descriptor.metric, rows, ids)
+    assert descriptor_ivf.matches(path, descriptor.metric, rows, ids[:-1])
     vectors[7] += 1
-    assert not holds(path, space, ids, vectors)
+    assert not descriptor_ivf.matches(path, descriptor.metric, rows, ids)
 
 
-def test_a_seal_shows_any_change(tmp_path: Path) -> None:
+def test_a_trailer_shows_any_change(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"")
     assert not is_intact(path)
     path.write_bytes(b"content")
-    seal(path)
+    append_digest(path)
     assert is_intact(path)
     data = path.read_bytes()
     for changed in (data[:-1], data + b"x", b"C" + data[1:], data[:-1] + bytes([data[-1] ^ 1]), b"content"):

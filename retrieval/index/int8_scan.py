@@ -1,0 +1,298 @@
+"""Exact search among unit vectors by cosine: a scan of int8 codes proposes, double precision decides.
+
+The scan reads a quarter of the bytes that a scan of the vectors would. What coding takes from both sides bounds the
+cosine of every vector that was not proposed, so a search goes on until no such vector can belong to the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.filters import Selection, among
+from retrieval.index.cosine import Cosine
+from retrieval.index.neighbours import (
+    FEW,
+    empty_neighbours,
+    excluded_by,
+    measured_distances,
+    put_nearest,
+    scan,
+    selected,
+    without_ids,
+)
+from retrieval.index.protocol import Metric, Neighbours, Rows
+
+_SPARE = 128
+"""Candidates beyond k that the first scan proposes."""
+_CODING_BLOCK = 256
+"""Vectors that are coded at once; they fit a cache."""
+_ROUNDING = 1e-5
+"""More than single precision can err on the inner product of unit vectors of 100,000 dimensions in FAISS's order."""
+
+
+class Int8Index:
+    """Nearest unit vectors by cosine, every one compared.
+
+    rows: the stored vectors, float32 of unit length. ids: (n,) int64 ascending, the images that have one.
+    """
+
+    description = "exact"
+
+    def __init__(self, rows: Rows, ids: NDArray[np.int64]) -> None:
+        self._rows = rows
+        self._metric = Cosine()
+        self._changing = Lock()
+        # Replaced as a whole, never changed in place: a search goes on with the one that it began with.
+        self._state = _State(ids, (_Segment.of(rows, ids),) if len(ids) else ())
+
+    def __len__(self) -> int:
+        return len(self._state.ids)
+
+    def search(
+        self,
+        queries: NDArray[Any],
+        k: int,
+        selection: Selection | None = None,
+        without: Sequence[NDArray[np.int64]] | None = None,
+    ) -> Neighbours:
+        """The k nearest images of each query (q, d); see the `Index` protocol."""
+        state = self._state
+        queries = np.ascontiguousarray(queries, np.float32)
+        result = empty_neighbours(len(queries), k)
+        if not k or not len(state.ids):
+            return result
+        if selection is not None and selection.included is not None and len(selection.included) <= FEW:
+            distances, ids = scan(self._metric, self._rows, selected(state.ids, selection), queries, k, without)
+            return np.maximum(distances, 0), ids
+        scopes = [_Scope.of(segment, selection) for segment in state.segments]
+        dropped = None if selection is None or not _drops(selection) else selection
+        faiss.omp_set_num_threads(1)
+        for at, query in enumerate(queries):
+            self._search_one(query, scopes, excluded_by(dropped, without, at), result, at)
+        return result
+
+    def distances(self, queries: NDArray[Any], ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Distances (q, m), NaN where an image has no vector; see the `Index` protocol."""
+        return measured_distances(self._metric, self._rows, self._state.ids, queries, ids)
+
+    def add(self, ids: NDArray[np.int64], vectors: NDArray[Any]) -> None:
+        """Add images whose vectors the rows have; see the `Index` protocol."""
+        ids = np.unique(ids)
+        if not len(ids):
+            return
+        with self._changing:
+            state = self._state.without(ids, self._rows)
+            segments = [*state.segments, _Segment.of(self._rows, ids)]
+            # Each segment is larger than all later ones together, so there are few and a vector is coded few times.
+            while len(segments) > 1 and len(segments[-2].ids) <= 2 * len(segments[-1].ids):
+                merged = np.union1d(segments.pop().live, segments.pop().live)
+                segments.append(_Segment.of(self._rows, merged))
+            self._state = _State(np.union1d(state.ids, ids), tuple(segments))
+
+    def remove(self, ids: NDArray[np.int64]) -> None:
+        """Remove images; see the `Index` protocol."""
+        with self._changing:
+            self._state = self._state.without(np.unique(ids), self._rows)
+
+    def flush(self) -> None:
+        """Nothing takes long to build."""
+
+    def copy(self) -> Int8Index:
+        """An independent index that shares the codes."""
+        copied = Int8Index(self._rows, self._state.ids[:0])
+        copied._state = self._state
+        return copied
+
+    def recall_at(self, k: int, sample: int = 100, seed: int = 0) -> float:
+        """1: every vector is compared."""
+        return 1.0
+
+    def _search_one(
+        self,
+        query: NDArray[np.float32],
+        scopes: Sequence[_Scope],
+        excluded: NDArray[np.int64],
+        result: Neighbours,
+        at: int,
+    ) -> None:
+        k = result[0].shape[1]
+        codes = _code(query[None], _step(query[None]))
+        norm = float(np.linalg.norm(query))
+        count = k + _SPARE
+        while True:
+            ids, unseen = _propose(codes, norm, scopes, count + len(excluded))
+            if len(excluded):
+                ids = ids[~among(ids, excluded)]
+            ids = np.sort(ids)
+            distances = self._metric.distances(query[None], self._rows.take(ids))[0]
+            worst = np.partition(distances, k - 1)[k - 1] if len(ids) >= k else np.inf
+            # What was not proposed has a cosine of at most `unseen`.
+            if unseen == -np.inf or (len(ids) >= k and 1 - worst > unseen + _ROUNDING):
+                put_nearest(result, at, distances, ids)
+                return
+            count *= 2
+
+
+def build(metric: Metric, rows: Rows, ids: NDArray[np.int64], folder: Path | None) -> Int8Index:
+    """An index of the images `ids` (n,) ascending; stores nothing on disk, since it is coded sooner than read."""
+    return Int8Index(rows, ids)
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """ids: (n,) ascending, the images that are in the index. segments: their codes, those of older images first."""
+
+    ids: NDArray[np.int64]
+    segments: tuple[_Segment, ...]
+
+    def without(self, ids: NDArray[np.int64], rows: Rows) -> _State:
+        """The same without images (m,) ascending."""
+        present = ids[among(ids, self.ids)]
+        if not len(present):
+            return self
+        segments = (segment.without(present, rows) for segment in self.segments)
+        return _State(without_ids(self.ids, present), tuple(segment for segment in segments if len(segment.live)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Segment:
+    """Vectors that were coded together.
+
+    ids: (n,) ascending. codes: a FAISS index of them. step: what a code of 1 stands for. lost: the most that coding
+    took from a vector, as a length. length: the longest coded vector's. alive: (n,) bool, None where all are; what was
+    removed stays coded until a quarter is gone.
+    """
+
+    ids: NDArray[np.int64]
+    codes: Any
+    step: float
+    lost: float
+    length: float
+    alive: NDArray[np.bool_] | None = None
+
+    @staticmethod
+    def of(rows: Rows, ids: NDArray[np.int64]) -> _Segment:
+        """Code the vectors of images `ids` (n,) ascending, n >= 1."""
+        step = max(map(_step, _blocks(rows, ids)))
+        codes = faiss.IndexScalarQuantizer(
+            rows.dimension, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT
+        )
+        lost = length = 0.0
+        for block in _blocks(rows, ids):
+            coded = _code(block, step)
+            codes.add(coded.whole)
+            lost, length = max(lost, coded.lost), max(length, coded.length)
+        return _Segment(ids, codes, step, lost, length)
+
+    @cached_property
+    def live(self) -> NDArray[np.int64]:
+        """The ids that were not removed, ascending."""
+        return self.ids if self.alive is None else self.ids[self.alive]
+
+    @cached_property
+    def selector(self) -> Any:
+        """FAISS's selector of the vectors that were not removed; None where all are."""
+        return None if self.alive is None else _bitmap(self.alive)
+
+    def without(self, ids: NDArray[np.int64], rows: Rows) -> _Segment:
+        """The same without images (m,) ascending; coded anew where more than a quarter is gone."""
+        present = ids[among(ids, self.ids)]
+        if not len(present):
+            return self
+        alive = np.ones(len(self.ids), bool) if self.alive is None else self.alive.copy()
+        alive[np.searchsorted(self.ids, present)] = False
+        left = self.ids[alive]
+        if len(left) and 4 * len(left) < 3 * len(self.ids):
+            return _Segment.of(rows, left)
+        return replace(self, alive=alive)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scope:
+    """What a search reads of a segment: the vectors that a selector passes, `count` of them."""
+
+    segment: _Segment
+    selector: Any
+    count: int
+
+    @staticmethod
+    def of(segment: _Segment, selection: Selection | None) -> _Scope:
+        """The vectors that are in a selection; of one that only excludes a few, all, since those are dropped later."""
+        if selection is None or selection.is_everything or _drops(selection):
+            return _Scope(segment, segment.selector, len(segment.live))
+        chosen = selected(segment.live, selection)
+        passes = np.zeros(len(segment.ids), bool)
+        passes[np.searchsorted(segment.ids, chosen)] = True
+        return _Scope(segment, _bitmap(passes), len(chosen))
+
+
+def _drops(selection: Selection) -> bool:
+    """Whether a search drops what is excluded from its candidates, rather than excluding it from the scan."""
+    return selection.included is None and len(selection.excluded) <= FEW
+
+
+def _propose(codes: _Codes, norm: float, scopes: Sequence[_Scope], count: int) -> tuple[NDArray[np.int64], float]:
+    """Candidate ids of a coded query, and the cosine that no other vector exceeds; -inf where there is no other."""
+    proposed: list[NDArray[np.int64]] = []
+    unseen = -np.inf
+    for scope in scopes:
+        segment = scope.segment
+        fetched = min(count, scope.count)
+        if not fetched:
+            continue
+        settings = None if scope.selector is None else faiss.SearchParameters(sel=scope.selector)
+        products, positions = segment.codes.search(codes.whole, fetched, params=settings)
+        proposed.append(segment.ids[positions[0]])
+        if fetched < scope.count:
+            hidden = codes.lost * segment.length + norm * segment.lost
+            unseen = max(unseen, float(products[0, -1]) * codes.step * segment.step + hidden)
+    return np.concatenate(proposed) if proposed else np.empty(0, np.int64), unseen
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """Vectors (n, d) as whole numbers from -127 to 127.
+
+    step: what a 1 stands for. lost: the most that coding took from a vector, as a length. length: the longest coded
+    vector's.
+    """
+
+    whole: NDArray[np.float32]
+    step: float
+    lost: float
+    length: float
+
+
+def _code(vectors: NDArray[np.float32], step: float) -> _Codes:
+    whole = vectors / np.float32(step)
+    np.rint(whole, out=whole)
+    lost = whole * np.float32(step)
+    length = _longest(lost)
+    lost -= vectors
+    return _Codes(whole, step, _longest(lost), length)
+
+
+def _longest(vectors: NDArray[np.float32]) -> float:
+    return math.sqrt(np.einsum("nd,nd->n", vectors, vectors).max())
+
+
+def _step(vectors: NDArray[np.float32]) -> float:
+    return max(float(vectors.max()), -float(vectors.min())) / 127
+
+
+def _blocks(rows: Rows, ids: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    return (rows.take(ids[start : start + _CODING_BLOCK]) for start in range(0, len(ids), _CODING_BLOCK))
+
+
+def _bitmap(passes: NDArray[np.bool_]) -> Any:
+    return faiss.IDSelectorBitmap(np.packbits(passes, bitorder="little"))

@@ -1,0 +1,124 @@
+"""FAISS indexes stored on disk, each file ending with the SHA-256 of itself.
+
+FAISS has no checksum and may crash on corrupt files, so a SHA-256 trailer is appended; FAISS ignores it. A space's
+files lie in a folder of its own, `index/SPACE/`, so that no space's name can be taken for the beginning of another's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+
+FOLDER = "index"
+LOCK = "writer.lock"
+"""In each space's folder; held while a file is written there."""
+PARTIAL = ".new"
+"""Suffix of a file that is being written."""
+_MARK = b"kvasir index sha256 "
+_BLOCK = 1 << 20
+
+
+def index_folder(collection: Path, space: str) -> Path:
+    """Where the files of a space's index lie."""
+    return collection / FOLDER / space
+
+
+def stored_size(collection: Path, space: str) -> int:
+    """Bytes of the files of a space's index."""
+    folder = index_folder(collection, space)
+    return sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0
+
+
+def earlier_files(folder: Path, space: str) -> list[Path]:
+    """Files of a space's index as versions before this one named them, beside the folders of the spaces."""
+    named = re.compile(re.escape(space) + r"\.(HNSW32|IVF\d+,PQ\d+x4fs|[0-9a-f]{16}\.ivf)\.faiss(\.\d+\.new)?")
+    return [file for file in folder.glob("*.*") if named.fullmatch(file.name)] if folder.is_dir() else []
+
+
+def write_index(index: Any, file: Path) -> bool:
+    """Store a FAISS index as the only one in the file's folder; returns whether that was possible.
+
+    Where the disk is full or the folder is for reading only, a warning is logged, nothing partial is left, and the
+    index is built again next time. What an earlier writer left partial is deleted.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.parent / LOCK, timeout=0):
+            _write_index(index, file)
+    except Timeout:
+        log.info("the index %s is being written by another process", file)
+        return False
+    except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError for whatever it cannot write
+        log.warning("the index %s cannot be stored and will be built again next time (%s)", file, error)
+        return False
+    return True
+
+
+def _write_index(index: Any, file: Path) -> None:
+    import faiss
+
+    partial = file.with_name(file.name + PARTIAL)
+    for left in file.parent.glob(f"*{PARTIAL}"):
+        left.unlink()
+    try:
+        faiss.write_index(index, str(partial))
+        append_digest(partial)
+        partial.replace(file)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    for other in file.parent.iterdir():
+        if other.name not in (file.name, LOCK):
+            other.unlink()
+    for other in earlier_files(file.parent.parent, file.parent.name):
+        other.unlink()
+
+
+def read_index(file: Path) -> Any | None:
+    """The FAISS index in a file, or None where there is none or it is damaged, which is logged."""
+    import faiss
+
+    if not file.exists():
+        for other in earlier_files(file.parent.parent, file.parent.name):
+            log.warning("the index %s was made by an earlier version and is built again", other)
+        return None
+    try:
+        if not is_intact(file):
+            log.warning("the index %s is damaged and is built again", file)
+            return None
+        return faiss.read_index(str(file))
+    except (OSError, RuntimeError):  # FAISS raises RuntimeError for whatever it cannot read
+        return None
+
+
+def append_digest(file: Path) -> None:
+    """Append the SHA-256 trailer to a file that was just written."""
+    digest = _digest(file, file.stat().st_size)
+    with file.open("ab") as stream:
+        stream.write(_MARK + digest)
+
+
+def is_intact(file: Path) -> bool:
+    """Whether a file is what was written; one without a trailer is not."""
+    end = file.stat().st_size - len(_MARK) - hashlib.sha256().digest_size
+    if end < 0:
+        return False
+    with file.open("rb") as stream:
+        stream.seek(end)
+        return stream.read() == _MARK + _digest(file, end)
+
+
+def _digest(file: Path, size: int) -> bytes:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while size and (block := stream.read(min(size, _BLOCK))):
+            digest.update(block)
+            size -= len(block)
+    return digest.digest()
