@@ -5,11 +5,62 @@
     hits = engine.search("picture.jpg", k=10)
 
 Importing it loads neither torch nor open_clip, timm, OpenVINO or FAISS; each comes with the first use of what needs it.
+Every error derives from RetrievalError; `retrieval.errors` draws the tree.
 """
 
-from retrieval.collection import Collection
+from retrieval.collection import (
+    Collection,
+    DamagedCatalogError,
+    DamagedVectorError,
+    FormatError,
+    NoSuchImageError,
+    NotACollectionError,
+    PictureGoneError,
+    SpaceNameError,
+)
+from retrieval.errors import (
+    CollectionError,
+    EncoderError,
+    PictureError,
+    QueryError,
+    RetrievalError,
+    SourceError,
+)
+from retrieval.filters import Filter, NoSuchClassError
+from retrieval.fusion import UnknownFusionError
 from retrieval.hits import Hit, Hits, Quality
-from retrieval.search import Searcher
+from retrieval.query import BadQueryError, Part, Query
+from retrieval.search import EmptySpaceError, Searcher
 from retrieval.search import open_collection as open  # noqa: A004  # retrieval.open(path) is how it reads
+from retrieval.spaces import UnsupportedQueryError, VectorError
 
-__all__ = ["Collection", "Hit", "Hits", "Quality", "Searcher", "open"]
+__all__ = [
+    "BadQueryError",
+    "Collection",
+    "CollectionError",
+    "DamagedCatalogError",
+    "DamagedVectorError",
+    "EmptySpaceError",
+    "EncoderError",
+    "Filter",
+    "FormatError",
+    "Hit",
+    "Hits",
+    "NoSuchClassError",
+    "NoSuchImageError",
+    "NotACollectionError",
+    "Part",
+    "PictureError",
+    "PictureGoneError",
+    "Quality",
+    "Query",
+    "QueryError",
+    "RetrievalError",
+    "Searcher",
+    "SourceError",
+    "SpaceNameError",
+    "UnknownFusionError",
+    "UnsupportedQueryError",
+    "VectorError",
+    "open",
+]

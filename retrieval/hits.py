@@ -5,9 +5,12 @@ from __future__ import annotations
 import base64
 import html
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.collection import Collection, PictureGoneError
 from retrieval.errors import PictureError
@@ -17,18 +20,60 @@ from retrieval.errors import PictureError
 class Hit:
     """One neighbour of a query.
 
-    score: larger is more similar. distance: in the first space that was searched; distances: in every one of them. None
-    where the image has no vector there.
+    score: larger is more similar; `Hits.score_kind` says what it is. distance: in the first space that was searched;
+    distances: in every one of them. None where the image has no vector there.
     """
 
     rank: int
     id: int
     score: float
     distance: float | None
-    distances: dict[str, float | None]
+    distances: dict[str, float | None] = field(hash=False)
     class_name: str | None
     file: str
     cluster: int
+
+
+def hits_of(
+    collection: Collection,
+    ids: NDArray[np.int64],
+    scores: NDArray[np.floating[Any]],
+    distances: Mapping[str, NDArray[np.float64]],
+) -> tuple[Hit, ...]:
+    """Hits from ids (m,), best first, their scores (m,) and distances (m,) by space, NaN where there is no vector.
+
+    The checksums of their vectors are compared. Raises DamagedVectorError.
+    """
+    for space in distances:
+        for image_id in ids.tolist():
+            collection.vector(space, image_id)
+    images = collection.images
+    positions = np.searchsorted(images.ids, ids)
+    by_space = {
+        space: [None if value != value else value for value in values.tolist()] for space, values in distances.items()
+    }
+    first = next(iter(by_space))
+    rows = zip(
+        ids.tolist(),
+        np.asarray(scores, np.float64).tolist(),
+        positions.tolist(),
+        images.labels[positions].tolist(),
+        images.clusters[positions].tolist(),
+        strict=True,
+    )
+    return tuple(
+        Hit(
+            rank=at + 1,
+            id=image_id,
+            score=score,
+            distance=by_space[first][at],
+            distances={space: values[at] for space, values in by_space.items()},
+            class_name=images.classes[label] if label >= 0 else None,
+            file=images.files[position],
+            cluster=cluster,
+        )
+        for at, (image_id, score, position, label, cluster) in enumerate(rows)
+    )
 
 
 @dataclass(frozen=True)
@@ -54,7 +99,11 @@ class Quality:
 
 @dataclass(frozen=True)
 class Hits(Sequence[Hit]):
-    """Ranked hits of one query; a list that knows its question."""
+    """Ranked hits of one query, with what was searched and how.
+
+    score_kind: `similarity` of the one space that was searched, else `fused ranks` or `fused scores`; fusion: the
+    method that fused several, or None. Two answers are equal whichever opened collection they come from.
+    """
 
     hits: tuple[Hit, ...]
     spaces: tuple[str, ...]
@@ -62,7 +111,9 @@ class Hits(Sequence[Hit]):
     query_id: int | None
     query_class: str | None
     quality: Quality | None
-    collection: Collection = field(repr=False)
+    collection: Collection = field(repr=False, compare=False)
+    score_kind: str = "similarity"
+    fusion: str | None = None
 
     def __repr__(self) -> str:
         query = "a query from outside" if self.query_id is None else f"image {self.query_id}"
@@ -92,11 +143,13 @@ class Hits(Sequence[Hit]):
         """How many hits each class has, the most frequent first."""
         return dict(Counter(hit.class_name for hit in self.hits).most_common())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The answer as plain values."""
         quality = self.quality
         return {
             "spaces": list(self.spaces),
+            "fusion": self.fusion,
+            "score_kind": self.score_kind,
             "searched": self.searched,
             "query": {"id": self.query_id, "class": self.query_class},
             "precision_at_k": quality.precision if quality else None,

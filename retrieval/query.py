@@ -1,180 +1,138 @@
-"""A query of any form -> its vector in each space, made by the recipe that made the space."""
+"""What is searched for: a query of one or more parts, each with a weight."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from math import isfinite
 from numbers import Real
 from pathlib import Path
-from threading import Lock
-from typing import Any, Literal, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from retrieval import images
-from retrieval.collection import Collection
-from retrieval.encoders import Encoder
-from retrieval.encoders.recipe import Resize
 from retrieval.errors import QueryError
-from retrieval.images import Draft, Picture, Region
-from retrieval.index import metric_named
-from retrieval.spaces.encoder import load_encoder
+from retrieval.images import Picture, Region
 
-QueryLike = int | str | Path | bytes | Image.Image | NDArray[Any] | Picture
-"""An image id; a file; a file's bytes; a PIL image; pixels (h, w, 3) uint8; or a vector (d,) of the space searched."""
+PictureLike = str | Path | bytes | Image.Image | NDArray[Any] | Picture
+"""A file; a file's bytes; a PIL image; pixels (h, w, 3) or (h, w) uint8; a decoded picture."""
 
-Purpose = Literal["throughput", "latency"]
-""""latency" lets one query use every core; "throughput" gives each of many queries at once a core of its own."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 class BadQueryError(QueryError):
-    """A query cannot be understood, or does not fit the spaces that it is to be searched in."""
+    """A query cannot be understood."""
 
 
-class Extractor:
-    """Makes the vectors of queries of one collection. Safe to share between threads; encoders load on first use.
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One part of a query: exactly one of an image of the collection, a picture, a text and a vector.
 
-    max_pixels: the largest width x height of a picture from outside that is decoded.
+    vector: (d,), of the named space or, without a name, of every space that is searched. region: the part of the
+    picture that counts, as fractions of its upright width and height. weight: how much the part counts, any number but
+    0; a negative weight means unlike it. Raises BadQueryError.
     """
 
-    def __init__(self, collection: Collection, purpose: Purpose, max_pixels: int) -> None:
-        self.collection = collection
-        self._purpose: Purpose = purpose
-        self._max_pixels = max_pixels
-        self._encoders: dict[str, Encoder] = {}
-        self._loading = {space.name: Lock() for space in collection.spaces}
+    image_id: int | None = None
+    picture: PictureLike | None = None
+    text: str | None = None
+    vector: NDArray[Any] | None = None
+    space: str | None = None
+    region: Region | None = None
+    weight: float = 1.0
 
-    def reopened(self, collection: Collection) -> Extractor:
-        """One for the collection as it is now; encoders that made the same spaces before are not loaded again."""
-        later = Extractor(collection, self._purpose, self._max_pixels)
-        kept = {space.name: space for space in self.collection.spaces}
-        loaded = dict(self._encoders)
-        for space in collection.spaces:
-            if space == kept.get(space.name) and space.name in loaded:
-                later._encoders[space.name] = loaded[space.name]
-        return later
+    def __post_init__(self) -> None:
+        given = [name for name in ("image_id", "picture", "text", "vector") if getattr(self, name) is not None]
+        if len(given) != 1:
+            listed = ", ".join(given) or "none"
+            raise BadQueryError(f"a part of a query is one of image_id, picture, text and vector; given: {listed}")
+        if self.image_id is not None and not is_whole(self.image_id):
+            raise BadQueryError(f"an image id is a whole number, not {self.image_id!r}")
+        if self.vector is not None and np.ndim(self.vector) != 1:
+            raise BadQueryError(f"a vector has one dimension, not the shape {np.shape(self.vector)}")
+        if not is_number(self.weight) or not self.weight:
+            raise BadQueryError(f"a weight is a finite number other than 0, not {self.weight!r}")
+        if self.space is not None and self.vector is None:
+            raise BadQueryError("only a vector belongs to a space; choose the spaces to search by `spaces`")
+        if self.region is not None:
+            if given[0] in ("text", "vector"):
+                raise BadQueryError(f"a {given[0]} has no region; give a picture")
+            if not (len(as_list(self.region)) == 4 and all(map(is_number, self.region))):
+                raise BadQueryError(
+                    f"a region is left, top, width and height as fractions between 0 and 1, not {self.region!r}"
+                )
+        if isinstance(self.picture, str) and _URL.match(self.picture):
+            raise BadQueryError(f"{self.picture} is an address on the web; download the picture and give the file")
 
-    def encoder(self, space: str) -> Encoder:
-        """The encoder that made a space, ready to run."""
-        definition = self.collection.manifest.space(space)
-        with self._loading[definition.name]:
-            if definition.name not in self._encoders:
-                self._encoders[definition.name] = load_encoder(self.collection.path, definition, self._purpose)
-            return self._encoders[definition.name]
 
-    def vectors_of(
-        self, query: QueryLike, spaces: Sequence[str], region: Region | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """The query's vector (d,) in each space, made by the space's own recipe from the region where one is given."""
-        if region is not None and not (len(listed(region)) == 4 and all(map(is_number, region))):
-            raise BadQueryError(f"a region is left, top, width and height as fractions between 0 and 1, not {region!r}")
-        if isinstance(query, np.ndarray) and query.ndim == 1:
+@dataclass(frozen=True, eq=False)
+class Query:
+    """Parts that are searched for together. In each space an image's distance is the weighted mean of its distances
+    to the parts.
+    """
+
+    parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        if not self.parts or not all(isinstance(part, Part) for part in self.parts):
+            raise BadQueryError("a query has one part or more")
+
+    @staticmethod
+    def of(value: QueryLike, region: Region | None = None) -> Query:
+        """A query from whatever is one. region: of the picture, where the query is a single one.
+
+        Raises BadQueryError.
+        """
+        if isinstance(value, Query):
             if region is not None:
-                raise BadQueryError("a vector has no region; give a picture")
-            return {name: self._checked_vector(query, name) for name in spaces}
-        if is_whole(query) and region is None:
-            return {name: self._stored_vector(int(query), name) for name in spaces}
-        return {name: self._describe(seen, name) for name, seen in self.pictures(query, spaces, region).items()}
+                raise BadQueryError("give each part of a query its own region")
+            return value
+        return Query((_part(value, region),))
 
-    def pictures(self, query: QueryLike, spaces: Sequence[str], region: Region | None = None) -> dict[str, Picture]:
-        """What each space sees of a query's picture, as indexing showed it the gallery's."""
-        max_pixels = self._max_pixels
-        if is_whole(query):  # whose picture met the limit of indexing
-            query, max_pixels = self.collection.read(int(query)), images.MAX_PIXELS
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """The images of the collection among its parts."""
+        return tuple(int(part.image_id) for part in self.parts if part.image_id is not None)
 
-        def decode_at(draft: Draft) -> Picture:
-            if region is None:
-                return _picture(query, draft, max_pixels)
-            if draft is not None:  # the region alone must have the pixels, turned or not
-                draft = 2 * (round(max(draft) / max(min(region[2:]), 0.01)),)
-            return _picture(query, draft, max_pixels).crop(region)
-
-        return images.decode_each(decode_at, {name: self._draft(name) for name in spaces})
-
-    def _draft(self, space: str) -> Draft:
-        by_encoder = self.collection.manifest.space(space).kind == "encoder"
-        return self.encoder(space).recipe.draft if by_encoder else None
-
-    def _describe(self, picture: Picture, name: str) -> NDArray[Any]:
-        space = self.collection.manifest.space(name)
-        if space.kind == "encoder":
-            encoder = self.encoder(name)
-            vector: NDArray[Any] = encoder.encode(encoder.recipe.prepare(picture, self._resize)[None])[0]
-            return vector
-        from retrieval.descriptors import descriptor_named
-        from retrieval.descriptors.variant import parse_variant
-
-        variant = parse_variant(space.recipe["variant"])
-        return descriptor_named(space.recipe["descriptor"]).extract(picture.pixels(), variant)
-
-    @cached_property
-    def _resize(self) -> Resize | None:
-        """What resizes pictures for encoders; one query alone is not worth loading the faster one, which compiles."""
-        if self._purpose == "latency":
-            return None
-        from retrieval.encoders.resizing import resize
-
-        return resize
-
-    def _stored_vector(self, image_id: int, space: str) -> NDArray[Any]:
-        vector = self.collection.vector(space, image_id)
-        if vector is None:
-            raise BadQueryError(f"image {image_id} has no vector in the space '{space}'")
-        return vector
-
-    def _checked_vector(self, query: NDArray[Any], name: str) -> NDArray[Any]:
-        space = self.collection.manifest.space(name)
-        real = np.issubdtype(query.dtype, np.floating) or np.issubdtype(query.dtype, np.integer)
-        if query.shape != (space.dimension,) or not real:
-            raise BadQueryError(
-                f"the space '{name}' takes vectors of {space.dimension} real numbers, "
-                f"not of shape {query.shape} and type {query.dtype}"
-            )
-        with np.errstate(over="ignore"):  # what does not fit is told as not finite
-            vector = query.astype(space.dtype)
-        if not np.isfinite(vector).all():
-            raise BadQueryError("the vector has values that are not finite numbers")
-        if space.kind == "encoder":
-            length = float(np.linalg.norm(vector.astype(np.float64)))
-            if length == 0:
-                raise BadQueryError("the vector is zero, so it has no direction to compare")
-            return (vector / length).astype(space.dtype)
-        from retrieval.descriptors.native_distance import ForeignVectorError
-
-        try:
-            metric_named(space.metric).distances(vector[None], vector[None])
-        except ForeignVectorError as error:
-            raise BadQueryError(f"the vector is none of the space '{name}': {error}") from error
-        return vector
+    @property
+    def image_id(self) -> int | None:
+        """The image that it is, where it has no other part."""
+        return self.image_ids[0] if len(self.parts) == 1 and self.image_ids else None
 
 
-def listed(value: Any) -> list[Any]:
+QueryLike = int | PictureLike | Part | Query
+"""An image id; a picture; a vector (d,) of the space searched; a part; several parts as a Query."""
+
+
+def _part(value: Any, region: Region | None) -> Part:
+    if isinstance(value, Part):
+        if region is not None:
+            raise BadQueryError("give a part of a query its own region")
+        return value
+    if is_whole(value):
+        return Part(image_id=int(value), region=region)
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        return Part(vector=value, region=region)
+    if isinstance(value, bytearray | memoryview):
+        return Part(picture=bytes(value), region=region)
+    if isinstance(value, str | Path | bytes | Image.Image | np.ndarray | Picture):
+        return Part(picture=value, region=region)
+    raise BadQueryError(f"a {type(value).__name__} is not a query: give an image id, file, bytes, picture or vector")
+
+
+def as_list(value: Any) -> list[Any]:
     """Several values as a list, and one, such as a text, as a list of one."""
     return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number; Python's True and False are ones, but nobody means them so."""
+    """Whether a value is a finite number and not a bool."""
     return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
 
 
 def is_whole(value: object) -> TypeGuard[int | np.integer[Any]]:
-    """Whether a value is a whole number, as `is_number`."""
+    """Whether a value is an integer and not a bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _picture(query: QueryLike, draft: Draft, max_pixels: int) -> Picture:
-    if isinstance(query, Picture):
-        return query
-    if isinstance(query, bytes | bytearray | memoryview):
-        return images.decode(bytes(query), max_pixels=max_pixels, draft=draft)
-    if isinstance(query, str | Path):
-        return images.read(Path(query), max_pixels=max_pixels, draft=draft)
-    if isinstance(query, Image.Image):
-        return images.from_image(query)
-    if isinstance(query, np.ndarray):
-        return images.from_array(query)
-    raise BadQueryError(f"a {type(query).__name__} is not a query: give an image id, file, bytes, picture or vector")

@@ -1,83 +1,128 @@
-"""Query -> ranked hits, with precision@k and recall@k where the query's class is known."""
+"""Query + filter -> ranked hits, with precision@k and recall@k where the query's class is known."""
 
 from __future__ import annotations
 
 from collections.abc import Collection as Names
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import Collection
-from retrieval.encoders import Encoder
+from retrieval.collection import Collection, Difference
+from retrieval.embedder import EmbeddedQuery, Embedder, QueryVectors
 from retrieval.errors import QueryError
-from retrieval.filters import NoSuchClassError, Selection
-from retrieval.fusion import DEPTH, RankedList, fuse
-from retrieval.hits import Hit, Hits, Quality
+from retrieval.filters import Filter, Selection, among
+from retrieval.fusion import DEFAULT_METHOD, DEPTH, Method, RankedList, Statistics, fuse, method_named
+from retrieval.fusion.statistics import stored_statistics
+from retrieval.gallery import Gallery
+from retrieval.hits import Hits, Quality, hits_of
 from retrieval.images import MAX_PIXELS, Picture, Region
-from retrieval.index import Index, Metric, metric_named, open_index
-from retrieval.query import BadQueryError, Extractor, Purpose, QueryLike, is_number, is_whole, listed
+from retrieval.index import Index, open_index
+from retrieval.index.protocol import Metric
+from retrieval.query import BadQueryError, Query, QueryLike, as_list, is_number, is_whole
+from retrieval.space_search import Nearest, SpaceSearch, padded
+from retrieval.spaces import Purpose, Space, UnsupportedQueryError, VectorError
+
+_FUSED_AT_ONCE = 64
+"""Queries whose lists are fused together: their scores are dense over all images that any of them lists."""
 
 
 class EmptySpaceError(QueryError):
     """There is nothing to search."""
 
 
-class Searcher:
-    """Answers queries on one collection. Safe to share between threads; encoders and indexes load on first use.
+class SearchOptions(TypedDict, total=False):
+    """The options of `Searcher.search`."""
 
-    While one space's encoder or index loads, queries that need neither go on.
+    spaces: str | Sequence[str] | None
+    weights: Sequence[float] | None
+    fusion: str
+    filter: Filter | None
+    classes: str | Names[str] | None
+    exclude_self: bool
+    exclude_cluster: bool
+    query_class: str | None
+    region: Region | None
+
+
+class Searcher:
+    """Answers queries on one state of a collection.
+
+    Safe to share between threads. Encoders and indexes load with their first use, each under a lock of its own.
     purpose: "latency" lets one query use every core; "throughput" gives each of many queries at once a core of its own.
     max_pixels: the largest width x height of a picture from outside that is decoded.
     """
 
     def __init__(self, collection: Collection, purpose: Purpose = "latency", max_pixels: int = MAX_PIXELS) -> None:
         self.collection = collection
-        self._extractor = Extractor(collection, purpose, max_pixels)
+        self._purpose: Purpose = purpose
+        self._max_pixels = max_pixels
+        self._embedder = Embedder(collection, purpose, max_pixels)
         self._indexes: dict[str, Index] = {}
+        self._statistics: dict[str, Statistics] = {}
+        self._galleries: dict[tuple[str, ...], Gallery] = {}
         self._building = {space.name: Lock() for space in collection.spaces}
 
     def __repr__(self) -> str:
         spaces = ", ".join(space.name for space in self.collection.spaces)
         return f"<Searcher of {len(self.collection)} images in {self.collection.path}, spaces: {spaces}>"
 
+    def __len__(self) -> int:
+        return len(self.collection)
+
+    @overload
+    def search(self, query: list[Any], k: int = 10, **options: Unpack[SearchOptions]) -> list[Hits]: ...
+    @overload
+    def search(self, query: QueryLike, k: int = 10, **options: Unpack[SearchOptions]) -> Hits: ...
     def search(
         self,
-        query: QueryLike,
+        query: QueryLike | list[Any],
         k: int = 10,
         *,
         spaces: str | Sequence[str] | None = None,
         weights: Sequence[float] | None = None,
+        fusion: str = DEFAULT_METHOD,
+        filter: Filter | None = None,  # noqa: A002  # the term
         classes: str | Names[str] | None = None,
         exclude_self: bool = True,
         exclude_cluster: bool = False,
         query_class: str | None = None,
         region: Region | None = None,
-    ) -> Hits:
-        """The k nearest images.
+    ) -> Hits | list[Hits]:
+        """The k nearest images to a query; a list of queries is answered together, with one index call a space.
 
-        spaces: one or several names, by default the collection's first space; several are fused by reciprocal ranks
-        with the given weights. classes: only images of these. exclude_self and exclude_cluster leave out the query's
-        own image and its near duplicates, where the query is an image of the collection. query_class: the class of
-        the query where it is known; that of an image of the collection is known by itself. region: search only by
-        this part of the query's picture.
+        spaces: one or several names, by default the spaces of the query's vectors or else the collection's first;
+        several are fused with the given weights. fusion: rrf, zscore or minmax, see `retrieval.fusion`. filter and
+        classes: only images that meet the filter and are of these classes. exclude_self and exclude_cluster leave out
+        the images of the collection among the query's parts, and their near duplicates. query_class: the class of the
+        query where it is known; that of an image of the collection is known by itself. region: the part of the query's
+        picture that counts.
 
-        Raises BadQueryError, NoSuchClassError, NoSuchImageError, SpaceNameError, EmptySpaceError, a PictureError.
+        Raises BadQueryError, NoSuchClassError, NoSuchImageError, SpaceNameError, EmptySpaceError, UnknownFusionError,
+        UnsupportedQueryError, VectorError, a PictureError.
         """
+        queries = query if isinstance(query, list) else [query]
         self._require_hits(k)
         if query_class is not None and not isinstance(query_class, str):
             raise BadQueryError(f"a class is given by name, not as {query_class!r}")
-        names = self.space_names(spaces)
-        image_id = int(query) if is_whole(query) else None
-        if image_id is not None and query_class is None:
-            query_class = self.collection.class_of(image_id)
-        shares = self._weights(weights, len(names))
-        vectors = self.vectors_of(query, names, region)
-        allowed = self._allowed(image_id, classes, exclude_self, exclude_cluster)
-        return self._ranked(vectors, shares, k, allowed, image_id, query_class)
+        parsed = [Query.of(value, region) for value in queries]
+        names = self._default_spaces(parsed) if spaces is None else self.space_names(spaces)
+        embedded = [self._embed(one, names, query_class) for one in parsed]
+        answers = self.search_embedded(
+            embedded,
+            k,
+            weights=weights,
+            fusion=fusion,
+            filter=filter,
+            classes=classes,
+            exclude_self=exclude_self,
+            exclude_cluster=exclude_cluster,
+        )
+        return answers if isinstance(query, list) else answers[0]
 
     def search_by_vectors(
         self,
@@ -85,13 +130,181 @@ class Searcher:
         k: int = 10,
         *,
         weights: Sequence[float] | None = None,
+        fusion: str = DEFAULT_METHOD,
         classes: str | Names[str] | None = None,
         query_class: str | None = None,
     ) -> Hits:
-        """The k nearest images to a query from outside, whose vector (d,) in each space is as `vectors_of` makes it."""
+        """The k nearest images to a query from outside, whose vector (d,) in each space is as `vectors_of` makes it.
+
+        Raises VectorError for a vector that is not, such as an embedding that is not of unit length.
+        """
+        if not isinstance(vectors, Mapping) or not vectors:  # type: ignore[redundant-expr]
+            raise BadQueryError("give the query's vectors by space, at least one: {name: vector}")
+        made = {}
+        for name, vector in vectors.items():
+            space = self.space(name)
+            given = np.asarray(vector)
+            if not np.allclose(space.validate(given), given, rtol=0, atol=1e-4):
+                raise VectorError(
+                    f"the vector is not of unit length as the space '{space.name}' stores vectors; "
+                    "search(vector) brings it to that length"
+                )
+            made[space.name] = QueryVectors(given.astype(space.definition.dtype)[None], np.ones(1))
+        return self.search_embedded(
+            [EmbeddedQuery(made, class_name=query_class)], k, weights=weights, fusion=fusion, classes=classes
+        )[0]
+
+    def search_embedded(
+        self,
+        queries: Sequence[EmbeddedQuery],
+        k: int,
+        *,
+        weights: Sequence[float] | None = None,
+        fusion: str = DEFAULT_METHOD,
+        filter: Filter | None = None,  # noqa: A002  # what it is
+        classes: str | Names[str] | None = None,
+        exclude_self: bool = True,
+        exclude_cluster: bool = False,
+    ) -> list[Hits]:
+        """Answer queries that are embedded already, all in the same spaces, with one index call a space."""
         self._require_hits(k)
-        allowed = self._allowed(None, classes, False, False)
-        return self._ranked(vectors, self._weights(weights, len(vectors)), k, allowed, None, query_class)
+        if not queries:
+            return []
+        names = list(queries[0].vectors)
+        method = method_named(fusion)
+        shares = self._weights(weights, len(names))
+        selection = self._selection(filter, classes)
+        without = [self._left_out(query, exclude_self, exclude_cluster) for query in queries]
+        gallery = self._gallery(names).restricted_to(selection)
+        searches = {name: self._space_search(name) for name in names}
+        depth = k if len(names) == 1 else max(DEPTH, 10 * k)
+        nearest = [search.nearest(queries, depth, selection, without) for search in searches.values()]
+
+        def answer(
+            at: int, ids: NDArray[np.int64], scores: NDArray[Any], distances: Mapping[str, NDArray[np.float64]]
+        ) -> Hits:
+            query = queries[at]
+            hits = hits_of(self.collection, ids, scores, distances)
+            quality = None
+            if query.class_name is not None:
+                relevant = gallery.count_of(query.class_name, without[at])
+                quality = Quality.of(sum(hit.class_name == query.class_name for hit in hits), relevant, k)
+            return Hits(
+                hits,
+                tuple(names),
+                gallery.count(without[at]),
+                query.image_id,
+                query.class_name,
+                quality,
+                self.collection,
+                "similarity" if len(names) == 1 else method.score_kind,
+                None if len(names) == 1 else method.name,
+            )
+
+        if len(names) == 1:
+            metric = self.metric(names[0])
+            return [
+                answer(at, ids, metric.scores(distances), {names[0]: distances})
+                for at, (ids, distances) in enumerate(nearest[0])
+            ]
+        answers: list[Hits] = []
+        for start in range(0, len(queries), _FUSED_AT_ONCE):
+            block = slice(start, start + _FUSED_AT_ONCE)
+            lists = self._ranked_lists(searches, queries[block], [found[block] for found in nearest], method)
+            fused, scores = fuse(lists, shares, method.name)
+            for row, query in enumerate(queries[block]):
+                ids = fused[row, :k][fused[row, :k] >= 0]
+                distances = {name: search.distances(query.vectors[name], ids) for name, search in searches.items()}
+                answers.append(answer(start + row, ids, scores[row, : len(ids)], distances))
+        return answers
+
+    def refreshed(self) -> Searcher:
+        """A searcher on the collection as it is now; this one where nothing has changed.
+
+        Encoders of unchanged spaces are shared, and indexes are copied and changed by the difference: neither is loaded
+        or built again. This searcher goes on answering from the state that it has.
+        """
+        collection, difference = self.collection.refreshed()
+        if collection is self.collection:
+            return self
+        later = Searcher(collection, self._purpose, self._max_pixels)
+        later._embedder = self._embedder.refreshed(collection)
+        if difference is not None:
+            for name, building in self._building.items():
+                with building:  # an index that is being built is taken over once it is complete
+                    if name in self._indexes:
+                        later._indexes[name] = _changed(self._indexes[name], difference, collection, name)
+        return later
+
+    # Vectors and what makes them
+
+    def vectors_of(
+        self, query: QueryLike, spaces: Sequence[str], region: Region | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """The vector (d,) of a query of one part in each space, made by the space's own recipe."""
+        made = self._embedder.vectors(Query.of(query, region), spaces, self.collection)
+        return {name: found.vectors[0] for name, found in made.items()}
+
+    def embed(self, query: QueryLike, spaces: Sequence[str], class_name: str | None = None) -> EmbeddedQuery:
+        """A query as `search_embedded` takes it."""
+        return self._embed(Query.of(query), spaces, class_name)
+
+    def pictures(self, query: QueryLike, spaces: Sequence[str]) -> dict[str, Picture]:
+        """What each space sees of a query's picture, for those who time or bundle the steps to its vectors."""
+        pictures = self._embedder.pictures(Query.of(query).parts[0], spaces, self.collection)
+        return {name: pictures[self.space(name).draft] for name in spaces}
+
+    def space(self, name: str) -> Space:
+        """A space, ready to embed pictures. Raises SpaceNameError."""
+        return self._embedder.space(self.collection.manifest.space(name).name)
+
+    def metric(self, space: str) -> Metric:
+        """The native distance of a space."""
+        return self.space(space).metric
+
+    def vectors(self, space: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """The ids (m,) ascending and vectors (m, d) of all images that have one in a space."""
+        return self.collection.vectors(space)
+
+    def index(self, space: str) -> Index:
+        """The index of a space, built or loaded with the first call."""
+        name = self.collection.manifest.space(space).name
+        with self._building[name]:
+            if name not in self._indexes:
+                self._indexes[name] = open_index(self.collection, name, self.metric(name))
+            return self._indexes[name]
+
+    # The query
+
+    def space_names(self, spaces: str | Sequence[str] | None) -> list[str]:
+        """The names of spaces as the collection spells them; its first where none is given.
+
+        Raises SpaceNameError, EmptySpaceError, BadQueryError where one is given twice.
+        """
+        if not self.collection.spaces:
+            raise EmptySpaceError(f"{self.collection.path} has no spaces yet; `kvasir index` makes them")
+        if spaces is None:
+            return [self.collection.spaces[0].name]
+        names = [self.collection.manifest.space(name).name for name in _names(spaces, "spaces")]
+        if not names or len(set(names)) != len(names):
+            raise BadQueryError("name each space to search once, and at least one")
+        return names
+
+    def _default_spaces(self, queries: Sequence[Query]) -> list[str]:
+        named = dict.fromkeys(part.space for query in queries for part in query.parts if part.space is not None)
+        return self.space_names(list(named) or None)
+
+    def _embed(self, query: Query, names: Sequence[str], class_name: str | None) -> EmbeddedQuery:
+        if any(part.weight < 0 for part in query.parts):
+            raise UnsupportedQueryError("negative weights are not supported yet; give positive ones")
+        if class_name is None and query.image_id is not None:
+            class_name = self.collection.class_of(query.image_id)
+        parts = tuple(
+            part if part.space is None else replace(part, space=self.collection.manifest.space(part.space).name)
+            for part in query.parts
+        )
+        vectors = self._embedder.vectors(Query(parts), names, self.collection)
+        return EmbeddedQuery(vectors, query.image_ids, query.image_id, class_name)
 
     def _require_hits(self, k: int) -> None:
         if not is_whole(k) or k < 1:
@@ -102,168 +315,88 @@ class Searcher:
                 f"`kvasir index DATA {self.collection.path}` puts pictures into it"
             )
 
-    def _ranked(
-        self,
-        vectors: Mapping[str, NDArray[Any]],
-        shares: Sequence[float],
-        k: int,
-        allowed: NDArray[np.bool_],
-        image_id: int | None,
-        query_class: str | None,
-    ) -> Hits:
-        names = list(vectors)
-        depth = k if len(names) == 1 else max(DEPTH, 10 * k)
-        found = {name: self._nearest(name, vectors[name], depth, allowed) for name in names}
-        if len(names) == 1:
-            ids, nearest = found[names[0]]
-            scores = self.metric(names[0]).scores(nearest)
-        else:
-            lists, fused = fuse([RankedList(found[name][0][None]) for name in names], shares)
-            ids, scores = lists[0, :k], fused[0, :k]
-        if len(names) == 1:
-            for hit_id in ids.tolist():
-                self.collection.vector(names[0], hit_id)  # raises where it is damaged
-            distances: dict[str, Sequence[float | None]] = {names[0]: nearest.tolist()}
-        else:
-            distances = {name: self._distances(name, vectors[name], ids) for name in names}
-        return self._answer(names, distances, ids, scores, allowed, image_id, query_class, k)
-
-    def vectors_of(
-        self, query: QueryLike, spaces: Sequence[str], region: Region | None = None
-    ) -> dict[str, NDArray[Any]]:
-        """The query's vector (d,) in each space, made by the space's own recipe from the region where one is given."""
-        return self._extractor.vectors_of(query, spaces, region)
-
-    def pictures(self, query: QueryLike, spaces: Sequence[str]) -> dict[str, Picture]:
-        """What each space sees of a query's picture, for those who time or bundle the steps to its vectors."""
-        return self._extractor.pictures(query, spaces)
-
-    def reopened(self) -> Searcher:
-        """A searcher on the collection as it is now; encoders that made the same spaces before are not loaded again."""
-        later = Searcher(Collection.open(self.collection.path))
-        later._extractor = self._extractor.reopened(later.collection)
-        return later
-
-    def encoder(self, space: str) -> Encoder:
-        """The encoder that made a space, ready to run."""
-        return self._extractor.encoder(space)
-
-    def metric(self, space: str) -> Metric:
-        """The native distance of a space."""
-        return metric_named(self.collection.manifest.space(space).metric)
-
-    def index(self, space: str) -> Index:
-        """The index of a space."""
-        name = self.collection.manifest.space(space).name
-        with self._building[name]:
-            if name not in self._indexes:
-                self._indexes[name] = open_index(self.collection, name, self.metric(name))
-            return self._indexes[name]
-
-    # The question
-
-    def space_names(self, spaces: str | Sequence[str] | None) -> list[str]:
-        """The spaces that are searched where these are asked for. Raises SpaceNameError, EmptySpaceError."""
-        if not self.collection.spaces:
-            raise EmptySpaceError(f"{self.collection.path} has no spaces yet; `kvasir index` makes them")
-        if spaces is None:
-            return [self.collection.spaces[0].name]
-        names = [self.collection.manifest.space(name).name for name in _names(spaces, "spaces")]
-        if not names or len(set(names)) != len(names):
-            raise BadQueryError("name each space to search once, and at least one")
-        return names
-
     def _weights(self, weights: Sequence[float] | None, count: int) -> list[float]:
         if weights is None:
             return [1.0] * count
-        shares = [float(weight) if is_number(weight) else 0.0 for weight in listed(weights)]
+        shares = [float(weight) if is_number(weight) else 0.0 for weight in as_list(weights)]
         if len(shares) != count or not all(0 < share < float("inf") for share in shares):
             raise BadQueryError(f"give one positive number as weight for each space ({count}), not {weights!r}")
         return shares
 
-    def _allowed(
-        self, image_id: int | None, classes: str | Names[str] | None, exclude_self: bool, exclude_cluster: bool
-    ) -> NDArray[np.bool_]:
-        """Which images may be hits, (n,) over the collection's `images`."""
-        held = self.collection.images
-        allowed = np.ones(len(held), bool)
+    def _selection(self, stated: Filter | None, classes: str | Names[str] | None) -> Selection | None:
+        """Images that meet the filter and are of the classes; None for all."""
         if classes is not None:
-            wanted = set(_names(classes, "classes"))
-            unknown = sorted(wanted - set(held.classes))
-            if unknown:
-                raise NoSuchClassError(f"no class '{unknown[0]}'; the classes: {', '.join(held.classes) or 'none'}")
-            allowed &= np.isin(held.labels, [held.classes.index(name) for name in wanted])
-        if image_id is not None:
-            position = self.collection.position(image_id)
-            if exclude_cluster:
-                allowed &= (held.clusters != held.clusters[position]) | (held.ids == image_id)
-            if exclude_self:
-                allowed[position] = False
-        return allowed
+            wanted = frozenset(_names(classes, "classes"))
+            stated = replace(stated or Filter(), classes=wanted & ((stated and stated.classes) or wanted))
+        return None if stated is None else stated.select(self.collection.images)
+
+    def _left_out(self, query: EmbeddedQuery, exclude_self: bool, exclude_cluster: bool) -> NDArray[np.int64]:
+        """Ids, ascending, that this query leaves out beside the filter."""
+        images = self.collection.images
+        own = np.unique(np.array(query.image_ids, np.int64))
+        if not exclude_cluster or not len(own):
+            return own if exclude_self else own[:0]
+        clusters = {int(images.clusters[self.collection.position(int(i))]) for i in own}
+        members = np.unique(np.concatenate([images.ids_of_cluster(cluster) for cluster in clusters]))
+        return members if exclude_self else members[~among(members, own)]
 
     # The answer
 
-    def _nearest(
-        self, space: str, vector: NDArray[Any], k: int, allowed: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        index, all_ids = self.index(space), self.collection.images.ids
-        left_out = all_ids[~allowed]
-        if len(left_out) <= len(allowed) // 2:
-            selection = Selection(all_ids, None, left_out)
-        else:
-            selection = Selection(all_ids, all_ids[allowed])
-        distances, ids = index.search(vector[None], min(k, len(index)), selection)
-        found = ids[0] >= 0
-        return ids[0][found], distances[0][found]
+    def _space_search(self, name: str) -> SpaceSearch:
+        return SpaceSearch(self.space(name), self.index(name))
 
-    def _answer(
-        self,
-        names: Sequence[str],
-        distances: Mapping[str, Sequence[float | None]],
-        ids: NDArray[np.int64],
-        scores: NDArray[np.floating],
-        allowed: NDArray[np.bool_],
-        image_id: int | None,
-        query_class: str | None,
-        k: int,
-    ) -> Hits:
-        held = self.collection.images
-        at = np.searchsorted(held.ids, ids)
-        hits = tuple(
-            Hit(
-                rank=rank + 1,
-                id=int(ids[rank]),
-                score=float(scores[rank]),
-                distance=distances[names[0]][rank],
-                distances={name: distances[name][rank] for name in names},
-                class_name=held.classes[held.labels[position]] if held.labels[position] >= 0 else None,
-                file=held.files[position],
-                cluster=int(held.clusters[position]),
+    def _gallery(self, names: Sequence[str]) -> Gallery:
+        """Images with a vector in at least one of the spaces."""
+        key = tuple(names)
+        if key not in self._galleries:
+            images = self.collection.images
+            positions = np.unique(np.concatenate([self.collection.positions(name) for name in names]))
+            self._galleries[key] = Gallery(
+                images, images.ids if len(positions) == len(images) else images.ids[positions]
             )
-            for rank, position in enumerate(at.tolist())
-        )
-        with_vector = np.zeros(len(held), bool)
-        for name in names:
-            with_vector[self.collection.positions(name)] = True
-        searched = allowed & with_vector
-        quality = None
-        if query_class is not None:
-            label = held.classes.index(query_class) if query_class in held.classes else -2
-            relevant = int(np.count_nonzero(searched & (held.labels == label)))
-            quality = Quality.of(sum(hit.class_name == query_class for hit in hits), relevant, k)
-        return Hits(
-            hits, tuple(names), int(np.count_nonzero(searched)), image_id, query_class, quality, self.collection
-        )
+        return self._galleries[key]
 
-    def _distances(self, space: str, query: NDArray[Any], ids: NDArray[np.int64]) -> list[float | None]:
-        stored = [self.collection.vector(space, image_id) for image_id in ids.tolist()]
-        there = [vector for vector in stored if vector is not None]
-        computed = iter(self.metric(space).distances(query[None], np.array(there))[0].tolist() if there else [])
-        return [None if vector is None else max(0.0, float(next(computed))) for vector in stored]
+    def _ranked_lists(
+        self,
+        searches: Mapping[str, SpaceSearch],
+        queries: Sequence[EmbeddedQuery],
+        nearest: Sequence[Sequence[Nearest]],
+        method: Method,
+    ) -> list[RankedList]:
+        """Each space's lists: its own or, for a method by scores, the candidates of all spaces with their scores."""
+        if not method.by_score:
+            return [RankedList(padded([ids for ids, _ in lists], -1)) for lists in nearest]
+        candidates = [np.unique(np.concatenate([lists[row][0] for lists in nearest])) for row in range(len(queries))]
+        return [search.scored_list(queries, candidates, self.statistics(name)) for name, search in searches.items()]
+
+    def statistics(self, space: str) -> Statistics:
+        """How similar random pairs of images are in a space: the background that score fusion normalises by."""
+        name = self.collection.manifest.space(space).name
+        if name not in self._statistics:
+            index, metric = self.index(name), self.metric(name)
+            ids = self.collection.images.ids[self.collection.positions(name)]
+
+            def similarities(sample: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+                vectors = [self.collection.vector(name, image_id) for image_id in sample.tolist()]
+                return metric.scores(index.distances(np.array(vectors), sample))
+
+            self._statistics[name] = stored_statistics(self.collection.path, name, ids, similarities)
+        return self._statistics[name]
+
+
+def _changed(index: Index, difference: Difference, collection: Collection, space: str) -> Index:
+    """The index of a space for a later state of its collection."""
+    later = index.copy()
+    lost, gained = difference.lost[space], difference.gained[space]
+    if len(lost):
+        later.remove(lost)
+    if len(gained):
+        later.add(gained, collection.rows(space).take(gained))
+    return later
 
 
 def _names(value: Any, what: str) -> list[str]:
-    names = listed(value)
+    names = as_list(value)
     if not all(isinstance(name, str) for name in names):
         raise BadQueryError(f"{what} are given by name, one or several, not as {value!r}")
     return names

@@ -88,6 +88,8 @@ class Hits(_Response):
     query: QueryInfo
     k: int
     spaces: list[str]
+    fusion: str | None = Field(description="The method that fused several spaces.")
+    score_kind: Literal["similarity", "fused ranks", "fused scores"] = Field(description="What a hit's score is.")
     searched: int = Field(description="How many images could have been hits.")
     class_shares: dict[str, int] = Field(description="How many hits each class has; without class under an empty name.")
     precision_at_k: float | None
@@ -101,7 +103,7 @@ class SpaceInfo(_Response):
     """One way of comparing pictures, and how it was made."""
 
     name: str
-    kind: Literal["encoder", "descriptor"]
+    kind: str
     dimension: int
     distance: str
     images: int
@@ -188,7 +190,7 @@ def vectors_to_dict(opened: Collection, image_id: int) -> dict[str, Any]:
 
 def hits_to_dict(hits: engine.Hits, k: int) -> dict[str, Any]:
     """A Hits."""
-    fields = hits.to_json()
+    fields = hits.to_dict()
     links = image_links()
     for hit in fields["hits"]:
         hit["links"] = links(hit["id"])

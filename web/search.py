@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field
 
 from retrieval.hits import Hits
+from retrieval.query import Query
 from web.context import searcher, state
 from web.errors import NoPictureError
 from web.requests import MAX_ID, Flag, Name, Numbers, RequestModel, SpaceNames
@@ -94,9 +95,11 @@ class SearchBody(SearchOptions):
 def search(query: QueryInput, options: SearchOptions) -> Hits:
     """Run a search under the concurrency limit. Raises BusyError, and whatever the engine raises."""
     engine = searcher()
+    region = tuple(options.region) if options.region else None
+    whole = Query.of(query, region)  # type: ignore[arg-type]
     with state().searches.slot():
         return engine.search(
-            query,
+            whole,
             options.k,
             spaces=options.spaces,
             weights=options.weights,
@@ -104,5 +107,4 @@ def search(query: QueryInput, options: SearchOptions) -> Hits:
             exclude_self=options.exclude_self,
             exclude_cluster=options.exclude_cluster,
             query_class=options.query_class,
-            region=tuple(options.region) if options.region else None,  # type: ignore[arg-type]
         )

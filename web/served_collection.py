@@ -7,14 +7,13 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
-
 from indexer.uploads import add_picture, remove_picture
 from retrieval.collection import CollectionWriter
 from retrieval.collection.catalog import NAME as CATALOG
 from retrieval.collection.manifest import NAME as MANIFEST
 from retrieval.encoders import Encoder
 from retrieval.search import Searcher, open_collection
+from retrieval.spaces.encoder import EncoderSpace
 
 log = logging.getLogger(__name__)
 
@@ -64,25 +63,19 @@ class ServedCollection:
             self.ready = True
 
     def _load(self, searcher: Searcher) -> None:
-        if any(space.kind == "descriptor" for space in searcher.collection.spaces):
-            from retrieval.descriptors import warm_up
-
-            warm_up()
-        for space in searcher.collection.spaces:
+        for definition in searcher.collection.spaces:
             if len(searcher.collection):
-                searcher.index(space.name)
-            if space.kind == "encoder":
-                width, height = searcher.encoder(space.name).recipe.size
-                searcher.vectors_of(np.zeros((2 * height, 2 * width, 3), np.uint8), [space.name])
+                searcher.index(definition.name)
+            searcher.space(definition.name).warm_up()
 
     def add(self, data: bytes, class_name: str | None) -> tuple[int, bool]:
         """Store a picture; returns its id and whether it is new. Raises CollectionBusyError, a PictureError."""
         with self._writing:
             searcher = self.searcher
             encoders: dict[str, Encoder] = {
-                space.name: searcher.encoder(space.name)
+                space.name: opened.encoder
                 for space in searcher.collection.spaces
-                if space.kind == "encoder"
+                if isinstance(opened := searcher.space(space.name), EncoderSpace)
             }
             with CollectionWriter(self.path) as writer:
                 image_id, new = add_picture(writer, encoders, data, class_name)
@@ -101,7 +94,7 @@ class ServedCollection:
     def _refresh(self) -> None:
         with self._refreshing:  # a slow one must not restore the state before a write
             stamp = _stamp(self.path)
-            searcher = self._searcher.reopened()
+            searcher = self._searcher.refreshed()
             self._searcher, self._stamp = searcher, stamp
 
 

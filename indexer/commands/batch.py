@@ -62,7 +62,7 @@ def run_batch(
         "out": str(out),
         "answered": state.done - len(state.rejected),
         "rejected": [{"query": name, "reason": reason} for name, reason in state.rejected],
-        "quality": state.quality.to_json(),
+        "quality": state.quality.to_dict(),
     }
     click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(_lines(out, state)))
     list_faults("could not be used", [f"{name}: {reason}" for name, reason in state.rejected])
@@ -79,7 +79,7 @@ def _progress() -> Any:
 def _lines(out: Path, state: BatchState) -> list[str]:
     answered = counted(state.done - len(state.rejected), "query", "queries")
     lines = [f"{out}: {answered} answered, {len(state.rejected):,} could not be used"]
-    quality = state.quality.to_json()
+    quality = state.quality.to_dict()
     k = quality["k"]
     if quality["queries"]:
         rows = [("mean over queries", quality["queries"], quality["micro"])]

@@ -88,7 +88,7 @@ def command(
         exclude_cluster=exclude_cluster,
         query_class=query_class,
     )
-    click.echo(json.dumps(hits.to_json(), indent=2, allow_nan=False) if as_json else _table(hits))
+    click.echo(json.dumps(hits.to_dict(), indent=2, allow_nan=False) if as_json else _table(hits))
 
 
 def _require_class(name: str | None, classes: Sequence[str]) -> None:

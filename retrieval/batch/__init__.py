@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.cores import ahead
+from retrieval.embedder import EmbeddedQuery, QueryVectors
 from retrieval.errors import RetrievalError
+from retrieval.fusion import DEFAULT_METHOD
 from retrieval.hits import Hits
 from retrieval.images import rejection
 from retrieval.search import Searcher
+from retrieval.spaces import prepare_all
 
 BATCH = 64
 """Queries that are encoded, answered and written together; a stop repeats at most this many."""
@@ -38,53 +41,40 @@ Answer = tuple[BatchQuery, Hits | RetrievalError]
 
 
 def answers(
-    searcher: Searcher, queries: Iterable[BatchQuery], k: int, spaces: Sequence[str], classes: Sequence[str] | None
+    searcher: Searcher,
+    queries: Iterable[BatchQuery],
+    k: int,
+    spaces: Sequence[str],
+    classes: Sequence[str] | None,
+    weights: Sequence[float] | None = None,
+    fusion: str = DEFAULT_METHOD,
 ) -> Iterator[list[Answer]]:
     """Batches of answers, in the order of the queries. A bad picture is answered with its fault.
 
     Raises what `Searcher.search` raises for other reasons than the picture.
     """
-    from retrieval.encoders.resizing import resize
-
-    encoders = {name: searcher.encoder(name) for name in spaces if _by_encoder(searcher, name)}
-    if len(encoders) < len(spaces):
-        from retrieval.descriptors import warm_up
-
-        warm_up()
+    members = {name: searcher.space(name) for name in spaces}
+    for space in members.values():
+        space.warm_up()
 
     def prepared(query: BatchQuery) -> Mapping[str, NDArray[Any]] | RetrievalError:
-        """By space, the encoder's input or the descriptor's vector."""
+        """What each space embeds of a query's picture."""
         try:
-            inputs: dict[str, NDArray[Any]] = {}
-            for name, picture in searcher.pictures(query.read(), spaces).items():
-                if name in encoders:
-                    inputs[name] = encoders[name].recipe.prepare(picture, resize)
-                else:
-                    inputs[name] = searcher.vectors_of(picture, [name])[name]
-            return inputs
+            pictures = searcher.pictures(query.read(), spaces)
+            return prepare_all(members.values(), {space.draft: pictures[name] for name, space in members.items()})
         except Exception as error:
             return rejection(error)
 
     results = ahead(prepared, queries, 2 * BATCH)
     while batch := list(islice(results, BATCH)):
-        sound = [made for _, made in batch if not isinstance(made, RetrievalError)]
-        vectors = {
-            name: iter(encoders[name].encode(np.stack(inputs)) if name in encoders and inputs else inputs)
-            for name in spaces
-            for inputs in [[made[name] for made in sound]]
-        }
-        yield [
-            (query, made)
-            if isinstance(made, RetrievalError)
-            else (
-                query,
-                searcher.search_by_vectors(
-                    {name: next(vectors[name]) for name in spaces}, k, classes=classes, query_class=query.class_name
-                ),
+        usable = [(query, made) for query, made in batch if not isinstance(made, RetrievalError)]
+        vectors = {name: space.embed([made[name] for _, made in usable]) for name, space in members.items()}
+        embedded = [
+            EmbeddedQuery(
+                {name: QueryVectors(vectors[name][row : row + 1], np.ones(1)) for name in spaces},
+                class_name=query.class_name,
             )
-            for query, made in batch
+            for row, (query, _) in enumerate(usable)
         ]
-
-
-def _by_encoder(searcher: Searcher, space: str) -> bool:
-    return searcher.collection.manifest.space(space).kind == "encoder"
+        found = iter(searcher.search_embedded(embedded, k, classes=classes, weights=weights, fusion=fusion))
+        yield [(query, made if isinstance(made, RetrievalError) else next(found)) for query, made in batch]

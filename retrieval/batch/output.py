@@ -38,7 +38,7 @@ def _csv(name: str, hits: Hits) -> str:
 
 
 def _jsonl(name: str, hits: Hits) -> str:
-    answer = hits.to_json()
+    answer = hits.to_dict()
     answer["query"] = {"file": name, "class": hits.query_class}
     return json.dumps(answer, ensure_ascii=False) + "\n"
 

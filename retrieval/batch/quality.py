@@ -48,7 +48,7 @@ class BatchQuality:
             for at, value in enumerate((quality.precision, quality.recall, float(quality.precision > 0))):
                 sums[at] += value
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Means over queries (micro), over classes (macro) and of each class; None where no query counts."""
         of_classes = {
             name: {"queries": count} | {m: s / count for m, s in zip(MEASURES, self.sums[name], strict=True)}

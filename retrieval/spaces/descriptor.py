@@ -32,8 +32,8 @@ class DescriptorSpace(Space):
 
     @cached_property
     def descriptor(self) -> Descriptor:
-        """The descriptor. Raises UnknownDescriptorError."""
-        return descriptor_named(self.definition.recipe["descriptor"])
+        """The descriptor. Raises UnknownMetricError."""
+        return _descriptor_of(self.definition)
 
     @cached_property
     def variant(self) -> Variant:
@@ -87,9 +87,13 @@ class DescriptorSpace(Space):
 
 def metric(definition: SpaceDefinition) -> Metric:
     """LIRE's distance of the descriptor. Raises UnknownMetricError."""
+    return _descriptor_of(definition).metric
+
+
+def _descriptor_of(definition: SpaceDefinition) -> Descriptor:
     for descriptor in DESCRIPTORS.values():
         if descriptor.metric_name == definition.metric:
-            return descriptor.metric
+            return descriptor
     raise UnknownMetricError(f"no distance is called '{definition.metric}'; the collection may be of a newer version")
 
 

@@ -165,7 +165,7 @@ def one_client(server: Server, collection: Path, picture: bytes) -> None:
     """One query at a time, beside its parts in this process."""
     engine = open_collection(collection, "throughput")
     space = engine.collection.spaces[0].name
-    encoder = engine.encoder(space)
+    encoder = engine.space(space).encoder
     index = engine.index(space)
     prepared = encoder.recipe.prepare(decode(picture, draft=encoder.recipe.draft))[None]
     vector = encoder.encode(prepared)
@@ -194,7 +194,7 @@ def one_client(server: Server, collection: Path, picture: bytes) -> None:
 def encoder_alone(collection: Path, seconds: float) -> float:
     """Pictures per second of the encoder alone on prepared pictures in memory, all cores."""
     engine = open_collection(collection, "throughput")
-    encoder = engine.encoder(engine.collection.spaces[0].name)
+    encoder = engine.space(engine.collection.spaces[0].name).encoder
     width, height = encoder.recipe.size
     batch = np.random.default_rng(0).integers(0, 256, (64, height, width, 3), dtype=np.uint8)
     encoder.encode(batch)

@@ -49,16 +49,16 @@ def test_an_added_picture_is_known_though_a_slow_look_began_before_it(
     held: ServedCollection, new_picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened, go_on = threading.Event(), threading.Event()
-    reopened = served_collection.Searcher.reopened
+    refreshed = served_collection.Searcher.refreshed
 
     def slowly(searcher: served_collection.Searcher) -> served_collection.Searcher:
-        later = reopened(searcher)
+        later = refreshed(searcher)
         if threading.current_thread().name == "look":
             opened.set()
             assert go_on.wait(20)
         return later
 
-    monkeypatch.setattr(served_collection.Searcher, "reopened", slowly)
+    monkeypatch.setattr(served_collection.Searcher, "refreshed", slowly)
     monkeypatch.setattr(held, "_checked", float("-inf"))
     monkeypatch.setattr(held, "_stamp", ())  # as though another process had written
     look = threading.Thread(target=lambda: held.searcher, name="look")

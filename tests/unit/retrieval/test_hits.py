@@ -48,7 +48,7 @@ def test_quality_follows_from_what_was_found() -> None:
 
 def test_json_is_plain_and_complete(collection: Collection) -> None:
     answer = hits(collection, hit(1, 3, None), quality=Quality(1, 7, 0.0, 0.0, 1 / 7))
-    plain = json.loads(json.dumps(answer.to_json()))
+    plain = json.loads(json.dumps(answer.to_dict()))
     assert plain["precision_at_k"] == 0
     assert plain["recall_at_k"] == 0
     assert plain["recall_ceiling"] == pytest.approx(1 / 7)
@@ -61,7 +61,7 @@ def test_json_is_plain_and_complete(collection: Collection) -> None:
 
 
 def test_json_of_an_answer_without_a_class_has_no_measures(collection: Collection) -> None:
-    plain = hits(collection).to_json()
+    plain = hits(collection).to_dict()
     assert [plain[name] for name in ("precision_at_k", "recall_at_k", "recall_ceiling", "relevant")] == [None] * 4
 
 

@@ -53,7 +53,7 @@ def test_a_batch_answers_as_single_queries_do(searcher: Searcher, queries: list[
     for query, hits in all_answers(searcher, queries):
         if query.name != "2 new.jpg":
             single = searcher.search(query.read(), 4, query_class=query.class_name)
-            assert hits.to_json() == single.to_json()
+            assert hits.to_dict() == single.to_dict()
 
 
 def test_several_spaces_are_fused_as_for_single_queries(two_spaces: Path, queries: list[BatchQuery]) -> None:
@@ -61,7 +61,7 @@ def test_several_spaces_are_fused_as_for_single_queries(two_spaces: Path, querie
     names = [space.name for space in searcher.collection.spaces]
     assert len(names) == 2
     for query, hits in all_answers(searcher, queries[:2], spaces=names):
-        assert hits.to_json() == searcher.search(query.read(), 4, spaces=names, query_class=query.class_name).to_json()
+        assert hits.to_dict() == searcher.search(query.read(), 4, spaces=names, query_class=query.class_name).to_dict()
 
 
 def test_only_the_classes_asked_for_are_found(searcher: Searcher, queries: list[BatchQuery]) -> None:
@@ -109,7 +109,7 @@ def test_quality_is_the_mean_of_the_answers(searcher: Searcher, queries: list[Ba
             of_class.setdefault(query.class_name, []).append(
                 sum(hit.class_name == query.class_name for hit in hits) / 4
             )
-    told = quality.to_json()
+    told = quality.to_dict()
     assert told["queries"] == 3
     assert told["without_class"] == 1
     assert told["nothing_relevant"] == {"stomach": 1}
@@ -125,7 +125,7 @@ def test_quality_is_the_mean_of_the_answers(searcher: Searcher, queries: list[Ba
 
 
 def test_quality_of_no_scored_query_is_undefined_not_zero() -> None:
-    assert BatchQuality(5).to_json()["micro"] is None
+    assert BatchQuality(5).to_dict()["micro"] is None
 
 
 # Output
@@ -153,7 +153,7 @@ def test_json_lines_are_the_answers(searcher: Searcher, queries: list[BatchQuery
     written(tmp_path / "run.jsonl", searcher, queries)
     lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text("utf-8").splitlines()]
     assert [line["query"]["file"] for line in lines] == ["0 new.jpg", "1 new.jpg", "3 new.jpg", "4 new.jpg"]
-    single = searcher.search(queries[0].read(), 2, query_class="cecum").to_json()
+    single = searcher.search(queries[0].read(), 2, query_class="cecum").to_dict()
     assert lines[0] == single | {"query": {"file": "0 new.jpg", "class": "cecum"}}
 
 

@@ -1,0 +1,131 @@
+"""Query -> its vectors in each space, made by the recipe that made the space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrieval import images
+from retrieval.collection import Collection
+from retrieval.images import Draft, Picture
+from retrieval.query import BadQueryError, Part, PictureLike, Query
+from retrieval.spaces import Purpose, Space, open_space
+
+
+@dataclass(frozen=True, eq=False)
+class QueryVectors:
+    """A query in one space: vectors (p, d) of the parts that it has there, in the stored dtype, and weights (p,)."""
+
+    vectors: NDArray[Any]
+    weights: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedQuery:
+    """A query as an index takes it: by space its vectors, and what is known of it.
+
+    image_ids: the images of the collection among its parts. class_name: the query's class, where it is known.
+    """
+
+    vectors: Mapping[str, QueryVectors]
+    image_ids: tuple[int, ...] = ()
+    image_id: int | None = None
+    class_name: str | None = None
+
+
+class Embedder:
+    """The spaces of one collection, opened once. Safe to share between threads; weights load with the first use.
+
+    max_pixels: the largest width x height of a picture from outside that is decoded.
+    """
+
+    def __init__(self, collection: Collection, purpose: Purpose, max_pixels: int) -> None:
+        self._purpose: Purpose = purpose
+        self.max_pixels = max_pixels
+        self._spaces = {
+            definition.name: open_space(collection.path, definition, purpose) for definition in collection.spaces
+        }
+
+    def refreshed(self, collection: Collection) -> Embedder:
+        """An embedder for the collection as it is now; spaces that have not changed keep their loaded encoders."""
+        later = Embedder(collection, self._purpose, self.max_pixels)
+        for name, space in later._spaces.items():
+            known = self._spaces.get(name)
+            if known is not None and known.definition == space.definition:
+                later._spaces[name] = known
+        return later
+
+    def space(self, name: str) -> Space:
+        """The space of this exact name."""
+        return self._spaces[name]
+
+    def vectors(self, query: Query, spaces: Sequence[str], collection: Collection) -> dict[str, QueryVectors]:
+        """A query's vectors in each space. Raises BadQueryError, UnsupportedQueryError, VectorError, a PictureError."""
+        by_part = [(part, self._part_vectors(part, spaces, collection)) for part in query.parts]
+        vectors = {}
+        for name in spaces:
+            made = [(found[name], part.weight) for part, found in by_part if name in found]
+            if not made:
+                raise BadQueryError(f"no part of the query has a vector in the space '{name}'")
+            vectors[name] = QueryVectors(
+                np.stack([vector for vector, _ in made]), np.array([weight for _, weight in made], np.float64)
+            )
+        return vectors
+
+    def pictures(self, part: Part, spaces: Sequence[str], collection: Collection) -> dict[Draft, Picture]:
+        """The picture of a part at the draft of each space, decoded once for all spaces that share it."""
+        value, max_pixels = part.picture, self.max_pixels
+        if part.image_id is not None:  # its picture met the limit of indexing
+            value, max_pixels = collection.read(int(part.image_id)), images.MAX_PIXELS
+        assert value is not None
+        source, region = value, part.region
+
+        def decode_at(draft: Draft) -> Picture:
+            if region is None:
+                return _decode(source, draft, max_pixels)
+            if draft is not None:  # the region alone must have the pixels, turned or not
+                draft = 2 * (round(max(draft) / max(min(region[2:]), 0.01)),)
+            return _decode(source, draft, max_pixels).crop(region)
+
+        return {draft: decode_at(draft) for draft in dict.fromkeys(self._spaces[name].draft for name in spaces)}
+
+    def _part_vectors(self, part: Part, spaces: Sequence[str], collection: Collection) -> dict[str, NDArray[Any]]:
+        if part.vector is not None:
+            return {name: self._spaces[name].validate(part.vector) for name in spaces if part.space in (None, name)}
+        if part.text is not None:
+            return {name: self._spaces[name].embed_texts([part.text])[0] for name in spaces}
+        if part.image_id is not None and part.region is None:
+            return {name: _stored_vector(collection, int(part.image_id), name) for name in spaces}
+        pictures = self.pictures(part, spaces, collection)
+        return {name: self.embed(pictures[self._spaces[name].draft], name) for name in spaces}
+
+    def embed(self, picture: Picture, name: str) -> NDArray[Any]:
+        """The vector (d,) of a picture in one space."""
+        space = self._spaces[name]
+        vector: NDArray[Any] = space.embed([space.prepare(picture)])[0]
+        return vector
+
+
+def _stored_vector(collection: Collection, image_id: int, space: str) -> NDArray[Any]:
+    vector = collection.vector(space, image_id)
+    if vector is None:
+        raise BadQueryError(f"image {image_id} has no vector in the space '{space}'")
+    return vector
+
+
+def _decode(value: PictureLike, draft: Draft, max_pixels: int) -> Picture:
+    if isinstance(value, Picture):
+        return value
+    if isinstance(value, bytes):
+        return images.decode(value, max_pixels=max_pixels, draft=draft)
+    if isinstance(value, str | Path):
+        return images.read(Path(value), max_pixels=max_pixels, draft=draft)
+    if isinstance(value, Image.Image):
+        return images.from_image(value)
+    return images.from_array(value)

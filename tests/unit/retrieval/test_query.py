@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import retrieval
+from retrieval import Searcher
+from retrieval.collection import CollectionWriter, NewImage, NoSuchImageError
+from retrieval.descriptors import DESCRIPTORS
+from retrieval.filters import Filter
+from retrieval.query import BadQueryError, Part, Query
+from retrieval.spaces import UnsupportedQueryError, VectorError
+
+
+def unit(degrees: float) -> np.ndarray:
+    return np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], np.float32)
+
+
+ANGLES = [0, 10, 20, 45, 70, 80, 90, 180]
+"""Of the images 0 to 7 in the plane; in the space `other` the image n lies at 22.5 n degrees, image 5 is not there."""
+
+
+@pytest.fixture
+def plane(tmp_path: Path) -> Searcher:
+    with CollectionWriter(tmp_path / "c", create=True) as writer:
+        writer.add_space("plane", "encoder", 2, "cosine", {"spec": "none"})
+        writer.add_space("other", "encoder", 2, "cosine", {"spec": "none"})
+        writer.source(tmp_path, "folder")
+        for n, angle in enumerate(ANGLES):
+            vectors = {"plane": unit(angle)} | ({"other": unit(22.5 * n)} if n != 5 else {})
+            writer.append([NewImage(1, f"{n}.jpg", "ab"[n % 2], 1, 1, 1, 1, bytes([n]) * 32, vectors)])
+    return retrieval.open(tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({}, "given: none"),
+        ({"image_id": 1, "text": "polyp"}, "given: image_id, text"),
+        ({"image_id": True}, "whole number"),
+        ({"image_id": 1.5}, "whole number"),
+        ({"vector": np.ones((2, 2))}, "one dimension"),
+        ({"image_id": 1, "weight": 0}, "other than 0"),
+        ({"image_id": 1, "weight": float("nan")}, "finite number"),
+        ({"image_id": 1, "weight": "2"}, "finite number"),
+        ({"image_id": 1, "space": "plane"}, "only a vector belongs to a space"),
+        ({"text": "polyp", "region": (0, 0, 1, 1)}, "a text has no region"),
+        ({"vector": np.ones(2), "region": (0, 0, 1, 1)}, "a vector has no region"),
+        ({"image_id": 1, "region": (0, 0, 1)}, "left, top, width and height"),
+        ({"image_id": 1, "region": "left"}, "left, top, width and height"),
+        ({"picture": "https://example.org/a.jpg"}, "address on the web; download"),
+    ],
+)
+def test_what_is_no_part_is_told(fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadQueryError, match=why):
+        Part(**fields)
+
+
+def test_a_query_is_made_of_whatever_is_one() -> None:
+    picture = Image.new("RGB", (9, 9))
+    for value in ("a.jpg", Path("a.jpg"), b"bytes", picture, np.zeros((4, 4, 3), np.uint8)):
+        assert Query.of(value).parts[0].picture is value
+    assert Query.of(bytearray(b"bytes")).parts[0].picture == b"bytes"
+    assert Query.of(np.int32(3)).image_id == 3
+    part = Part(image_id=3, weight=2)
+    assert Query.of(part).parts == (part,)
+    both = Query((part, Part(image_id=4)))
+    assert Query.of(both) is both
+    assert (both.image_ids, both.image_id) == ((3, 4), None)
+    for wrong in (part, both):
+        with pytest.raises(BadQueryError, match="its own region"):
+            Query.of(wrong, (0, 0, 1, 1))
+    with pytest.raises(BadQueryError, match="one part or more"):
+        Query(())
+
+
+def test_several_parts_rank_by_their_weighted_mean_distance(plane: Searcher) -> None:
+    query = Query((Part(image_id=0, weight=3), Part(image_id=6)))
+    hits = plane.search(query, 4)
+    means = {
+        n: (3 * (1 - np.cos(np.radians(angle))) + (1 - np.cos(np.radians(angle - 90)))) / 4
+        for n, angle in enumerate(ANGLES)
+        if n not in (0, 6)
+    }
+    expected = sorted(means, key=lambda n: means[n])[:4]
+    assert hits.ids == expected
+    assert [hit.distance for hit in hits] == pytest.approx([means[n] for n in expected], abs=1e-6)
+    assert hits[0].score == pytest.approx(1 - means[expected[0]], abs=1e-6)
+    assert (hits.query_id, hits.query_class, hits.searched) == (None, None, 6)
+
+
+def test_the_images_of_a_query_and_their_clusters_are_left_out(plane: Searcher, tmp_path: Path) -> None:
+    with CollectionWriter(tmp_path / "c") as writer:
+        writer.set_clusters({1: 0, 5: 4}, "test", 1)
+    engine = retrieval.open(tmp_path / "c")
+    query = Query((Part(image_id=0), Part(image_id=4)))
+    assert set(engine.search(query, 9).ids) == {1, 2, 3, 5, 6, 7}
+    assert set(engine.search(query, 9, exclude_cluster=True).ids) == {2, 3, 6, 7}
+    assert set(engine.search(query, 9, exclude_cluster=True, exclude_self=False).ids) == {0, 2, 3, 4, 6, 7}
+    assert set(engine.search(query, 9, exclude_self=False).ids) == set(range(8))
+
+
+def test_opposite_parts_have_no_common_direction_and_are_ranked_all_the_same(plane: Searcher) -> None:
+    hits = plane.search(Query((Part(image_id=0), Part(image_id=7))), 9)
+    assert sorted(hits.ids) == [1, 2, 3, 4, 5, 6]  # each of them is at a mean distance of 1, but for rounding
+    assert [hit.distance for hit in hits] == pytest.approx([1.0] * 6, abs=1e-6)
+
+
+def test_parts_of_a_descriptor_rank_by_the_mean_of_its_own_distance(tmp_path: Path) -> None:
+    descriptor = DESCRIPTORS["EdgeHistogram"]
+    random = np.random.default_rng(0)
+    vectors = random.integers(0, 8, (30, descriptor.length)).astype(np.float32)
+    with CollectionWriter(tmp_path / "c", create=True) as writer:
+        writer.add_space("EdgeHistogram", "descriptor", descriptor.length, descriptor.metric_name, {})
+        writer.source(tmp_path, "folder")
+        writer.append(
+            [
+                NewImage(1, f"{n}", None, 1, 1, 1, 1, bytes([n]) * 32, {"EdgeHistogram": vector})
+                for n, vector in enumerate(vectors)
+            ]
+        )
+    hits = retrieval.open(tmp_path / "c").search(Query((Part(image_id=3), Part(image_id=8, weight=2))), 10)
+    means = np.array([1, 2]) @ descriptor.metric.distances(vectors[[3, 8]], vectors) / 3
+    means[[3, 8]] = np.inf
+    assert hits.ids == np.lexsort((np.arange(30), means))[:10].tolist()
+    assert [hit.distance for hit in hits] == pytest.approx(np.sort(means)[:10])
+
+
+def test_a_vector_of_a_named_space_is_searched_there(plane: Searcher) -> None:
+    hits = plane.search(Part(vector=np.array([0.0, 5.0]), space="OTHER"), 2)
+    assert hits.spaces == ("other",)
+    assert hits.ids == [4, 3]
+    with pytest.raises(BadQueryError, match="no part of the query has a vector in the space 'plane'"):
+        plane.search(Part(vector=unit(0), space="other"), spaces=["other", "plane"])
+
+
+def test_a_part_that_one_space_lacks_counts_in_the_others_alone(plane: Searcher) -> None:
+    query = Query((Part(image_id=0), Part(vector=unit(90), space="other")))
+    hits = plane.search(query, 8, spaces=["plane", "other"])
+    alone = plane.search(0, 8, spaces="plane")
+    at = {hit.id: hit.distances["plane"] for hit in hits}
+    assert all(at[hit.id] == hit.distance for hit in alone)
+
+
+def test_texts_and_negative_weights_are_refused_with_a_word(plane: Searcher) -> None:
+    with pytest.raises(UnsupportedQueryError, match="'plane' has no text encoder"):
+        plane.search(Part(text="a polyp"))
+    with pytest.raises(UnsupportedQueryError, match="negative weights"):
+        plane.search(Query((Part(image_id=0), Part(image_id=1, weight=-1))))
+
+
+# Many queries
+
+
+def test_a_list_is_answered_as_each_of_its_queries(plane: Searcher) -> None:
+    queries: list[Any] = [0, 5, unit(33), Query((Part(image_id=2), Part(image_id=6)))]
+    for options in ({}, {"classes": "a"}, {"exclude_self": False}):
+        together = plane.search(queries, 3, **options)
+        assert together == [plane.search(query, 3, **options) for query in queries]
+    assert plane.search([], 3) == []
+    ids: list[Any] = [0, 2, 7]
+    for fusion in ("rrf", "zscore", "minmax"):
+        both = plane.search(ids, 5, spaces=["plane", "other"], fusion=fusion)
+        assert both == [plane.search(i, 5, spaces=["plane", "other"], fusion=fusion) for i in ids]
+
+
+def test_a_list_makes_one_call_of_the_index(plane: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = plane.index("plane")
+    calls = []
+    search = type(index).search
+
+    def counted(self: Any, queries: np.ndarray, *rest: Any) -> Any:
+        calls.append(len(queries))
+        return search(self, queries, *rest)
+
+    monkeypatch.setattr(type(index), "search", counted)
+    plane.search([0, 1, 2, 3], 2)
+    assert calls == [4]
+
+
+# Filters and fusion
+
+
+def test_a_filter_and_classes_hold_together(plane: Searcher) -> None:
+    chosen = Filter(ids=frozenset({0, 2, 3, 4}), exclude_ids=frozenset({2}))
+    hits = plane.search(1, 9, filter=chosen)
+    assert (hits.ids, hits.searched) == ([0, 3, 4], 3)
+    hits = plane.search(1, 9, filter=chosen, classes="a", query_class="a")
+    assert (hits.ids, hits.searched) == ([0, 4], 2)
+    assert hits.quality is not None
+    assert hits.quality.relevant == 2
+    assert plane.search(1, 9, filter=Filter(classes=frozenset("a")), classes="b").ids == []
+    assert plane.search(1, 9, filter=Filter(classes=frozenset("ab")), classes="b").ids == [3, 5, 7]
+
+
+def test_a_score_says_what_it_is(plane: Searcher) -> None:
+    single = plane.search(0)
+    assert (single.score_kind, single.fusion) == ("similarity", None)
+    ranks = plane.search(0, spaces=["plane", "other"])
+    assert (ranks.score_kind, ranks.fusion) == ("fused ranks", "rrf")
+    scores = plane.search(0, spaces=["plane", "other"], fusion="zscore")
+    assert (scores.score_kind, scores.fusion) == ("fused scores", "zscore")
+    assert scores.to_dict()["score_kind"] == "fused scores"
+
+
+def test_fused_scores_are_the_weighted_sum_of_standardised_similarities(plane: Searcher) -> None:
+    hits = plane.search(0, 8, spaces=["plane", "other"], weights=[3, 1], fusion="zscore")
+    plane_background, other_background = plane.statistics("plane"), plane.statistics("other")
+    for hit in hits:
+        near = (1 - hit.distances["plane"] - plane_background.mean) / plane_background.deviation
+        far = hit.distances["other"]
+        expected = 0.75 * near
+        if far is not None:  # an image without a vector counts as a random one
+            expected += 0.25 * (1 - far - other_background.mean) / other_background.deviation
+        assert hit.score == pytest.approx(expected)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+# Vectors by space
+
+
+@pytest.mark.parametrize(
+    ("vectors", "error"),
+    [
+        ({}, BadQueryError),
+        ([unit(0)], BadQueryError),
+        ({"plane": np.ones(3)}, VectorError),
+        ({"plane": [1.0, 0.0, 0.0]}, VectorError),
+        ({"plane": np.array([3.0, 4.0])}, VectorError),
+        ({"plane": "x"}, VectorError),
+        ({"plane": None}, VectorError),
+        ({"nosuch": unit(0)}, retrieval.collection.SpaceNameError),
+    ],
+)
+def test_vectors_that_no_space_stores_are_refused(plane: Searcher, vectors: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        plane.search_by_vectors(vectors)
+
+
+def test_vectors_are_taken_as_they_are(plane: Searcher) -> None:
+    assert plane.search_by_vectors({"plane": unit(12).tolist()}, 2).ids == [1, 2]
+    assert plane.search_by_vectors({"plane": plane.vectors_of(0, ["plane"])["plane"]}, 1)[0].distance == 0
+
+
+def test_equal_answers_are_equal_and_hashable(plane: Searcher, tmp_path: Path) -> None:
+    again = retrieval.open(tmp_path / "c")
+    one, other = plane.search(0, 3), again.search(0, 3)
+    assert one == other
+    assert hash(one) == hash(other)
+    assert len({*one, *other}) == 3
+    assert one != plane.search(1, 3)
+
+
+def test_errors_of_a_search_are_told_for_lists_too(plane: Searcher) -> None:
+    with pytest.raises(NoSuchImageError):
+        plane.search([0, 99])
+    with pytest.raises(BadQueryError):
+        plane.search([0, {"id": 3}])
