@@ -45,8 +45,7 @@ def hits_of(
     The checksums of their vectors are compared. Raises DamagedVectorError.
     """
     for space in distances:
-        for image_id in ids.tolist():
-            collection.vector(space, image_id)
+        collection.require_undamaged(space, ids)
     images = collection.images
     positions = np.searchsorted(images.ids, ids)
     by_space = {

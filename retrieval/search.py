@@ -64,6 +64,7 @@ class Searcher:
         self._embedder = Embedder(collection, purpose, max_pixels)
         self._indexes: dict[str, Index] = {}
         self._statistics: dict[str, Statistics] = {}
+        self._searches: dict[str, SpaceSearch] = {}
         self._galleries: dict[tuple[str, ...], Gallery] = {}
         self._building = {space.name: Lock() for space in collection.spaces}
 
@@ -202,7 +203,7 @@ class Searcher:
             )
 
         if len(names) == 1:
-            metric = self.metric(names[0])
+            metric = searches[names[0]].space.metric
             return [
                 answer(at, ids, metric.scores(distances), {names[0]: distances})
                 for at, (ids, distances) in enumerate(nearest[0])
@@ -343,7 +344,9 @@ class Searcher:
     # The answer
 
     def _space_search(self, name: str) -> SpaceSearch:
-        return SpaceSearch(self.space(name), self.index(name))
+        if name not in self._searches:
+            self._searches[name] = SpaceSearch(self.space(name), self.index(name))
+        return self._searches[name]
 
     def _gallery(self, names: Sequence[str]) -> Gallery:
         """Images with a vector in at least one of the spaces."""

@@ -141,11 +141,27 @@ class Collection:
             return None
         vector = self.rows(space).one(image_id)
         if catalog.checksum(vector.tobytes()) != expected:
-            raise DamagedVectorError(
-                f"the vector of image {image_id} in {vectors_path(self.path, definition)} is damaged; "
-                f"`kvasir verify --repair {self.path}` makes it anew"
-            )
+            raise self._damaged(definition, image_id)
         return vector
+
+    def require_undamaged(self, space: str, ids: NDArray[np.int64]) -> None:
+        """Compare the checksums of the vectors that images (m,) have in a space; ids must exist.
+
+        Raises SpaceNameError, FormatError, DamagedVectorError.
+        """
+        definition = self.manifest.space(space)
+        expected = self.images.checksums[np.searchsorted(self.images.ids, ids), definition.number]
+        present = expected != 0
+        vectors = self.rows(space).take(ids[present])
+        for at, checksum in enumerate(expected[present].tolist()):
+            if catalog.checksum(vectors[at].tobytes()) != checksum:
+                raise self._damaged(definition, int(ids[present][at]))
+
+    def _damaged(self, definition: SpaceDefinition, image_id: int) -> DamagedVectorError:
+        return DamagedVectorError(
+            f"the vector of image {image_id} in {vectors_path(self.path, definition)} is damaged; "
+            f"`kvasir verify --repair {self.path}` makes it anew"
+        )
 
     def position(self, image_id: int) -> int:
         """Where an id stands in `images`, or NoSuchImageError."""

