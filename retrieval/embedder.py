@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -40,34 +41,39 @@ class EmbeddedQuery:
 
 
 class Embedder:
-    """The spaces of one collection, opened once. Safe to share between threads; weights load with the first use.
+    """The spaces of one collection, each opened once, with its first use. Safe to share between threads.
 
     max_pixels: the largest width x height of a picture from outside that is decoded.
     """
 
     def __init__(self, collection: Collection, purpose: Purpose, max_pixels: int) -> None:
-        self._purpose: Purpose = purpose
+        self.collection = collection
         self.max_pixels = max_pixels
-        self._spaces = {
-            definition.name: open_space(collection.path, definition, purpose) for definition in collection.spaces
-        }
+        self._purpose: Purpose = purpose
+        self._spaces: dict[str, Space] = {}
+        self._opening = Lock()
 
     def refreshed(self, collection: Collection) -> Embedder:
         """An embedder for the collection as it is now; spaces that have not changed keep their loaded encoders."""
         later = Embedder(collection, self._purpose, self.max_pixels)
-        for name, space in later._spaces.items():
-            known = self._spaces.get(name)
-            if known is not None and known.definition == space.definition:
-                later._spaces[name] = known
+        definitions = {definition.name: definition for definition in collection.spaces}
+        with self._opening:
+            later._spaces = {
+                name: space for name, space in self._spaces.items() if space.definition == definitions.get(name)
+            }
         return later
 
     def space(self, name: str) -> Space:
-        """The space of this exact name."""
-        return self._spaces[name]
+        """The space of this exact name. Raises UnknownKindError."""
+        with self._opening:
+            if name not in self._spaces:
+                definition = self.collection.manifest.space(name)
+                self._spaces[name] = open_space(self.collection.path, definition, self._purpose)
+            return self._spaces[name]
 
-    def vectors(self, query: Query, spaces: Sequence[str], collection: Collection) -> dict[str, QueryVectors]:
+    def vectors(self, query: Query, spaces: Sequence[str]) -> dict[str, QueryVectors]:
         """A query's vectors in each space. Raises BadQueryError, UnsupportedQueryError, VectorError, a PictureError."""
-        by_part = [(part, self._part_vectors(part, spaces, collection)) for part in query.parts]
+        by_part = [(part, self._part_vectors(part, spaces)) for part in query.parts]
         vectors = {}
         for name in spaces:
             made = [(found[name], part.weight) for part, found in by_part if name in found]
@@ -78,11 +84,11 @@ class Embedder:
             )
         return vectors
 
-    def pictures(self, part: Part, spaces: Sequence[str], collection: Collection) -> dict[Draft, Picture]:
+    def pictures(self, part: Part, spaces: Sequence[str]) -> dict[Draft, Picture]:
         """The picture of a part at the draft of each space, decoded once for all spaces that share it."""
         value, max_pixels = part.picture, self.max_pixels
         if part.image_id is not None:  # its picture met the limit of indexing
-            value, max_pixels = collection.read(int(part.image_id)), images.MAX_PIXELS
+            value, max_pixels = self.collection.read(int(part.image_id)), images.MAX_PIXELS
         assert value is not None
         source, region = value, part.region
 
@@ -93,30 +99,29 @@ class Embedder:
                 draft = 2 * (round(max(draft) / max(min(region[2:]), 0.01)),)
             return _decode(source, draft, max_pixels).crop(region)
 
-        return {draft: decode_at(draft) for draft in dict.fromkeys(self._spaces[name].draft for name in spaces)}
+        return {draft: decode_at(draft) for draft in dict.fromkeys(self.space(name).draft for name in spaces)}
 
-    def _part_vectors(self, part: Part, spaces: Sequence[str], collection: Collection) -> dict[str, NDArray[Any]]:
+    def _part_vectors(self, part: Part, spaces: Sequence[str]) -> dict[str, NDArray[Any]]:
         if part.vector is not None:
-            return {name: self._spaces[name].validate(part.vector) for name in spaces if part.space in (None, name)}
+            return {name: self.space(name).validate(part.vector) for name in spaces if part.space in (None, name)}
         if part.text is not None:
-            return {name: self._spaces[name].embed_texts([part.text])[0] for name in spaces}
+            return {name: self.space(name).embed_texts([part.text])[0] for name in spaces}
         if part.image_id is not None and part.region is None:
-            return {name: _stored_vector(collection, int(part.image_id), name) for name in spaces}
-        pictures = self.pictures(part, spaces, collection)
-        return {name: self.embed(pictures[self._spaces[name].draft], name) for name in spaces}
+            return {name: self._stored_vector(int(part.image_id), name) for name in spaces}
+        pictures = self.pictures(part, spaces)
+        return {name: self.embed(pictures[self.space(name).draft], name) for name in spaces}
 
     def embed(self, picture: Picture, name: str) -> NDArray[Any]:
         """The vector (d,) of a picture in one space."""
-        space = self._spaces[name]
+        space = self.space(name)
         vector: NDArray[Any] = space.embed([space.prepare(picture)])[0]
         return vector
 
-
-def _stored_vector(collection: Collection, image_id: int, space: str) -> NDArray[Any]:
-    vector = collection.vector(space, image_id)
-    if vector is None:
-        raise BadQueryError(f"image {image_id} has no vector in the space '{space}'")
-    return vector
+    def _stored_vector(self, image_id: int, space: str) -> NDArray[Any]:
+        vector = self.collection.vector(space, image_id)
+        if vector is None:
+            raise BadQueryError(f"image {image_id} has no vector in the space '{space}'")
+        return vector
 
 
 def _decode(value: PictureLike, draft: Draft, max_pixels: int) -> Picture:

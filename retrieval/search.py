@@ -243,7 +243,7 @@ class Searcher:
         self, query: QueryLike, spaces: Sequence[str], region: Region | None = None
     ) -> dict[str, NDArray[Any]]:
         """The vector (d,) of a query of one part in each space, made by the space's own recipe."""
-        made = self._embedder.vectors(Query.of(query, region), spaces, self.collection)
+        made = self._embedder.vectors(Query.of(query, region), spaces)
         return {name: found.vectors[0] for name, found in made.items()}
 
     def embed(self, query: QueryLike, spaces: Sequence[str], class_name: str | None = None) -> EmbeddedQuery:
@@ -252,7 +252,7 @@ class Searcher:
 
     def pictures(self, query: QueryLike, spaces: Sequence[str]) -> dict[str, Picture]:
         """What each space sees of a query's picture, for those who time or bundle the steps to its vectors."""
-        pictures = self._embedder.pictures(Query.of(query).parts[0], spaces, self.collection)
+        pictures = self._embedder.pictures(Query.of(query).parts[0], spaces)
         return {name: pictures[self.space(name).draft] for name in spaces}
 
     def space(self, name: str) -> Space:
@@ -304,7 +304,7 @@ class Searcher:
             part if part.space is None else replace(part, space=self.collection.manifest.space(part.space).name)
             for part in query.parts
         )
-        vectors = self._embedder.vectors(Query(parts), names, self.collection)
+        vectors = self._embedder.vectors(Query(parts), names)
         return EmbeddedQuery(vectors, query.image_ids, query.image_id, class_name)
 
     def _require_hits(self, k: int) -> None:
