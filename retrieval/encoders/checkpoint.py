@@ -1,58 +1,252 @@
-"""A weights file -> named tensors that an architecture takes, or an error that says why not."""
+"""A weights file -> the named tensors in it, under every wrapper that training tools put around them.
+
+What a file is, is told by its content: safetensors, or a PyTorch checkpoint of plain data. No code of a checkpoint is
+run: PyTorch's `weights_only` reading is kept, and lets only plain data through that checkpoints carry along.
+"""
 
 from __future__ import annotations
 
+import argparse
+import collections
+import json
+import pathlib
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
-import torch
+import numpy as np
 
-from retrieval.encoders.spec import EncoderSpec
 from retrieval.errors import EncoderError
+
+State = Mapping[str, Any]
+"""Tensors by name."""
+
+_AVERAGED = re.compile(r"(^|_)(ema|teacher|target|averaged?|swa|shadow)(_|$)")
+"""Wrappers of averaged weights, which are the better ones to embed with: EMA of any tool, a self-distillation teacher
+(DINO, iBOT), the target encoder of I-JEPA and BYOL."""
+_PLAIN = re.compile(
+    r"^((model|net|network|module|encoder|backbone|weights|params|base|checkpoint|student|online)(_|$)|state(_dict)?$)"
+    r"|state_dict$"
+)
+_STUDENT = re.compile(r"(^|_)(student|online)(_|$)")
+_NOT_WEIGHTS = re.compile(
+    r"optim|sched|scaler|(^|_)(loss|args|config|cfg|hyper|hparams|callbacks|loops|metrics?|rng|amp|criterion)|^opt$"
+)
+_DEPTH = 4
+"""Wrappers within wrappers that are opened."""
 
 
 class WeightsMismatchError(EncoderError):
     """A weights file does not belong to the architecture."""
 
 
-def read_weights(path: Path, spec: EncoderSpec) -> dict[str, torch.Tensor]:
-    """Named tensors of a .safetensors file or a PyTorch checkpoint; code in a checkpoint is never run."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+class UnreadableWeightsError(WeightsMismatchError):
+    """A file cannot be read as weights, or holds what must not be loaded; the message says what it is."""
 
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # PyTorch's own words advise to run the checkpoint's code, which nobody should who got the file from elsewhere.
-        reason = (
-            error.strerror if isinstance(error, OSError) and error.strerror else "damaged, cut short or another thing"
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a weights file holds.
+
+    states: named tensors by the key that they stand under, the preferred ones first; the key is empty where the file
+    is nothing but tensors, and dotted where wrappers stand within wrappers.
+    configuration: preprocessing that the file itself states, under the libraries' names (mean, std, ...).
+    """
+
+    states: dict[str, State]
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_checkpoint(path: Path, spec: str, key: str = "") -> Checkpoint:
+    """The tensors of a weights file.
+
+    spec: the encoder's name, for messages. key: which of several states to take, as `Checkpoint.states` names them.
+    Raises UnreadableWeightsError.
+    """
+    content, configuration = _content(path, spec)
+    states = dict(_states(content))
+    if key:
+        if key not in states:
+            there = ", ".join(name or "(the file itself)" for name in states) or "nothing"
+            raise UnreadableWeightsError(f"{spec}: {path} has no weights under '{key}'; it has: {there}")
+        states = {key: states[key]}
+    if not states:
+        raise UnreadableWeightsError(f"{spec}: {path} holds no named tensors{_keys_of(content)}")
+    return Checkpoint(dict(sorted(states.items(), key=lambda item: _rank(item[0]))), configuration)
+
+
+def _keys_of(content: Any) -> str:
+    if isinstance(content, Mapping) and content:
+        return f"; its keys are {', '.join(str(key) for key in list(content)[:10])}"
+    return f", but a {type(content).__name__}"
+
+
+def _rank(key: str) -> int:
+    """Averaged weights first, then plain ones, then what has no known name; a student's last."""
+    if not key:
+        return 1
+    if any(_STUDENT.search(part) for part in key.split(".")):
+        return 3
+    if any(_AVERAGED.search(part) for part in key.split(".")):
+        return 0
+    return 1 if all(_PLAIN.search(part) for part in key.split(".")) else 2
+
+
+def _states(content: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
+    """Every mapping of names to tensors in a checkpoint, with its key; states of optimisers are passed over."""
+    import torch
+
+    if not isinstance(content, Mapping) or depth > _DEPTH:
+        return
+    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    if tensors and all(isinstance(name, str) for name in tensors):
+        yield key, tensors
+    for name, value in content.items():
+        if isinstance(name, str) and isinstance(value, Mapping) and not _NOT_WEIGHTS.search(name):
+            yield from _states(value, f"{key}.{name}" if key else name, depth + 1)
+
+
+def _content(path: Path, spec: str) -> tuple[Any, Mapping[str, Any]]:
+    """What a file holds as Python values, and the preprocessing that it states."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise _unreadable(path, spec, error.strerror or type(error).__name__) from error
+    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
+        return _safetensors(path, spec)
+    if (what := _foreign(path, head)) is not None:
+        raise _unreadable(path, spec, what)
+    content = _pytorch(path, spec)
+    return content, _configuration(content)
+
+
+def _safetensors(path: Path, spec: str) -> tuple[Any, Mapping[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _unreadable(path, spec, "damaged or cut short") from error
+    stated: dict[str, Any] = {}
+    for name, text in metadata.items():
+        try:
+            stated[name] = json.loads(text)
+        except ValueError:
+            continue  # a plain word, such as the format's name
+    return content, _configuration(stated)
+
+
+def _configuration(content: Any) -> Mapping[str, Any]:
+    """The first table with a mean in a checkpoint, such as timm's `pretrained_cfg` or open_clip's `preprocess_cfg`."""
+    if not isinstance(content, Mapping):
+        return {}
+    tables = [content, *(value for value in content.values() if isinstance(value, Mapping))]
+    tables += [inner for table in tables[1:] for inner in table.values() if isinstance(inner, Mapping)]
+    for table in tables:
+        mean = table.get("mean", table.get("image_mean"))
+        if isinstance(mean, int | float) or (isinstance(mean, list | tuple) and len(mean) == 3):
+            return {str(name): value for name, value in table.items() if not hasattr(value, "shape")}
+    return {}
+
+
+def _foreign(path: Path, head: bytes) -> str | None:
+    """What a file is that is no checkpoint at all, told by its first bytes; None where PyTorch is to read it."""
+    if not head:
+        return "it is empty"
+    if head.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the file itself; `git lfs pull` fetches that"
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "it is a web page, as a download that needs a login leaves it"
+    if head.startswith(b"\x89HDF"):
+        return "it is an HDF5 file, as Keras writes them"
+    if head.startswith(b"\x93NUMPY"):
+        return "it is a NumPy array"
+    if not head.startswith(b"PK"):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return None
+    if any("/code/" in name or name.endswith("constants.pkl") for name in names):
+        return (
+            "it is TorchScript, a program; where you trust it, save the weights alone: "
+            "torch.save(torch.jit.load(FILE).state_dict(), NEW)"
         )
-        raise WeightsMismatchError(
-            f"{spec.text}: {path} cannot be read as weights ({reason}); give a .safetensors file, or a PyTorch "
-            "checkpoint of plain tensors only, since no code of a checkpoint is run"
-        ) from error
-    for wrapper in ("state_dict_ema", "state_dict", "model_ema", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-            break
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise WeightsMismatchError(f"{spec.text}: {path} holds no named tensors")
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
+    if names and all(name.endswith(".npy") for name in names):
+        return "it is a NumPy archive, as JAX code writes them"
+    return None
 
 
-def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], spec: EncoderSpec) -> None:
-    """Load weights; a missing, surplus or misshapen tensor is an error that names the first ones."""
+def _pytorch(path: Path, spec: str) -> Any:
+    import torch
+
     try:
-        model.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise mismatch(spec, error) from error
+        with torch.serialization.safe_globals(_plain_data()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        blocked = _blocked(path)
+        if any(name.startswith(("torch.nn.", "timm.", "open_clip.", "torchvision.")) for name in blocked):
+            what = (
+                f"it is a whole pickled module ({', '.join(blocked[:3])}), whose code would be run; where you trust "
+                "it, save the weights alone: torch.save(torch.load(FILE, weights_only=False).state_dict(), NEW)"
+            )
+        elif blocked:
+            what = (
+                f"it holds objects of {', '.join(blocked[:8])}, which are not plain data; where you trust it, save the "
+                "weights alone"
+            )
+        elif isinstance(error, OSError) and error.strerror:
+            what = error.strerror
+        else:
+            what = "damaged, cut short or another thing"
+        raise _unreadable(path, spec, what) from error
 
 
-def mismatch(spec: EncoderSpec, error: Exception) -> WeightsMismatchError:
-    """What to tell where PyTorch refuses weights: its first line names the class, the second the first tensors."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    first = shorten(lines[min(1, len(lines) - 1)], 300, placeholder=" …")
-    return WeightsMismatchError(f"{spec.text}: these weights are not of {spec.architecture}: {first}")
+def _unreadable(path: Path, spec: str, what: str) -> UnreadableWeightsError:
+    return UnreadableWeightsError(
+        f"{spec}: {path} cannot be read as weights ({what}); give a .safetensors file, or a PyTorch "
+        "checkpoint of plain tensors only, since no code of a checkpoint is run"
+    )
+
+
+def _blocked(path: Path) -> list[str]:
+    """The types in a checkpoint that are no plain data, by their full names."""
+    import torch
+
+    allowed = {entry[1] if isinstance(entry, tuple) else _full_name(entry) for entry in _plain_data()}
+    try:
+        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # not a checkpoint, or its first pickle is cut short
+        return []
+    return sorted(set(found) - allowed)
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _plain_data() -> list[Any]:
+    """Types without behaviour that checkpoints carry beside tensors: settings, NumPy values, paths, containers.
+
+    Under the names of NumPy 1 and 2 alike; a path of either system is read as a pure path.
+    """
+    scalar = np.float64(0).__reduce__()[0]
+    reconstruct = np.zeros(0).__reduce__()[0]
+    allowed: list[Any] = [argparse.Namespace, np.ndarray, np.dtype, collections.defaultdict, collections.deque]
+    allowed += [list, dict, tuple, set, frozenset, slice, range, complex, int, float, str, datetime, timedelta]
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        allowed += [(scalar, f"{module}.scalar"), (reconstruct, f"{module}._reconstruct")]
+    allowed += [type(np.dtype(code)) for code in "?bhilqBHILQefdgFDUS"]
+    posix, windows = pathlib.PurePosixPath, pathlib.PureWindowsPath
+    for module in ("pathlib", "pathlib._local"):
+        allowed += [(posix, f"{module}.PosixPath"), (posix, f"{module}.PurePosixPath")]
+        allowed += [(windows, f"{module}.WindowsPath"), (windows, f"{module}.PureWindowsPath")]
+    return allowed

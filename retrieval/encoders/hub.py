@@ -1,35 +1,67 @@
-"""Whether weights can come over the network, found out in seconds instead of the minute that the hub's client takes."""
+"""Files of published weights: from the Hugging Face cache on disk, else from the hub, told within seconds offline."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
 from urllib.parse import urlsplit
 
-from retrieval.encoders.published import may_hold
 from retrieval.encoders.spec import EncoderSpec, WeightsNotFoundError
 
 _SECONDS = 2.5
+"""Patience for one connection; the hub's own client tries for a minute."""
 
 
-def require_weights(spec: EncoderSpec) -> None:
-    """Raise WeightsNotFoundError at once where the hub is out of reach and its cache on disk cannot have the weights.
+def hub_file(spec: EncoderSpec, repository: str, names: Sequence[str], revision: str | None = None) -> Path:
+    """The first of these files that the cache has, or else the first that the hub has.
 
-    Where it may have them, the hub's client is told to stay offline and looks there.
+    Raises WeightsNotFoundError, within seconds where there is no network.
     """
-    if spec.source not in ("hub", "tag") or hub_reachable():
-        return
-    cached = [folder.parents[1].name for folder in _cache().glob("models--*/snapshots/*")]
-    if not any(may_hold(name.removeprefix("models--").replace("--", "/"), spec) for name in cached):
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    for name in names:
+        cached = try_to_load_from_cache(repository, name, revision=revision)
+        if isinstance(cached, str):
+            return Path(cached)
+    if not hub_reachable():
         raise unreachable(spec)
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        for name in names[:-1]:
+            try:
+                return Path(hf_hub_download(repository, name, revision=revision))
+            except EntryNotFoundError:
+                continue
+        return Path(hf_hub_download(repository, names[-1], revision=revision))
+    except Exception as error:  # the client raises its own, httpx's and OSErrors
+        raise unreachable(spec, error) from error
+
+
+def url_file(spec: EncoderSpec, url: str) -> Path:
+    """A file that stands at an address of its own, kept where PyTorch's hub keeps its downloads.
+
+    Raises WeightsNotFoundError.
+    """
+    import torch
+
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
+    if not path.is_file():
+        if not _reachable(url):
+            raise unreachable(spec)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+        except Exception as error:
+            raise unreachable(spec, error) from error
+    return path
 
 
 def unreachable(spec: EncoderSpec, error: Exception | None = None) -> WeightsNotFoundError:
-    """What to tell a person whose weights can be had neither from disk nor from the hub, with the hub's own reason."""
+    """The error for weights that neither the disk nor the hub has, with the hub's reason and what to do."""
     if spec.family == "timm":
         instead = f"timm:{spec.architecture}/FILE.safetensors"
     elif spec.source == "hub":
@@ -49,7 +81,11 @@ def hub_reachable() -> bool:
     """Whether a connection to the hub (HF_ENDPOINT or huggingface.co) can be opened within a few seconds."""
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return False
-    url = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    return _reachable(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+
+
+def _reachable(address: str) -> bool:
+    url = urlsplit(address)
     reached = threading.Event()
 
     def connect() -> None:
@@ -65,8 +101,3 @@ def hub_reachable() -> bool:
     thread.start()
     thread.join(_SECONDS)
     return reached.is_set()
-
-
-def _cache() -> Path:
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    return Path(os.environ.get("HF_HUB_CACHE", home / "hub"))

@@ -1,25 +1,44 @@
-"""CLIP encoders of the open_clip library; here their image tower."""
+"""CLIP encoders of the open_clip library: the image tower alone, which is all that retrieval by picture needs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import open_clip
 import torch
-from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+from open_clip.convert import convert_state_dict
+from open_clip.model import resize_pos_embed
 
-from retrieval.encoders.checkpoint import load_strictly, mismatch, read_weights
-from retrieval.encoders.hub import unreachable
-from retrieval.encoders.published import near_names
-from retrieval.encoders.spec import EncoderSpec, EncoderSpecError, folder_weights, open_clip_config
-from retrieval.errors import EncoderError
+from retrieval.encoders.checkpoint import read_checkpoint
+from retrieval.encoders.fitting import Filter, fit, target_of
+from retrieval.encoders.hub import hub_file, url_file
+from retrieval.encoders.image_model import ImageModel
+from retrieval.encoders.known import known_checkpoint
+from retrieval.encoders.preprocessing import EncoderOptions, Source, agreed, given_options, resolve, sidecars
+from retrieval.encoders.spec import (
+    EncoderSpec,
+    EncoderSpecError,
+    WeightsNotFoundError,
+    folder_weights,
+    open_clip_config,
+)
+
+_CONFIG = "open_clip_config.json"
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+_NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
+"""A text tower of nothing, in place of one of hundreds of millions of weights that nobody asks here."""
+_DEFAULTS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD, "interpolation": "bicubic"}
+QUICK = "-quickgelu"
+"""Ending of open_clip's names of architectures with OpenAI's activation."""
 
 
 class _ImageTower(torch.nn.Module):
-    def __init__(self, model: Any) -> None:
+    def __init__(self, visual: torch.nn.Module) -> None:
         super().__init__()
-        self.visual: torch.nn.Module = model.visual
+        self.visual = visual
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         embedding = self.visual(pixels)
@@ -28,79 +47,179 @@ class _ImageTower(torch.nn.Module):
         return pooled
 
 
-_NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
-"""A text tower of nothing, in place of one that would need a language model of the hub."""
+def load_image_model(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
+    """The image tower with its weights and the input that they take; OpenAI's activation where the weights need it.
 
-
-def load_image_model(spec: EncoderSpec) -> tuple[torch.nn.Module, dict[str, Any], str]:
-    """The image tower, its preprocessing (size as (width, height), mean, std, interpolation), the library's version.
-
-    open_clip only warns where weights are missing and gives random numbers; here that is an error.
+    open_clip only warns where weights are missing and gives random numbers; here that is an error. Raises
+    WeightsNotFoundError, WeightsMismatchError, EncoderSpecError.
     """
-    pretrained: str | None = None
-    if spec.source in ("hub", "folder"):
-        name = ("hf-hub:" if spec.source == "hub" else "local-dir:") + spec.weights
-    else:
-        name, pretrained = spec.architecture, spec.weights
-        _require_known(spec)
-    try:
-        if _has_language_model(spec):
-            model = open_clip.create_model(
-                name, pretrained=pretrained, load_weights=False, pretrained_text=False, text_cfg=_NO_TEXT
-            )
-            _load_image_tower(model, spec)
-        else:
-            model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=True, pretrained_text=False)
-    except EncoderError:
-        raise
-    except Exception as error:
-        if spec.source in ("hub", "tag"):
-            raise unreachable(spec, error) from error
-        file = Path(spec.weights) if spec.source == "file" else folder_weights(Path(spec.weights), spec.text)
-        read_weights(file, spec)  # says so where they are no weights at all
-        raise mismatch(spec, error) from error
-    config = open_clip.get_model_preprocess_cfg(model)
-    size = config["size"]
-    height, width = (size, size) if isinstance(size, int) else size
-    preprocessing = {
-        "size": (width, height),
-        "mean": config["mean"],
-        "std": config["std"],
-        "interpolation": config["interpolation"] if config["interpolation"] != "random" else "bicubic",
-    }
-    return _ImageTower(model), preprocessing, f"open_clip {open_clip.__version__}"
-
-
-def _has_language_model(spec: EncoderSpec) -> bool:
-    """Whether the text tower is a language model of the hub, as BiomedCLIP's is; only its image tower is built then."""
-    if spec.source in ("file", "tag"):
-        return "hf_model_name" in open_clip.get_model_config(spec.architecture)["text_cfg"]
-    if spec.source == "folder":
-        file = Path(spec.weights) / "open_clip_config.json"
-    else:
-        file = Path(download_pretrained_from_hf(spec.weights, filename="open_clip_config.json"))
-    return "hf_model_name" in open_clip_config(file, spec.text)["text_cfg"]
-
-
-def _load_image_tower(model: Any, spec: EncoderSpec) -> None:
-    """Load the image tower's part of a whole model's weights; a missing, surplus or misshapen tensor is an error."""
+    config, sources = _configuration(spec)
+    path = _weights(spec)
+    key = options.weights_key or (known_checkpoint(spec.known).weights_key if spec.known else "")
+    checkpoint = read_checkpoint(path, spec.text, key)
     if spec.source == "file":
-        path = spec.weights
-    elif spec.source == "folder":
-        path = str(folder_weights(Path(spec.weights), spec.text))
-    elif spec.source == "hub":
-        path = download_pretrained_from_hf(spec.weights)
-    else:
-        path = download_pretrained(open_clip.get_pretrained_cfg(spec.architecture, spec.weights))
-    state = {
-        name.removeprefix("visual."): tensor
-        for name, tensor in read_weights(Path(path), spec).items()
-        if name.startswith("visual.")
-    }
-    load_strictly(model.visual, state, spec)
+        stated = Source("from the weights file", checkpoint.configuration)
+        beside = [] if spec.known else sidecars(path, lambda table: _describes(table, config))
+        sources = [stated, *beside, *sources] if not spec.known else [*sources, stated]
+    quick, notes = _activation(spec, config, options)
+    visual = _build(spec, config, quick, options.size or _size_of(sources, spec))
+    if (size := getattr(visual, "image_size", None)) is not None:
+        sources.append(Source(f"of open_clip's configuration of {spec.architecture}", {"size": size}))
+    preprocessing = resolve([given_options(options), *sources], spec.text)
+    target = target_of(visual, filters=_filters(visual), text=True)
+    fitted = fit(checkpoint.states, target, spec.text, spec.architecture, surplus=spec.source == "tag")
+    visual.load_state_dict(fitted.state, strict=True)
+    activation = "quick_gelu" if quick else "gelu"
+    library = f"open_clip {open_clip.__version__}"
+    return ImageModel(_ImageTower(visual), preprocessing, library, fitted, activation, notes)
 
 
-def _require_known(spec: EncoderSpec) -> None:
-    name, known = spec.architecture, open_clip.list_models()
-    if name not in known:
-        raise EncoderSpecError(f"{spec.text}: open_clip has no architecture '{name}'{near_names(name, known)}")
+def _configuration(spec: EncoderSpec) -> tuple[dict[str, Any], list[Source]]:
+    """The model's configuration, and what is published of its preprocessing."""
+    if spec.config:
+        known = known_checkpoint(spec.known)
+        return dict(spec.config), [Source("as its authors prepare pictures", known.preprocessing)]
+    if spec.source in ("hub", "folder"):
+        file = Path(spec.weights) / _CONFIG if spec.source == "folder" else hub_file(spec, spec.weights, [_CONFIG])
+        table = open_clip_config(file, spec.text)
+        stated = Source(f"from {_CONFIG}", table.get("preprocess_cfg") or {})
+        return table["model_cfg"], [stated, Source("open_clip's default, which is OpenAI's", _DEFAULTS, assumed=True)]
+    config: dict[str, Any] = open_clip.get_model_config(spec.architecture)
+    if spec.source == "tag":
+        tag = open_clip.get_pretrained_cfg(spec.architecture, spec.weights)
+        default = Source("open_clip's default, which is OpenAI's", _DEFAULTS, assumed=True)
+        return config, [Source(f"of open_clip's tag {spec.weights}", tag), default]
+    return config, _published_preprocessing(spec.architecture)
+
+
+def _published_preprocessing(architecture: str) -> list[Source]:
+    """What all published tags of an architecture agree on, then OpenAI's values, which are only assumed."""
+    tags = _tags(architecture)
+    if not tags:
+        place = f"open_clip's default, which is OpenAI's, since it publishes no weights of {architecture}"
+        return [Source(place, _DEFAULTS, assumed=True)]
+    place = f"open_clip's default, which is OpenAI's, though its tags {', '.join(tags)} differ"
+    shared = Source(f"as all of open_clip's tags of {architecture} have it", agreed(tags))
+    return [shared, Source(place, _DEFAULTS, assumed=True)]
+
+
+def _tags(architecture: str) -> dict[str, dict[str, Any]]:
+    """Published configurations of an architecture, or of its twin without the ending of OpenAI's activation."""
+    for name in (architecture, architecture.removesuffix(QUICK)):
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        if tags:
+            return {tag: open_clip.get_pretrained_cfg(name, tag) for tag in tags}
+    return {}
+
+
+def _activation(spec: EncoderSpec, config: Mapping[str, Any], options: EncoderOptions) -> tuple[bool, tuple[str, ...]]:
+    """Whether the tower runs QuickGELU, and what a person should know of it.
+
+    A tag decides for its weights. For a file the architecture's name does, and it is said where published weights of
+    the same architecture need the other activation.
+    """
+    own = bool(config.get("quick_gelu", False))
+    if options.activation in ("gelu", "quick_gelu"):
+        return options.activation == "quick_gelu", ()
+    if spec.source == "tag" and options.activation != "own":
+        return own or bool(open_clip.get_pretrained_cfg(spec.architecture, spec.weights).get("quick_gelu", False)), ()
+    if spec.source != "file" or spec.config or own:
+        return own, ()
+    quick = [tag for tag, values in _tags(spec.architecture).items() if values.get("quick_gelu")]
+    if not quick:
+        return own, ()
+    twin = spec.architecture + QUICK
+    return own, (
+        f"runs GELU, as {spec.architecture} says; weights that come from {', '.join(quick)} need QuickGELU: "
+        f"name those open_clip:{twin}/{spec.weights}",
+    )
+
+
+def _weights(spec: EncoderSpec) -> Path:
+    if spec.source == "file":
+        return Path(spec.weights)
+    if spec.source == "folder":
+        return folder_weights(Path(spec.weights), spec.text)
+    if spec.source == "hub":
+        return hub_file(spec, spec.weights, _HUB_FILES)
+    tag = open_clip.get_pretrained_cfg(spec.architecture, spec.weights)
+    if tag.get("file"):
+        return Path(tag["file"])
+    if tag.get("hf_hub"):
+        repository, _, name = tag["hf_hub"].rpartition("/")
+        safe = [] if not name or name.endswith(".safetensors") else [f"{name.rpartition('.')[0]}.safetensors", name]
+        return hub_file(spec, repository, safe or [name] if name else _HUB_FILES)
+    if tag.get("url"):
+        return url_file(spec, tag["url"])
+    raise WeightsNotFoundError(f"{spec.text}: open_clip does not say where its weights are")
+
+
+def _describes(table: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a configuration beside the weights is of this architecture; one that names none is taken to be."""
+    model = table.get("model_cfg")
+    if isinstance(model, dict):
+        return bool(model.get("vision_cfg") == config["vision_cfg"])
+    return "architecture" not in table and "architectures" not in table
+
+
+def _size_of(sources: list[Source], spec: EncoderSpec) -> tuple[int, int] | None:
+    """The input that a configuration states otherwise than the architecture, as (width, height)."""
+    stated = [
+        source for source in sources if any(source.values.get(key) for key in ("size", "crop_size", "input_size"))
+    ]
+    complete = Source("", {"mean": 0.5, "std": 0.5, "interpolation": "bicubic"})
+    return resolve([*stated, complete], spec.text).size if stated else None
+
+
+def _build(
+    spec: EncoderSpec, config: Mapping[str, Any], quick_gelu: bool, size: tuple[int, int] | None
+) -> torch.nn.Module:
+    """The image tower without weights; size: (width, height) where it is not the configuration's."""
+    vision = dict(config.get("vision_cfg") or {})
+    if "timm_model_name" in vision:
+        vision["timm_model_pretrained"] = False
+    elif size is not None:
+        vision["image_size"] = (size[1], size[0])
+    try:
+        model = open_clip.CustomTextCLIP(
+            embed_dim=config["embed_dim"], vision_cfg=vision, text_cfg=_NO_TEXT, quick_gelu=quick_gelu
+        )
+        visual: torch.nn.Module = model.visual
+        if size is not None and "timm_model_name" in vision:
+            model.visual.set_input_size((size[1], size[0]))
+    except Exception as error:
+        raise EncoderSpecError(f"{spec.text}: open_clip cannot build its image tower ({error!r})") from error
+    return visual
+
+
+def _filters(visual: torch.nn.Module) -> list[Filter]:
+    """Ways of reading a release of the tower: other projects' layouts, another input size, timm's trunk."""
+    whole = SimpleNamespace(visual=visual)
+
+    def release(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A whole model in open_clip's or another project's layout."""
+        converted = convert_state_dict(whole, {"logit_scale": torch.ones(()), **state})
+        resize_pos_embed(converted, whole)
+        return {name.removeprefix("visual."): value for name, value in converted.items() if name.startswith("visual.")}
+
+    def tower(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The image tower alone."""
+        return release({f"visual.{name}": value for name, value in state.items()})
+
+    filters: list[Filter] = [tower]
+    if (trunk := getattr(visual, "trunk", None)) is not None:
+        from retrieval.encoders.timm import filters_of
+
+        filters += [_on_trunk(function) for function in filters_of(trunk)]
+    return [*filters, release]
+
+
+def _on_trunk(function: Filter) -> Filter:
+    """A filter of timm's, applied to the trunk of a tower; its head stays as it is."""
+
+    def convert(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        trunk = {name.removeprefix("trunk."): value for name, value in state.items() if name.startswith("trunk.")}
+        rest = {name: value for name, value in state.items() if not name.startswith("trunk.")}
+        return rest | {f"trunk.{name}": value for name, value in function(trunk).items()}
+
+    return convert

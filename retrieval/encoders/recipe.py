@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -38,10 +38,17 @@ class RecipeError(EncoderError):
 class Recipe:
     """How an encoder was made and how it prepares a picture.
 
-    `weights` is the SHA-256 of the image tower's tensors; `size` is (width, height) of its input; `mean` and `std`
-    are per channel in 0..1; `interpolation` is Pillow's name of the resampling filter; `fit` says how a frame
-    that is not square meets a square input; `full_size` whether a JPEG is decoded at full size, where
-    descriptors need that anyway, and not as a draft.
+    weights: SHA-256 of the image tower's tensors
+    size: (width, height) of its input
+    mean, std: per channel, in 0..1
+    interpolation: Pillow's name of the resampling filter
+    fit: how a frame of another shape than the input is fitted to it
+    full_size: whether a JPEG is decoded at full size, where descriptors need that anyway, and not as a draft
+
+    The other fields say where these came from and are not compared; recipes of older collections lack them.
+    preprocessing: the place of each value; activation: of an open_clip tower, empty for what its configuration says;
+    weights_key: the state in the weights file; notes: what was left out, resampled or assumed; known: its name in the
+    table of known checkpoints.
     """
 
     spec: str
@@ -54,6 +61,11 @@ class Recipe:
     fit: Fit
     library: str
     full_size: bool = False
+    preprocessing: str = field(default="", compare=False)
+    activation: str = field(default="", compare=False)
+    weights_key: str = field(default="", compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    known: str = field(default="", compare=False)
 
     def prepare(self, picture: Picture, resize: Resize | None = None) -> NDArray[np.uint8]:
         """The tower's input: (height, width, 3) uint8. Normalisation is the tower's own first step.
@@ -83,21 +95,26 @@ class Recipe:
         return asdict(self)
 
     @staticmethod
-    def from_dict(fields: Mapping[str, Any]) -> Recipe:
+    def from_dict(stored: Mapping[str, Any]) -> Recipe:
         """The recipe from the manifest; further fields are ignored. Raises RecipeError."""
         try:
-            width, height = fields["size"]
+            width, height = stored["size"]
             recipe = Recipe(
-                spec=str(fields["spec"]),
-                weights=str(fields["weights"]),
-                dimension=int(fields["dimension"]),
+                spec=str(stored["spec"]),
+                weights=str(stored["weights"]),
+                dimension=int(stored["dimension"]),
                 size=(int(width), int(height)),
-                mean=tuple(float(value) for value in fields["mean"]),
-                std=tuple(float(value) for value in fields["std"]),
-                interpolation=str(fields["interpolation"]),
-                fit=fields["fit"],
-                library=str(fields["library"]),
-                full_size=bool(fields.get("full_size", False)),
+                mean=tuple(float(value) for value in stored["mean"]),
+                std=tuple(float(value) for value in stored["std"]),
+                interpolation=str(stored["interpolation"]),
+                fit=stored["fit"],
+                library=str(stored["library"]),
+                full_size=bool(stored.get("full_size", False)),
+                preprocessing=str(stored.get("preprocessing", "")),
+                activation=str(stored.get("activation", "")),
+                weights_key=str(stored.get("weights_key", "")),
+                notes=tuple(str(note) for note in stored.get("notes", ())),
+                known=str(stored.get("known", "")),
             )
         except KeyError as error:
             raise RecipeError(f"an encoder's recipe has no field {error}{_RESTORE}") from None
@@ -116,7 +133,7 @@ class Recipe:
         mine, theirs = self.to_dict(), other.to_dict()
         differing = [
             f"{name} {_short(theirs[name])} instead of {_short(mine[name])}"
-            for name in mine
+            for name in (entry.name for entry in fields(self) if entry.compare)
             if name not in ("spec", "library") and mine[name] != theirs[name]
         ]
         if differing:

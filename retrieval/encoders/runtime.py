@@ -1,4 +1,4 @@
-"""Two ways of running a tower: OpenVINO on a CPU, PyTorch where there is CUDA or OpenVINO cannot."""
+"""Running a tower: by OpenVINO on a CPU, by PyTorch on CUDA or where OpenVINO cannot convert it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from retrieval.cores import available_cores
 from retrieval.encoders.recipe import Recipe
+from retrieval.encoders.selftest import drawn_inputs
 from retrieval.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
 
 MODEL = "tower.xml"
 """The converted tower's file; its weights lie beside it as tower.bin."""
+LEAST_COSINE = 0.9999
+"""Of an embedding by the converted tower to PyTorch's; OpenVINO sums in another order, no more."""
 
 
 class ConversionError(EncoderError):
-    """OpenVINO cannot convert a tower."""
+    """OpenVINO cannot convert a tower, or not faithfully."""
 
 
 class DamagedTowerError(EncoderError):
@@ -134,7 +137,8 @@ class OpenVinoEncoder:
 def convert(tower: Tower, directory: Path) -> str:
     """Write a tower in OpenVINO's form into a folder; returns the SHA-256 of what was written.
 
-    Raises ConversionError where OpenVINO's PyTorch front end cannot.
+    Raises ConversionError where OpenVINO's PyTorch front end cannot, or where the converted tower gives other
+    embeddings than the tower itself.
     """
     import torch
 
@@ -149,10 +153,25 @@ def convert(tower: Tower, directory: Path) -> str:
             )
         directory.mkdir(parents=True, exist_ok=True)
         openvino.save_model(model, directory / MODEL, compress_to_fp16=False)
+        cosine = _least_cosine(OpenVinoEncoder(directory, tower.recipe, "latency"), tower)
     except Exception as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConversionError(f"{tower.recipe.spec}: OpenVINO cannot convert it ({reason})") from error
+    if not cosine >= LEAST_COSINE:
+        raise ConversionError(
+            f"{tower.recipe.spec}: OpenVINO's conversion gives other embeddings (cosine {cosine:.4f} to PyTorch's)"
+        )
     return converted_digest(directory)
+
+
+def _least_cosine(encoder: OpenVinoEncoder, tower: Tower) -> float:
+    """The least cosine of a picture's embedding by the converted tower and by the tower itself."""
+    import torch
+
+    inputs = drawn_inputs(tower)
+    with torch.inference_mode():
+        plain: NDArray[np.float32] = tower(torch.tensor(inputs)).numpy()
+    return float((encoder.encode(inputs) * plain).sum(1).min())
 
 
 def _openvino() -> Any:

