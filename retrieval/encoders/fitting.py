@@ -7,8 +7,6 @@ taken. Nothing is ever filled by halves.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -134,9 +132,13 @@ def _readings(tensors: dict[str, torch.Tensor], target: Target) -> Iterator[tupl
         state, prefix = waiting.pop(0)
         yield state, prefix
         for convert in target.filters:
-            with contextlib.suppress(Exception):  # made for another layout: it tells by failing, or by what it gives
-                with contextlib.redirect_stdout(io.StringIO()):  # timm's prints what it skips
-                    converted = convert(dict(state))
+            try:
+                converted = convert(dict(state))
+            except MemoryError:
+                raise
+            except Exception:  # made for another layout, it raises anything
+                log.debug("%s does not read names such as %s", convert, next(iter(state)), exc_info=True)
+            else:
                 if converted:
                     yield converted, prefix
         if prefix.count(".") > 5:
