@@ -9,9 +9,12 @@ from typing import IO, Any
 
 from flask import Request, request
 from flask_openapi3 import Info, OpenAPI
+from jinja2 import ChoiceLoader
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from retrieval.cores import available_cores
+from retrieval.report.render import GLOBALS as REPORT_GLOBALS
+from retrieval.report.render import template_loader as report_templates
 from web.auth import SCHEMES, client_name, register_auth
 from web.blueprints import collection, evaluations, images, pages, search, service
 from web.caches import ByteCache
@@ -76,6 +79,8 @@ def create_app(settings: Settings, *, warm_up: bool = True) -> OpenAPI:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app.jinja_env.loader = ChoiceLoader([app.create_global_jinja_loader(), report_templates()])
+    app.jinja_env.globals.update(REPORT_GLOBALS)
     register_monitoring(app, state)
     register_security(app, settings.trusted_hosts)
     register_auth(app, served.path)

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import click
 
 from retrieval.errors import RetrievalError
-from retrieval.report.kept import KeptEvaluation, keep_evaluation
+from retrieval.report.store import StoredEvaluation, store_evaluation
 from web.errors import EvaluationFailedError, JobRunningError
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def main(arguments: list[str]) -> int:
     if hasattr(os, "nice"):
         os.nice(10)
     try:
-        _evaluate(Path(collection), KeptEvaluation(job_id, created, json.loads(request)))
+        _evaluate(Path(collection), StoredEvaluation(job_id, created, json.loads(request)))
     except RetrievalError as error:
         click.echo(str(error))
     except OSError as error:
@@ -130,20 +130,20 @@ def main(arguments: list[str]) -> int:
     return 2
 
 
-def _evaluate(path: Path, evaluation: KeptEvaluation) -> None:
+def _evaluate(path: Path, evaluation: StoredEvaluation) -> None:
     from retrieval.collection import Collection
     from retrieval.evaluation.collection import evaluate_collection
     from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
-    from retrieval.report.contents import contents
+    from retrieval.report.build import build_report
 
     request = evaluation.request
-    measuring = MeasureOptions(samples=request["samples"])
-    choices = EvaluationOptions(spaces=tuple(request["spaces"]), protocol=request["protocol"], measures=measuring)
+    measures = MeasureOptions(samples=request["samples"])
+    options = EvaluationOptions(spaces=tuple(request["spaces"]), protocol=request["protocol"], measures=measures)
     opened = Collection.open(path)
     clusters = opened.images.clusters.tolist()
     # Where near duplicates are left out, every space is measured once more with them.
-    twice = choices.protocol == "leave-cluster-out" and len(set(clusters)) < len(clusters)
-    rounds = len(choices.spaces) * (1 + twice)
+    twice = options.protocol == "leave-cluster-out" and len(set(clusters)) < len(clusters)
+    rounds = len(options.spaces) * (1 + twice)
     finished = 0
 
     def measured(_: str, done: int, total: int) -> None:
@@ -151,9 +151,11 @@ def _evaluate(path: Path, evaluation: KeptEvaluation) -> None:
         _print_progress(MEASURING * (finished + done / total) / rounds)
         finished += done == total
 
-    result = evaluate_collection(opened, opened.manifest.name, choices, measured)
-    report = contents(result, opened, lambda done, total: _print_progress(MEASURING + (1 - MEASURING) * done / total))
-    keep_evaluation(opened, evaluation, result, report)
+    result = evaluate_collection(opened, opened.manifest.name, options, measured)
+    report = build_report(
+        result, opened, lambda done, total: _print_progress(MEASURING + (1 - MEASURING) * done / total)
+    )
+    store_evaluation(opened, evaluation, result, report)
 
 
 def _print_progress(share: float) -> None:

@@ -14,8 +14,9 @@ from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntit
 
 from retrieval.collection import CollectionBusyError, DiskFullError, NoSuchImageError, PictureGoneError, SpaceNameError
 from retrieval.errors import EvaluationError, PictureError, QueryError, RetrievalError
+from retrieval.evaluation.store import StoredEvaluationError
 from retrieval.images import PictureTooLargeError, UnknownFormatError
-from retrieval.report.kept import NotEvaluatedError
+from retrieval.report.store import NotEvaluatedError
 from web import errors
 from web.context import state
 from web.requests import field_faults
@@ -35,6 +36,7 @@ STATUS: dict[type[RetrievalError], int] = {
     errors.JobRunningError: 409,
     PictureGoneError: 410,
     errors.QueryGoneError: 410,
+    StoredEvaluationError: 410,
     PictureTooLargeError: 413,
     errors.UploadTooLargeError: 413,
     UnknownFormatError: 415,

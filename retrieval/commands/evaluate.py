@@ -83,7 +83,7 @@ from retrieval.terminal import progress_bar
 @click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
 @click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Write a report into this folder.")
-@click.option("--keep", is_flag=True, help="Keep it in the collection, for the page Evaluation of `kvasir serve`.")
+@click.option("--keep", is_flag=True, help="Store it in the collection, for the page Evaluation of `kvasir serve`.")
 def command(
     collection: Path,
     spaces: tuple[str, ...],
@@ -114,12 +114,12 @@ def command(
     from retrieval.collection import Collection
     from retrieval.evaluation.collection import evaluate_collection, protocol_of
     from retrieval.evaluation.options import Fusion
-    from retrieval.report.kept import KeptEvaluation, is_kept, keep_evaluation
+    from retrieval.report.store import StoredEvaluation, is_stored, store_evaluation
 
     if report is not None:
-        from retrieval.report.writing import begin_report
+        from retrieval.report.folder import prepare_folder
 
-        begin_report(report)
+        prepare_folder(report)
     fused = tuple(Fusion.parse(text) for text in fusions)
     measures = MeasureOptions(tuple(sorted(set(ks))), vote_k, samples, seed)
     options = EvaluationOptions(spaces, protocol, test_share, folds, split, measures, speed, fused, common)
@@ -134,8 +134,8 @@ def command(
 
         result = evaluate_collection(opened, opened.path.name, options, advance)
         first = result.spaces[0]
-        asked = {
-            "spaces": [one.space for one in result.spaces],
+        request = {
+            "spaces": [space.space for space in result.spaces],
             "protocol": first.protocol,
             "sentence": first.protocol_sentence,
             "k": list(first.ks),
@@ -144,17 +144,17 @@ def command(
             "seed": seed,
             "speed": speed,
         }
-        keep = keep and not is_kept(opened, asked)
-        if report is not None or keep:
-            from retrieval.report.contents import contents
+        store = keep and not is_stored(opened, request)
+        if report is not None or store:
+            from retrieval.report.build import build_report
 
-            made = contents(result, opened, partial(advance, "report"))
+            document = build_report(result, opened, partial(advance, "report"))
         if report is not None:
-            from retrieval.report.writing import write_report
+            from retrieval.report.folder import write_report
 
-            write_report(result, made, opened, protocol_of(opened, options), report)
-        if keep:
-            keep_evaluation(opened, KeptEvaluation.now(asked), result, made)
+            write_report(result, document, opened, protocol_of(opened, options), report)
+        if store:
+            store_evaluation(opened, StoredEvaluation.by_command(request), result, document)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 NOTATION = (
     "For one query: rel(i) is 1 where hit i has the query's class, what the protocol leaves out being no hit; "
     "h(k) = rel(1) + ... + rel(k); R is the number of relevant images in what was searched. A query with R = 0 is in "
@@ -30,3 +32,10 @@ DEFINITIONS = (
     ("MCC", "Matthews' correlation coefficient; over all classes Gorodkin's R_K"),
 )
 """Name and definition, in the order of the tables."""
+
+_BY_NAME = {name: definition for names, definition in DEFINITIONS for name in names.split(", ")}
+
+
+def definition_of(heading: str) -> str | None:
+    """The definition of the measure in a table's heading, such as `precision@10`; None where it is no measure."""
+    return _BY_NAME.get(re.sub(r"@\d+$", "@k", heading))

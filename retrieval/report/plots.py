@@ -1,7 +1,8 @@
-"""The pictures of a report: matplotlib draws, the page's style sheet colours."""
+"""The plots of a report: matplotlib draws, the page's style sheet colours."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,18 +23,18 @@ _LINES = ("-", "--", "-.", ":")
 
 
 @styled
-def curves_over_k(result: SpaceResult, labels: dict[int, int], samples: int, seed: int) -> str:
+def curves_over_k(result: SpaceResult, labels: Mapping[int, int], samples: int, seed: int) -> str:
     """Precision and recall over k, means over queries and of class means, with bands."""
     scored = result.scored
     near = result.neighbours[scored]
     classes = np.vectorize(lambda image: labels.get(int(image), -1), otypes=[np.int64])(near)
-    found = np.cumsum(classes == result.labels[scored][:, None], axis=1)[:, :NEIGHBOURS]
-    ks = np.arange(1, found.shape[1] + 1)
+    hits = np.cumsum(classes == result.labels[scored][:, None], axis=1)[:, :NEIGHBOURS]
+    ks = np.arange(1, hits.shape[1] + 1)
     relevant = result.relevant[scored][:, None]
     figure, (left, right) = new_figure(7.4, 3.0, 1, 2)
     for axes, values, title in (
-        (left, found / ks, "precision@k"),
-        (right, found / relevant, "recall@k"),
+        (left, hits / ks, "precision@k"),
+        (right, hits / relevant, "recall@k"),
     ):
         _band(axes, ks, values, result, samples, seed)
         axes.set_title(title)

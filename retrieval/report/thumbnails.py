@@ -1,11 +1,10 @@
-"""Small pictures inside the page itself, each once, so that it is one file and not a large one."""
+"""Small pictures as `data:` addresses, so that a report is one file and not a large one."""
 
 from __future__ import annotations
 
 import base64
 import io
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
 SIDE = 120
 """Longer side in pixels."""
 _QUALITY = 70
-GONE = '<i class="gone">no picture</i>'
-"""Stands where a picture cannot be shown."""
-_PICTURE = re.compile(r'<svg class="picture" role="img" aria-label="image (\d+)"><use href="#i\d+"/></svg>')
 
 
 @dataclass(frozen=True)
@@ -39,28 +35,8 @@ def thumbnails(opened: Collection, images: Iterable[int], side: int = SIDE) -> d
     """Small pictures by image id; an image whose file is gone or broken is left out."""
     wanted = list(dict.fromkeys(images))
     with ThreadPoolExecutor(available_cores()) as pool:
-        found = pool.map(partial(_thumbnail, opened, side), wanted)
-        return {image: made for image, made in zip(wanted, found, strict=True) if made is not None}
-
-
-def picture_sheet(shown: Mapping[int, Thumbnail]) -> str:
-    """An SVG that is not seen and holds every picture as a symbol `i` and its image id, for `picture` to show."""
-    symbols = "".join(
-        f'<symbol id="i{image}" viewBox="0 0 {one.width} {one.height}">'
-        f'<image href="{one.address}" width="{one.width}" height="{one.height}"/></symbol>'
-        for image, one in shown.items()
-    )
-    return f'<svg class="sheet" width="0" height="0" aria-hidden="true">{symbols}</svg>'
-
-
-def picture(image: int) -> str:
-    """A picture of the sheet, in place."""
-    return f'<svg class="picture" role="img" aria-label="image {image}"><use href="#i{image}"/></svg>'
-
-
-def pictures_shown_by(show: Callable[[int], str], html: str) -> str:
-    """HTML with each `picture` replaced by what `show` makes of its image id."""
-    return _PICTURE.sub(lambda found: show(int(found[1])), html)
+        made = pool.map(partial(_thumbnail, opened, side), wanted)
+        return {image: small for image, small in zip(wanted, made, strict=True) if small is not None}
 
 
 def _thumbnail(opened: Collection, side: int, image: int) -> Thumbnail | None:

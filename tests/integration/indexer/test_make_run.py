@@ -18,7 +18,7 @@ import pytest
 
 from indexer.sample import make_sample
 from retrieval.collection import Collection
-from retrieval.report.kept import kept_evaluations
+from retrieval.report.store import stored_evaluations
 
 ROOT = Path(__file__).resolve().parents[3]
 NO_SITE = "http://127.0.0.1:9/"
@@ -60,7 +60,7 @@ def test_make_run_indexes_evaluates_and_serves_and_a_second_run_reuses_the_first
     assert f"{count} added in " in first.stdout
     assert re.search(r"mean over queries .*\b0\.\d{3}", first.stdout)  # the evaluation
     assert f"drawn sample: {count} images in {collection}" in first.stdout  # what THEN asked for
-    (kept,) = kept_evaluations(collection)
+    (kept,) = stored_evaluations(collection)
 
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
@@ -80,7 +80,7 @@ def test_make_run_indexes_evaluates_and_serves_and_a_second_run_reuses_the_first
     text = said.read_text()
     assert f"0 added, {count} unchanged" in text
     assert "loading the encoder's weights" not in text
-    assert kept_evaluations(collection) == [kept]
+    assert stored_evaluations(collection) == [kept]
 
 
 @pytest.mark.parametrize("setting", ["data=x", "Data=x", "FEATURE=x"])

@@ -469,6 +469,28 @@ def test_an_evaluation_is_kept_in_the_collection_and_its_files_are_those_of_a_re
         assert api.get("/evaluation/", params={"evaluation": "none"}).status_code == 404
 
 
+def test_a_report_that_cannot_be_shown_is_told_with_what_to_do(serve: Callable[..., Any], writable: Any) -> None:
+    with httpx.Client(base_url=writable.url, timeout=60) as api:
+        job = finished(api, api.post("/api/v1/evaluations", json={"samples": 0, "spaces": ["tf_efficientnet_lite0"]}))
+        folder = writable.collection / "evaluations" / job["id"]
+        for text, told in (
+            ('{"title": "", "head": "", "sections": []}', "stored by another version"),
+            ("{", "is damaged"),
+        ):
+            (folder / "report.json").write_text(text)
+            page = api.get("/evaluation/")
+            assert page.status_code == 200
+            assert told in page.text
+            assert "Evaluate again" in page.text
+            assert str(writable.collection) not in page.text
+            assert problem(api.get("/evaluation/report.html", headers={"Accept": "application/json"}), 410)
+        assert api.get("/evaluation/files/means.csv").status_code == 200
+        (folder / "means.csv").unlink()
+        assert api.get("/evaluation/files/means.csv").status_code == 410
+        (folder / "result.json").write_text("{}")
+        assert problem(api.get(f"/api/v1/evaluations/{job['id']}"), 410) == "urn:kvasir:stored-evaluation"
+
+
 def test_an_evaluation_that_cannot_be_made_says_why(
     serve: Callable[..., Any], two_spaces: Path, tmp_path: Path
 ) -> None:

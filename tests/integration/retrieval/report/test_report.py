@@ -15,7 +15,7 @@ from PIL import Image
 
 from retrieval.collection import CollectionWriter, NewImage
 from retrieval.commands.evaluate import command
-from retrieval.report.writing import NotAReportError
+from retrieval.report.folder import NotAReportError
 
 CLASSES = ("esophagitis", "polyps", "normal-cecum")
 

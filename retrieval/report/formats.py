@@ -29,13 +29,17 @@ def means_csv(result: Evaluation) -> str:
     lines = csv.writer(file, lineterminator="\n")
     lines.writerow(["space", "measure", "mean", "value", "low", "high"])
     for space in result.spaces:
-        spans = space.intervals
+        intervals = space.intervals
         for name in space.measures:
             means = space.means(name)
-            lines.writerow([space.space, name, "micro", means.micro, *(spans.micro[name] if spans else ("", ""))])
-            lines.writerow([space.space, name, "macro", means.macro, *(spans.macro[name] if spans else ("", ""))])
+            lines.writerow(
+                [space.space, name, "micro", means.micro, *(intervals.micro[name] if intervals else ("", ""))]
+            )
+            lines.writerow(
+                [space.space, name, "macro", means.macro, *(intervals.macro[name] if intervals else ("", ""))]
+            )
             for c, class_name in enumerate(space.class_names):
-                ends = spans.per_class[name][c] if spans else ("", "")
+                ends = intervals.per_class[name][c] if intervals else ("", "")
                 lines.writerow([space.space, name, class_name, means.per_class[c], *ends])
     return file.getvalue()
 
@@ -49,7 +53,7 @@ def queries_csv(result: Evaluation) -> str:
     for space in result.spaces:
         values = np.column_stack([space.measures[name] for name in names])
         for row in range(len(space.ids)):
-            elected = space.class_names[space.predicted[row]] if space.predicted[row] >= 0 else ""
+            voted = space.class_names[space.predicted[row]] if space.predicted[row] >= 0 else ""
             lines.writerow(
                 [
                     space.space,
@@ -58,7 +62,7 @@ def queries_csv(result: Evaluation) -> str:
                     space.class_names[space.labels[row]],
                     space.clusters[row],
                     space.relevant[row],
-                    elected,
+                    voted,
                     *["" if np.isnan(value) else value for value in values[row]],
                 ]
             )
@@ -121,11 +125,11 @@ def trec_run(space: SpaceResult) -> Iterator[str]:
 
 def trec_qrels(protocol: Protocol, ids: NDArray[np.int64], labels: NDArray[np.integer]) -> Iterator[str]:
     """Lines `query 0 image 1` for everything relevant to each query of a protocol made for these images (n,)."""
-    for one in protocol.rounds:
-        gallery = one.gallery[np.argsort(ids[one.gallery])]
-        for query in one.queries[labels[one.queries] >= 0]:
-            right = (labels[gallery] == labels[query]) & (protocol.groups[gallery] != protocol.groups[query])
-            for image in ids[gallery[right]]:
+    for part in protocol.rounds:
+        gallery = part.gallery[np.argsort(ids[part.gallery])]
+        for query in part.queries[labels[part.queries] >= 0]:
+            relevant = (labels[gallery] == labels[query]) & (protocol.groups[gallery] != protocol.groups[query])
+            for image in ids[gallery[relevant]]:
                 yield f"{ids[query]} 0 {image} 1\n"
 
 

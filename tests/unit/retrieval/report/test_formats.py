@@ -20,7 +20,7 @@ from retrieval.evaluation import (
     leave_cluster_out,
 )
 from retrieval.index.cosine import Cosine
-from retrieval.report.files import latex, means_csv, queries_csv, run_name, trec_qrels, trec_run
+from retrieval.report.formats import latex, means_csv, queries_csv, run_name, trec_qrels, trec_run
 
 pytestmark = [
     # numba and ranx themselves raise these

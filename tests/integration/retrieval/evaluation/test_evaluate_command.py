@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from retrieval.collection import CollectionWriter, NewImage, SpaceNameError
 from retrieval.commands.evaluate import command
 from retrieval.evaluation import NothingToEvaluateError
-from retrieval.report.kept import kept_evaluations
+from retrieval.report.store import stored_evaluations
 
 CLASSES = ("esophagitis", "polyps")
 
@@ -127,14 +127,14 @@ def test_table_names_both_spaces_and_the_protocol(collection: Path) -> None:
     assert "leave-cluster-out, every image queries all the others but its own near duplicates" in " ".join(text.split())
 
 
-def test_what_is_kept_already_is_kept_once_and_every_choice_makes_another(collection: Path, tmp_path: Path) -> None:
+def test_what_is_stored_already_is_stored_once_and_every_option_makes_another(collection: Path, tmp_path: Path) -> None:
     path = tmp_path / "c"
     shutil.copytree(collection, path)
     folds = ("--keep", "--samples", "0", "--protocol", "k-fold", "--folds")
     for choices in ((*folds, "2"), (*folds, "2"), (*folds, "3"), (*folds, "3", "--k", "2"), (*folds, "2")):
         run(path, *choices)
-    kept = [one.request for one in kept_evaluations(path)]
-    assert [(one["sentence"][:9], one["k"]) for one in kept] == [
+    requests = [one.request for one in stored_evaluations(path)]
+    assert [(one["sentence"][:9], one["k"]) for one in requests] == [
         ("each of 3", [2]),
         ("each of 3", [1, 5, 10, 20]),
         ("each of 2", [1, 5, 10, 20]),

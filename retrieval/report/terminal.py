@@ -19,23 +19,24 @@ from retrieval.evaluation.comparison import Comparison, NotSameQueriesError
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, speed_rows, speed_sentence
+from retrieval.report.summary import summary_lines
 
 WIDE = 110
-"""Columns from which a terminal also gets the counts and what each measure means."""
+"""Width from which a terminal also shows the counts and what each measure means."""
 _BY_K = (
-    ("precision", "share of the first k that is right"),
-    ("recall", "share of all right ones in the first k"),
+    ("precision", "share of the first k that is relevant"),
+    ("recall", "share of what is relevant in the first k"),
     ("recall ceiling", "what a perfect ranking reaches"),
-    ("hit", "queries with any right one in the first k"),
-    ("AP", "precision at each right one, averaged"),
-    ("nDCG", "right ones weigh less further down"),
+    ("hit", "queries with a relevant hit up to k"),
+    ("AP", "precision at each relevant hit, averaged"),
+    ("nDCG", "relevant hits weigh less further down"),
     ("mMV", "queries whose class the first k elect"),
 )
 _WHOLE_LIST = ("mAP", "MAP@R", "R-precision", "MRR")
 
 
 def print_evaluation(result: Evaluation, console: Console) -> None:
-    """Print every space, then all of them in order, so that what matters most stands where a terminal stops."""
+    """Print every space, then all of them in order, so that what matters most is printed last."""
     for space in result.spaces:
         _print_space(space, console)
     for sentence in result.gap_sentences():
@@ -45,13 +46,13 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     if len(result.spaces) > 1:
         _print(_overview(result), console)
         try:
-            _say(result.comparison(), console)
+            _print_summary(result.comparison(), console)
         except NotSameQueriesError as error:
             console.print(Text(f"Not compared: {error}."))
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
-    """Print contenders, best first, with intervals, and what their differences are worth, in words."""
+    """Print contenders, best first, with intervals, and which of their differences are significant."""
     table = _table(
         f"{comparison.measure}, mean of the class means, {LEVEL:.0%} interval; {comparison.queries:,} queries in "
         f"{comparison.clusters:,} clusters"
@@ -59,13 +60,14 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     table.add_column("", overflow="fold", min_width=16)
     table.add_column(comparison.measure, justify="right", no_wrap=True)
     table.add_column("interval", no_wrap=True)
-    for one in comparison.standings:
-        table.add_row(_breakable(one.name), f"{one.mean:.4f}", f"{one.low:.4f} to {one.high:.4f}")
+    for standing in comparison.standings:
+        interval = f"{standing.low:.4f} to {standing.high:.4f}"
+        table.add_row(_breakable(standing.name), f"{standing.mean:.4f}", interval)
     _print(table, console)
-    _say(comparison, console)
+    _print_summary(comparison, console)
 
 
-def _say(comparison: Comparison, console: Console) -> None:
+def _print_summary(comparison: Comparison, console: Console) -> None:
     for sentence in comparison.summary():
         console.print(Text(sentence))
 
@@ -81,36 +83,6 @@ def _print_space(space: SpaceResult, console: Console) -> None:
     _print(_per_class(space), console)
     _print(_votes(space, wide=wide), console)
     _print(_confusion(space), console)
-
-
-def summary_lines(space: SpaceResult) -> list[str]:
-    """What was measured on what: distance, protocol, images, queries and those left out."""
-    images = int(space.class_sizes.sum()) + space.unlabelled
-    classes = int((space.class_sizes > 0).sum())
-    without = int((~space.scored).sum())
-    return [
-        _compared(space),
-        f"Protocol: {space.protocol}, {space.protocol_sentence}.",
-        f"Images: {images:,} in {classes} classes, {space.unlabelled:,} of them unlabelled; "
-        f"{space.cluster_count:,} clusters of near duplicates, a single image being one.",
-        f"Queries: {int(space.scored.sum()):,}; {without:,} more have nothing relevant to find and are in no figure.",
-        f"Leak check: {_leak(space)}.",
-    ]
-
-
-def _compared(space: SpaceResult) -> str:
-    if space.fusion is None:
-        return f"Space: {space.metric} distance, {space.dimension:,} dimensions."
-    parts = [
-        f"{one} (weight {weight:g})" for one, weight in zip(space.fusion.spaces, space.fusion.weights, strict=True)
-    ]
-    return f"Fusion by {space.metric} of {', '.join(parts[:-1])} and {parts[-1]}."
-
-
-def _leak(space: SpaceResult) -> str:
-    if not space.leaking:
-        return "no query can find a near duplicate of itself"
-    return f"{space.leaking:,} queries can find a near duplicate of themselves, which makes the figures too good"
 
 
 def _by_k(space: SpaceResult, *, wide: bool) -> Table:
@@ -137,13 +109,21 @@ def _whole_list(space: SpaceResult) -> Table:
     table.add_column("", no_wrap=True)
     for name in _WHOLE_LIST:
         table.add_column(name, justify="right", no_wrap=True)
-    means, spans = [space.means(name) for name in _WHOLE_LIST], space.intervals
+    means, intervals = [space.means(name) for name in _WHOLE_LIST], space.intervals
     table.add_row("mean over queries", *[_number(mean.micro) for mean in means])
-    if spans:
-        table.add_row(f"  {spans.level:.0%} interval", *[_span(spans.micro[name]) for name in _WHOLE_LIST], style="dim")
+    if intervals:
+        table.add_row(
+            f"  {intervals.level:.0%} interval",
+            *[_interval(intervals.micro[name]) for name in _WHOLE_LIST],
+            style="dim",
+        )
     table.add_row("mean of the class means", *[_number(mean.macro) for mean in means])
-    if spans:
-        table.add_row(f"  {spans.level:.0%} interval", *[_span(spans.macro[name]) for name in _WHOLE_LIST], style="dim")
+    if intervals:
+        table.add_row(
+            f"  {intervals.level:.0%} interval",
+            *[_interval(intervals.macro[name]) for name in _WHOLE_LIST],
+            style="dim",
+        )
     return table
 
 
@@ -180,8 +160,8 @@ def _votes(space: SpaceResult, *, wide: bool) -> Table:
     scores, overall = space.class_scores, space.overall_scores
     ratios = (scores.recall, scores.precision, scores.specificity, scores.accuracy, scores.F1, scores.MCC)
     for c in _present(space):
-        whole = [f"{getattr(scores, count)[c]:,.0f}" for count in counts]
-        table.add_row(Text(space.class_names[c]), *whole, *[_number(ratio[c]) for ratio in ratios])
+        cells = [f"{getattr(scores, count)[c]:,.0f}" for count in counts]
+        table.add_row(Text(space.class_names[c]), *cells, *[_number(ratio[c]) for ratio in ratios])
     table.add_section()
     macro = (overall.macro_recall, overall.macro_precision, overall.macro_specificity, overall.accuracy)
     row = [_number(value) for value in (*macro, overall.macro_F1, overall.MCC)]
@@ -190,17 +170,17 @@ def _votes(space: SpaceResult, *, wide: bool) -> Table:
 
 
 def _confusion(space: SpaceResult) -> Table:
-    table = _table("Confusion: rows are the true class, columns the elected one")
+    table = _table("Confusion: rows are the true class, columns the voted one")
     table.add_column("", overflow="fold")
     present = _present(space)
     none = len(space.class_names)
-    elected = [c for c in range(none + 1) if c in present or space.confusion[:, c].any()]
-    for c in elected:
+    voted = [c for c in range(none + 1) if c in present or space.confusion[:, c].any()]
+    for c in voted:
         table.add_column("none" if c == none else _letter(c), justify="right", no_wrap=True)
-    for c in elected:
+    for c in voted:
         if c == none:
             continue
-        cells = [Text(f"{space.confusion[c, d]:,}", style="bold" if c == d else "") for d in elected]
+        cells = [Text(f"{space.confusion[c, d]:,}", style="bold" if c == d else "") for d in voted]
         table.add_row(Text(f"{_letter(c)}  {space.class_names[c]}"), *cells)
     return table
 
@@ -220,13 +200,12 @@ def _overview(result: Evaluation) -> Table:
     protocol = result.spaces[0].protocol
     table = _table(f"All spaces, best mAP first: means of the class means, {protocol}")
     table.add_column("", overflow="fold", min_width=16)
-    spans = [space.intervals for space in result.best_first()]
     headings = [name.replace("precision", "prec") for name in result.overview_measures]
     for heading in (headings[0], f"{LEVEL:.0%} interval", *headings[1:], "MCC"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for space, span in zip(result.best_first(), spans, strict=True):
+    for space in result.best_first():
         mean, *values = [space.means(measure).macro for measure in result.overview_measures]
-        ends = _span(span.macro["mAP"]) if span else ""
+        ends = _interval(space.intervals.macro["mAP"]) if space.intervals else ""
         cells = [_number(value) for value in [*values, float(space.overall_scores.MCC)]]
         table.add_row(_breakable(space.space), _number(mean), ends, *cells)
     return table
@@ -274,7 +253,7 @@ def _both(space: SpaceResult, measure: str) -> str:
     return f"{_number(means.micro)} ({_number(means.macro)})"
 
 
-def _span(ends: NDArray[np.float64]) -> str:
+def _interval(ends: NDArray[np.float64]) -> str:
     return f"{_number(ends[0])}-{_number(ends[1])}"
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from retrieval.evaluation import MeasureOptions, SpaceResult, SpaceRetriever, evaluate_retriever
 from retrieval.index.cosine import Cosine
-from retrieval.report.findings import best_queries, hubs, likely_label_errors, neighbour_flow, worst_queries
+from retrieval.report.examples import best_queries, hubs, likely_label_errors, neighbour_flow, worst_queries
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,8 @@
-"""Single images worth a look: best and worst queries, images that come up wrongly, labels that may be wrong."""
+"""Images worth a look: best and worst queries, hubs of other classes, labels that may be wrong."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,49 +10,49 @@ from numpy.typing import NDArray
 
 from retrieval.evaluation.space_result import SpaceResult
 
-SHOWN = 10
-"""Neighbours that findings look at."""
+FIRST = 10
+"""Neighbours of each query that count for hubs, label errors and the flow between classes."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """An image id, a number that says how strong the finding is, and a class number where one is suspected, else -1."""
+class Example:
+    """An image id, how strongly it is an example, and the class number that it may really have, -1 for none."""
 
     image: int
     strength: float
     suspected: int = -1
 
 
-def best_queries(result: SpaceResult, count: int) -> list[Finding]:
-    """Queries with the highest AP, of each class in turn, so that one easy class does not fill the picture."""
+def best_queries(result: SpaceResult, count: int) -> list[Example]:
+    """Queries with the highest AP, of each class in turn, so that no easy class takes all places; strength is AP."""
     return _queries(result, count, -1)
 
 
-def worst_queries(result: SpaceResult, count: int) -> list[Finding]:
-    """Queries with the lowest AP, of each class in turn."""
+def worst_queries(result: SpaceResult, count: int) -> list[Example]:
+    """Queries with the lowest AP, of each class in turn; strength is AP."""
     return _queries(result, count, 1)
 
 
-def hubs(result: SpaceResult, labels: dict[int, int], count: int) -> list[Finding]:
+def hubs(result: SpaceResult, labels: Mapping[int, int], count: int) -> list[Example]:
     """Images most often among the first ten of a query of another class; strength is how often.
 
     labels: class number of every image id. Hubs arise in any space of many dimensions (Radovanović, Nanopoulos and
     Ivanović, Hubs in Space, JMLR 2010).
     """
-    near = result.neighbours[:, :SHOWN]
+    near = result.neighbours[:, :FIRST]
     classes = _classes(near, labels)
     wrong = near[(near >= 0) & (classes != result.labels[:, None])]
     images, times = np.unique(wrong, return_counts=True)
     order = np.argsort(-times, kind="stable")[:count]
-    return [Finding(int(images[at]), float(times[at])) for at in order]
+    return [Example(int(images[at]), float(times[at])) for at in order]
 
 
-def likely_label_errors(result: SpaceResult, labels: dict[int, int], count: int) -> list[Finding]:
+def likely_label_errors(result: SpaceResult, labels: Mapping[int, int], count: int) -> list[Example]:
     """Queries whose ten nearest nearly all have one other class; strength is its share less that of the own class.
 
     Only those above one half are listed (the idea of edited nearest neighbours, Wilson 1972).
     """
-    classes = _classes(result.neighbours[:, :SHOWN], labels)
+    classes = _classes(result.neighbours[:, :FIRST], labels)
     shares = np.stack([(classes == c).mean(axis=1) for c in range(len(result.class_names))], axis=1)
     rows = np.arange(len(result.labels))
     own = shares[rows, result.labels]
@@ -59,22 +60,22 @@ def likely_label_errors(result: SpaceResult, labels: dict[int, int], count: int)
     other = shares.argmax(axis=1)
     doubt = shares[rows, other] - own
     order = [int(at) for at in np.argsort(-doubt, kind="stable")[:count] if doubt[at] > 0.5]
-    return [Finding(int(result.ids[at]), float(doubt[at]), int(other[at])) for at in order]
+    return [Example(int(result.ids[at]), float(doubt[at]), int(other[at])) for at in order]
 
 
-def neighbour_flow(result: SpaceResult, labels: dict[int, int]) -> NDArray[np.float64]:
+def neighbour_flow(result: SpaceResult, labels: Mapping[int, int]) -> NDArray[np.float64]:
     """Share of each class's first ten neighbours that has each class, (C, C); rows sum to 1 at most."""
-    classes = _classes(result.neighbours[:, :SHOWN], labels)
+    classes = _classes(result.neighbours[:, :FIRST], labels)
     count = len(result.class_names)
     flow = np.zeros((count, count))
     for c in range(count):
-        mine = classes[result.labels == c]
-        if mine.size:
-            flow[c] = np.bincount(mine[mine >= 0], minlength=count) / mine.size
+        neighbours = classes[result.labels == c]
+        if neighbours.size:
+            flow[c] = np.bincount(neighbours[neighbours >= 0], minlength=count) / neighbours.size
     return flow
 
 
-def _queries(result: SpaceResult, count: int, direction: int) -> list[Finding]:
+def _queries(result: SpaceResult, count: int, direction: int) -> list[Example]:
     ap = result.measures["mAP"]
     turns = []
     for c in range(len(result.class_names)):
@@ -82,10 +83,10 @@ def _queries(result: SpaceResult, count: int, direction: int) -> list[Finding]:
         order = rows[np.argsort(direction * ap[rows], kind="stable")][:count]
         turns += [(turn, c, int(row)) for turn, row in enumerate(order)]
     chosen = [row for _, _, row in sorted(turns)[:count]]
-    return [Finding(int(result.ids[row]), float(ap[row])) for row in chosen]
+    return [Example(int(result.ids[row]), float(ap[row])) for row in chosen]
 
 
-def _classes(images: NDArray[np.int64], labels: dict[int, int]) -> NDArray[np.int64]:
-    known, where = np.unique(images, return_inverse=True)
-    of_known = np.array([labels.get(int(image), -1) for image in known], np.int64)
-    return of_known[where].reshape(images.shape)
+def _classes(images: NDArray[np.int64], labels: Mapping[int, int]) -> NDArray[np.int64]:
+    different, inverse = np.unique(images, return_inverse=True)
+    classes = np.array([labels.get(int(image), -1) for image in different], np.int64)
+    return classes[inverse].reshape(images.shape)

@@ -67,4 +67,4 @@ def test_a_query_whose_neighbours_elect_nobody_has_a_column_of_its_own() -> None
 
 
 def test_a_title_is_not_folded_to_a_small_table() -> None:
-    assert "Confusion: rows are the true class, columns the elected one" in printed(80)
+    assert "Confusion: rows are the true class, columns the voted one" in printed(80)

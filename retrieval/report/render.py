@@ -1,0 +1,81 @@
+"""Jinja renders a report: templates that the self-contained file and the site share.
+
+A page that includes `report/overview.html`, `report/space.html` or `report/measures.html` defines two macros:
+`picture(image)`, which shows an image of the collection, and `heading(text)`, the content of a table's heading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from jinja2 import BaseLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
+
+from retrieval.report.definitions import DEFINITIONS, NOTATION
+from retrieval.report.document import Report, Table, map_points
+from retrieval.report.examples import FIRST
+from retrieval.report.thumbnails import thumbnails
+
+if TYPE_CHECKING:
+    from retrieval.collection import Collection
+
+GLOBALS = {
+    "first_neighbours": FIRST,
+    "notation": NOTATION,
+    "definitions": Table(("measure", "definition"), DEFINITIONS),
+}
+"""What the templates need beside the report."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files in the folder of a report: names of the TREC runs, and how many hits of each query they have."""
+
+    runs: Sequence[str]
+    hits: int
+
+
+def template_loader() -> BaseLoader:
+    """Loads the templates by names such as `report/space.html`."""
+    return PrefixLoader({"report": PackageLoader("retrieval.report")})
+
+
+def stylesheet() -> str:
+    """The style of what the templates render."""
+    return (files("retrieval.report") / "report.css").read_text("utf-8")
+
+
+def script() -> str:
+    """The script of the maps, on a constant `pictures`: `map_points` and, on the site, `place`, a picture's address."""
+    return (files("retrieval.report") / "report.js").read_text("utf-8")
+
+
+def render_page(report: Report, opened: Collection, folder: Files | None = None) -> str:
+    """The whole report as one self-contained HTML page; an image whose file is gone has no picture.
+
+    folder: the files that the page is stored with, if there are any.
+    """
+    return (
+        _environment()
+        .get_template("report/page.html")
+        .render(
+            report=report,
+            folder=folder,
+            points=map_points(report.spaces),
+            thumbnails=thumbnails(opened, report.images),
+            stylesheet=stylesheet(),
+            script=script(),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=template_loader(), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(GLOBALS)
+    return environment

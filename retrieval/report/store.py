@@ -1,0 +1,182 @@
+"""Evaluations in the folder of a collection, for the site: figures, the report as data, files for papers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from retrieval.collection import Collection
+from retrieval.errors import EvaluationError
+from retrieval.evaluation.store import StoredEvaluationError, load_json
+
+if TYPE_CHECKING:
+    from retrieval.evaluation import Evaluation
+    from retrieval.report.document import Report
+
+log = logging.getLogger(__name__)
+
+FOLDER = "evaluations"
+MAX_STORED = 5
+"""Evaluations that are stored of those made on the site, and of those made by a command; the oldest are dropped."""
+FILES = {
+    "evaluation.json": "application/json",
+    "evaluation.schema.json": "application/json",
+    "means.csv": "text/csv",
+    "queries.csv": "text/csv",
+    "tables.tex": "application/x-tex",
+}
+"""Files that can be downloaded, with their media types."""
+_FACTS, _RESULT, _REPORT = "facts.json", "result.json", "report.json"
+
+
+class NotEvaluatedError(EvaluationError):
+    """The collection has not been evaluated, or not so."""
+
+
+@dataclass(frozen=True)
+class StoredEvaluation:
+    """What was evaluated, when and by whom. images: a digest of the images, classes and clusters at that time."""
+
+    id: str
+    created: str
+    request: dict[str, Any]
+    images: str = ""
+    made_by: Literal["site", "command"] = "site"
+
+    @staticmethod
+    def by_command(request: dict[str, Any]) -> StoredEvaluation:
+        """One that a command makes now, under a new id."""
+        created = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return StoredEvaluation(secrets.token_hex(8), created, request, made_by="command")
+
+
+def store_evaluation(opened: Collection, evaluation: StoredEvaluation, result: Evaluation, report: Report) -> None:
+    """Write an evaluation into the collection's folder, whole or not at all; the oldest ones are dropped.
+
+    Whoever may use the site can start evaluations there, so those drop none that a command made.
+    """
+    from retrieval.report.folder import write_tables
+
+    folder = opened.path / FOLDER
+    unfinished = folder / f"{evaluation.id}.new"
+    facts = asdict(evaluation) | {"images": digest_of_images(opened)}
+    try:
+        write_tables(result, unfinished)
+        for name, value in (
+            (_RESULT, result.to_dict(per_query=False)),
+            (_REPORT, report.to_dict()),
+            (_FACTS, facts),
+        ):
+            (unfinished / name).write_text(json.dumps(value, allow_nan=False), "utf-8")
+        unfinished.rename(folder / evaluation.id)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    stored = [other for other in stored_evaluations(opened.path) if other.made_by == evaluation.made_by]
+    for old in stored[MAX_STORED:]:
+        shutil.rmtree(folder / old.id, ignore_errors=True)
+
+
+def stored_evaluations(collection: Path) -> list[StoredEvaluation]:
+    """All that can be loaded, the newest first."""
+    return sorted(_load_facts(collection / FOLDER), key=lambda evaluation: evaluation.created, reverse=True)
+
+
+def is_stored(opened: Collection, request: dict[str, Any]) -> bool:
+    """Whether this was evaluated, the collection has not changed since, and the report can be shown."""
+    images = digest_of_images(opened)
+    return any(
+        (evaluation.images, evaluation.request) == (images, request) and _has_report(opened.path, evaluation)
+        for evaluation in stored_evaluations(opened.path)
+    )
+
+
+def stored_evaluation(collection: Path, evaluation_id: str | None = None) -> StoredEvaluation:
+    """One by its id, or the newest. Raises NotEvaluatedError."""
+    stored = stored_evaluations(collection)
+    if not stored:
+        raise NotEvaluatedError(
+            "this collection has not been evaluated; start it on the page Evaluation, or by `kvasir evaluate --keep`"
+        )
+    for evaluation in stored:
+        if evaluation_id in (None, evaluation.id):
+            return evaluation
+    raise NotEvaluatedError(f"no evaluation '{str(evaluation_id)[:64]}' is stored any more; the newest are")
+
+
+def load_result(collection: Path, evaluation: StoredEvaluation) -> dict[str, Any]:
+    """The figures, without those of single queries. Raises StoredEvaluationError."""
+    result = load_json(collection / FOLDER / evaluation.id / _RESULT)
+    if not isinstance(result, dict) or "schema" not in result:
+        raise StoredEvaluationError(f"the figures of the evaluation {evaluation.id} are damaged; evaluate again")
+    return result
+
+
+def load_report(collection: Path, evaluation: StoredEvaluation) -> Report:
+    """The report. Raises StoredEvaluationError where it is damaged, or of a version that cannot be shown."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from retrieval.report.document import SCHEMA, Report
+
+    fields = load_json(collection / FOLDER / evaluation.id / _REPORT)
+    if not isinstance(fields, dict) or fields.get("schema") != SCHEMA:
+        raise StoredEvaluationError(
+            "this evaluation was stored by another version of the program, and its report cannot be shown; "
+            "its files can be downloaded; evaluate again for a report"
+        )
+    try:
+        return TypeAdapter(Report).validate_python(fields)
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise StoredEvaluationError(
+            f"the report of the evaluation {evaluation.id} is damaged at {where}; evaluate again"
+        ) from error
+
+
+def path_of_file(collection: Path, evaluation: StoredEvaluation, name: str) -> Path:
+    """The path of one of FILES. Raises NotEvaluatedError, StoredEvaluationError where the file is missing."""
+    if name not in FILES:
+        raise NotEvaluatedError(f"an evaluation has the files {', '.join(FILES)}")
+    path = collection / FOLDER / evaluation.id / name
+    if not path.is_file():
+        raise StoredEvaluationError(f"{name} of the evaluation {evaluation.id} is missing; evaluate again")
+    return path
+
+
+def digest_of_images(opened: Collection) -> str:
+    """Changes when images are added or removed, or get another class or cluster."""
+    images = opened.images
+    digest = hashlib.sha256()
+    for part in (images.ids, images.labels, images.clusters):
+        digest.update(part.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _has_report(collection: Path, evaluation: StoredEvaluation) -> bool:
+    try:
+        load_report(collection, evaluation)
+    except StoredEvaluationError:
+        return False
+    return True
+
+
+def _load_facts(folder: Path) -> Iterator[StoredEvaluation]:
+    """What is stored; a damaged one is left out, with a warning in the log."""
+    for path in folder.glob(f"*/{_FACTS}"):
+        if path.parent.suffix == ".new":
+            continue
+        try:
+            evaluation = StoredEvaluation(**load_json(path))
+            if evaluation.id != path.parent.name or not isinstance(evaluation.created, str):
+                raise TypeError(evaluation)
+        except (StoredEvaluationError, TypeError) as error:
+            log.warning("the evaluation in %s is damaged and is not shown (%s)", path.parent, error)
+            continue
+        yield evaluation

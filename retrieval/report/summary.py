@@ -1,0 +1,35 @@
+"""What was evaluated, in sentences that the terminal and the report share."""
+
+from __future__ import annotations
+
+from retrieval.evaluation.space_result import SpaceResult
+
+
+def summary_lines(space: SpaceResult) -> list[str]:
+    """Distance, protocol, images, queries and those without a figure, and whether near duplicates leak."""
+    images = int(space.class_sizes.sum()) + space.unlabelled
+    classes = int((space.class_sizes > 0).sum())
+    without = int((~space.scored).sum())
+    return [
+        _space_or_fusion(space),
+        f"Protocol: {space.protocol}, {space.protocol_sentence}.",
+        f"Images: {images:,} in {classes} classes, {space.unlabelled:,} of them unlabelled; "
+        f"{space.cluster_count:,} clusters of near duplicates, a single image being one.",
+        f"Queries: {int(space.scored.sum()):,}; {without:,} more have nothing relevant to find and are in no figure.",
+        f"Leak check: {_leak(space)}.",
+    ]
+
+
+def _space_or_fusion(space: SpaceResult) -> str:
+    if space.fusion is None:
+        return f"Space: {space.metric} distance, {space.dimension:,} dimensions."
+    members = [
+        f"{name} (weight {weight:g})" for name, weight in zip(space.fusion.spaces, space.fusion.weights, strict=True)
+    ]
+    return f"Fusion by {space.metric} of {', '.join(members[:-1])} and {members[-1]}."
+
+
+def _leak(space: SpaceResult) -> str:
+    if not space.leaking:
+        return "no query can find a near duplicate of itself"
+    return f"{space.leaking:,} queries can find a near duplicate of themselves, which makes the figures too good"
