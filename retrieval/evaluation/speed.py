@@ -100,19 +100,19 @@ def measure_speed(searcher: Searcher, contender: Fusion, images: int = IMAGES) -
     Raises NothingToTimeError.
     """
     names = searcher.space_names(contender.spaces)
-    weights = contender.weights
+    weights, method = contender.weights, contender.method
     files = _pictures(searcher.collection, names, images)
 
     def embedded(pictures: dict[str, Picture]) -> dict[str, NDArray[Any]]:
         return {space: searcher.vectors_of(picture, [space])[space] for space, picture in pictures.items()}
 
     def whole(data: bytes) -> Hits:
-        return searcher.search(data, HITS, spaces=names, weights=weights)
+        return searcher.search(data, HITS, spaces=names, weights=weights, fusion=method)
 
     whole(files[0])  # loads the encoders and the indexes
     pictures, decoding = _timed(lambda data: searcher.pictures(data, names), files)
     vectors, embedding = _timed(embedded, pictures)
-    _, searching = _timed(lambda made: searcher.search_by_vectors(made, HITS, weights=weights), vectors)
+    _, searching = _timed(lambda made: searcher.search_by_vectors(made, HITS, weights=weights, fusion=method), vectors)
     _, from_file_to_hits = _timed(whole, files)
     return Speed(
         space=contender.name,
