@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from functools import cache
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection, PictureGoneError
 from retrieval.errors import PictureError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 
 @dataclass(frozen=True)
@@ -171,27 +174,26 @@ class Hits(Sequence[Hit]):
         }
 
     def _repr_html_(self) -> str:
-        """A grid of pictures, for notebooks."""
-        cells = "".join(self._cell(hit) for hit in self.hits) or "<p>No hits.</p>"
-        quality = self.quality
-        line = ""
-        if quality is not None:
-            line = f"precision@{quality.k} {quality.precision:.2f}"
-            if quality.recall is not None:
-                line += f", recall@{quality.k} {quality.recall:.4f} (at most {quality.recall_ceiling:.4f})"
-        grid = "display:grid;grid-template-columns:repeat(auto-fill,minmax(140px,1fr));gap:10px"
-        title = html.escape(f"{len(self)} of {self.searched} images, by {' + '.join(self.spaces)}")
-        return f'<div><p>{title}<br>{line}</p><div style="{grid}">{cells}</div></div>'
+        """A grid of pictures, for notebooks; a picture that cannot be shown is replaced by the reason."""
+        cells = [(hit, *_thumbnail(self.collection, hit.id)) for hit in self.hits]
+        return _grid_template().render(hits=self, cells=cells)
 
-    def _cell(self, hit: Hit) -> str:
-        from retrieval.images import decode, thumbnail
 
-        try:
-            data = thumbnail(decode(self.collection.read(hit.id), draft=(320, 320)), 160)
-            source = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-            picture = f'<img src="{source}" alt="image {hit.id}" style="width:100%;border-radius:4px">'
-        except (PictureError, PictureGoneError) as error:
-            picture = f"<em>{html.escape(str(error))}</em>"
-        caption = html.escape(f"{hit.rank}. {hit.class_name or 'no class'}")
-        text = f"{caption}<br>{hit.score:.3f} · #{hit.id}"
-        return f'<figure style="margin:0">{picture}<figcaption>{text}</figcaption></figure>'
+def _thumbnail(collection: Collection, image_id: int) -> tuple[str, str]:
+    """A small JPEG in base64, or else the reason why there is none."""
+    from retrieval.images import decode, thumbnail
+
+    try:
+        picture = thumbnail(decode(collection.read(image_id), draft=(320, 320)), 160)
+    except (PictureError, PictureGoneError) as error:
+        return "", str(error)
+    return base64.b64encode(picture).decode(), ""
+
+
+@cache
+def _grid_template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # only notebooks need it
+
+    environment = Environment(loader=PackageLoader("retrieval"), autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    return environment.get_template("hits.html")

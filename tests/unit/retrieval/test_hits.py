@@ -81,7 +81,7 @@ def test_undefined_recall_is_left_out(collection: Collection) -> None:
 def test_class_names_are_text_and_never_markup(collection: Collection) -> None:
     page = hits(collection, hit(1, 0, '<script>alert("x")</script>'))._repr_html_()
     assert "<script" not in page
-    assert "&lt;script&gt;alert(&quot;x&quot;)" in page
+    assert "&lt;script&gt;alert(&#34;x&#34;)" in page
 
 
 def test_a_picture_that_is_gone_is_told_in_its_place(collection: Collection, tmp_path: Path) -> None:
