@@ -22,7 +22,8 @@ def images(ids: list[int], labels: list[int], clusters: list[int]) -> Images:
         sizes=np.ones((n, 2), np.int32),
         checksums=np.ones((n, 1), np.uint32),
         files=tuple(map(str, ids)),
-        sources=(0,) * n,
+        sources=np.zeros(n, np.int32),
+        source_numbers=(1,),
     )
 
 
