@@ -21,14 +21,17 @@ _BINARY = {"schema": {"type": "string", "format": "binary", "contentMediaType": 
 
 
 class RequestModel(BaseModel):
-    """A request. flask-openapi3 asks for the schema at every request, which takes longer than a search: made once."""
+    """Base of all request models; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
     @classmethod
     @cache
     def model_json_schema(cls, *args: Any, **more: Any) -> dict[str, Any]:  # type: ignore[override]
-        """The JSON schema; whoever asks must not change it."""
+        """The JSON schema, shared: do not modify it.
+
+        Cached, because flask-openapi3 calls this at every request, and making it takes longer than a search.
+        """
         return super().model_json_schema(*args, **more)
 
 

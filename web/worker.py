@@ -1,4 +1,4 @@
-"""gunicorn's worker; what it refuses before Flask sees a request is a problem document as well."""
+"""gunicorn's worker: time limits on stalled clients, and problem documents for requests that never reach Flask."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 log = logging.getLogger(__name__)
 
 STALLED = 20
-"""Seconds after which a client is given up that neither sends the rest of its request nor takes its answer."""
+"""Seconds after which a connection closes whose client neither sends the rest of its request nor reads its response."""
 STALL = f"nothing came for {STALLED} seconds in the middle of the request: send it again"
 
 REFUSED: dict[type[Exception], tuple[int, str]] = {
@@ -31,54 +31,54 @@ REFUSED: dict[type[Exception], tuple[int, str]] = {
     errors.ParseException: (400, "the request is not HTTP as it should be"),
     Exception: (500, ""),
 }
-"""What each error is to a client; the first class that fits counts."""
+"""HTTP status and detail of each error of gunicorn; the first class that it is an instance of counts."""
 
 
 class _Connection(socket.socket):
-    """A client's connection on which nobody waits for ever, for each waiting client holds a thread."""
+    """A client's connection that times out, since each connection that waits occupies a thread."""
 
     def setblocking(self, flag: bool) -> None:
-        """Wait as long as is reasonable, or not at all."""
+        """Block for at most STALLED seconds, or not at all."""
         self.settimeout(STALLED if flag else 0)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """What came. Raises RequestTimeout, which Flask answers too, where nothing does."""
+        """Receive up to `size` bytes. Raises RequestTimeout, which Flask handles as well, after STALLED seconds."""
         try:
             return super().recv(size, flags)
         except TimeoutError:
-            if self.gettimeout() != STALLED:  # gunicorn's own, for what it can do without
+            if self.gettimeout() != STALLED:  # a shorter timeout, which gunicorn itself set and handles
                 raise
             raise RequestTimeout(STALL) from None
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send everything, however long it takes, while the client goes on taking it."""
+        """Send everything; each part of it that the client reads starts the timeout anew."""
         left = memoryview(data)
         try:
             while left:
                 left = left[self.send(left, flags) :]
         except TimeoutError:
-            raise BrokenPipeError(errno.EPIPE, "the client has stopped taking its answer") from None
+            raise BrokenPipeError(errno.EPIPE, "the client has stopped reading its response") from None
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """Threads that serve, and say in a problem document why a request is none."""
+    """gunicorn's threaded worker with these connections; a request that it rejects gets a problem document."""
 
     def enqueue_req(self, conn: Any) -> None:
-        """Hand a connection on which something came to a thread."""
+        """Hand a readable connection to a thread."""
         if not isinstance(conn.sock, _Connection):
             conn.sock = _Connection(fileno=conn.sock.detach())
         super().enqueue_req(conn)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
-        """Answer a request that could not be read or that broke outside Flask; the connection closes behind it."""
+        """Respond to a request that could not be parsed or that failed outside Flask; the connection closes."""
         from web.problems import MEDIA_TYPE  # not above: gunicorn loads this module before the fork, the engine after
 
-        status, detail = next(answer for kind, answer in REFUSED.items() if isinstance(exc, kind))
+        status, detail = next(response for kind, response in REFUSED.items() if isinstance(exc, kind))
         request_id = secrets.token_hex(8)
         fields = {"request_id": request_id, "status": status, "client": addr[0] if addr else ""}
         if status == 500:
             detail = "The server's log has the details under this request id."
-            log.error("a request broke outside the application", exc_info=exc, extra={"fields": fields})
+            log.error("a request failed outside the application", exc_info=exc, extra={"fields": fields})
         else:
             log.info("refused: %s", exc, extra={"fields": fields})
         title = HTTP_STATUS_CODES[status]
