@@ -20,6 +20,7 @@ REGION = ("left", "top", "width", "height")
 LABELS = {
     "k": "Hits",
     "spaces": "Compare by",
+    "fusion": "Several are fused by",
     "classes": "Only some classes",
     "exclude_cluster": "Leave out near duplicates",
     "query_class": "Class of the query",

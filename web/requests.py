@@ -14,7 +14,7 @@ from web.errors import RepeatedFieldError
 
 MAX_ID = 2**53
 """The largest integer that JSON keeps in every language."""
-LISTS = frozenset({"spaces", "weights", "classes", "region"})
+LISTS = frozenset({"spaces", "weights", "classes", "ids", "exclude_ids", "region"})
 """Fields of an address or a form that may stand there several times; all others have one value."""
 
 _BINARY = {"schema": {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}}
@@ -137,6 +137,20 @@ def field_faults(error: ValidationError) -> list[tuple[str, str]]:
         (".".join(map(str, fault["loc"]))[:100], fault["msg"].removeprefix("Value error, "))
         for fault in error.errors(include_url=False, include_context=False, include_input=False)
     ]
+
+
+def json_body(model: type[RequestModel]) -> dict[str, Any]:
+    """The OpenAPI schema of a JSON body, with the models that it refers to in place."""
+    schema = dict(model.model_json_schema())
+    definitions = schema.pop("$defs", {})
+
+    def in_place(value: Any) -> Any:
+        if isinstance(value, dict):
+            name = str(value.get("$ref", "")).removeprefix("#/$defs/")
+            return in_place(definitions[name]) if name else {key: in_place(part) for key, part in value.items()}
+        return [in_place(part) for part in value] if isinstance(value, list) else value
+
+    return {"application/json": {"schema": in_place(schema)}}
 
 
 def picture_body(form: type[RequestModel], description: str, **others: Any) -> dict[str, Any]:

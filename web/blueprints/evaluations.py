@@ -31,13 +31,13 @@ from web.errors import UnsupportedBodyError
 from web.jobs import Job, evaluate
 from web.limits import rate_limited
 from web.problems import without_server_paths
-from web.requests import EvaluationPath, EvaluationRequest
+from web.requests import EvaluationPath, EvaluationRequest, json_body
 from web.responses import image_links
 
 api = APIBlueprint("evaluations", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="evaluations")])
 blueprint = Blueprint("report", __name__, url_prefix="/evaluation")
 
-_BODY = {"required": True, "content": {"application/json": {"schema": EvaluationRequest.model_json_schema()}}}
+_BODY = {"required": True, "content": json_body(EvaluationRequest)}
 OVERVIEW, MEASURES = "Overview", "Measures"
 """Parts of a report beside its spaces."""
 

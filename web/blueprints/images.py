@@ -95,7 +95,7 @@ def vectors(path: ImagePath) -> Response:
 @api.get(
     "/images/<int:image_id>/similar",
     operation_id="similar_images",
-    responses=responses.operation({"200": responses.Hits}, 400, 401, 404, 410, 422, 429, 503),
+    responses=responses.operation({"200": responses.Hits}, 400, 401, 404, 410, 414, 422, 429, 503),
 )
 @rate_limited
 def similar(path: ImagePath, query: SearchOptions) -> Response:

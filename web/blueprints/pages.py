@@ -14,6 +14,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from retrieval.collection import Collection
 from retrieval.errors import PictureError, QueryError
+from retrieval.fusion import METHODS
 from retrieval.hits import Hits
 from web.context import collection, collection_version, searcher, state
 from web.errors import NoPictureError
@@ -28,8 +29,21 @@ from web.uploads import cache_query, cached_query, chosen_picture, require_pictu
 
 blueprint = Blueprint("pages", __name__)
 
-SCORE = "Similarity: 1 for equal pictures, smaller the less alike they are in the space that was searched."
-FUSED_SCORE = "Similarity from the ranks in all chosen spaces: 1 for an image that is first in every one."
+SCORES = {
+    "similarity": (
+        "Similarity",
+        "Similarity: 1 for equal pictures, smaller the less alike they are in the space that was searched.",
+    ),
+    "fused ranks": (
+        "Fused ranks",
+        "Score of the ranks in all chosen spaces: 1 for an image that is first in every one. It is not a similarity.",
+    ),
+    "fused scores": (
+        "Fused scores",
+        "Score from the similarities in all chosen spaces, brought to one scale. It is not a similarity of one space.",
+    ),
+}
+"""Name and explanation of each kind of score."""
 _HERE = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
 """An address of this server; browsers drop tabs and the like, and take a backslash for a slash."""
 SUGGESTED = 18
@@ -144,6 +158,7 @@ def common() -> dict[str, Any]:
         "theme": "light" if request.cookies.get("theme") == "light" else "dark",
         "colour_of": lambda name: _colour_of(opened, name),
         "settings": state().settings,
+        "fusions": {method.name: method.summands for method in METHODS.values()},
         "version": collection_version(),
     }
 
@@ -183,8 +198,12 @@ def _suggested(opened: Collection) -> list[dict[str, Any]]:
 
 
 def _shown(page: PageSearch, hits: Hits) -> dict[str, Any]:
+    score_name, score_text = SCORES[hits.score_kind]
     return {
-        "score_text": FUSED_SCORE if len(hits.spaces) > 1 else SCORE,
+        "score_name": score_name,
+        "score_text": score_text,
+        "full_bar": max([1.0, *(hit.score for hit in hits)]),
+        "fused_by": METHODS[hits.fusion].summands if hits.fusion else None,
         "hits": hits,
         "headline": _headline(hits),
         "quality": hits.quality,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from flask import Response, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
 
+from retrieval.query import QueryLike
 from web import responses
 from web.limits import rate_limited
-from web.requests import field_values, picture_body
+from web.requests import field_values, json_body, picture_body
 from web.responses import hits_to_dict
-from web.search import QueryInput, SearchBody, SearchOptions, search
+from web.search import SearchBody, SearchOptions, search
 from web.uploads import body_picture, form_picture
 
 api = APIBlueprint("search", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="search")])
@@ -18,7 +19,7 @@ _BODY = picture_body(
     SearchOptions,
     "A picture as a form's part or as the whole body, or JSON. Options stand in the address, or with the picture in "
     "the form or JSON, where they come first.",
-    **{"application/json": {"schema": SearchBody.model_json_schema()}},
+    **json_body(SearchBody),
 )
 
 
@@ -26,19 +27,19 @@ _BODY = picture_body(
     "/search",
     operation_id="search",
     openapi_extensions={"requestBody": _BODY},
-    responses=responses.operation({"200": responses.Hits}, 400, 401, 404, 408, 410, 413, 415, 422, 429, 503),
+    responses=responses.operation({"200": responses.Hits}, 400, 401, 404, 408, 410, 413, 414, 415, 422, 429, 503),
 )
 @rate_limited
 def search_by_anything(query: SearchOptions) -> Response:
-    """Find the images most similar to a picture, an image of the collection, or a vector."""
-    searched_by, options = _query_and_options(query)
-    return jsonify(hits_to_dict(search(searched_by, options), options.k))
+    """Find the images most similar to a picture, an image of the collection, a vector, or several of these together."""
+    searched_for, options = _query_and_options(query)
+    return jsonify(hits_to_dict(search(searched_for, options), options.k))
 
 
-def _query_and_options(options: SearchOptions) -> tuple[QueryInput, SearchOptions]:
+def _query_and_options(options: SearchOptions) -> tuple[QueryLike, SearchOptions]:
     if request.mimetype == "application/json":
         body = SearchBody.model_validate_json(request.get_data(), strict=True)
-        return body.query(), options.overridden_by(body)
+        return body.to_query(), options.overridden_by(body)
     if request.mimetype == "multipart/form-data":
         form = SearchOptions.model_validate(field_values(request.form))
         return form_picture(), options.overridden_by(form)

@@ -15,7 +15,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from retrieval.collection import Collection, CollectionWriter, NewImage
-from retrieval.search import Searcher
+from retrieval.embedder import Embedder
 from web.app import create_app
 from web.settings import Settings
 
@@ -180,24 +180,52 @@ def test_unticking_every_space_is_told(client: FlaskClient, indexed: Any, two_sp
     assert "by " in text(client, "/answer?image=3")  # no space is named: the first one
 
 
+# Scores
+
+
+def test_a_fused_score_is_not_called_a_similarity(client: FlaskClient, two_spaces: Path) -> None:
+    fields = "&".join(f"spaces={space.name}" for space in Collection.open(two_spaces).spaces)
+    for page in ("/answer?image=3", "/compare?image=3&hit=9"):
+        alone = client.get(f"{page}&k=25").text
+        assert "Similarity: 1 for equal pictures" in alone
+        assert "fused by" not in text(client, page).partition("Compare by")[0]
+        for method, name, by in (
+            ("", "Fused ranks", "fused by reciprocal ranks"),
+            ("rrf", "Fused ranks", "fused by reciprocal ranks"),
+            ("zscore", "Fused scores", "fused by standardised scores"),
+            ("minmax", "Fused scores", "fused by scores scaled to 0..1"),
+        ):
+            fused = client.get(f"{page}&{fields}&fusion={method}&k=25").text
+            assert "Similarity: 1 for equal pictures" not in fused
+            assert "It is not a similarity" in fused
+            if page.startswith("/answer"):
+                assert re.search(rf'aria-label="{name} -?\d', fused)
+                assert by in fused
+                assert all(0 <= float(width) <= 100 for width in re.findall(r'class="fill" width="([-\d.]+)"', fused))
+            else:
+                assert f">{name}</button>" in fused
+    refused = text(client, f"/answer?image=3&{fields}&fusion=sum", 422)
+    assert "fusion method is called 'sum'" in refused
+
+
 # Comparing
 
 
 @pytest.mark.parametrize("region", ["", "&left=10&top=10&width=60&height=60"])
-def test_an_upload_is_described_once_for_the_search_and_once_for_all_spaces(
+def test_an_upload_is_embedded_once_for_the_search_and_once_for_all_spaces(
     client: FlaskClient, uploaded: str, two_spaces: Path, region: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
-    vectors_of = Searcher.vectors_of
+    embedded: list[list[str]] = []
+    vectors = Embedder.vectors
 
-    def counted(searcher: Searcher, query: Any, spaces: Any, *more: Any) -> Any:
-        asked.append(list(spaces))
-        return vectors_of(searcher, query, spaces, *more)
+    def counted(embedder: Embedder, query: Any, spaces: Any, *more: Any) -> Any:
+        embedded.append(list(spaces))
+        return vectors(embedder, query, spaces, *more)
 
-    monkeypatch.setattr(Searcher, "vectors_of", counted)
+    monkeypatch.setattr(Embedder, "vectors", counted)
     said = text(client, f"{uploaded.replace('/answer', '/compare')}&hit=9{region}")
     spaces = [space.name for space in Collection.open(two_spaces).spaces]
-    assert asked == [spaces[:1], spaces]
+    assert embedded == [spaces[:1], spaces]
     assert "no vector" not in said
 
 

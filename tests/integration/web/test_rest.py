@@ -106,7 +106,7 @@ def test_a_vector_is_searched_in_its_space(api: httpx.Client, two_spaces: Path) 
     vector = np.asarray(collection.vector(space, image["id"]), float)
     answer = api.post("/api/v1/search", json={"vector": (7 * vector).tolist(), "spaces": [space], "k": 1})
     assert ids(answer) == [image["id"]]
-    assert problem(api.post("/api/v1/search", json={"vector": [1, 2, 3]}), 422) == "urn:kvasir:bad-query"
+    assert problem(api.post("/api/v1/search", json={"vector": [1, 2, 3]}), 422) == "urn:kvasir:vector"
 
 
 def test_an_image_gives_its_vectors_and_they_find_what_it_finds(api: httpx.Client, two_spaces: Path) -> None:
@@ -151,6 +151,105 @@ def test_a_region_is_the_same_as_the_cut_picture(api: httpx.Client, encode_file:
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
     outside = api.post("/api/v1/search?region=0.5,0.5,0.6,0.2", files={"image": encode_file(whole, "PNG")})
     assert problem(outside, 422) == "urn:kvasir:invalid-request"
+
+
+# Queries of parts
+
+
+def search(api: httpx.Client, *parts: dict[str, Any], **options: Any) -> httpx.Response:
+    return api.post("/api/v1/search", json={"query": list(parts)} | options)
+
+
+def test_a_query_of_one_part_is_its_short_form(api: httpx.Client, picture: bytes, two_spaces: Path) -> None:
+    text = base64.b64encode(picture).decode()
+    opened = Collection.open(two_spaces)
+    space = opened.spaces[1].name
+    vector = np.asarray(opened.vector(space, 4), float).tolist()
+    region = [0.1, 0.2, 0.5, 0.6]
+    pairs: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"image_id": 5}, {"image_id": 5}),
+        ({"image": text}, {"image": text}),
+        ({"image": text, "region": region}, {"image": text, "region": region}),
+        ({"image_id": 5, "region": region}, {"image_id": 5, "region": region}),
+        ({"vector": vector, "space": space}, {"vector": vector, "spaces": [space]}),
+    ]
+    for part, short in pairs:
+        by_part = search(api, part, k=6)
+        by_short = api.post("/api/v1/search", json=short | {"k": 6})
+        assert by_part.status_code == by_short.status_code == 200, by_part.text
+        assert by_part.json() == by_short.json()
+
+
+def test_several_parts_are_searched_for_together(api: httpx.Client, picture: bytes) -> None:
+    text = base64.b64encode(picture).decode()
+    first, second = image_of(api, "cecum/2.jpg")["id"], image_of(api, "pylorus/1.jpg")["id"]
+    answer = search(api, {"image_id": first}, {"image_id": second}, {"image": text}, k=9)
+    assert not {first, second} & set(ids(answer))
+    assert ids(answer)[0] == image_of(api, "polyps/3.jpg")["id"]
+    assert answer.json()["query"] == {"id": None, "class": None}
+    heavy = search(api, {"image_id": first, "weight": 1e6}, {"image_id": second, "weight": 1}, k=9)
+    alone = search(api, {"image_id": first}, k=10, exclude_ids=[second])
+    assert ids(heavy) == ids(alone)[:9]
+
+
+def test_what_queries_cannot_do_yet_is_told(api: httpx.Client) -> None:
+    for part, word in (({"text": "a polyp"}, "no text encoder"), ({"image_id": 5, "weight": -1}, "negative weights")):
+        refused = search(api, part)
+        assert problem(refused, 422) == "urn:kvasir:unsupported-query"
+        assert word in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"query": []}, "invalid-request"),
+        ({"query": [{}]}, "bad-query"),
+        ({"query": [{"image_id": 5, "text": "a"}]}, "bad-query"),
+        ({"query": [{"image_id": 5, "weight": 0}]}, "bad-query"),
+        ({"query": [{"image_id": 5, "space": "s"}]}, "bad-query"),
+        ({"query": [{"text": "a", "region": [0, 0, 1, 1]}]}, "bad-query"),
+        ({"query": [{"image_id": 5, "region": [0, 0, 2, 1]}]}, "invalid-request"),
+        ({"query": [{"image_id": 5, "weight": 1e9}]}, "invalid-request"),
+        ({"query": [{"image_id": 5, "nonsense": 1}]}, "invalid-request"),
+        ({"query": [{"image_id": 5}] * 21}, "invalid-request"),
+        ({"query": [{"image": "no base64!"}]}, "not-base64"),
+        ({"query": [{"image": ""}]}, "invalid-request"),
+        ({"query": [{"vector": [1.0, 2.0]}]}, "vector"),
+        ({"query": [{"vector": [1.0], "space": "none"}]}, "space-name"),
+        ({"query": [{"image_id": 5}], "image_id": 5}, "no-picture"),
+        ({"query": [{"image_id": 5}], "region": [0, 0, 1, 1]}, "bad-query"),
+        ({"image_id": 5, "fusion": "none"}, "unknown-fusion"),
+        ({"image_id": 5, "ids": [-1]}, "invalid-request"),
+        ({"image_id": 5, "ids": []}, "invalid-request"),
+    ],
+)
+def test_a_query_that_does_not_fit_is_told(api: httpx.Client, body: dict[str, Any], kind: str) -> None:
+    assert problem(api.post("/api/v1/search", json=body), 422) == f"urn:kvasir:{kind}"
+
+
+def test_hits_can_be_limited_to_images_and_kept_from_others(api: httpx.Client, picture: bytes) -> None:
+    polyps = [image["id"] for image in api.get("/api/v1/images?class=polyps&limit=9").json()["images"]]
+    by_json = search(api, {"image_id": 0}, k=20, ids=[*polyps, 10**6])
+    assert set(ids(by_json)) == set(polyps) - {0}
+    assert by_json.json()["searched"] == len(set(polyps) - {0})
+    by_address = api.get(
+        "/api/v1/images/0/similar", params={"k": 20, "ids": ",".join(map(str, polyps)), "exclude_ids": polyps[:3]}
+    )
+    assert set(ids(by_address)) == set(polyps[3:]) - {0}
+    form = {"k": "20", "ids": [str(i) for i in polyps], "classes": ["polyps", "cecum"], "exclude_ids": str(polyps[0])}
+    assert set(ids(api.post("/api/v1/search", files={"image": picture}, data=form))) == set(polyps[1:])
+
+
+def test_a_score_says_what_it_is(api: httpx.Client) -> None:
+    spaces = [space["name"] for space in api.get("/api/v1/collection").json()["spaces"]]
+    alone = search(api, {"image_id": 5}).json()
+    assert (alone["score_kind"], alone["fusion"]) == ("similarity", None)
+    for method, kind in (("rrf", "fused ranks"), ("zscore", "fused scores"), ("minmax", "fused scores")):
+        fused = search(api, {"image_id": 5}, spaces=spaces, fusion=method).json()
+        assert (fused["score_kind"], fused["fusion"]) == (kind, method)
+        scores = [hit["score"] for hit in fused["hits"]]
+        assert scores == sorted(scores, reverse=True)
+    assert search(api, {"image_id": 5}, spaces=spaces).json()["fusion"] == "rrf"
 
 
 # Refusals
