@@ -16,10 +16,13 @@ from indexer.gone import absence
 from indexer.pipeline import Outcome, Spaces, index_dataset
 from indexer.spaces import open_encoders, space_of
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
-from retrieval.encoders import Encoder, Fit
+from retrieval.encoders import Encoder, EncoderOptions, Fit
+from retrieval.encoders.provenance import provenance
 
 if TYPE_CHECKING:
     from indexer.described import Described
+
+_AS_NAMED = EncoderOptions()
 
 Say = Callable[[str], None]
 """Takes one line for a person."""
@@ -104,6 +107,7 @@ def run_dataset(
     descriptors: str | None = None,
     fit: str | None = None,
     *,
+    options: EncoderOptions = _AS_NAMED,
     again: Mapping[int, frozenset[str]] | None = None,
     broken: dict[str, str] | None = None,
     say: Say = lambda line: None,
@@ -112,15 +116,16 @@ def run_dataset(
     """Index an opened data set by an open writer.
 
     archive: shipped features. encoders: specs of further encoders. descriptors: names of descriptors to compute, or
-    `all`. fit: how frames meet a new encoder's input. again: stored images to describe anew, see `index_dataset`.
-    broken: where it is given, encoders that cannot be loaded are noted there and left out, see `open_encoders`.
+    `all`. fit: how frames meet a new encoder's input. options: what the specs of new encoders do not say. again: stored
+    images to describe anew, see `index_dataset`. broken: where it is given, encoders that cannot be loaded are noted
+    there and left out, see `open_encoders`.
     Raises what opening an encoder or reading an archive raises.
     """
     start = time.perf_counter()
     chosen_fit: Fit | None = next((f for f in get_args(Fit) if f == fit), None)
     computes = archive is None and bool(descriptors)
     # First, so that a new collection's first space is an encoder's.
-    ready = _encoders(writer, encoders, chosen_fit, computes, broken, say)
+    ready = _encoders(writer, encoders, chosen_fit, computes, broken, say, options)
     described = _described(dataset, writer, archive, descriptors, say)
     spaces = Spaces(ready)
     if described is not None:
@@ -156,14 +161,17 @@ def _encoders(
     full_size: bool,
     broken: dict[str, str] | None,
     say: Say,
+    options: EncoderOptions,
 ) -> dict[str, Encoder]:
     if any(space_of(writer, spec) is None for spec in specs) or not (specs or writer.manifest.spaces):
         say("loading the encoder's weights and converting it, once for this collection …")
-    ready = open_encoders(writer, specs, fit, full_size, broken)
+    ready = open_encoders(writer, specs, fit, full_size, broken, options)
     for name, encoder in ready.items():
         recipe = encoder.recipe
         width, height = recipe.size
         say(f"space {name}: {recipe.spec}, {recipe.dimension} numbers, frames {_FITS[recipe.fit]} {width}x{height}")
+        for phrase in provenance(recipe):
+            say(f"  {phrase}")
     return ready
 
 

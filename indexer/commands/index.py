@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from indexer.commands.encoder_options import encoder_options
 from indexer.commands.outcome import finish
 from indexer.commands.progress import IndexingBar
 from indexer.datasets import open_dataset
@@ -15,7 +16,9 @@ from indexer.run import NOTHING_DONE, Run, run_dataset
 from retrieval.arguments import LocalPath, require_order, split_names
 from retrieval.collection import CollectionWriter
 from retrieval.collection.manifest import NAME
-from retrieval.encoders import parse_spec
+from retrieval.encoders import DEFAULT, FORMS, EncoderOptions, parse_spec
+
+_AS_NAMED = EncoderOptions()
 
 
 @click.command("index")
@@ -31,8 +34,7 @@ from retrieval.encoders import parse_spec
     "encoders",
     multiple=True,
     metavar="SPEC",
-    help="timm:NAME[/FILE], open_clip:ARCH/TAG, open_clip:ARCH/FILE, open_clip:local-dir:DIR or "
-    "open_clip:hf-hub:ORG/NAME; may be given several times.  [default: timm:tf_efficientnet_lite0]",
+    help=f"{FORMS}; may be given several times.  [default: {DEFAULT}]",
 )
 @click.option(
     "--descriptors",
@@ -46,6 +48,7 @@ from retrieval.encoders import parse_spec
     type=click.Choice(["squash", "pad", "crop"]),
     help="How a frame that is not square meets a new encoder's input.  [default: squash]",
 )
+@encoder_options
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
     data: Path,
@@ -54,6 +57,7 @@ def command(
     encoders: tuple[str, ...],
     descriptors: tuple[str, ...],
     fit: str | None,
+    options: EncoderOptions,
     as_json: bool,
 ) -> None:
     """Make or complete COLLECTION from DATA, a folder of class folders or a zip of one.
@@ -64,7 +68,7 @@ def command(
     Example:  kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
     """
     require_order("kvasir index", collection, [data], last=True)
-    finish([_index(data, collection, features, encoders, ",".join(descriptors) or None, fit)], as_json)
+    finish([_index(data, collection, features, encoders, ",".join(descriptors) or None, fit, options)], as_json)
 
 
 def _index(
@@ -74,6 +78,7 @@ def _index(
     encoders: tuple[str, ...] = (),
     descriptors: str | None = None,
     fit: str | None = None,
+    options: EncoderOptions = _AS_NAMED,
 ) -> Run:
     """Index a data set into a collection, telling stderr what happens."""
     descriptor_names(descriptors)  # a slip of the pen is told before an encoder is loaded and a collection begun
@@ -85,7 +90,15 @@ def _index(
         archive = open_features(features) if features is not None else None
         with CollectionWriter(collection, name=dataset.name, create=True) as writer:
             run = run_dataset(
-                dataset, writer, archive, encoders, descriptors, fit, say=bar.say, on_progress=bar.advance
+                dataset,
+                writer,
+                archive,
+                encoders,
+                descriptors,
+                fit,
+                options=options,
+                say=bar.say,
+                on_progress=bar.advance,
             )
             run.whole = True
             if run.exit_status == NOTHING_DONE:

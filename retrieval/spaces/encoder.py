@@ -29,10 +29,10 @@ from retrieval.encoders import (
     WeightsNotFoundError,
     build_tower,
     convert,
-    known_to,
     parse_spec,
     rebuild_tower,
 )
+from retrieval.encoders.provenance import provenance
 from retrieval.encoders.recipe import Resize
 from retrieval.encoders.runtime import MODEL, converted_digest, require_undamaged
 from retrieval.errors import EncoderError
@@ -95,25 +95,11 @@ class EncoderSpace(Space):
 
     @property
     def summary(self) -> str:
-        """The encoder's name, dimension and how frames meet its input."""
+        """The encoder's name, dimension, how frames meet its input, and how it came to be."""
         width, height = self.recipe.size
         fit = _FITS[self.recipe.fit]
-        return f"{self.recipe.spec}, {self.recipe.dimension} numbers, frames {fit} {width}x{height}{self._provenance}"
-
-    @property
-    def _provenance(self) -> str:
-        """Where the input's values come from and how the weights were read, where the recipe says so."""
-        recipe = self.recipe
-        known = known_to(recipe.to_dict())
-        parts = (
-            [f"mean {_short(recipe.mean)}, std {_short(recipe.std)} ({recipe.preprocessing})"]
-            if recipe.preprocessing
-            else []
-        )
-        parts += [{"quick_gelu": "QuickGELU", "gelu": "GELU"}[recipe.activation]] if recipe.activation else []
-        parts += recipe.notes
-        parts += [f"licence: {known.licence}; {known.seen_note}".rstrip("; ")] if known else []
-        return "".join(f"; {part}" for part in parts)
+        made = f"{self.recipe.spec}, {self.recipe.dimension} numbers, frames {fit} {width}x{height}"
+        return "; ".join([made, *provenance(self.recipe)])
 
     def prepare(self, picture: Picture) -> NDArray[np.uint8]:
         """The encoder's input, (height, width, 3) uint8."""
@@ -174,10 +160,6 @@ class EncoderSpace(Space):
         from retrieval.encoders.resizing import resize
 
         return resize
-
-
-def _short(values: Sequence[float]) -> str:
-    return " ".join(f"{value:.3g}" for value in values)
 
 
 def load_encoder(collection: Path, definition: SpaceDefinition, purpose: Purpose = "throughput") -> Encoder:
