@@ -205,6 +205,8 @@ def _pytorch(path: Path, spec: str) -> Any:
             )
         elif isinstance(error, OSError) and error.strerror:
             what = error.strerror
+        elif refused := re.search(r"(Can only|Trying to call|Tried to instantiate) [^\n]+", str(error)):
+            what = f"it holds more than plain data: {refused[0]}"
         else:
             what = "damaged, cut short or another thing"
         raise _unreadable(path, spec, what) from error
@@ -229,6 +231,16 @@ def _blocked(path: Path) -> list[str]:
     return sorted(set(found) - allowed)
 
 
+def _ordered(*factory: Any) -> collections.OrderedDict[Any, Any]:
+    """A defaultdict without its default, which PyTorch does not fill."""
+    return collections.OrderedDict()
+
+
+def _listed(items: Any = (), length: int | None = None) -> list[Any]:
+    """A deque as a list, which PyTorch fills."""
+    return list(items)
+
+
 def _full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
@@ -240,7 +252,8 @@ def _plain_data() -> list[Any]:
     """
     scalar = np.float64(0).__reduce__()[0]
     reconstruct = np.zeros(0).__reduce__()[0]
-    allowed: list[Any] = [argparse.Namespace, np.ndarray, np.dtype, collections.defaultdict, collections.deque]
+    allowed: list[Any] = [argparse.Namespace, np.ndarray, np.dtype]
+    allowed += [(_ordered, "collections.defaultdict"), (_listed, "collections.deque")]
     allowed += [list, dict, tuple, set, frozenset, slice, range, complex, int, float, str, datetime, timedelta]
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         allowed += [(scalar, f"{module}.scalar"), (reconstruct, f"{module}._reconstruct")]

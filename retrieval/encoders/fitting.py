@@ -100,7 +100,6 @@ def fit(states: Mapping[str, State], target: Target, spec: str, architecture: st
     the library itself publishes for it. Raises WeightsMismatchError, which lists the names of the nearest reading.
     """
     nearest: tuple[int, _Problems, str] | None = None
-    passed_over: list[str] = []
     for key, state in states.items():
         tensors = {name: _single(value) for name, value in state.items()}
         for reading, prefix in _readings(tensors, target):
@@ -109,11 +108,10 @@ def fit(states: Mapping[str, State], target: Target, spec: str, architecture: st
                 left_out += problems.surplus
                 problems.surplus = []
             if not problems.count:
-                notes = _notes(key, states, passed_over, left_out, prefix, tensors, fitted)
+                notes = _notes(key, states, left_out, prefix, tensors, fitted)
                 return Fitted(fitted, key, notes)
             if nearest is None or (len(fitted), -problems.count) > (nearest[0], -nearest[1].count):
                 nearest = (len(fitted), problems, key)
-        passed_over.append(key)
     _, problems, key = nearest or (0, _Problems(list(target.shapes)), "")
     where = f" (under '{key}')" if key else ""
     raise WeightsMismatchError(f"{spec}: these weights{where} are not of {architecture}: {problems}")
@@ -195,7 +193,6 @@ def _droppable(name: str, target: Target, prefix: str) -> bool:
 def _notes(
     key: str,
     states: Mapping[str, State],
-    passed_over: Sequence[str],
     left_out: Sequence[str],
     prefix: str,
     tensors: dict[str, torch.Tensor],

@@ -141,9 +141,14 @@ def _from_hub(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
 
 def _build(architecture: str, overlay: Mapping[str, Any], arguments: Mapping[str, Any] | None = None) -> Any:
     """The architecture without weights. overlay: what replaces parts of timm's configuration, such as `input_size`."""
-    model = timm.create_model(
-        architecture, pretrained=False, num_classes=0, pretrained_cfg_overlay=dict(overlay), **(arguments or {})
-    )
+    try:
+        model = timm.create_model(
+            architecture, pretrained=False, num_classes=0, pretrained_cfg_overlay=dict(overlay), **(arguments or {})
+        )
+    except Exception as error:  # each architecture raises its own where it cannot take a size or an argument
+        size = overlay.get("input_size")
+        pictures = f" for pictures of {size[2]}x{size[1]}" if size else ""
+        raise EncoderSpecError(f"timm:{architecture}: timm cannot build {architecture}{pictures} ({error})") from error
     channels = model.pretrained_cfg["input_size"][0]
     if channels != 3:
         raise EncoderSpecError(f"timm:{architecture}: takes {channels} channels; only RGB models can be used")

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from retrieval.encoders import EncoderOptions, build_tower
+from retrieval.encoders.tower import Tower
+from retrieval.images import Picture, from_image
+
+State = dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="session")
+def rings() -> Picture:
+    y, x = np.mgrid[0:240, 0:320]
+    waves = [127 + 120 * np.sin(np.hypot(x - 90, y - 80) / size) for size in (5, 11, 23)]
+    return from_image(Image.fromarray(np.stack(waves, 2).astype(np.uint8)))
+
+
+@pytest.fixture(scope="session")
+def embed(rings: Picture) -> Callable[[Tower], np.ndarray]:
+    """The embedding of one picture by a tower."""
+    return lambda tower: tower(torch.tensor(tower.recipe.prepare(rings))[None])[0].numpy()
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Callable[..., Tower]:
+    """(family and architecture, what a file holds, options) -> the tower, from a checkpoint of that content."""
+
+    def from_content(encoder: str, content: Any, name: str = "weights.pt", **options: Any) -> Tower:
+        path = tmp_path / name
+        if isinstance(content, torch.jit.ScriptModule):
+            torch.jit.save(content, path)
+        else:
+            torch.save(content, path)
+        return build_tower(f"{encoder}/{path}", options=EncoderOptions(**options))
+
+    return from_content
+
+
+def timm_state(architecture: str, seed: int = 0, **arguments: Any) -> State:
+    import timm
+
+    torch.manual_seed(seed)
+    state: State = timm.create_model(architecture, **arguments).state_dict()
+    return state
+
+
+@pytest.fixture(scope="session")
+def resnet_state() -> State:
+    return timm_state("test_resnet")
+
+
+@pytest.fixture(scope="session")
+def vit_state() -> State:
+    return timm_state("test_vit", num_classes=0)
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Callable[..., State]:
+    """(timm architecture, seed, arguments) -> the tensors of an untrained model."""
+    return timm_state

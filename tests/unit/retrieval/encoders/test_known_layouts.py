@@ -1,0 +1,104 @@
+"""Known checkpoints load from files in their authors' key layouts, with random weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from retrieval.encoders import EncoderOptions, build_tower, known_checkpoint, known_to
+from retrieval.encoders.provenance import provenance
+from retrieval.encoders.tower import Tower
+
+State = dict[str, torch.Tensor]
+Embed = Callable[[Tower], np.ndarray]
+Untrained = Callable[..., State]
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def check(
+    name: str, content: object, tmp_path: Path, embed: Embed, architecture: str, state: State, size: int
+) -> Tower:
+    """A known checkpoint gives what its architecture gives of the plain tensors, prepared the same way."""
+    torch.save(content, tmp_path / "release.pth")
+    torch.save(state, tmp_path / "plain.pth")
+    tower = build_tower(f"known:{name}/{tmp_path / 'release.pth'}")
+    recipe = tower.recipe
+    assert recipe.size == (size, size)
+    options = EncoderOptions(recipe.mean, recipe.std, recipe.size, recipe.interpolation)
+    plain = build_tower(f"{architecture}/{tmp_path / 'plain.pth'}", options=options)
+    assert float(embed(tower) @ embed(plain)) == pytest.approx(1, abs=1e-5)
+    assert recipe.known == name
+    assert known_to(recipe.to_dict()) is known_checkpoint(name)
+    assert any(known_checkpoint(name).licence in phrase for phrase in provenance(recipe))
+    return tower
+
+
+def test_gastronet_is_flat_as_timm_names_it(untrained: Untrained, tmp_path: Path, embed: Embed) -> None:
+    vit = untrained("vit_small_patch16_224", num_classes=0)
+    tower = check("gastronet-5m-vits16", vit, tmp_path, embed, "timm:vit_small_patch16_224", vit, 224)
+    assert (tower.recipe.mean, tower.recipe.std, tower.recipe.interpolation) == (*IMAGENET, "bicubic")
+    resnet = untrained("resnet50", num_classes=0)
+    check("gastronet-5m-resnet50", resnet, tmp_path, embed, "timm:resnet50", resnet, 224)
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "size"),
+    [
+        ("surgenetxl-dinov1-vits16", "vit_small_patch16_224", 224),
+        ("surgenetxl-dinov2-vits14", "vit_small_patch14_dinov2", 336),
+        ("surgenetxl-dinov3-vits16", "vit_small_patch16_dinov3", 336),
+    ],
+)
+def test_surgenet(name: str, architecture: str, size: int, untrained: Untrained, tmp_path: Path, embed: Embed) -> None:
+    state = untrained(architecture, num_classes=0, img_size=size)
+    released = dict(state) if "dinov3" in name else state | {"mask_token": torch.zeros(1, 384)}
+    check(name, released, tmp_path, embed, f"timm:{architecture}", state, size)
+
+
+def test_endovit_is_a_masked_autoencoder_under_model(untrained: Untrained, tmp_path: Path, embed: Embed) -> None:
+    state = untrained("vit_base_patch16_224", num_classes=0)
+    decoder = {"mask_token": torch.zeros(1, 1, 512), "decoder_embed.weight": torch.zeros(512, 768)}
+    content = {"model": state | decoder, "optimizer": {"state": {}}, "epoch": 15, "scaler": {}}
+    tower = check("endovit", content, tmp_path, embed, "timm:vit_base_patch16_224", state, 224)
+    assert tower.recipe.mean == (0.3464, 0.2280, 0.2228)
+    assert tower.recipe.std == (0.2520, 0.2128, 0.2093)
+    assert tower.recipe.fit == "squash"
+    assert tower.recipe.weights_key == "model"
+
+
+def test_biomedclip_is_an_open_clip_model_of_its_own(tmp_path: Path, embed: Embed) -> None:
+    import open_clip
+
+    torch.manual_seed(0)
+    known = known_checkpoint("biomedclip")
+    text = {"width": 1, "heads": 1, "layers": 1, "vocab_size": 1, "context_length": 1}
+    visual = open_clip.CustomTextCLIP(known.config["embed_dim"], dict(known.config["vision_cfg"]), text).visual
+    others = {"logit_scale": torch.ones(()), "text.transformer.embeddings.position_ids": torch.arange(4)}
+    torch.save({f"visual.{k}": v for k, v in visual.state_dict().items()} | others, tmp_path / "w.bin")
+    tower = build_tower(f"known:biomedclip/{tmp_path / 'w.bin'}")
+    assert (tower.recipe.dimension, tower.recipe.size) == (512, (224, 224))
+    assert tower.recipe.mean == (0.48145466, 0.4578275, 0.40821073)
+    pixels = torch.zeros(1, 3, 224, 224)
+    with torch.inference_mode():
+        assert torch.equal(tower.image_model(pixels), visual.eval()(pixels))
+    assert "may have seen images of Kvasir or HyperKvasir in training" in provenance(tower.recipe)
+
+
+@pytest.mark.skipif(not os.environ.get("KVASIR_LARGE_ENCODERS"), reason="builds towers of 0.3 to 0.4 billion weights")
+@pytest.mark.parametrize(("name", "architecture", "size"), [("endofinder", "vit_large_patch16_224", 224)])
+def test_large_known_checkpoints(
+    name: str, architecture: str, size: int, untrained: Untrained, tmp_path: Path, embed: Embed
+) -> None:
+    state = untrained(architecture, num_classes=0)
+    others = {
+        "head.weight": torch.ones(512, 1024),
+        "head.bias": torch.ones(512),
+        "target_embed.proj.weight": torch.ones(1, 1, 16, 16),
+    }
+    content = {"model": state | others | {"mask_token": torch.zeros(1, 1, 512), "decoder_pred.bias": torch.zeros(768)}}
+    check(name, content, tmp_path, embed, f"timm:{architecture}", state, size)
