@@ -33,7 +33,7 @@ def evaluate_collection(
     speeds: tuple[Speed, ...] = ()
     if options.speed:  # first, so that the peak memory is that of queries
         searcher = Searcher(opened)
-        speeds = tuple(measure_speed(searcher, one) for one in contenders)
+        speeds = tuple(measure_speed(searcher, contender) for contender in contenders)
 
     def evaluated(contender: Fusion, protocol: Protocol, measures: MeasureOptions) -> SpaceResult:
         return _evaluated(opened, contender, protocol, measures, progress)

@@ -49,14 +49,14 @@ class Protocol:
         def renumbered(old: NDArray[np.int64]) -> NDArray[np.int64]:
             return new[old][new[old] >= 0]
 
-        rounds = tuple(Round(renumbered(one.queries), renumbered(one.gallery)) for one in self.rounds)
+        rounds = tuple(Round(renumbered(round_.queries), renumbered(round_.gallery)) for round_ in self.rounds)
         return replace(self, rounds=rounds, groups=self.groups[rows])
 
     def restricted_to(self, rows: NDArray[np.int64]) -> Protocol:
         """The same protocol with only rows (m,) as queries and in the gallery; `sentence` says so."""
         rounds = tuple(
-            Round(one.queries[np.isin(one.queries, rows)], one.gallery[np.isin(one.gallery, rows)])
-            for one in self.rounds
+            Round(round_.queries[np.isin(round_.queries, rows)], round_.gallery[np.isin(round_.gallery, rows)])
+            for round_ in self.rounds
         )
         others = len(self.groups) - len(rows)
         lacking = f"; {others:,} images that a space lacks take no part" if others else ""
@@ -64,7 +64,7 @@ class Protocol:
 
     def with_queries(self, allowed: NDArray[np.bool_]) -> Protocol:
         """The same protocol with only the images of a mask (n,) as queries."""
-        rounds = tuple(Round(one.queries[allowed[one.queries]], one.gallery) for one in self.rounds)
+        rounds = tuple(Round(round_.queries[allowed[round_.queries]], round_.gallery) for round_ in self.rounds)
         return replace(self, rounds=rounds)
 
 
@@ -155,10 +155,10 @@ def leaking_queries(protocol: Protocol, clusters: NDArray[np.integer]) -> int:
     numbers = cluster_numbers(clusters)
     both = np.unique(np.stack([numbers, protocol.groups]), axis=1, return_inverse=True)[1]
     leaking = 0
-    for one in protocol.rounds:
-        duplicates = np.bincount(numbers[one.gallery], minlength=numbers.max(initial=0) + 1)
-        left_out = np.bincount(both[one.gallery], minlength=both.max(initial=0) + 1)
-        leaking += int((duplicates[numbers[one.queries]] > left_out[both[one.queries]]).sum())
+    for round_ in protocol.rounds:
+        duplicates = np.bincount(numbers[round_.gallery], minlength=numbers.max(initial=0) + 1)
+        left_out = np.bincount(both[round_.gallery], minlength=both.max(initial=0) + 1)
+        leaking += int((duplicates[numbers[round_.queries]] > left_out[both[round_.queries]]).sum())
     return leaking
 
 

@@ -68,7 +68,7 @@ def evaluate_retriever(
     numbers = cluster_numbers(np.full(n, -1) if clusters is None else clusters)
     if isinstance(protocol, str):
         protocol = protocol_named(protocol, numbers)
-    if not all(len(one.gallery) for one in protocol.rounds):
+    if not all(len(round_.gallery) for round_ in protocol.rounds):
         raise NothingToEvaluateError(f"by the protocol {protocol.name} some queries are searched in nothing")
     protocol = protocol.with_queries(labels64 >= 0)
     images = _Images(labels64, ids64, protocol.groups)
@@ -133,33 +133,33 @@ def _block_results(
     threads: int | None,
     progress: Callable[[int, int], None] | None,
 ) -> Iterator[BlockResult]:
-    rounds = [_by_id(images, one) for one in protocol.rounds]
-    total = sum(len(one.queries) for one in rounds)
+    rounds = [_by_id(images, round_) for round_ in protocol.rounds]
+    total = sum(len(round_.queries) for round_ in rounds)
     done = 0
     with ThreadPoolExecutor(threads or available_cores()) as pool:
-        for one in rounds:
-            distances = retriever.distances_to(one.gallery)
-            gallery = images.labelled(one.gallery)
+        for round_ in rounds:
+            distances = retriever.distances_to(round_.gallery)
+            gallery = images.labelled(round_.gallery)
 
             def measured(
                 queries: NDArray[np.int64],
                 distances: Callable[[NDArray[np.int64]], NDArray[np.floating]] = distances,
                 gallery: Labelled = gallery,
-                gallery_rows: NDArray[np.int64] = one.gallery,
+                gallery_rows: NDArray[np.int64] = round_.gallery,
             ) -> BlockResult:
                 ranking = rank(distances(queries), images.labelled(queries), gallery)
                 return measure(
                     ranking, queries, gallery_rows, images.labels, images.ids, retriever.scores, options, class_count
                 )
 
-            starts = range(0, len(one.queries), _BLOCK)
-            for block in pool.map(measured, [one.queries[start : start + _BLOCK] for start in starts]):
+            starts = range(0, len(round_.queries), _BLOCK)
+            for block in pool.map(measured, [round_.queries[start : start + _BLOCK] for start in starts]):
                 done += len(block.rows)
                 if progress is not None:
                     progress(done, total)
                 yield block
 
 
-def _by_id(images: _Images, one: Round) -> Round:
+def _by_id(images: _Images, round_: Round) -> Round:
     """The gallery by image id, so that a tie by row is a tie by id."""
-    return Round(one.queries, one.gallery[np.argsort(images.ids[one.gallery], kind="stable")])
+    return Round(round_.queries, round_.gallery[np.argsort(images.ids[round_.gallery], kind="stable")])

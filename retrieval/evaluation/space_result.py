@@ -124,8 +124,6 @@ class SpaceResult:
 
     def to_dict(self, *, per_query: bool = True) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts in a fixed order, ready for JSON; NaN becomes None."""
-        per_class = asdict(self.class_scores)
-        intervals = self.intervals
         fields: dict[str, Any] = {
             "space": self.space,
             "dimension": self.dimension,
@@ -144,37 +142,9 @@ class SpaceResult:
                 "nothing_relevant": int((~self.scored).sum()),
                 "leaking": self.leaking,
             },
-            **(
-                {"intervals": {"level": intervals.level, "samples": intervals.samples, "seed": intervals.seed}}
-                if intervals
-                else {}
-            ),
+            **self._bootstrap_to_dict(),
             "measures": {name: self._means_to_dict(name) for name in self.measures},
-            "classification": {
-                "vote_k": self.vote_k,
-                "vote": "similarity-weighted",
-                "overall": json_values(asdict(self.overall_scores)),
-                **({"overall_interval": json_values(intervals.overall_scores)} if intervals else {}),
-                "per_class": {
-                    name: {key: json_values(values[c]) for key, values in per_class.items()}
-                    for c, name in enumerate(self.class_names)
-                },
-                **(
-                    {
-                        "per_class_interval": {
-                            name: {key: json_values(values[c]) for key, values in intervals.class_scores.items()}
-                            for c, name in enumerate(self.class_names)
-                        }
-                    }
-                    if intervals
-                    else {}
-                ),
-                "confusion": {
-                    "rows": list(self.class_names),
-                    "columns": [*self.class_names, None],
-                    "counts": self.confusion.tolist(),
-                },
-            },
+            "classification": self._classification_to_dict(),
         }
         if per_query:
             fields["per_query"] = {
@@ -187,6 +157,33 @@ class SpaceResult:
                 "measures": {name: json_values(values) for name, values in self.measures.items()},
             }
         return fields
+
+    def _bootstrap_to_dict(self) -> dict[str, Any]:
+        drawn = self.intervals
+        return {"intervals": {"level": drawn.level, "samples": drawn.samples, "seed": drawn.seed}} if drawn else {}
+
+    def _classification_to_dict(self) -> dict[str, Any]:
+        intervals = self.intervals
+
+        def by_class(scores: dict[str, Floats]) -> dict[str, Any]:
+            return {
+                name: {score: json_values(values[c]) for score, values in scores.items()}
+                for c, name in enumerate(self.class_names)
+            }
+
+        return {
+            "vote_k": self.vote_k,
+            "vote": "similarity-weighted",
+            "overall": json_values(asdict(self.overall_scores)),
+            **({"overall_interval": json_values(intervals.overall_scores)} if intervals else {}),
+            "per_class": by_class(asdict(self.class_scores)),
+            **({"per_class_interval": by_class(intervals.class_scores)} if intervals else {}),
+            "confusion": {
+                "rows": list(self.class_names),
+                "columns": [*self.class_names, None],
+                "counts": self.confusion.tolist(),
+            },
+        }
 
     def _means_to_dict(self, measure: str) -> dict[str, Any]:
         means = self.means(measure)

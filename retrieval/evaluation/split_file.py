@@ -26,7 +26,7 @@ def split_from_file(path: Path, files: Sequence[str]) -> Protocol:
     Columns by their headings: `file` or `file-name`, and `split` or `split-index`, separated by commas or, as in the
     official files of HyperKvasir, by semicolons. Numbers are folds, of which each queries the other ones; otherwise
     `test` queries `train`, and images of another part, or that the file does not name, take no part.
-    A file is found by its whole path or, where that is the only one, by its name. Raises SplitFileError.
+    A file is matched by its whole path or, where only one has it, by its name. Raises SplitFileError.
     """
     split_of = _read(path)
     row_of = _rows_by_name(files)
@@ -61,7 +61,7 @@ def split_from_file(path: Path, files: Sequence[str]) -> Protocol:
     test = np.array([row for row, part in enumerate(parts) if part.casefold() in _TEST], np.int64)
     training = np.array([row for row, part in enumerate(parts) if part.casefold() in _TRAINING], np.int64)
     if not len(test) or not len(training):
-        raise SplitFileError(f"{path}: needs both `train` and `test`, or numbered folds; found {', '.join(used)}")
+        raise SplitFileError(f"{path}: needs both `train` and `test`, or numbered folds, not {', '.join(used)}")
     return Protocol(
         "split file",
         sentence("the test part queries the training part", len(files) - len(test) - len(training)),

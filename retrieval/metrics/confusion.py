@@ -2,7 +2,7 @@
 
 The measures are those that the authors of Kvasir suggest (Pogorelov et al., KVASIR: A Multi-Class Image Dataset for
 Computer Aided Gastrointestinal Disease Detection, MMSys 2017, section 5). A ratio without cases is 0, as in
-scikit-learn, except for a class without queries: that one is NaN and stays out of the macro means.
+scikit-learn, except for a class without queries: it is NaN and is left out of the macro means.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ClassScores:
 class OverallScores:
     """All classes together: accuracy, macro means over the classes that have queries, and the multi-class MCC.
 
-    Every field has the shape of what was asked: () for one confusion matrix, (b,) for b of them.
+    Every field is () for one confusion matrix, (b,) for b of them.
     """
 
     accuracy: Floats

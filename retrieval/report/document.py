@@ -123,7 +123,7 @@ class Report:
 def map_points(spaces: Iterable[SpaceSection]) -> dict[str, Any]:
     """What the script of the maps needs of them: the image ids and the class's name by group of points."""
     maps = [space.figures.map for space in spaces if space.figures and space.figures.map]
-    groups = [group for one in maps for group in one.groups]
+    groups = [group for drawn in maps for group in drawn.groups]
     return {
         "points": {group.id: group.images for group in groups},
         "classes": {group.id: group.class_name for group in groups},

@@ -1,4 +1,4 @@
-"""How every picture of a report is drawn: one style, and colours that the page's style sheet decides."""
+"""How every plot of a report is drawn: one style, and colours that the page's style sheet decides."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def precision_recall(result: SpaceResult) -> str:
 
 @styled
 def confusion(result: SpaceResult) -> str:
-    """Counts of true by elected class, shaded by the row's share; a last column for queries without an elected one."""
+    """Counts of true by voted class, shaded by the row's share; a last column for queries without a vote."""
     table = result.confusion
     rows = np.flatnonzero(table.sum(axis=1))
     columns = np.union1d(rows, np.flatnonzero(table.sum(axis=0)))
@@ -95,14 +95,14 @@ def per_class_bars(result: SpaceResult) -> str:
     """mAP, precision@10 (or the largest k) and recall of the vote, per class, with intervals."""
     k = result.class_k
     present = np.flatnonzero(result.confusion.sum(axis=1))
-    spans = result.intervals
-    vote = spans.class_scores["recall"] if spans else None
+    intervals = result.intervals
+    vote = intervals.class_scores["recall"] if intervals else None
     bars = (
-        ("mAP", result.means("mAP").per_class, spans.per_class["mAP"] if spans else None, class_colour(0)),
+        ("mAP", result.means("mAP").per_class, intervals.per_class["mAP"] if intervals else None, class_colour(0)),
         (
             f"precision@{k}",
             result.means(f"precision@{k}").per_class,
-            spans.per_class[f"precision@{k}"] if spans else None,
+            intervals.per_class[f"precision@{k}"] if intervals else None,
             class_colour(1),
         ),
         (
@@ -196,11 +196,13 @@ def space_map(result: SpaceResult, places: NDArray[np.float64], labels: NDArray[
 def standings(comparison: Comparison) -> str:
     """Every space's mean with its interval, best on top."""
     figure, axes = new_figure(7.4, 0.8 + 0.32 * len(comparison.standings))
-    for y, one in enumerate(reversed(comparison.standings)):
-        axes.hlines(y, one.low, one.high, color=ACCENT, linewidth=3, alpha=0.5)
-        axes.plot(one.mean, y, "o", color=ACCENT)
-        axes.annotate(f"{one.mean:.3f}", (one.mean, y), (0, 6), textcoords="offset points", ha="center", color=INK)
-    axes.set_yticks(range(len(comparison.standings)), [one.name for one in reversed(comparison.standings)])
+    for y, standing in enumerate(reversed(comparison.standings)):
+        axes.hlines(y, standing.low, standing.high, color=ACCENT, linewidth=3, alpha=0.5)
+        axes.plot(standing.mean, y, "o", color=ACCENT)
+        axes.annotate(
+            f"{standing.mean:.3f}", (standing.mean, y), (0, 6), textcoords="offset points", ha="center", color=INK
+        )
+    axes.set_yticks(range(len(comparison.standings)), [standing.name for standing in reversed(comparison.standings)])
     axes.set_ylim(-0.6, len(comparison.standings) - 0.2)
     axes.set_xlabel(f"{comparison.measure}, mean of the class means")
     return svg(figure, "standings")
