@@ -21,7 +21,8 @@ def majority_vote(
     classes (q, K) int, nearest first, -1 for an unlabelled neighbour or none; similarities (q, K), larger is nearer.
     Plain, each neighbour has one vote and a tie goes to the class with the larger summed similarity; weighted, each
     votes with its similarity. In both sums a negative similarity, which a cosine can be, counts as 0, so that no
-    neighbour speaks against its own class. A tie that is left goes to the class that came first.
+    neighbour votes against its own class. A tie that remains goes to the class that came first.
+    Dudani, The distance-weighted k-nearest-neighbor rule (IEEE Transactions on SMC 1976), for weighted votes.
     """
     k = as_cutoff(k)
     classes, similarities = classes[:, :k], np.maximum(similarities[:, :k], 0)
@@ -49,6 +50,10 @@ def majority_vote_at(
     k: Cutoff,
     class_count: int,
 ) -> NDArray[np.float64]:
-    """mMV@k = 1 if the majority class of the first k is the query's, else 0, of each query, (q,)."""
+    """mMV@k = 1 if the majority class of the first k is the query's, else 0, of each query, (q,).
+
+    Chen et al., Fast and scalable search of whole-slide images via self-supervised deep learning (Nature Biomedical
+    Engineering 2022), who report its mean.
+    """
     right: NDArray[np.bool_] = majority_vote(classes, similarities, k, class_count) == query_classes
     return right.astype(np.float64)

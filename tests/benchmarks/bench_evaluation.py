@@ -1,4 +1,4 @@
-"""Time and memory of an evaluation: beside ranx, beside one matrix product, and as the collection grows.
+"""Time and memory of an evaluation, compared with ranx and one matrix product, and as the collection grows.
 
 All times are of the processor, summed over cores, so that other work on the machine does not count.
 
@@ -108,7 +108,7 @@ def in_own_process(n: int) -> tuple[float, float, float, float]:
         return pool.apply(one_size, (n,))
 
 
-def beside_ranx(vectors: NDArray[np.float32], labels: NDArray[np.int64], queries: int) -> tuple[float, float]:
+def compare_with_ranx(vectors: NDArray[np.float32], labels: NDArray[np.int64], queries: int) -> tuple[float, float]:
     """Seconds of processor time, ranx's for `queries` queries and ours for all, from arrays to figures.
 
     Processor time, because other work on the machine slows one and not the other; neither draws a bootstrap.
@@ -159,7 +159,7 @@ def main() -> None:
     print("all measures, 1,000 bootstrap samples")
     print(f"                      {evaluation:7.2f} s, {evaluation / product:.1f} times one X @ X.T ({product:.2f} s)")
     print(f"peak memory           {after:7.0f} MiB, of it {before:.0f} before it began")
-    taken, taken_by_us = beside_ranx(*sample(n), options.ranx_queries)
+    taken, taken_by_us = compare_with_ranx(*sample(n), options.ranx_queries)
     scaled = taken * n / options.ranx_queries
     print(
         f"ranx                  {scaled:7.1f} s of processor time for the measures that both have, scaled from "

@@ -96,7 +96,7 @@ def test_a_narrow_screen_scrolls_tables_and_pictures_but_not_the_page(opened: An
     assert smallest >= 8
 
 
-def test_on_a_phone_hits_stand_three_beside_each_other_below_their_query(opened: Any) -> None:
+def test_on_a_phone_hits_are_three_in_a_row_below_their_query(opened: Any) -> None:
     page = opened(viewport={"width": 375, "height": 800})
     row = page.locator(".row").first
     query, *hits = [thumb.bounding_box() for thumb in row.locator(".thumb").all()]

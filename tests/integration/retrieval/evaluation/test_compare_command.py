@@ -56,7 +56,7 @@ def test_the_better_run_is_named_by_its_file(tmp_path: Path) -> None:
     assert "tower (strong) is better than tower (weak): mAP higher by" in text
 
 
-def test_reports_whose_files_have_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_evaluations_with_the_same_file_name_are_labelled_by_path(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     runs = [stored(tmp_path / name / "evaluation.json", at + 1) for at, name in enumerate(("one", "two"))]
@@ -89,7 +89,7 @@ def test_other_folds_are_refused_though_each_query_has_as_much_to_find(tmp_path:
         run(*runs)
 
 
-def test_what_is_no_evaluation_is_an_error_that_says_so(tmp_path: Path) -> None:
+def test_a_file_that_is_no_evaluation_or_damaged_is_an_error_with_the_reason(tmp_path: Path) -> None:
     good = stored(tmp_path / "good.json", 1)
     bad = tmp_path / "bad.json"
     bad.write_text("[]")

@@ -53,11 +53,11 @@ def run(*arguments: str | Path) -> str:
     return result.stdout
 
 
-def test_json_says_what_was_measured_and_every_querys_figures(collection: Path) -> None:
-    found = json.loads(run(collection, "--json"))
-    assert found["schema"] == "kvasir-evaluation/1"
-    assert [space["space"] for space in found["spaces"]] == ["one", "two"]
-    one = found["spaces"][0]
+def test_json_has_the_protocol_the_images_and_the_figures_of_every_query(collection: Path) -> None:
+    written = json.loads(run(collection, "--json"))
+    assert written["schema"] == "kvasir-evaluation/1"
+    assert [space["space"] for space in written["spaces"]] == ["one", "two"]
+    one = written["spaces"][0]
     assert one["protocol"]["name"] == "leave-cluster-out"
     assert one["images"] == {
         "all": 12,
@@ -91,17 +91,17 @@ def test_same_run_twice_gives_the_same_bytes(collection: Path) -> None:
 
 
 def test_a_fusion_stands_among_the_spaces(collection: Path) -> None:
-    found = json.loads(run(collection, "--json", "--fuse", "two+one=2"))
-    assert [space["space"] for space in found["spaces"]] == ["one", "two", "two+one=2"]
+    written = json.loads(run(collection, "--json", "--fuse", "two+one=2"))
+    assert [space["space"] for space in written["spaces"]] == ["one", "two", "two+one=2"]
     assert "two + one=2" in run(collection, "--fuse", "two+one=2")
 
 
 def test_the_same_fusion_twice_is_measured_once(collection: Path) -> None:
-    found = json.loads(run(collection, "--json", "--space", "one", "--fuse", "one+two", "--fuse", "one=1+two"))
-    assert [space["space"] for space in found["spaces"]] == ["one", "one+two"]
+    written = json.loads(run(collection, "--json", "--space", "one", "--fuse", "one+two", "--fuse", "one=1+two"))
+    assert [space["space"] for space in written["spaces"]] == ["one", "one+two"]
 
 
-def test_a_fusion_of_an_unknown_space_is_told_before_anything_is_measured(collection: Path) -> None:
+def test_a_fusion_of_an_unknown_space_is_refused_before_anything_is_measured(collection: Path) -> None:
     with pytest.raises(SpaceNameError, match="one, two"):
         run(collection, "--fuse", "one+three")
 
@@ -114,8 +114,8 @@ def test_a_collection_without_spaces_cannot_be_evaluated(tmp_path: Path) -> None
 
 
 def test_k_can_be_chosen(collection: Path) -> None:
-    found = json.loads(run(collection, "--json", "--k", "3", "--k", "2"))
-    assert [name for name in found["spaces"][0]["measures"] if name.startswith("precision")] == [
+    written = json.loads(run(collection, "--json", "--k", "3", "--k", "2"))
+    assert [name for name in written["spaces"][0]["measures"] if name.startswith("precision")] == [
         "precision@2",
         "precision@3",
     ]
@@ -166,26 +166,26 @@ def test_an_unknown_space_is_an_error_that_names_those_there_are(collection: Pat
     [(("--protocol", "hold-out", "--test-share", "0.34"), 4), (("--protocol", "k-fold", "--folds", "3"), 12)],
 )
 def test_splits_keep_copies_together(collection: Path, choice: tuple[str, ...], queries: int) -> None:
-    found = json.loads(run(collection, "--json", "--space", "one", *choice))["spaces"][0]["queries"]
-    assert found == {"all": queries, "scored": queries, "nothing_relevant": 0, "leaking": 0}
+    written = json.loads(run(collection, "--json", "--space", "one", *choice))["spaces"][0]["queries"]
+    assert written == {"all": queries, "scored": queries, "nothing_relevant": 0, "leaking": 0}
 
 
-def test_a_split_file_that_parts_copies_is_found_out(collection: Path, tmp_path: Path) -> None:
+def test_queries_of_a_split_file_that_parts_copies_are_counted_as_leaking(collection: Path, tmp_path: Path) -> None:
     split = tmp_path / "split.csv"
     parts = ["test" if number < 2 else "train" for number in range(12)]
     lines = [f"{CLASSES[number % 2]}/{number}.jpg,{part}" for number, part in enumerate(parts)]
     split.write_text("file,split\n" + "\n".join(lines), encoding="utf-8")
-    found = json.loads(run(collection, "--json", "--space", "one", "--split", split))
-    assert found["spaces"][0]["queries"] == {"all": 2, "scored": 2, "nothing_relevant": 0, "leaking": 2}
+    written = json.loads(run(collection, "--json", "--space", "one", "--split", split))
+    assert written["spaces"][0]["queries"] == {"all": 2, "scored": 2, "nothing_relevant": 0, "leaking": 2}
     text = run(collection, "--space", "one", "--split", split)
     assert "2 queries can find a near duplicate of themselves" in " ".join(text.split())
 
 
-def test_what_copies_would_add_is_said(collection: Path) -> None:
-    found = json.loads(run(collection, "--json", "--space", "one"))
-    (beside,) = found["leave_one_out"]
+def test_the_gap_to_leave_one_out_is_in_json_and_in_words(collection: Path) -> None:
+    written = json.loads(run(collection, "--json", "--space", "one"))
+    (one_out,) = written["leave_one_out"]
     alone = json.loads(run(collection, "--json", "--space", "one", "--protocol", "leave-one-out"))
-    assert beside["measures"]["mAP"]["macro"] == alone["spaces"][0]["measures"]["mAP"]["macro"]
-    mean = f"{beside['measures']['mAP']['macro']:.4f}"
+    assert one_out["measures"]["mAP"]["macro"] == alone["spaces"][0]["measures"]["mAP"]["macro"]
+    mean = f"{one_out['measures']['mAP']['macro']:.4f}"
     assert f"Leave-one-out, which lets near duplicates help, would give mAP {mean}" in " ".join(run(collection).split())
     assert "leave_one_out" not in alone

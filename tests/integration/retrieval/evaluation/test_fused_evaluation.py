@@ -139,7 +139,7 @@ def test_a_fusion_is_a_contender_like_a_space(collection: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["hold-out", "k-fold"])
-def test_a_fusion_keeps_to_the_protocol(collection: Path, protocol: str) -> None:
+def test_a_fusion_has_the_queries_and_lists_of_the_protocol(collection: Path, protocol: str) -> None:
     opened = Collection.open(collection)
     options = EvaluationOptions(
         ("one",), protocol, fusions=(Fusion.parse("one+EdgeHistogram"),), measures=MeasureOptions(samples=0)

@@ -1,4 +1,4 @@
-"""What `kvasir evaluate` writes, in every protocol, against the JSON Schema that it writes beside."""
+"""What `kvasir evaluate` writes, in every protocol, against the JSON Schema that a report has."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ FUSION = ("--fuse", "tf_efficientnet_lite0=2+test_vit-test_vit")
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(SCHEMA_FILE.read_text("utf-8"))
-    jsonschema_rs.meta.validate(found)
-    return found
+    written: dict[str, Any] = json.loads(SCHEMA_FILE.read_text("utf-8"))
+    jsonschema_rs.meta.validate(written)
+    return written
 
 
 def evaluated(collection: Path, *arguments: str) -> dict[str, Any]:
     result = CliRunner().invoke(command, [str(collection), "--json", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
+    written: dict[str, Any] = json.loads(result.stdout)
+    return written
 
 
 @pytest.mark.parametrize(
@@ -42,48 +42,48 @@ def evaluated(collection: Path, *arguments: str) -> dict[str, Any]:
     ],
     ids=lambda arguments: " ".join(arguments[:4]),
 )
-def test_every_protocol_gives_what_the_schema_says(
+def test_every_protocol_gives_json_of_the_schema(
     two_spaces: Path, schema: dict[str, Any], arguments: tuple[str, ...]
 ) -> None:
-    found = evaluated(two_spaces, *arguments)
-    jsonschema_rs.Draft202012Validator(schema).validate(found)
-    assert ("comparison" in found) == (len(found["spaces"]) > 1)
-    assert ("speed" in found) == ("--speed" in arguments)
+    written = evaluated(two_spaces, *arguments)
+    jsonschema_rs.Draft202012Validator(schema).validate(written)
+    assert ("comparison" in written) == (len(written["spaces"]) > 1)
+    assert ("speed" in written) == ("--speed" in arguments)
 
 
-def test_a_split_file_gives_what_the_schema_says(two_spaces: Path, schema: dict[str, Any], tmp_path: Path) -> None:
+def test_a_split_file_gives_json_of_the_schema(two_spaces: Path, schema: dict[str, Any], tmp_path: Path) -> None:
     split = tmp_path / "split.csv"
     rows = [f"{name}/{n}.jpg,{'test' if n < 2 else 'train'}" for name in ("cecum", "polyps") for n in range(8)]
     split.write_text("file,split\n" + "\n".join(rows))
-    found = evaluated(two_spaces, "--split", str(split), "--samples", "20", *FUSION)
-    jsonschema_rs.Draft202012Validator(schema).validate(found)
-    assert found["spaces"][0]["protocol"]["name"] == "split file"
+    written = evaluated(two_spaces, "--split", str(split), "--samples", "20", *FUSION)
+    jsonschema_rs.Draft202012Validator(schema).validate(written)
+    assert written["spaces"][0]["protocol"]["name"] == "split file"
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda found: found.update(schema="kvasir-evaluation/2"),
-        lambda found: found["spaces"][0].update(surplus=1),
-        lambda found: found["spaces"][0]["measures"].pop("mAP"),
-        lambda found: found["spaces"][0]["per_query"]["class"].append(7),
-        lambda found: found["spaces"][0]["images"].update(all=-1),
+        lambda written: written.update(schema="kvasir-evaluation/2"),
+        lambda written: written["spaces"][0].update(surplus=1),
+        lambda written: written["spaces"][0]["measures"].pop("mAP"),
+        lambda written: written["spaces"][0]["per_query"]["class"].append(7),
+        lambda written: written["spaces"][0]["images"].update(all=-1),
     ],
 )
 def test_the_schema_refuses_another_form(two_spaces: Path, schema: dict[str, Any], damage: Any) -> None:
-    found = evaluated(two_spaces, "--samples", "0", "--space", "tf_efficientnet_lite0")
-    assert found["schema"] == SCHEMA
-    damage(found)
-    assert not jsonschema_rs.Draft202012Validator(schema).is_valid(found)
+    written = evaluated(two_spaces, "--samples", "0", "--space", "tf_efficientnet_lite0")
+    assert written["schema"] == SCHEMA
+    damage(written)
+    assert not jsonschema_rs.Draft202012Validator(schema).is_valid(written)
 
 
 def test_speed_is_of_each_space_and_of_the_fusion(two_spaces: Path) -> None:
     """The draft sizes of the two encoders differ, so the fusion decodes twice."""
-    found = evaluated(two_spaces, "--samples", "0", "--speed", *FUSION)
-    one, two, both = found["speed"]
-    assert [speed["space"] for speed in found["speed"]] == [space["space"] for space in found["spaces"]]
+    written = evaluated(two_spaces, "--samples", "0", "--speed", *FUSION)
+    one, two, both = written["speed"]
+    assert [speed["space"] for speed in written["speed"]] == [space["space"] for space in written["spaces"]]
     assert both["index_size"] == one["index_size"] + two["index_size"] > 0
-    assert all(speed["peak_memory"] > 0 for speed in found["speed"])
+    assert all(speed["peak_memory"] > 0 for speed in written["speed"])
 
 
 def test_all_but_the_times_is_the_same_in_every_run(two_spaces: Path) -> None:

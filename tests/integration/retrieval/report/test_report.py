@@ -78,7 +78,7 @@ def test_intervals_are_explained_only_where_there_are_some(
     assert ("thin lines are 95 % intervals" in page) == told
 
 
-def test_a_report_of_queries_that_have_nothing_to_find_says_so(report: Path, tmp_path: Path) -> None:
+def test_a_report_without_relevant_images_has_a_sentence_instead_of_figures(report: Path, tmp_path: Path) -> None:
     split = tmp_path / "split.csv"
     parts = [f"{CLASSES[n % 3]}/{n}.jpg,{'test' if n % 3 == 0 else 'train'}" for n in range(45)]
     split.write_text("\n".join(["file,split", *parts]))
@@ -89,7 +89,7 @@ def test_a_report_of_queries_that_have_nothing_to_find_says_so(report: Path, tmp
     assert "nan" not in (tmp_path / "out" / "tables.tex").read_text("utf-8").replace("dominance", "")
 
 
-def test_somebodys_page_is_not_overwritten_and_that_is_said_before_measuring(report: Path, tmp_path: Path) -> None:
+def test_another_page_is_not_overwritten_and_that_is_refused_before_measuring(report: Path, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("mine")
     arguments = [str(report.parent / "collection"), "--report", str(tmp_path)]
     with pytest.raises(NotAReportError, match="another folder"):
@@ -148,13 +148,13 @@ def test_each_small_picture_is_there_once_however_often_it_is_shown(report: Path
     assert "image 3" in Page(text).labels
 
 
-def test_every_picture_says_how_to_read_it(report: Path) -> None:
+def test_every_figure_has_a_caption(report: Path) -> None:
     text = (report / "index.html").read_text("utf-8")
     assert text.count("<figure ") == text.count("<figcaption>") == 1 + 2 * 10 + 9  # the fusion has no map
     assert "there is no map of it" in text
 
 
-def test_the_files_beside_the_page(report: Path) -> None:
+def test_the_files_of_a_report_folder(report: Path) -> None:
     names = {
         "index.html",
         "evaluation.json",

@@ -27,13 +27,13 @@ def test_each_sample_by_hand() -> None:
     """The means of drawn clusters, computed one sample at a time from the same draws."""
     values = np.array([[1.0], [2.0], [4.0], [8.0], [16.0]])
     labels, clusters = np.array([0, 0, 1, 1, 0]), np.array([0, 1, 1, 2, 2])
-    found = resampled_means(values, labels, clusters, 2, 20, 7)
+    resampled = resampled_means(values, labels, clusters, 2, 20, 7)
     draws = np.random.default_rng(7).integers(0, 3, (20, 3))
     for sample, draw in enumerate(draws):
         rows = np.concatenate([np.flatnonzero(clusters == cluster) for cluster in draw])
-        assert found.micro[sample, 0] == pytest.approx(values[rows].mean())
+        assert resampled.micro[sample, 0] == pytest.approx(values[rows].mean())
         means = [values[rows][labels[rows] == c].mean() for c in (0, 1) if (labels[rows] == c).any()]
-        assert found.macro[sample, 0] == pytest.approx(np.mean(means))
+        assert resampled.macro[sample, 0] == pytest.approx(np.mean(means))
 
 
 def test_confusion_of_each_sample_by_hand() -> None:

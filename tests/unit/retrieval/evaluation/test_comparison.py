@@ -23,7 +23,7 @@ def contender(name: str, values: NDArray[np.float64], clusters: NDArray[np.int64
     )
 
 
-def test_a_clear_difference_is_significant_and_its_sentence_says_so() -> None:
+def test_a_clear_difference_is_significant() -> None:
     base = np.random.default_rng(0).random(200)
     result = compare([contender("worse", base), contender("better", base + 0.1)], "mAP")
     assert [one.name for one in result.standings] == ["better", "worse"]
@@ -35,7 +35,7 @@ def test_a_clear_difference_is_significant_and_its_sentence_says_so() -> None:
     assert result.sentences()[0].startswith("better is better than worse: mAP higher by 0.1000")
 
 
-def test_noise_is_not_significant_and_its_sentence_says_so() -> None:
+def test_noise_is_not_significant() -> None:
     random = np.random.default_rng(0)
     result = compare([contender("one", random.random(200)), contender("two", random.random(200))], "mAP")
     assert not result.differences[0].significant
@@ -47,9 +47,9 @@ def test_p_is_near_that_of_the_normal_approximation() -> None:
     random = np.random.default_rng(3)
     difference = random.standard_normal(400) + 0.1
     zero = contender("zero", np.zeros(400))
-    (found,) = compare([contender("one", difference), zero], "mAP").differences
+    (pair,) = compare([contender("one", difference), zero], "mAP").differences
     z = difference.sum() / np.sqrt((difference**2).sum())
-    assert found.p == pytest.approx(2 * (1 - NormalDist().cdf(abs(z))), abs=0.015)
+    assert pair.p == pytest.approx(2 * (1 - NormalDist().cdf(abs(z))), abs=0.015)
 
 
 def test_copies_do_not_make_a_difference_more_certain() -> None:

@@ -26,8 +26,8 @@ pytestmark = [
 def vectors() -> np.ndarray:
     random = np.random.default_rng(1)
     centres = random.standard_normal((CLASSES, 16))
-    found = centres[np.arange(N) % CLASSES] + 2 * random.standard_normal((N, 16))
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+    made = centres[np.arange(N) % CLASSES] + 2 * random.standard_normal((N, 16))
+    return (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_equal_to_ranx(result: SpaceResult, qrels_and_run, ours: str, theirs: st
     ],
 )
 def test_equal_to_trec_eval_as_ir_measures_calls_it(result: SpaceResult, qrels_and_run, ours: str, theirs) -> None:
-    found = {one.query_id: one.value for one in ir_measures.iter_calc([theirs], *qrels_and_run)}
-    np.testing.assert_allclose(result.measures[ours], [found[str(i)] for i in range(N)], rtol=0, atol=TOLERANCE)
+    values = {one.query_id: one.value for one in ir_measures.iter_calc([theirs], *qrels_and_run)}
+    np.testing.assert_allclose(result.measures[ours], [values[str(i)] for i in range(N)], rtol=0, atol=TOLERANCE)
 
 
 def test_equal_to_scikit_learn(result: SpaceResult, vectors: np.ndarray) -> None:

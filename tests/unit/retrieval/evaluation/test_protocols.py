@@ -56,16 +56,16 @@ def test_leave_one_out_leaks_where_there_are_near_duplicates_and_leave_cluster_o
     assert leaking_queries(leave_cluster_out(clusters), clusters) == 0
 
 
-def test_a_parted_cluster_is_found() -> None:
+def test_a_parted_cluster_leaks() -> None:
     protocol = Protocol("split file", "", (Round(np.array([0, 1]), np.array([2, 3])),), np.arange(4))
     assert leaking_queries(protocol, np.array([7, 8, 7, 9])) == 1
 
 
-def test_images_without_cluster_are_each_their_own() -> None:
+def test_images_without_a_cluster_are_clusters_of_one() -> None:
     assert cluster_numbers(np.array([-1, 5, -1, 5])).tolist() == [1, 2, 0, 2]
 
 
-def test_restriction_keeps_each_image_on_its_side() -> None:
+def test_reindexing_leaves_each_image_query_or_gallery() -> None:
     protocol = Protocol("split", "", (Round(np.array([0, 2, 4]), np.array([1, 3])),), np.array([10, 11, 12, 13, 14]))
     small = protocol.reindexed(np.array([0, 3, 4]))
     assert small.rounds[0].queries.tolist() == [0, 2]
@@ -74,7 +74,7 @@ def test_restriction_keeps_each_image_on_its_side() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
-def test_a_share_is_kept_over_clusters_of_several_sizes(share: float) -> None:
+def test_a_share_holds_for_clusters_of_several_sizes(share: float) -> None:
     random = np.random.default_rng(0)
     labels = random.integers(0, 3, 900)
     clusters = labels * 1000 + random.integers(0, 120, 900)
@@ -87,7 +87,7 @@ def test_more_folds_than_clusters_are_refused() -> None:
         k_fold(np.array([0, 1, 0, 1]), np.array([5, 5, 6, 7]), folds=4)
 
 
-def test_a_restricted_protocol_has_neither_queries_nor_gallery_outside_it_and_its_sentence_says_so() -> None:
+def test_a_restricted_protocol_leaves_out_other_images_and_its_sentence_counts_them() -> None:
     protocol = leave_one_out(np.arange(5)).restricted_to(np.array([0, 2, 3]))
     assert protocol.rounds[0].queries.tolist() == protocol.rounds[0].gallery.tolist() == [0, 2, 3]
     assert protocol.sentence.endswith("; 2 images that a space lacks take no part")

@@ -82,12 +82,12 @@ def test_what_a_search_does_not_fuse_follows_after_all_that_it_does(
     members = [member(NEAR, weight=5), member(FAR)]
     every = distances(members, method)
     monkeypatch.setattr("retrieval.evaluation.retrievers.DEPTH", 2)
-    found = distances(members, method)  # images 1 and 2 are first in one space, 2 and 5 in the other
+    cut = distances(members, method)  # images 1 and 2 are first in one space, 2 and 5 in the other
     candidates, others = [0, 1, 4], [2, 3]
-    assert found[others].min() > found[candidates].max()
-    assert np.argsort(found[others]).tolist() == np.argsort(every[others]).tolist()
+    assert cut[others].min() > cut[candidates].max()
+    assert np.argsort(cut[others]).tolist() == np.argsort(every[others]).tolist()
     if method != "rrf":
-        assert found[candidates] == pytest.approx(every[candidates])
+        assert cut[candidates] == pytest.approx(every[candidates])
 
 
 def test_only_images_with_every_vector_can_be_queries() -> None:

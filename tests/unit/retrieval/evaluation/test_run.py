@@ -129,10 +129,10 @@ def test_against_a_plain_loop(metric: Cosine | Euclidean) -> None:
     for at, query in enumerate(result.ids):
         order = [row for row in np.argsort(distances[query], kind="stable") if row != query]
         right = np.array([labels[row] == labels[query] for row in order])
-        found = np.cumsum(right)
+        hits = np.cumsum(right)
         assert result.neighbours[at].tolist() == order[:100]
-        assert result.measures["mAP"][at] == pytest.approx((found / np.arange(1, 300))[right].mean(), abs=1e-12)
-        assert result.measures["recall@20"][at] == pytest.approx(found[19] / right.sum(), abs=1e-12)
+        assert result.measures["mAP"][at] == pytest.approx((hits / np.arange(1, 300))[right].mean(), abs=1e-12)
+        assert result.measures["recall@20"][at] == pytest.approx(hits[19] / right.sum(), abs=1e-12)
         votes = np.zeros(5)
         for row in order[:5]:
             if labels[row] >= 0:
@@ -172,7 +172,7 @@ def test_a_query_that_is_searched_in_nothing_is_an_error() -> None:
         evaluate_retriever(CIRCLE, LABELS, ["a", "b"], protocol=nowhere)
 
 
-def test_one_image_alone_is_a_query_that_counts_nowhere() -> None:
+def test_a_single_image_is_a_query_without_figures() -> None:
     result = evaluate_retriever(SpaceRetriever(on_circle(ANGLES[:1]), Cosine()), LABELS[:1], ["a"])
     assert result.scored.tolist() == [False]
     assert np.isnan(result.means("mAP").micro)

@@ -11,7 +11,7 @@ def test_frames_per_second_are_of_the_whole_path_and_of_each_stage() -> None:
     assert speed_rows([SPEED])[1] == ["s", "40.0", "100", "50", "1,000", "5.0"]
 
 
-def test_what_was_timed_is_said_beside() -> None:
+def test_the_sentence_states_cores_images_and_peak_memory() -> None:
     sentence = speed_sentence([SPEED, Speed("t", 24, 1, 1, 1, 1, 2, 400 * 2**20, 1)])
     assert "2 cores, medians of 24" in sentence
     assert "Peak memory of all together 400 MiB" in sentence

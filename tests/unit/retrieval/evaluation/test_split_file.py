@@ -24,7 +24,7 @@ def test_test_queries_train(tmp_path: Path) -> None:
     assert "2 images take no part, and 0 of the file's are not here" in protocol.sentence
 
 
-def test_official_hyperkvasir_files_are_folds_found_by_name(tmp_path: Path) -> None:
+def test_official_hyperkvasir_files_are_folds_matched_by_name(tmp_path: Path) -> None:
     path = written(
         tmp_path, "file-name;class-name;split-index\na.jpg;polyps;0\nb.jpg;polyps;1\nc.jpg;cecum;1\nz.jpg;cecum;0\n"
     )
@@ -61,7 +61,7 @@ def test_windows_paths_and_a_byte_order_mark_are_no_matter(tmp_path: Path) -> No
         ("file,split\na.jpg\n", "line 2: too few columns"),
     ],
 )
-def test_a_file_that_does_not_fit_is_an_error_that_says_where(tmp_path: Path, text: str, message: str) -> None:
+def test_a_file_that_does_not_fit_is_an_error_with_the_place(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SplitFileError, match=message):
         split_from_file(written(tmp_path, text), FILES)
 

@@ -14,7 +14,7 @@ TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
 ELECTED = np.array([0, 0, 0, 1, 1, 1, 2, 2, 0, 2])
 
 
-def test_counts_stand_by_true_row_and_elected_column() -> None:
+def test_rows_are_true_and_columns_voted_classes() -> None:
     assert confusion_matrix(TRUTH, ELECTED, 3).tolist() == [[3, 1, 0, 0], [0, 2, 1, 0], [1, 0, 2, 0]]
 
 

@@ -68,7 +68,7 @@ def test_no_neighbours_and_no_queries_are_no_error() -> None:
     assert majority_vote(np.empty((0, 4), np.int64), np.empty((0, 4)), 5, 2).shape == (0,)
 
 
-def test_a_query_without_a_vote_is_a_miss_and_nobodys_false_alarm() -> None:
+def test_a_query_without_a_vote_is_a_false_negative_and_no_false_positive() -> None:
     counts = confusion_matrix(np.array([0, 0, 1]), np.array([0, -1, 1]), 2)
     assert counts.tolist() == [[1, 0, 1], [0, 1, 0]]
     scores = class_scores(counts)
@@ -84,7 +84,7 @@ def test_a_class_without_queries_has_no_scores_and_stays_out_of_the_means() -> N
     assert overall_scores(counts).macro_recall == 1
 
 
-def test_a_class_that_nobody_elects_has_precision_0() -> None:
+def test_a_class_without_votes_has_precision_0() -> None:
     scores = class_scores(confusion_matrix(np.array([0, 1]), np.array([0, 0]), 2))
     assert scores.precision.tolist() == [0.5, 0]
     assert scores.MCC.tolist() == [0, 0]

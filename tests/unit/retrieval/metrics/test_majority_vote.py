@@ -41,6 +41,6 @@ def test_unlabelled_neighbours_do_not_vote() -> None:
     assert majority_vote(np.array([[-1, -1, 0]]), np.array([[0.9, 0.9, 0.1]]), 3, 2).tolist() == [0]
 
 
-def test_measure_is_whether_the_vote_is_right() -> None:
+def test_the_measure_is_1_where_the_vote_is_the_class_of_the_query() -> None:
     right = majority_vote_at(np.array([1, 0]), np.repeat(CLASSES, 2, 0), np.repeat(SIMILARITIES, 2, 0), 3, 3)
     assert right.tolist() == [1, 0]

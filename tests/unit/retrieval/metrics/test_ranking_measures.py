@@ -35,13 +35,13 @@ def only(values: NDArray[np.float64]) -> float:
     return float(values[0])
 
 
-def test_precision_counts_right_ones_among_the_first_k() -> None:
+def test_precision_is_the_share_of_relevant_hits_among_the_first_k() -> None:
     assert only(precision_at(EXAMPLE, 1)) == 1
     assert only(precision_at(EXAMPLE, 5)) == 2 / 5
     assert only(precision_at(EXAMPLE, 10)) == 3 / 10
 
 
-def test_precision_keeps_k_as_denominator_when_the_list_is_shorter() -> None:
+def test_precision_has_k_as_denominator_when_the_list_is_shorter() -> None:
     assert only(precision_at(Relevance.of([[1, 2, 3]]), 20)) == 3 / 20
 
 
@@ -56,13 +56,13 @@ def test_recall_ceiling_is_what_a_perfect_ranking_reaches() -> None:
     assert only(recall_ceiling_at(Relevance.of([list(range(1, 1001))]), 10)) == 0.01
 
 
-def test_hit_asks_only_whether_there_is_any() -> None:
+def test_hit_is_1_where_any_hit_is_relevant() -> None:
     late = Relevance.of([[6, 7]])
     assert only(hit_at(late, 5)) == 0
     assert only(hit_at(late, 6)) == 1
 
 
-def test_average_precision_averages_precision_at_each_right_one() -> None:
+def test_average_precision_averages_precision_at_each_relevant_rank() -> None:
     assert only(average_precision(EXAMPLE)) == pytest.approx((1 + 2 / 3 + 3 / 6 + 4 / 11) / 4, abs=1e-15)
 
 
@@ -79,7 +79,7 @@ def test_r_precision_is_precision_at_r() -> None:
     assert only(r_precision(EXAMPLE)) == 2 / 4
 
 
-def test_reciprocal_rank_is_of_the_first_right_one() -> None:
+def test_reciprocal_rank_is_of_the_first_relevant_hit() -> None:
     assert only(reciprocal_rank(EXAMPLE)) == 1
     assert only(reciprocal_rank(Relevance.of([[4, 5]]))) == 1 / 4
 

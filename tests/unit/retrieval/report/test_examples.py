@@ -11,9 +11,9 @@ from retrieval.report.examples import best_queries, hubs, likely_label_errors, n
 @pytest.fixture(scope="module")
 def labels() -> np.ndarray:
     """Two tight bundles of 20; image 5 lies in the first but is labelled as of the second."""
-    found = np.repeat([0, 1], 20)
-    found[5] = 1
-    return found
+    classes = np.repeat([0, 1], 20)
+    classes[5] = 1
+    return classes
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +31,17 @@ def by_id(labels: np.ndarray) -> dict[int, int]:
     return {100 + row: int(label) for row, label in enumerate(labels)}
 
 
-def test_a_wrong_label_is_found_with_the_class_it_should_have(result: SpaceResult, by_id: dict[int, int]) -> None:
-    (found,) = likely_label_errors(result, by_id, 10)
-    assert (found.image, found.suspected) == (105, 0)
-    assert found.strength == 1
+def test_a_wrong_label_is_listed_with_its_likely_class(result: SpaceResult, by_id: dict[int, int]) -> None:
+    (example,) = likely_label_errors(result, by_id, 10)
+    assert (example.image, example.suspected) == (105, 0)
+    assert example.strength == 1
 
 
 def test_the_image_that_comes_up_wrongly_is_the_hub(result: SpaceResult, by_id: dict[int, int]) -> None:
-    found = hubs(result, by_id, 3)
-    assert found[0].image == 105
+    examples = hubs(result, by_id, 3)
+    assert examples[0].image == 105
     times = (result.neighbours[(result.labels == 0), :10] == 105).sum()
-    assert found[0].strength == times > 0
+    assert examples[0].strength == times > 0
 
 
 def test_best_and_worst_take_turns_by_class(result: SpaceResult) -> None:

@@ -57,13 +57,13 @@ def evaluation(protocol: Protocol) -> Evaluation:
     return Evaluation("c", (space,))
 
 
-def test_trec_eval_reads_run_and_qrels_and_finds_our_figures(evaluation: Evaluation, protocol: Protocol) -> None:
+def test_trec_eval_computes_our_figures_from_run_and_qrels(evaluation: Evaluation, protocol: Protocol) -> None:
     (space,) = evaluation.spaces
     run = list(ir_measures.read_trec_run("".join(trec_run(space))))
     qrels = list(ir_measures.read_trec_qrels("".join(trec_qrels(protocol, IDS, LABELS))))
     for ours, theirs in (("precision@10", P @ 10), ("recall@20", R @ 20), ("nDCG@10", nDCG @ 10), ("MRR", RR)):
-        found = {int(one.query_id): one.value for one in ir_measures.iter_calc([theirs], qrels, run)}
-        assert [found[query] for query in space.ids] == pytest.approx(space.measures[ours].tolist(), abs=1e-9)
+        theirs_by_query = {int(one.query_id): one.value for one in ir_measures.iter_calc([theirs], qrels, run)}
+        assert [theirs_by_query[query] for query in space.ids] == pytest.approx(space.measures[ours].tolist(), abs=1e-9)
 
 
 def test_ranx_and_pytrec_eval_read_the_same_files(evaluation: Evaluation, protocol: Protocol, tmp_path: Path) -> None:
@@ -82,10 +82,10 @@ def test_ranx_and_pytrec_eval_read_the_same_files(evaluation: Evaluation, protoc
     )
     with run.open() as run_lines, qrels.open() as qrels_lines:
         evaluator = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(qrels_lines), {"map", "P_10", "recip_rank"})
-        found = evaluator.evaluate(pytrec_eval.parse_run(run_lines))
+        theirs_by_query = evaluator.evaluate(pytrec_eval.parse_run(run_lines))
     for name, theirs in (("mAP", "map"), ("precision@10", "P_10"), ("MRR", "recip_rank")):
         ours = dict(zip(map(str, space.ids), space.measures[name], strict=True))
-        assert {query: values[theirs] for query, values in found.items()} == pytest.approx(ours)
+        assert {query: values[theirs] for query, values in theirs_by_query.items()} == pytest.approx(ours)
 
 
 def test_trec_eval_keeps_the_order_of_a_long_list() -> None:

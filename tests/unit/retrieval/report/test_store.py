@@ -164,7 +164,7 @@ def test_a_report_of_another_version_is_refused_with_what_to_do_and_is_made_agai
         (lambda report: report.replace('"title"', '"tilte"'), "damaged at title"),
     ],
 )
-def test_a_damaged_report_is_an_error_that_says_where(
+def test_a_damaged_report_is_an_error_with_the_place(
     stored: tuple[Path, StoredEvaluation], damage: Callable[[str], str], message: str
 ) -> None:
     collection, evaluation = stored

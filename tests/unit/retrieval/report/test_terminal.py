@@ -27,7 +27,7 @@ def printed(width: int, spaces: int = 1) -> str:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_what_was_measured_is_said_in_full(width: int) -> None:
+def test_the_summary_is_printed_in_full(width: int) -> None:
     text = printed(width)
     for part in (
         "leave-one-out, every image queries all the others",
@@ -52,7 +52,7 @@ def test_several_spaces_end_in_one_table() -> None:
     assert "All spaces" not in printed(80)
 
 
-def test_a_query_whose_neighbours_elect_nobody_has_a_column_of_its_own() -> None:
+def test_queries_without_a_vote_have_a_column_of_their_own() -> None:
     """Image 0's only near neighbours have no class."""
     angles = np.radians([0, 1, 2, 90, 91, 92])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
