@@ -353,7 +353,8 @@ class Searcher:
         key = tuple(names)
         if key not in self._galleries:
             images = self.collection.images
-            positions = np.unique(np.concatenate([self.collection.positions(name) for name in names]))
+            each = [self.collection.positions(name) for name in names]
+            positions = each[0] if len(each) == 1 else np.unique(np.concatenate(each))
             self._galleries[key] = Gallery(
                 images, images.ids if len(positions) == len(images) else images.ids[positions]
             )

@@ -43,8 +43,11 @@ class _App(OpenAPI):
     request_class = _InMemoryRequest
 
 
-def create_app(settings: Settings, *, warm_up: bool = True) -> OpenAPI:
-    """The application; with `warm_up`, encoders and indexes load in the background and /readyz tells when they have.
+def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
+    """The application.
+
+    background: load encoders and indexes in a thread, /readyz tells when they have, and then watch for writes of other
+    processes there. Without it, they load with their first use, and requests look for writes themselves.
 
     Raises NotACollectionError, FormatError, DamagedCatalogError.
     """
@@ -94,6 +97,11 @@ def create_app(settings: Settings, *, warm_up: bool = True) -> OpenAPI:
     if settings.proxies:
         count = settings.proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
-    if warm_up:
-        threading.Thread(target=served.warm_up, name="warm up", daemon=True).start()
+    if background:
+        threading.Thread(target=_warm_up_and_watch, args=(served,), name="collection", daemon=True).start()
     return app
+
+
+def _warm_up_and_watch(served: ServedCollection) -> None:
+    served.warm_up()
+    served.watch(threading.Event())

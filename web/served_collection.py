@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from retrieval.collection import CollectionWriter
 from retrieval.collection.catalog import NAME as CATALOG
 from retrieval.collection.manifest import NAME as MANIFEST
 from retrieval.encoders import Encoder
+from retrieval.errors import RetrievalError
 from retrieval.search import Searcher, open_collection
 from retrieval.spaces.encoder import EncoderSpace
 
@@ -22,7 +24,11 @@ CHECK_SECONDS = 1.0
 
 
 class ServedCollection:
-    """A search sees one state from beginning to end; a write, by this server or another process, brings the next."""
+    """A search sees one state from beginning to end; a write, by this server or another process, brings the next.
+
+    The next state is made complete, its indexes changed by what was written, before it takes the place of the last: no
+    search waits for it. Writes of another process are seen by `watch`, or without it by the first request after them.
+    """
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         self.path = path
@@ -32,12 +38,14 @@ class ServedCollection:
         self._checking = threading.Lock()
         self._writing = threading.Lock()
         self._refreshing = threading.Lock()
+        self._watched = False
         self.ready = False
 
     @property
     def searcher(self) -> Searcher:
         """The current searcher. A request takes it once: `web.context.searcher`."""
-        if time.monotonic() - self._checked > CHECK_SECONDS and self._checking.acquire(blocking=False):
+        due = not self._watched and time.monotonic() - self._checked > CHECK_SECONDS
+        if due and self._checking.acquire(blocking=False):
             try:
                 self._checked = time.monotonic()
                 if _stamp(self.path) != self._stamp:
@@ -54,19 +62,35 @@ class ServedCollection:
 
     def warm_up(self) -> None:
         """Load every encoder and index, so that no first query pays for it; until then the server is not ready."""
-        searcher = self._searcher
         try:
-            self._load(searcher)
+            loaded = None
+            while loaded is not self._searcher:  # which a write may have replaced meanwhile
+                loaded = self._searcher
+                for definition in loaded.collection.spaces:
+                    loaded.space(definition.name).warm_up()
+                    if len(loaded.collection.ids(definition.name)):
+                        loaded.index(definition.name)
         except Exception:
             log.exception("the collection's encoders and indexes could not be loaded")
         else:
             self.ready = True
 
-    def _load(self, searcher: Searcher) -> None:
-        for definition in searcher.collection.spaces:
-            if len(searcher.collection):
-                searcher.index(definition.name)
-            searcher.space(definition.name).warm_up()
+    def watch(self, stop: threading.Event) -> None:
+        """Look every CHECK_SECONDS, until `stop`, whether another process wrote; for a thread of its own.
+
+        A collection that cannot be read leaves the last state in place; the log says why, once for each reason.
+        """
+        self._watched = True
+        reason = None
+        while not stop.wait(CHECK_SECONDS):
+            try:
+                if _stamp(self.path) != self._stamp:
+                    self._refresh()
+                reason = None
+            except (RetrievalError, OSError, sqlite3.Error) as error:
+                if str(error) != reason:
+                    reason = str(error)
+                    log.error("the collection has changed and cannot be read: %s", reason)
 
     def add(self, data: bytes, class_name: str | None) -> tuple[int, bool]:
         """Store a picture; returns its id and whether it is new. Raises CollectionBusyError, a PictureError."""
@@ -94,8 +118,26 @@ class ServedCollection:
     def _refresh(self) -> None:
         with self._refreshing:  # a slow one must not restore the state before a write
             stamp = _stamp(self.path)
-            searcher = self._searcher.refreshed()
-            self._searcher, self._stamp = searcher, stamp
+            last, later = self._searcher, self._searcher.refreshed()
+            if self.ready and later is not last:
+                _prepare(later, last)
+            self._searcher, self._stamp = later, stamp
+
+
+def _prepare(later: Searcher, last: Searcher) -> None:
+    """Load what the next searcher does not take over from the last, and search each space once.
+
+    Not taken over are new spaces, indexes of images that were read anew, and what the first search of a state computes
+    for those after it, such as the images that FAISS may propose.
+    """
+    for definition in later.collection.spaces:
+        try:
+            if definition not in last.collection.spaces:
+                later.space(definition.name).warm_up()
+            if len(ids := later.collection.ids(definition.name)):
+                later.search(int(ids[0]), 1, spaces=definition.name)
+        except RetrievalError as error:  # whoever searches this space is told
+            log.error("the space '%s' could not be loaded: %s", definition.name, error)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -22,27 +22,31 @@ def vectors_path(collection: Path, space: SpaceDefinition) -> Path:
     return collection / "vectors" / f"{space.name}.{space.dtype}"
 
 
-def map_vectors(collection: Path, space: SpaceDefinition, rows: int) -> NDArray[np.generic]:
-    """The first rows of a space, (rows, d), memory-mapped and read-only.
+def map_vectors(collection: Path, space: SpaceDefinition, start: int, stop: int) -> NDArray[np.generic]:
+    """Rows start to stop of a space, (stop - start, d), memory-mapped and read-only.
 
     Where the file is shorter than the catalog says, ValueError; an empty array needs no file.
     """
-    if rows == 0:
+    if start == stop:
         return np.empty((0, space.dimension), space.dtype)
-    path = vectors_path(collection, space)
-    return np.memmap(path, np.dtype(space.dtype), "r", shape=(rows, space.dimension))
+    path, dtype = vectors_path(collection, space), np.dtype(space.dtype)
+    offset = start * space.dimension * dtype.itemsize
+    return np.memmap(path, dtype, "r", offset, (stop - start, space.dimension))
 
 
 class StoredRows:
     """A space's vectors by image id, memory-mapped; sees rows that are appended later.
 
-    `take` raises FormatError where the file is shorter than it must be to have the row of an id.
+    What is appended is mapped beside the rest, until it is an eighth of it: the pages of a new map of everything would
+    have to be faulted in one by one by the searches after a write. `take` and `one` raise FormatError where the file is
+    shorter than it must be to have the row of an id.
     """
 
     def __init__(self, collection: Path, space: SpaceDefinition) -> None:
         self._collection = collection
         self._space = space
-        self._map: NDArray[Any] = np.empty((0, space.dimension), space.dtype)
+        # The first rows and those appended since; replaced together, because other threads read them meanwhile.
+        self._maps: tuple[NDArray[Any], NDArray[Any]] = (self._map(0, 0), self._map(0, 0))
 
     @property
     def dimension(self) -> int:
@@ -52,33 +56,65 @@ class StoredRows:
     def take(self, ids: NDArray[np.int64]) -> NDArray[Any]:
         """Vectors (m, d) of image ids (m,); a view, not a copy, where the ids are consecutive and ascending."""
         if not len(ids):
-            return self._map[:0]
+            return self._maps[0][:0]
         first, last = int(ids[0]), int(ids[-1])
         if last - first == len(ids) - 1 and bool((ids[1:] > ids[:-1]).all()):
-            return self._first(last + 1)[first : last + 1]
-        return self._first(int(ids.max()) + 1)[ids]
+            return self._consecutive(first, last + 1)
+        mapped, appended = self._mapped(int(ids.max()) + 1)
+        late = ids >= len(mapped)
+        if not late.any():
+            return mapped[ids]
+        vectors = np.empty((len(ids), self._space.dimension), self._space.dtype)
+        vectors[~late] = mapped[ids[~late]]
+        vectors[late] = appended[ids[late] - len(mapped)]
+        return vectors
 
     def one(self, image_id: int) -> NDArray[Any]:
         """A copy of one vector, (d,)."""
-        return np.array(self._first(image_id + 1)[image_id])
+        return np.array(self._consecutive(image_id, image_id + 1)[0])
 
-    def _first(self, rows: int) -> NDArray[Any]:
-        """The first rows of the file, at least so many; mapped again only where more are needed than before."""
-        mapped = self._map
-        if len(mapped) < rows:
-            path = vectors_path(self._collection, self._space)
-            try:
-                stride = self._space.dimension * np.dtype(self._space.dtype).itemsize
-                existing = path.stat().st_size // stride
-                # As a plain array: indexing numpy's own class for maps takes ten times as long.
-                mapped = map_vectors(self._collection, self._space, max(rows, existing)).view(np.ndarray)
-            except (OSError, ValueError) as error:
-                raise FormatError(
-                    f"{path} does not hold the vectors that the catalog lists ({error}); "
-                    f"`kvasir verify --repair {self._collection}` makes them anew"
-                ) from error
-            self._map = mapped
-        return mapped
+    def _consecutive(self, start: int, stop: int) -> NDArray[Any]:
+        mapped, appended = self._mapped(stop)
+        if stop <= len(mapped):
+            return mapped[start:stop]
+        if start >= len(mapped):
+            return appended[start - len(mapped) : stop - len(mapped)]
+        mapped = self._map(0, stop)
+        self._maps = mapped, self._map(0, 0)
+        return mapped[start:stop]
+
+    def _mapped(self, rows: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Maps of the file's first rows and of those appended since, together of `rows` rows or more."""
+        mapped, appended = self._maps
+        if len(mapped) + len(appended) < rows:
+            rows = max(rows, self._row_count())
+            if len(mapped) < 8 * (rows - len(mapped)):
+                mapped, appended = self._map(0, rows), self._map(0, 0)
+            else:
+                appended = self._map(len(mapped), rows)
+            self._maps = mapped, appended
+        return mapped, appended
+
+    def _row_count(self) -> int:
+        """How many rows the file has."""
+        stride = self._space.dimension * np.dtype(self._space.dtype).itemsize
+        try:
+            return vectors_path(self._collection, self._space).stat().st_size // stride
+        except OSError as error:
+            raise self._too_short(error) from error
+
+    def _map(self, start: int, stop: int) -> NDArray[Any]:
+        try:
+            # As a plain array: indexing numpy's own class for maps takes ten times as long.
+            return map_vectors(self._collection, self._space, start, stop).view(np.ndarray)
+        except (OSError, ValueError) as error:
+            raise self._too_short(error) from error
+
+    def _too_short(self, error: Exception) -> FormatError:
+        return FormatError(
+            f"{vectors_path(self._collection, self._space)} does not hold the vectors that the catalog lists "
+            f"({error}); `kvasir verify --repair {self._collection}` makes them anew"
+        )
 
 
 class RowFile:

@@ -22,7 +22,7 @@ from web.settings import Settings
 
 @pytest.fixture(scope="module")
 def client(two_spaces: Path) -> FlaskClient:
-    return create_app(Settings(two_spaces), warm_up=False).test_client()
+    return create_app(Settings(two_spaces), background=False).test_client()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def labelled(tmp_path: Path) -> Any:
                     for n, name in enumerate(classes)
                 ]
             )
-        return create_app(Settings(tmp_path / "made"), warm_up=False).test_client()
+        return create_app(Settings(tmp_path / "made"), background=False).test_client()
 
     return made
 
@@ -138,7 +138,7 @@ def test_a_search_from_a_hit_keeps_how_to_search_and_leaves_the_query_behind(
 
 def test_what_a_page_tells_to_type_adds_to_an_empty_collection(tmp_path: Path) -> None:
     CollectionWriter(tmp_path / "mine.collection", create=True).close()
-    client = create_app(Settings(tmp_path / "mine.collection"), warm_up=False).test_client()
+    client = create_app(Settings(tmp_path / "mine.collection"), background=False).test_client()
     for address in ("/", "/collection/"):
         assert "kvasir add mine.collection PICTURES" in text(client, address)
 
@@ -232,7 +232,7 @@ def test_an_upload_is_embedded_once_for_the_search_and_once_for_all_spaces(
 def test_a_space_that_lacks_one_of_the_two_images_is_told_so(two_spaces: Path, tmp_path: Path) -> None:
     with CollectionWriter(shutil.copytree(two_spaces, tmp_path / "partly")) as writer:
         writer.add_space("empty", "encoder", 4, "cosine", {})
-    said = text(create_app(Settings(tmp_path / "partly"), warm_up=False).test_client(), "/compare?image=3&hit=9")
+    said = text(create_app(Settings(tmp_path / "partly"), background=False).test_client(), "/compare?image=3&hit=9")
     assert "empty no vector" in said
     assert said.count("no vector") == 1
 
@@ -283,7 +283,7 @@ def test_a_wrong_label_is_suspected_only_where_copies_differ_in_theirs(
     with sqlite3.connect(path / "catalog.sqlite") as catalog:
         catalog.execute("UPDATE images SET class = 'cecum' WHERE file = 'polyps/copy of 0.jpg'")
     catalog.close()
-    said = text(create_app(Settings(path), warm_up=False).test_client(), "/collection/duplicates/")
+    said = text(create_app(Settings(path), background=False).test_client(), "/collection/duplicates/")
     assert "one of their labels is probably wrong" in said
 
 

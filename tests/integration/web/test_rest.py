@@ -346,7 +346,7 @@ def test_the_limit_of_pixels_may_be_raised_for_queries_but_not_for_what_is_store
     path = tmp_path / "c"
     shutil.copytree(two_spaces, path)
     _, key = create_key(path, "writer", "write")
-    client = create_app(Settings(path, max_pixels=66_000_000, rate=""), warm_up=False).test_client()
+    client = create_app(Settings(path, max_pixels=66_000_000, rate=""), background=False).test_client()
     large = encode_file(Image.new("L", (8125, 8000)), "PNG")  # 65 megapixels
 
     found = client.post("/api/v1/search", data=large, content_type="image/png")
@@ -363,7 +363,7 @@ def test_the_limit_of_pixels_may_be_raised_for_queries_but_not_for_what_is_store
 
 
 def test_a_low_limit_of_pixels_is_for_what_comes_not_for_the_collections_own(two_spaces: Path, picture: bytes) -> None:
-    client = create_app(Settings(two_spaces, max_pixels=10_000, rate=""), warm_up=False).test_client()
+    client = create_app(Settings(two_spaces, max_pixels=10_000, rate=""), background=False).test_client()
     refused = client.post("/api/v1/search", data=picture, content_type="image/jpeg")
     assert refused.status_code == 413
     assert refused.json["type"] == "urn:kvasir:picture-too-large"
@@ -454,7 +454,7 @@ def test_a_damaged_file_of_keys_is_told(two_spaces: Path, tmp_path: Path) -> Non
     path = tmp_path / "keys.collection"
     shutil.copytree(two_spaces, path)
     _, key = create_key(path, "writer", "write")
-    client = create_app(Settings(path, rate=""), warm_up=False).test_client()
+    client = create_app(Settings(path, rate=""), background=False).test_client()
     whole = (path / FILE).read_text()
     (path / FILE).write_text(whole.replace('"write"', "1"))
     refused = client.delete("/api/v1/images/999999", headers={"X-API-Key": key})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from indexer.datasets import open_dataset
 from indexer.duplicates import clusters, update_clusters
+from indexer.run import run_dataset
+from retrieval import search
 from retrieval.collection import Collection, CollectionWriter, NewImage
 from retrieval.collection.manifest import read_manifest, write_manifest
 from retrieval.cores import available_cores
@@ -77,12 +80,85 @@ def test_an_added_picture_is_known_though_a_slow_look_began_before_it(
     assert held.searcher.collection.position(added[0]) == len(held.searcher.collection) - 1
 
 
+@pytest.fixture
+def watched(held: ServedCollection, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedCollection]:
+    """The collection as a server watches it."""
+    monkeypatch.setattr(served_collection, "CHECK_SECONDS", 0.02)
+    held.warm_up()
+    assert held.ready
+    stop = threading.Event()
+    watch = threading.Thread(target=held.watch, args=(stop,))
+    watch.start()
+    while not held._watched:
+        time.sleep(0.001)
+    yield held
+    stop.set()
+    watch.join(20)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_no_search_after_a_write_builds_an_index_or_reads_the_whole_catalog(
+    watched: ServedCollection, new_picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(search, "open_index", refuse)
+    monkeypatch.setattr(Collection, "_read", refuse)
+    for write in (lambda: watched.add(new_picture, "polyps"), lambda: watched.remove(3)):
+        before = watched.searcher
+        write()
+        assert watched.searcher is not before
+        assert len(watched.searcher.search(0, 5)) == 5
+    before = watched.searcher
+    with CollectionWriter(watched.path) as writer:
+        writer.remove([4])
+    until(lambda: watched.searcher is not before)
+    assert not {3, 4} & set(watched.searcher.search(0, 30).ids)
+
+
+def test_a_space_that_another_process_made_is_loaded_before_it_is_served(
+    watched: ServedCollection, indexed: Any
+) -> None:
+    with open_dataset(indexed.data) as dataset, CollectionWriter(watched.path) as writer:
+        assert run_dataset(dataset, writer, descriptors="JCD").exit_status == 0
+    until(
+        lambda: (
+            len(watched.searcher.collection.positions("JCD") if len(watched.searcher.collection.spaces) > 1 else ()) > 0
+        )
+    )
+    assert watched.searcher.search(0, 3, spaces="JCD").ids
+
+
+def test_a_collection_that_cannot_be_read_any_more_is_served_as_it_was(
+    watched: ServedCollection, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = watched.path / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.write_bytes(b"damaged")
+    until(lambda: "cannot be read" in caplog.text)
+    assert len(watched.searcher.search(0, 5)) == 5
+    time.sleep(0.2)
+    assert caplog.text.count("cannot be read") == 1
+    manifest.write_bytes(whole)
+    before = len(watched.searcher.collection)
+    with CollectionWriter(watched.path) as writer:
+        writer.remove([4])
+    until(lambda: len(watched.searcher.collection) == before - 1)
+
+
 def test_a_copy_without_a_label_is_no_fault_in_the_labels(held: ServedCollection, indexed: Any) -> None:
     labelled = (indexed.data / "cecum" / "3.jpg").read_bytes()
     held.add(labelled, None)
     with CollectionWriter(held.path) as writer:
         update_clusters(writer)
-    client = create_app(Settings(held.path), warm_up=False).test_client()
+    client = create_app(Settings(held.path), background=False).test_client()
 
     shown = client.get("/collection/duplicates/").get_data(as_text=True)
 
@@ -92,7 +168,7 @@ def test_a_copy_without_a_label_is_no_fault_in_the_labels(held: ServedCollection
 
 
 def test_a_collection_made_anew_in_its_place_is_another_to_browsers(held: ServedCollection) -> None:
-    client = create_app(Settings(held.path), warm_up=False).test_client()
+    client = create_app(Settings(held.path), background=False).test_client()
     before = client.get("/api/v1/images/0/thumbnail").headers["ETag"]
     manifest = read_manifest(held.path)
     write_manifest(held.path, replace(manifest, created="2001-01-01T00:00:00+00:00"))
@@ -104,7 +180,7 @@ def test_a_collection_made_anew_in_its_place_is_another_to_browsers(held: Served
 def test_pictures_are_drawn_few_at_a_time_and_not_again_for_those_who_wait(
     held: ServedCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = create_app(Settings(held.path), warm_up=False)
+    app = create_app(Settings(held.path), background=False)
     drawn, inside, most = [], 0, 0
     lock = threading.Lock()
     draw = pictures.decode
@@ -153,7 +229,7 @@ def test_pictures_are_drawn_few_at_a_time_and_not_again_for_those_who_wait(
 def test_a_request_sees_one_state_of_the_collection(
     held: ServedCollection, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = create_app(Settings(held.path), warm_up=False)
+    app = create_app(Settings(held.path), background=False)
     taken: list[served_collection.Searcher] = []
     current = ServedCollection.searcher
 
@@ -170,7 +246,7 @@ def test_nobody_is_told_where_pictures_lie(held: ServedCollection, tmp_path: Pat
     with CollectionWriter(held.path) as writer:
         source = writer.source(tmp_path / "ward 3" / "data", "folder")
         (lost,) = writer.append([NewImage(source, "a.jpg", None, 9, 9, 1, 0, bytes(32), {})])
-    client = create_app(Settings(held.path), warm_up=False).test_client()
+    client = create_app(Settings(held.path), background=False).test_client()
 
     answer = client.get(f"/api/v1/images/{lost}/picture")
 
@@ -183,7 +259,7 @@ def test_a_page_shows_a_placeholder_where_a_picture_is_gone(held: ServedCollecti
     with CollectionWriter(held.path) as writer:
         source = writer.source(tmp_path / "gone", "folder")
         (lost,) = writer.append([NewImage(source, "a.jpg", None, 9, 9, 1, 0, bytes(32), {})])
-    client = create_app(Settings(held.path), warm_up=False).test_client()
+    client = create_app(Settings(held.path), background=False).test_client()
     chromium = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
     firefox = "image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"
     addresses = [(f"/api/v1/images/{lost}/{part}", 410) for part in ("picture", "thumbnail")]
@@ -202,7 +278,7 @@ def test_a_source_above_the_collection_gives_no_part_of_its_path_away(indexed: A
     with CollectionWriter(path) as writer:
         writer.source(tmp_path / "archive", "folder")
         writer.source(tmp_path, "folder")
-    client = create_app(Settings(path, rate=""), warm_up=False).test_client()
+    client = create_app(Settings(path, rate=""), background=False).test_client()
     for address in ("/api/v1/images/999999", "/collection/images/999999", "/api/v1/images/999999/thumbnail"):
         answer = client.get(address)
         assert answer.status_code == 404

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.collection import FormatError, SpaceDefinition
+from retrieval.collection.vectors import StoredRows, VectorFile, vectors_path
+
+SPACE = SpaceDefinition("s", 0, "encoder", 3, "float32", "cosine", {})
+
+
+def vector(row: int) -> list[float]:
+    return [row, row + 0.25, row + 0.5]
+
+
+def append(collection: Path, rows: range) -> None:
+    file = VectorFile(collection, SPACE)
+    for row in rows:
+        file.put(row, np.array(vector(row), np.float32))
+    file.close()
+
+
+def taken(stored: StoredRows, *ids: int) -> list[list[float]]:
+    return np.asarray(stored.take(np.array(ids, np.int64))).tolist()
+
+
+def test_rows_that_are_appended_are_seen_with_the_earlier_ones(tmp_path: Path) -> None:
+    append(tmp_path, range(40))
+    stored = StoredRows(tmp_path, SPACE)
+    assert taken(stored, 3, 1, 39) == [vector(3), vector(1), vector(39)]
+    for start, end in ((40, 41), (41, 44), (44, 47), (47, 200)):  # few, and then more than an eighth
+        append(tmp_path, range(start, end))
+        assert taken(stored, end - 1) == [vector(end - 1)]
+        assert taken(stored, end - 1, 2, 38) == [vector(end - 1), vector(2), vector(38)]
+        assert stored.one(end - 1).tolist() == vector(end - 1)
+    everything = list(range(200))
+    assert taken(stored, *everything) == [vector(row) for row in everything]
+    assert taken(stored, *everything[::-7]) == [vector(row) for row in everything[::-7]]
+    assert taken(stored) == []
+
+
+def test_earlier_rows_stay_mapped_where_few_are_appended(tmp_path: Path) -> None:
+    append(tmp_path, range(40))
+    stored = StoredRows(tmp_path, SPACE)
+    before = stored.take(np.arange(40))
+    append(tmp_path, range(40, 42))
+    taken(stored, 41, 0)
+    assert np.shares_memory(stored.take(np.arange(40)), before)
+
+
+def test_consecutive_rows_are_a_view(tmp_path: Path) -> None:
+    append(tmp_path, range(40))
+    stored = StoredRows(tmp_path, SPACE)
+    taken(stored, 39)
+    append(tmp_path, range(40, 43))
+    for ids in (np.arange(5, 40), np.arange(40, 43), np.arange(38, 43)):
+        rows = stored.take(ids)
+        assert rows.base is not None
+        assert rows.tolist() == [vector(int(row)) for row in ids]
+
+
+def test_a_file_that_lacks_a_row_is_told(tmp_path: Path) -> None:
+    stored = StoredRows(tmp_path, SPACE)
+    with pytest.raises(FormatError, match="verify --repair"):
+        stored.one(0)
+    append(tmp_path, range(4))
+    assert stored.one(3).tolist() == vector(3)
+    with pytest.raises(FormatError, match="verify --repair"):
+        taken(stored, 0, 9)
+    vectors_path(tmp_path, SPACE).write_bytes(b"1234")
+    with pytest.raises(FormatError, match="verify --repair"):
+        taken(StoredRows(tmp_path, SPACE), 0)
