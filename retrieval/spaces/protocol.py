@@ -14,13 +14,14 @@ from retrieval.collection import CollectionWriter, SpaceDefinition
 from retrieval.errors import CollectionError, QueryError
 from retrieval.images import Draft, Picture
 from retrieval.index.protocol import Metric
+from retrieval.query import BadQueryError
 
 Purpose = Literal["latency", "throughput", "indexing"]
 """`latency`: one query may use every core. `throughput`: each of many concurrent queries uses one core. `indexing`: as
 `throughput`, on CUDA where there is one."""
 
 
-class VectorError(QueryError):
+class VectorError(BadQueryError):
     """A vector does not fit the space that it is to be compared in."""
 
 
