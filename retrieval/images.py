@@ -8,6 +8,7 @@ parse them, the file is decoded once more without them, and EXIF that cannot be 
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from retrieval.errors import PictureError, RetrievalError
-from retrieval.metadata import Stripped, without_metadata
-from retrieval.pixels import UnsupportedPixelsError, to_rgb
+from retrieval.metadata import Stripped, jpeg_bits, without_metadata
+from retrieval.pixels import UnsupportedPixelsError, mend_png_transparency, merged, to_rgb
 from retrieval.sources.address import remote_reason
 from retrieval.tiff import TiffPicture, tiff_picture
 
@@ -136,14 +137,22 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: Draft = None) ->
 
 
 def _decode(file: Stripped, max_pixels: int, draft: Draft) -> Picture:
-    data, tiff = file.data, _tiff_of(file.data)
-    image = _open(data if tiff is None else tiff.data, max_pixels)
+    tiff = _tiff_of(file.data)
+    image = _open(file.data, tiff, max_pixels)
     width, height = image.size
     file_format = image.format or ""
+    if tiff is not None and tiff.planes:
+        with _pillow_errors():
+            planes = [Image.open(io.BytesIO(plane), formats=FORMATS) for plane in tiff.planes]
+            for plane in planes:
+                plane.load()
+        return Picture(merged(planes).convert("RGB"), width, height, file_format, tiff.orientation)
     with _pillow_errors():
         if draft is not None and file_format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
             image.draft(image.mode, draft)
         image.load()
+    if file_format == "PNG":
+        mend_png_transparency(image, file.data[:26])
     orientation = _orientation(image, file.exif) if tiff is None else tiff.orientation
     return Picture(to_rgb(image, tiff), width, height, file_format, orientation)
 
@@ -179,7 +188,7 @@ def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int
 
     def size(file: Stripped) -> tuple[int, int]:
         tiff = _tiff_of(file.data)
-        image = _open(file.data if tiff is None else tiff.data, max_pixels)
+        image = _open(file.data, tiff, max_pixels)
         orientation = _orientation(image, file.exif) if tiff is None else tiff.orientation
         return (image.height, image.width) if orientation >= 5 else image.size  # a quarter turn, mirrored or not
 
@@ -191,7 +200,7 @@ def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str]:
 
     def header(file: Stripped) -> tuple[int, int, str]:
         tiff = _tiff_of(file.data)
-        image = _open(file.data if tiff is None else tiff.data, max_pixels)
+        image = _open(file.data, tiff, max_pixels)
         return image.width, image.height, image.format or ""
 
     return _first_decodable(data, header)
@@ -203,14 +212,14 @@ def _first_decodable(data: bytes, attempt: Callable[[Stripped], Result]) -> Resu
         raise EmptyPictureError("the file is empty (0 bytes)")
     try:
         return attempt(Stripped(data))
-    except (UnknownFormatError, BrokenPictureError) as error:
+    except (UnknownFormatError, UnsupportedPixelsError, BrokenPictureError) as error:
         for profile in (True, False):
             bare = without_metadata(data, profile=profile)
             if bare is None:
                 break
             try:
                 return attempt(bare)
-            except (UnknownFormatError, BrokenPictureError):
+            except (UnknownFormatError, UnsupportedPixelsError, BrokenPictureError):
                 continue
         raise error
 
@@ -219,11 +228,18 @@ def _tiff_of(data: bytes) -> TiffPicture | None:
     return tiff_picture(data) if data[:2] in (b"II", b"MM") else None
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
+def _open(data: bytes, tiff: TiffPicture | None, max_pixels: int) -> Image.Image:
     if (stated := _stated_size(data)) and 0 in stated:  # which Pillow takes for an unknown format
         raise EmptyPictureError(f"the picture has no pixels ({stated[0]}x{stated[1]})")
-    with _pillow_errors():
-        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    try:
+        with _pillow_errors():
+            image: Image.Image = Image.open(io.BytesIO(data if tiff is None else tiff.data), formats=FORMATS)
+    except UnknownFormatError:
+        if tiff is not None and tiff.layout:
+            raise UnsupportedPixelsError(f"a TIFF that cannot be decoded ({tiff.layout}); save it as PNG") from None
+        if (bits := jpeg_bits(data)) not in (None, 8):
+            raise UnsupportedPixelsError(f"a JPEG of {bits} bits a channel; save it with 8") from None
+        raise
     width, height = image.size
     if width < 1 or height < 1:
         raise EmptyPictureError(f"the picture has no pixels ({width}x{height})")
@@ -309,6 +325,8 @@ def _pillow_errors() -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
+        if re.search(r"unsupported|not supported", str(error), re.IGNORECASE):
+            raise UnsupportedPixelsError(f"its pixels are stored in a way that cannot be decoded: {error}") from error
         raise BrokenPictureError(f"damaged or truncated: {error}") from error
 
 

@@ -7,6 +7,7 @@ are sound all the same, so such a file is decoded once more without them.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from retrieval.tiff import TiffDirectory
@@ -16,14 +17,6 @@ _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 """Chunks that the pixels depend on; colour profiles of PNGs are ignored, as Java ignores them."""
 _WEBP_METADATA = {b"EXIF": 0x08, b"XMP ": 0x04, b"ICCP": 0x20}
 """Chunk -> its flag in VP8X (WebP container specification, "Extended File Format")."""
-# fmt: off
-_TIFF_PIXELS = frozenset((
-    254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325,
-    332, 338, 339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532,
-))
-# fmt: on
-"""Tags that the pixels depend on, the orientation among them: TIFF 6.0, appendix A, and Technical Note 2 (JPEG)."""
-_TIFF_PROFILE = 34675
 
 
 @dataclass(frozen=True)
@@ -53,23 +46,41 @@ def without_metadata(data: bytes, *, profile: bool = False) -> Stripped | None:
     return None
 
 
-def _jpeg(data: bytes, profile: bool) -> Stripped | None:
-    """Without APPn and COM segments; JFIF and Adobe stay, which say what the colour channels are."""
-    parts, exif, at = [data[:2]], None, 2
-    while True:
-        if data[at] != 0xFF:
-            return None
+def jpeg_bits(data: bytes) -> int | None:
+    """Bits a channel of a JPEG, from its frame header; None for another file, or one cut short before that."""
+    try:
+        for marker, start, _ in _segments(data):
+            if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+                return data[start + 4]
+    except (struct.error, IndexError):
+        pass
+    return None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(marker, start, end) of each segment of a JPEG up to its first scan, which reaches to the end of the file.
+
+    Raises IndexError or struct.error where the file is cut short before that.
+    """
+    at = 2 if data.startswith(b"\xff\xd8") else len(data)
+    while data[at] == 0xFF:
         while data[at + 1] == 0xFF:  # fill bytes
             at += 1
-        marker = data[at + 1]
-        if marker == 0xDA:  # the first scan: from here on there are pixels
-            return Stripped(b"".join([*parts, data[at:]]), exif)
-        if marker == 0x01 or 0xD0 <= marker <= 0xD9:  # no segment follows
-            parts.append(data[at : at + 2])
-            at += 2
-            continue
-        end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
-        body = data[at + 4 : end]
+        marker, end = data[at + 1], at + 2
+        if marker == 0xDA:
+            yield marker, at, len(data)
+            return
+        if marker != 0x01 and not 0xD0 <= marker <= 0xD9:  # those stand alone
+            end += struct.unpack_from(">H", data, end)[0]
+        yield marker, at, end
+        at = end
+
+
+def _jpeg(data: bytes, profile: bool) -> Stripped | None:
+    """Without APPn and COM segments; JFIF and Adobe stay, which say what the colour channels are."""
+    parts, exif, marker = [data[:2]], None, 0
+    for marker, start, end in _segments(data):
+        body = data[start + 4 : end]
         if marker == 0xE1 and body.startswith(b"Exif\0\0") and exif is None:
             exif = body[6:]
         needed = (
@@ -79,8 +90,8 @@ def _jpeg(data: bytes, profile: bool) -> Stripped | None:
             or (marker == 0xE2 and profile and body.startswith(b"ICC_PROFILE\0"))
         )
         if needed:
-            parts.append(data[at:end])
-        at = end
+            parts.append(data[start:end])
+    return Stripped(b"".join(parts), exif) if marker == 0xDA else None
 
 
 def _png(data: bytes) -> Stripped:
@@ -114,13 +125,5 @@ def _webp(data: bytes, profile: bool) -> Stripped:
 
 
 def _tiff(data: bytes, profile: bool) -> Stripped | None:
-    """The same file with a new first directory at its end, which lists only the tags that the pixels depend on."""
     directory = TiffDirectory.first(data)
-    if directory is None:
-        return None
-    kept = [
-        data[at : at + directory.entry_bytes]
-        for at in directory.entries
-        if (tag := directory.tag(at)) in _TIFF_PIXELS or (profile and tag == _TIFF_PROFILE)
-    ]
-    return Stripped(directory.replaced(kept))
+    return None if directory is None else Stripped(directory.pixels_only(profile))

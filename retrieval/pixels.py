@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval.errors import PictureError
@@ -17,17 +20,19 @@ class UnsupportedPixelsError(PictureError):
 def to_rgb(image: Image.Image, tiff: TiffPicture | None = None) -> Image.Image:
     """A decoded picture as RGB, in sRGB where it has a profile; transparency is laid over black.
 
-    16 bits keep the high byte, as Java shows them. Raises UnsupportedPixelsError.
+    12 and 16 bits keep the high byte, as Java shows them. Raises UnsupportedPixelsError.
     """
     if image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.uint16)
-        if tiff is not None and tiff.white_is_zero:
-            values = ~values
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+        grey = _high_byte(image, tiff)
+        if isinstance(transparent := image.info.get("transparency"), int):
+            grey[np.asarray(image) == transparent] = 0
+        return Image.fromarray(grey).convert("RGB")
     if image.mode in ("I", "F"):
         raise UnsupportedPixelsError(
             f"pixels of mode {image.mode} (32 bit) have no agreed range; save the picture with 8 or 16 bits"
         )
+    if tiff is not None and tiff.signed:
+        raise UnsupportedPixelsError("signed pixels have no agreed range; save the picture with 8 or 16 bits unsigned")
     if tiff is not None and tiff.colors is not None and image.mode == "P":
         image.putpalette(np.frombuffer(tiff.colors, np.uint8).reshape(3, -1).T.tobytes())
     try:
@@ -38,3 +43,32 @@ def to_rgb(image: Image.Image, tiff: TiffPicture | None = None) -> Image.Image:
         return to_srgb(image) if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:  # a mode that Pillow can decode and not convert, such as LAB
         raise UnsupportedPixelsError(f"pixels of mode {image.mode} cannot be turned into RGB ({error})") from error
+
+
+def mend_png_transparency(image: Image.Image, header: bytes) -> None:
+    """Bring the one transparent colour of a PNG without alpha to the depth of the decoded pixels, in place.
+
+    Pillow expands 2 and 4 bits to 8 and cuts 16 to 8, but leaves the colour of the tRNS chunk as it was. Of 16 bits
+    only the upper 8 can be compared. header: the file's first 26 bytes (bit depth and colour type are the last two).
+    """
+    transparent, depth = image.info.get("transparency"), header[24]
+    if isinstance(transparent, int) and image.mode == "L" and depth in (2, 4):
+        image.info["transparency"] = transparent * 255 // ((1 << depth) - 1)
+    elif isinstance(transparent, tuple) and image.mode == "RGB" and depth == 16:
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+
+
+def merged(planes: Sequence[Image.Image]) -> Image.Image:
+    """Channels of 16 bits that were decoded each for itself -> RGB, RGBA or grey, 8 bits."""
+    channels = [Image.fromarray(_high_byte(plane, None)) for plane in planes]
+    return Image.merge("RGB" if len(channels) == 3 else "RGBA", channels) if len(channels) > 2 else channels[0]
+
+
+def _high_byte(image: Image.Image, tiff: TiffPicture | None) -> NDArray[np.uint8]:
+    """Grey values of 12 or 16 bits as 8, with black as 0."""
+    bits = 12 if tiff is not None and tiff.bits == 12 else 16
+    values = np.asarray(image).astype(np.uint16)
+    if tiff is not None and tiff.inverted:
+        values = ((1 << bits) - 1) - values
+    high: NDArray[np.uint8] = (values >> (bits - 8)).astype(np.uint8)
+    return high

@@ -1,62 +1,100 @@
-"""TIFF files as Pillow must be given them: what it reads otherwise than libtiff is mended in the first directory."""
+"""TIFF files as Pillow must be given them: what it reads otherwise than libtiff is rewritten in the first directory.
+
+TIFF 6.0 (Adobe, 1992) and BigTIFF; a directory is a list of entries, each a tag, a field type, a count and values.
+"""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-_BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _COLORMAP = 258, 259, 262, 274, 277, 320
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of a value by its field type."""
-_CCITT = (2, 3, 4)
-"""Compressions of bilevel pictures, whose white is 0 where nothing is said."""
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_STRIPS, _ORIENTATION, _SAMPLES, _STRIP_BYTES, _PLANAR = 273, 274, 277, 279, 284
+_COLORMAP, _TILES, _TILE_BYTES, _EXTRA, _FORMAT = 320, 324, 325, 338, 339
+_UNCOMPRESSED, _CCITT = 1, (2, 3, 4)
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE = 0, 1, 2, 3
+_PHOTOMETRICS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIE L*a*b*"}
+# fmt: off
+_PIXEL_TAGS = frozenset((
+    254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325,
+    332, 338, 339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532,
+))
+# fmt: on
+"""Tags that the pixels depend on, the orientation among them: TIFF 6.0, appendix A, and Technical Note 2 (JPEG)."""
+_PROFILE = 34675
+_CODES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
+_CODES |= {16: "Q", 17: "q", 18: "Q"}
+"""`struct` codes of one value by field type; 16 to 18 are BigTIFF's."""
+_CLASSIC = {16: 4, 17: 9, 18: 13}
+"""Field type of classic TIFF in place of BigTIFF's: LONG, SLONG, IFD."""
 
 
 @dataclass(frozen=True)
 class TiffPicture:
-    """A TIFF file that Pillow decodes without turning or inverting it.
+    """A TIFF file that Pillow decodes without turning, inverting or misreading it.
 
-    data: the file for Pillow. white_is_zero: whether its grey values are to be inverted afterwards.
-    orientation: 1..8. colors: values of an 8-bit colour map, which old software wrote in place of a 16-bit one.
+    data: the file for Pillow. planes: where each channel must be decoded as a grey picture, their files.
+    bits: of a sample. inverted: whether grey values above 8 bits have white as 0. orientation: 1..8.
+    colors: the values of an 8-bit colour map, which old software wrote in place of a 16-bit one.
+    layout: bits, samples and colour model in words.
     """
 
     data: bytes
-    white_is_zero: bool = False
+    planes: tuple[bytes, ...] = ()
+    bits: int = 8
+    inverted: bool = False
     orientation: int = 1
     colors: bytes | None = None
+    layout: str = ""
+    signed: bool = False
 
 
 def tiff_picture(data: bytes) -> TiffPicture | None:
     """How a TIFF is to be decoded; None for another file, or one whose directory cannot be read.
 
-    Pillow turns TIFFs by their orientation, which other formats leave to the caller; it does not invert 12 and 16 bits
-    with white as 0, and takes white as 0 where the file does not say (libtiff: black, but for CCITT compressions).
+    Pillow turns TIFFs by their orientation, which other formats leave to the caller; does not invert 12 and 16 bits
+    with white as 0; takes white as 0 where the file does not say (libtiff: black, but for CCITT compressions); reads
+    planes of 16 bits without compression as bytes; and does not read BigTIFF or 12 bits in big-endian order.
     """
     try:
         directory = TiffDirectory.first(data)
-        if directory is None:
-            return None
-        orientation = (directory.values(_ORIENTATION) or (1,))[0]
-        photometric = directory.values(_PHOTOMETRIC)
-        bits = directory.values(_BITS) or (1,)
-        grey = (directory.values(_SAMPLES) or (1,))[0] == 1
-        bilevel = (directory.values(_COMPRESSION) or (1,))[0] in _CCITT
-        changes = {}
-        if orientation != 1:
-            changes[_ORIENTATION] = 1
-        invert = grey and photometric == (0,) and bits in ((12,), (16,))
-        if invert or (grey and not photometric and not bilevel):
-            changes[_PHOTOMETRIC] = 1
-        colors = directory.values(_COLORMAP) if photometric == (3,) else ()
-        return TiffPicture(
-            directory.changed(changes) if changes else data,
-            invert,
-            orientation if orientation in range(1, 9) else 1,
-            bytes(colors) if colors and max(colors) < 256 else None,
-        )
-    except (struct.error, OverflowError):
+        return None if directory is None else _picture(directory)
+    except (struct.error, OverflowError, IndexError):
         return None
+
+
+def _picture(directory: TiffDirectory) -> TiffPicture:
+    orientation = directory.number(_ORIENTATION, 1)
+    bits = directory.values(_BITS) or (1,)
+    samples = directory.number(_SAMPLES, 1)
+    photometric = directory.values(_PHOTOMETRIC)
+    compression = directory.number(_COMPRESSION, _UNCOMPRESSED)
+    grey = samples == 1 and photometric in ((), (_WHITE_IS_ZERO,), (_BLACK_IS_ZERO,))
+    deep = bits[0] in (12, 16)
+    inverted = grey and deep and photometric == (_WHITE_IS_ZERO,)
+    changes: dict[int, tuple[int, ...]] = {}
+    if orientation != 1:
+        changes[_ORIENTATION] = (1,)
+    if inverted or (grey and not photometric and compression not in _CCITT):
+        changes[_PHOTOMETRIC] = (_BLACK_IS_ZERO,)
+    order = "<" if grey and bits[0] == 12 else directory.order  # packed bits have no byte order
+    classic = (directory.big and directory.order == ">") or order != directory.order
+    planes: tuple[bytes, ...] = ()
+    if directory.number(_PLANAR, 1) == 2 and bits[0] == 16 and compression == _UNCOMPRESSED and samples > 1:
+        planes = directory.planes(3 if photometric == (_RGB,) else samples)
+    name = _PHOTOMETRICS.get(photometric[0] if photometric else 1, f"colour model {photometric[:1]}")
+    colors = directory.values(_COLORMAP) if photometric == (_PALETTE,) else ()
+    return TiffPicture(
+        directory.rewritten(changes, order) if changes or classic else directory.data,
+        planes,
+        bits[0],
+        inverted,
+        orientation if orientation in range(1, 9) else 1,
+        bytes(colors) if colors and max(colors) < 256 else None,
+        f"{name}, {samples} sample{'s' * (samples != 1)} of {bits[0]} bits, compression {compression}",
+        directory.number(_FORMAT, 1) == 2,
+    )
 
 
 @dataclass(frozen=True)
@@ -74,21 +112,14 @@ class TiffDirectory:
     @staticmethod
     def first(data: bytes) -> TiffDirectory | None:
         """The directory that the header names; None where there is none. Raises struct.error where it is cut."""
-        order = "<" if data[:2] == b"II" else ">"
-        version = struct.unpack_from(order + "H", data, 2)[0]
-        if version not in (42, 43):
+        if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return None
-        big = version == 43
+        order, big = "<" if data.startswith(b"II") else ">", b"+" in data[2:4]
         at = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
         count = struct.unpack_from(order + ("Q" if big else "H"), data, at)[0]
         first, step = at + (8 if big else 2), 20 if big else 12
         count = min(count, max(0, (len(data) - first) // step))
         return TiffDirectory(data, order, big, range(first, first + step * count, step))
-
-    @property
-    def entry_bytes(self) -> int:
-        """Bytes of an entry."""
-        return 20 if self.big else 12
 
     def tag(self, at: int) -> int:
         """The tag of an entry."""
@@ -98,38 +129,86 @@ class TiffDirectory:
     def values(self, wanted: int) -> tuple[int, ...]:
         """The whole numbers of a tag; none where it is absent or of another type. Raises struct.error."""
         for at in self.entries:
-            if self.tag(at) != wanted:
-                continue
-            kind, count = struct.unpack_from(self.order + ("HQ" if self.big else "HI"), self.data, at + 2)
-            code = {1: "B", 3: "H", 4: "I", 16: "Q"}.get(kind)
-            if code is None or count > 65536:
-                return ()
-            place = at + (12 if self.big else 8)
-            if count * _SIZES[kind] > (8 if self.big else 4):
-                place = struct.unpack_from(self.order + ("Q" if self.big else "I"), self.data, place)[0]
-            return struct.unpack_from(f"{self.order}{count}{code}", self.data, place)
+            if self.tag(at) == wanted:
+                kind, values = self._read(at)
+                return values if kind in (1, 3, 4, 13, 16, 18) else ()
         return ()
 
-    def entry(self, tag: int, value: int) -> bytes:
-        """An entry of one SHORT."""
-        if self.big:
-            return struct.pack(self.order + "HHQHHI", tag, 3, 1, value, 0, 0)
-        return struct.pack(self.order + "HHIHH", tag, 3, 1, value, 0)
+    def number(self, wanted: int, default: int) -> int:
+        """The first number of a tag."""
+        return (self.values(wanted) or (default,))[0]
 
-    def replaced(self, entries: list[bytes]) -> bytes:
-        """The file with another first directory, behind all else, and none after it."""
-        order, big = self.order, self.big
-        padding = b"\0" * (-len(self.data) % 8)
+    def _read(self, at: int) -> tuple[int, tuple[int, ...]]:
+        """Field type and values of an entry; a text is one value. Raises struct.error, KeyError as such."""
+        kind, count = struct.unpack_from(self.order + ("HQ" if self.big else "HI"), self.data, at + 2)
+        if kind not in _CODES or count > len(self.data):
+            return 0, ()
+        shape = self.order + _shape(kind, count)
+        place = at + (12 if self.big else 8)
+        if struct.calcsize(shape) > (8 if self.big else 4):
+            place = struct.unpack_from(self.order + ("Q" if self.big else "I"), self.data, place)[0]
+        return kind, struct.unpack_from(shape, self.data, place)
+
+    def rewritten(
+        self, changes: Mapping[int, tuple[int, ...]], order: str | None = None, tags: Collection[int] | None = None
+    ) -> bytes:
+        """The file as classic TIFF with another first directory behind all else, and none after it.
+
+        changes: new values of tags, as LONG, or none to leave a tag out. order: of the directory's numbers; that of
+        the samples stays. tags: those that are kept; None for all.
+        """
+        order = order or self.order
+        fields: dict[int, tuple[int, tuple[int, ...]]] = {}
+        for at in self.entries:
+            tag = self.tag(at)
+            if tags is None or tag in tags:
+                kind, values = self._read(at)
+                if kind:
+                    fields[tag] = (_CLASSIC.get(kind, kind), values)
+        fields |= {tag: (4, values) for tag, values in changes.items()}
+        padding = b"\0" * (-len(self.data) % 4)
         start = len(self.data) + len(padding)
-        body = struct.pack(order + ("Q" if big else "H"), len(entries)) + b"".join(entries)
-        body += struct.pack(order + ("Q" if big else "I"), 0)
-        header = (
-            self.data[:8] + struct.pack(order + "Q", start) if big else self.data[:4] + struct.pack(order + "I", start)
-        )
-        return header + self.data[len(header) :] + padding + body
+        table, behind = [], b""
+        present = {tag: field for tag, field in sorted(fields.items()) if field[1]}
+        for tag, (kind, values) in present.items():
+            count = len(values[0]) if kind == 2 else len(values) // len(_CODES[kind])  # type: ignore[arg-type]
+            packed = struct.pack(order + _shape(kind, count), *values)
+            if len(packed) > 4:
+                place = start + 2 + 12 * len(present) + 4 + len(behind)
+                behind += packed + b"\0" * (len(packed) % 2)
+                packed = struct.pack(order + "I", place)
+            table.append(struct.pack(order + "HHI", tag, kind, count) + packed.ljust(4, b"\0"))
+        directory = struct.pack(order + "H", len(table)) + b"".join(table) + bytes(4)
+        header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", start)
+        return header + self.data[8:] + padding + directory + behind
 
-    def changed(self, changes: Mapping[int, int]) -> bytes:
-        """The file with other values, one SHORT each, for some tags."""
-        entries = {self.tag(at): self.data[at : at + self.entry_bytes] for at in self.entries}
-        entries |= {tag: self.entry(tag, value) for tag, value in changes.items()}
-        return self.replaced([entries[tag] for tag in sorted(entries)])
+    def pixels_only(self, profile: bool) -> bytes:
+        """The file with only the tags that the pixels depend on. profile: with the colour profile."""
+        return self.rewritten({}, tags=_PIXEL_TAGS | ({_PROFILE} if profile else set()))
+
+    def planes(self, count: int) -> tuple[bytes, ...]:
+        """The first channels of a file that stores each for itself, as files of one grey channel."""
+        tiled = bool(self.values(_TILES))
+        offsets, sizes = (_TILES, _TILE_BYTES) if tiled else (_STRIPS, _STRIP_BYTES)
+        places, lengths = self.values(offsets), self.values(sizes)
+        each = len(places) // self.number(_SAMPLES, 1)
+        common: dict[int, tuple[int, ...]] = {
+            _SAMPLES: (1,),
+            _BITS: (16,),
+            _PHOTOMETRIC: (_BLACK_IS_ZERO,),
+            _PLANAR: (1,),
+            _ORIENTATION: (1,),
+        }
+        common |= {_EXTRA: (), _FORMAT: ()}
+        return tuple(
+            self.rewritten(
+                common | {offsets: places[each * i : each * (i + 1)], sizes: lengths[each * i : each * (i + 1)]}
+            )
+            for i in range(count)
+        )
+
+
+def _shape(kind: int, count: int) -> str:
+    """`struct` codes of values of a field type, without the byte order."""
+    code = _CODES[kind]
+    return f"{count}{code}" if len(code) == 1 else code * count
