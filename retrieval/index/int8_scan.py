@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from retrieval.filters import Selection, among
 from retrieval.index.cosine import Cosine
+from retrieval.index.cosine_batch import PAYS_FROM, search_many
 from retrieval.index.neighbours import (
     FEW,
     empty_neighbours,
@@ -74,6 +75,8 @@ class Int8Index:
         if selection is not None and selection.included is not None and len(selection.included) <= FEW:
             distances, ids = scan(self._metric, self._rows, selected(state.ids, selection), queries, k, without)
             return np.maximum(distances, 0), ids
+        if len(queries) >= PAYS_FROM:
+            return search_many(self._rows, selected(state.ids, selection), queries, k, without)
         scopes = [_Scope.of(segment, selection) for segment in state.segments]
         dropped = None if selection is None or not _drops(selection) else selection
         faiss.omp_set_num_threads(1)
