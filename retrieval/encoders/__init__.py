@@ -64,7 +64,7 @@ def build_tower(
     """
     parsed = parse_spec(spec)
     require_architecture(parsed)
-    from retrieval.encoders.tower import load_tower
+    from retrieval.encoders.loading import load_tower
 
     return load_tower(parsed, fit, full_size, options)
 

@@ -1,48 +1,60 @@
+"""Which module may import which."""
+
 from __future__ import annotations
 
 import ast
-import importlib
-import importlib.util
-import pkgutil
-import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
-
-from retrieval.command_line import COMMANDS, kvasir
-from retrieval.errors import RetrievalError
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("retrieval", "indexer", "web")
 HEAVY = ("torch", "timm", "open_clip", "openvino", "faiss", "numba", "httpx", "rich", "flask", "indexer", "web")
 
 
-def modules(package: str) -> list[Path]:
-    return sorted((ROOT / package).rglob("*.py"))
-
-
-def imported(path: Path) -> set[str]:
-    """The top names of everything that a file imports, inside functions and by `import_module` too."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            names |= {text.value.partition(".")[0] for text in node.args if isinstance(text, ast.Constant)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.partition(".")[0])
-    return names
+def edges(modules: Mapping[str, Any]) -> dict[str, set[str]]:
+    """module -> modules that its file imports. An import of a submodule is one of that submodule alone."""
+    graph: dict[str, set[str]] = {}
+    for name, module in modules.items():
+        targets = {target for target in module.imports() if target in modules}
+        packages = {target for target in targets if any(other.startswith(f"{target}.") for other in targets)}
+        named = {
+            node.module
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.ImportFrom)
+            and any(f"{node.module}.{alias.name}" not in modules for alias in node.names)
+        }
+        graph[name] = (targets - packages | packages & named) - {name}
+    return graph
 
 
 @pytest.mark.parametrize("layer", range(2))
-def test_no_package_imports_a_higher_one(layer: int) -> None:
+def test_no_package_imports_a_higher_one(modules: Mapping[str, Any], layer: int) -> None:
     higher = set(LAYERS[layer + 1 :])
-    upward = {str(path.relative_to(ROOT)): imported(path) & higher for path in modules(LAYERS[layer])}
+    lower = [module for module in modules.values() if module.package == LAYERS[layer]]
+    upward = {module.name: higher & {name.partition(".")[0] for name in module.imports()} for module in lower}
     assert len(upward) > 10
-    assert {path: names for path, names in upward.items() if names} == {}
+    assert {name: packages for name, packages in upward.items() if packages} == {}
+
+
+def test_no_modules_import_each_other_in_a_circle(modules: Mapping[str, Any]) -> None:
+    try:
+        order = list(TopologicalSorter(edges(modules)).static_order())
+    except CycleError as circle:
+        pytest.fail(" -> ".join(circle.args[1]))
+    assert set(order) == set(modules)
+
+
+def test_no_blueprint_imports_another(modules: Mapping[str, Any]) -> None:
+    graph = edges(modules)
+    blueprints = {name for name in modules if name.startswith("web.blueprints.")}
+    assert len(blueprints) > 5
+    assert {name: graph[name] & blueprints for name in blueprints if graph[name] & blueprints} == {}
 
 
 @pytest.mark.parametrize(
@@ -52,38 +64,3 @@ def test_importing_the_engine_loads_nothing_heavy(module: str) -> None:
     script = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     assert told.stdout == "[]\n"
-
-
-def error_classes() -> list[type[Exception]]:
-    for package in LAYERS:
-        for found in pkgutil.walk_packages([str(ROOT / package)], f"{package}."):
-            importlib.import_module(found.name)
-    classes: list[type[Exception]] = []
-    waiting: list[type[Exception]] = [RetrievalError]
-    while waiting:
-        classes.append(waiting.pop())
-        waiting += classes[-1].__subclasses__()
-    return classes
-
-
-def test_every_error_of_the_project_belongs_to_the_tree_and_says_what_it_is_in_a_line() -> None:
-    known = {error.__name__ for error in error_classes()}
-    for package in LAYERS:
-        for path in modules(package):
-            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-                if isinstance(node, ast.ClassDef) and node.name.endswith("Error"):
-                    assert node.name in known, f"{node.name} in {path}"
-                    line = ast.get_docstring(node) or ""
-                    assert line.endswith("."), f"{node.name} in {path}"
-                    assert "\n" not in line, f"{node.name} in {path}"
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_loads_and_its_help_has_an_example(name: str) -> None:
-    command = kvasir.get_command(click.Context(kvasir), name)  # type: ignore[attr-defined]
-    assert command is not None
-    assert re.search(rf"Examples?:\s+kvasir {name}\b", f"{command.help} {command.epilog}")
-
-
-def test_the_commands_that_the_engine_needs_are_there() -> None:
-    assert {"download", "index", "add", "remove", "info", "verify", "search", "evaluate", "serve"} <= set(COMMANDS)

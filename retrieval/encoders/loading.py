@@ -1,0 +1,112 @@
+"""Loading a tower: its model with the weights, its recipe, and the proof that it tells pictures apart."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable
+
+import torch
+
+from retrieval.encoders.image_model import ImageModel
+from retrieval.encoders.known import known_checkpoint
+from retrieval.encoders.preprocessing import EncoderOptions
+from retrieval.encoders.recipe import DEFAULT_FIT, Fit, Recipe
+from retrieval.encoders.selftest import require_embeddings
+from retrieval.encoders.spec import EncoderSpec, EncoderSpecError
+from retrieval.encoders.tower import Tower
+from retrieval.errors import EncoderError
+
+log = logging.getLogger(__name__)
+
+_AS_NAMED = EncoderOptions()
+
+
+class NotPooledError(EncoderError):
+    """A model gives more than one vector for a picture, so there is nothing that stands for the whole of it."""
+
+
+def load_tower(
+    spec: EncoderSpec, fit: Fit | None = None, full_size: bool = False, options: EncoderOptions = _AS_NAMED
+) -> Tower:
+    """Build a tower with its weights, and prove that it tells pictures apart; the family's module knows how.
+
+    fit: None for the way that a known checkpoint's authors use, else the default. Raises WeightsNotFoundError,
+    WeightsMismatchError, EncoderSpecError, NotPooledError, UnusableEmbeddingError.
+    """
+    if spec.family == "timm":
+        from retrieval.encoders.timm import load_image_model
+    else:
+        from retrieval.encoders.open_clip import load_image_model
+    made = load_image_model(spec, options)
+    made.model.eval()
+    recipe = _recipe(spec, made, fit, full_size)
+    for note in (*_assumptions(made, spec), *made.notes):
+        log.warning("%s: %s", spec.text, note)
+    tower = Tower(made.model, recipe)
+    require_embeddings(tower)
+    return tower
+
+
+def _recipe(spec: EncoderSpec, made: ImageModel, fit: Fit | None, full_size: bool) -> Recipe:
+    preprocessing = made.preprocessing
+    known = known_checkpoint(spec.known) if spec.known else None
+    width, height = preprocessing.size
+    fitted = made.fitted
+    return Recipe(
+        spec=spec.text,
+        weights=weights_digest(made.model.state_dict().items()),
+        dimension=_dimension(made.model, spec, width, height),
+        size=preprocessing.size,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        interpolation=preprocessing.interpolation,
+        fit=fit or (known.fit if known and known.fit else DEFAULT_FIT),
+        library=made.library,
+        full_size=full_size,
+        preprocessing=preprocessing.provenance,
+        activation=made.activation,
+        weights_key=fitted.key if fitted else "",
+        notes=(*(fitted.notes if fitted else ()), *_assumptions(made, spec), *made.notes),
+        known=spec.known,
+    )
+
+
+def _assumptions(made: ImageModel, spec: EncoderSpec) -> list[str]:
+    """What a person should check: values that nobody stated for these weights."""
+    preprocessing = made.preprocessing
+    if not {"mean", "std"}.intersection(preprocessing.assumed):  # a configuration without interpolation means bicubic
+        return []
+    values = {"mean": preprocessing.mean, "std": preprocessing.std}
+    words = [f"{name} {' '.join(f'{v:.3g}' for v in values[name])}" for name in preprocessing.assumed if name in values]
+    words += [preprocessing.interpolation] if "interpolation" in preprocessing.assumed else []
+    tag = f", or name a tag as timm:{spec.architecture}.TAG/FILE" if spec.family == "timm" else ""
+    options = ", ".join(f"--{name}" for name in preprocessing.assumed)
+    return [f"{', '.join(words)}: {preprocessing.assumed_from}; if these weights need others, give {options}{tag}"]
+
+
+def _dimension(model: torch.nn.Module, spec: EncoderSpec, width: int, height: int) -> int:
+    """Numbers in an embedding. Raises NotPooledError, EncoderSpecError."""
+    try:
+        with torch.inference_mode():
+            output = model(torch.zeros(1, 3, height, width))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise EncoderSpecError(f"{spec.text}: it does not take pictures of {width}x{height} ({reason})") from error
+    if not isinstance(output, torch.Tensor):
+        raise NotPooledError(f"{spec.text}: gives a {type(output).__name__}, not one vector for a picture")
+    if output.ndim == 2:
+        return int(output.shape[1])
+    what = {3: "a vector for each of its tokens", 4: "a map of features"}.get(output.ndim, "values")
+    raise NotPooledError(
+        f"{spec.text}: gives {what} {tuple(output.shape)}, not one vector for a picture; it cannot make a space"
+    )
+
+
+def weights_digest(state: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """SHA-256 of named tensors, the same for one set of weights whatever file it came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,65 @@
+"""What is imported is declared, and what is declared is imported."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+FIRST_PARTY = {"retrieval", "indexer", "web"}
+NOT_IMPORTED = {"torchvision"}  # timm and open_clip import it, and only some versions go with a version of torch
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as registries compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def names(requirements: Iterable[str]) -> set[str]:
+    """The distributions that requirements name."""
+    return {normalised(re.split(r"[^\w.-]", text, maxsplit=1)[0]) for text in requirements}
+
+
+def distributions(imported: Iterable[str]) -> set[str]:
+    """The installed distributions that hold modules from outside the standard library and this project."""
+    holders = packages_distributions()
+    roots = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names - FIRST_PARTY
+    return {normalised(holder) for root in roots for holder in set(holders.get(root, [root]))}
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports."""
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+
+
+DECLARED = names(PROJECT["dependencies"])
+FOR_DEVELOPMENT = names(PROJECT["optional-dependencies"]["dev"])
+
+
+def test_every_import_of_the_packages_is_declared(modules: Mapping[str, Any]) -> None:
+    imported = distributions(name for module in modules.values() for name in module.imports())
+    assert imported - DECLARED == set()
+
+
+def test_every_dependency_is_imported(modules: Mapping[str, Any]) -> None:
+    imported = distributions(name for module in modules.values() for name in module.imports())
+    assert DECLARED - imported == NOT_IMPORTED
+
+
+def test_every_import_of_the_tests_is_declared() -> None:
+    imported = distributions(name for path in (ROOT / "tests").rglob("*.py") for name in imports(path))
+    assert imported - DECLARED - FOR_DEVELOPMENT == set()
+
+
+def test_every_requirement_has_a_lower_bound_that_can_be_installed() -> None:
+    requirements = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    assert [text for text in requirements if not re.match(r"[\w.-]+(>=|==)[\d.]+(;|$)", text)] == []
