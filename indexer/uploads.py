@@ -12,12 +12,13 @@ from retrieval.collection.manifest import write_atomically
 from retrieval.encoders import Encoder
 from retrieval.errors import PictureError
 from retrieval.images import decode
+from retrieval.names import nfc
 from retrieval.sources import open_source
 
 FOLDER = "pictures"
 """Where uploaded pictures lie inside a collection, named by their SHA-256."""
 
-_ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "TIFF": "tif", "BMP": "bmp", "WEBP": "webp"}
+_ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "TIFF": "tif", "BMP": "bmp", "WEBP": "webp", "HEIF": "heic"}
 
 
 class RejectedPictureError(PictureError):
@@ -41,6 +42,7 @@ def add_picture(
         write_atomically(path, data)
     source = open_source(folder)
     entry = source.entry(file)
+    class_name = class_name and nfc(class_name)
     item = Item(file, class_name, entry.bytes, entry.stamp)
     report = Report({class_name: 1} if class_name else {}, 0 if class_name else 1)
     classes = (class_name,) if class_name else ()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from retrieval.errors import PictureError, RetrievalError
+from retrieval.formats import HEAD_BYTES, HEIC, decodes_heic, format_of_content, register_heic
 from retrieval.metadata import Stripped, jpeg_bits, without_metadata
 from retrieval.pixels import UnsupportedPixelsError, mend_png_transparency, merged, to_rgb
 from retrieval.sources.address import remote_reason
@@ -232,8 +233,7 @@ def _open(data: bytes, tiff: TiffPicture | None, max_pixels: int) -> Image.Image
     if (stated := _stated_size(data)) and 0 in stated:  # which Pillow takes for an unknown format
         raise EmptyPictureError(f"the picture has no pixels ({stated[0]}x{stated[1]})")
     try:
-        with _pillow_errors():
-            image: Image.Image = Image.open(io.BytesIO(data if tiff is None else tiff.data), formats=FORMATS)
+        image = _identify(data if tiff is None else tiff.data)
     except UnknownFormatError:
         if tiff is not None and tiff.layout:
             raise UnsupportedPixelsError(f"a TIFF that cannot be decoded ({tiff.layout}); save it as PNG") from None
@@ -248,6 +248,25 @@ def _open(data: bytes, tiff: TiffPicture | None, max_pixels: int) -> Image.Image
             f"{width}x{height} is {width * height / 1e6:.1f} megapixels; the limit is {max_pixels / 1e6:.1f}"
         )
     return image
+
+
+def _identify(data: bytes) -> Image.Image:
+    kind = format_of_content(data[:HEAD_BYTES])
+    formats: tuple[str, ...] = FORMATS
+    if kind is HEIC and decodes_heic():
+        register_heic()
+        formats = ("HEIF",)
+    try:
+        with _pillow_errors():
+            return Image.open(io.BytesIO(data), formats=formats)
+    except UnknownFormatError as error:
+        if formats != FORMATS:
+            raise BrokenPictureError(
+                "damaged or truncated: no picture can be read from the HEIC file; convert it to JPEG or PNG"
+            ) from None
+        if kind is not None:
+            raise UnknownFormatError(f"{error}; it is {kind.noun}: {kind.advised()}") from None
+        raise
 
 
 def _stated_size(data: bytes) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from unicodedata import category, east_asian_width
 
 import click
 
@@ -46,6 +47,18 @@ def list_faults(what: str, entries: Sequence[str]) -> None:
 def counted(number: int, one: str, several: str | None = None) -> str:
     """A number with its noun: `1 image`, `8,000 images`."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def display_width(text: str) -> int:
+    """Columns that a text takes on a terminal: two for a wide character, none for one that combines."""
+    wide = sum(east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(category(char) in ("Mn", "Me", "Cf") for char in text)
+
+
+def padded(text: str, width: int, side: str = "<") -> str:
+    """A text filled with blanks to a width in columns of the terminal; side: `<` or `>`, as in a format."""
+    blanks = " " * (width - display_width(text))
+    return blanks + text if side == ">" else text + blanks
 
 
 def one_line(name: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from posixpath import normpath
 from typing import Literal
 
 from retrieval.errors import SourceError
+from retrieval.formats import HEAD_BYTES, format_of_content, format_of_name
 from retrieval.sources.source import (
     MAX_BYTES,
     Entry,
@@ -20,6 +21,7 @@ from retrieval.sources.source import (
     metadata_reason,
     storable,
 )
+from retrieval.sources.zip_names import UTF8_FLAG, decode_names, encoded_forms, raw_name
 
 ENCRYPTED = 0x1
 """Bit of a member's flags (APPNOTE.TXT 4.4.4)."""
@@ -44,18 +46,27 @@ class Archive:
 
     kind: Literal["zip"] = "zip"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, encoding: str | None = None) -> None:
         self.path = path
         self._zip = _open(path)
+        try:
+            names = decode_names(self._zip.infolist(), encoding)
+        except SourceError as error:
+            self._zip.close()
+            raise type(error)(f"{path}: {error}") from None
+        self.notes = () if names.note is None else (names.note,)
         assert self._zip.fp is not None
         self._descriptor = self._zip.fp.fileno()
         self._members: dict[str, zipfile.ZipInfo] = {}
         self.ignored: Counter[str] = Counter()
-        for member in self._zip.infolist():
+        self._unstated: defaultdict[bytes, list[zipfile.ZipInfo]] = defaultdict(list)
+        for member, name in zip(self._zip.infolist(), names.names, strict=True):
             if member.is_dir():
                 continue
-            name = member.filename.replace("\\", "/")  # as some archivers of Windows write
+            name = name.replace("\\", "/")  # as some archivers of Windows write
             file = normpath(name)
+            if not member.flag_bits & UTF8_FLAG and not file.isascii():
+                self._unstated[_key(raw_name(member))].append(member)
             if reason := _unusable(name) or metadata_reason(file):
                 self.ignored[reason] += 1
                 continue
@@ -69,9 +80,7 @@ class Archive:
 
     def entry(self, file: str) -> Entry:
         """One member's size and stamp."""
-        member = self._members.get(file)
-        if member is None:
-            raise FileMissingError(f"{file}: not in {self.path.name}")
+        member = self._member(file)
         return Entry(file, member.file_size, member.CRC)
 
     def read(self, file: str) -> bytes:
@@ -87,10 +96,25 @@ class Archive:
         self._zip.close()
         self._descriptor = -1
 
+    def _member(self, file: str) -> zipfile.ZipInfo:
+        """The member of this name, or of the same stored name under another encoding.
+
+        The zip may have been indexed with an encoding that was given, or guessed otherwise by an earlier version.
+        """
+        if member := self._members.get(file):
+            return member
+        for stored, encoding in encoded_forms(file) if self._unstated and not file.isascii() else ():
+            for member in self._unstated.get(_key(stored), ()):
+                try:
+                    name = raw_name(member).decode(encoding)
+                except UnicodeDecodeError:
+                    continue
+                if normpath(name.replace("\\", "/")) == file:
+                    return member
+        raise FileMissingError(f"{file}: not in {self.path.name}")
+
     def _content(self, file: str, size: int) -> bytes:
-        member = self._members.get(file)
-        if member is None:
-            raise FileMissingError(f"{file}: not in {self.path.name}")
+        member = self._member(file)
         if max(member.file_size, member.compress_size) > MAX_BYTES:
             raise FileUnreadableError(f"{file}: {member.file_size} bytes, more than the {MAX_BYTES} that are read")
         whole = size >= member.file_size
@@ -125,17 +149,21 @@ class Archive:
 
 
 def _open(path: Path) -> zipfile.ZipFile:
-    """Open a zip; names without the UTF-8 flag are tried as UTF-8 first, since macOS leaves the flag out."""
     try:
-        try:
-            return zipfile.ZipFile(path, metadata_encoding="utf-8")
-        except UnicodeDecodeError:
-            return zipfile.ZipFile(path)
+        return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as error:
         with path.open("rb") as stream:
-            if stream.read(2) != b"PK":
-                raise NotASourceError(f"{path}: neither a folder nor a zip") from error
+            head = stream.read(HEAD_BYTES)
+        if not head.startswith(b"PK"):
+            kind = format_of_content(head) or format_of_name(path.name)
+            advice = f"; it is {kind.noun}: {kind.advised()}" if kind else ""
+            raise NotASourceError(f"{path}: neither a folder nor a zip{advice}") from error
         raise DamagedZipError(f"{path}: damaged or cut off ({error}); fetch it again") from error
+
+
+def _key(stored: bytes) -> bytes:
+    """A stored name without the bytes that making it a plain path may change."""
+    return stored.translate(None, b"./\\")
 
 
 def _unusable(name: str) -> str | None:

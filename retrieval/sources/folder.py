@@ -18,6 +18,7 @@ class Folder:
     """A folder as a source of files, links followed, each folder once."""
 
     kind: Literal["folder"] = "folder"
+    notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self.path = path

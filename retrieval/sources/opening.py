@@ -15,11 +15,13 @@ from retrieval.sources.source import (
 )
 
 
-def open_source(path: Path) -> Source:
+def open_source(path: Path, zip_encoding: str | None = None) -> Source:
     """The files of a folder or zip.
 
-    Raises `SourceNotFoundError`, `NotASourceError`, `SourceUnreadableError`, and for a zip
-    `DamagedZipError` and `EncryptedZipError` (retrieval.sources.archive).
+    zip_encoding: of a zip's names whose encoding the zip does not state; guessed where it is None.
+
+    Raises `SourceNotFoundError`, `NotASourceError`, `SourceUnreadableError`, and for a zip `DamagedZipError`,
+    `EncryptedZipError` (retrieval.sources.archive) and `ZipEncodingError` (retrieval.sources.zip_names).
     """
     if reason := remote_reason(path):
         raise NotASourceError(reason)
@@ -28,7 +30,7 @@ def open_source(path: Path) -> Source:
         if path.is_dir():
             return Folder(path)
         if path.is_file():
-            return Archive(path)
+            return Archive(path, zip_encoding)
     except PermissionError as error:
         raise SourceUnreadableError(f"{path}: no permission to read {error.filename or 'it'}") from error
     if path.exists():

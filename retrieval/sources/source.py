@@ -65,6 +65,11 @@ class Source(Protocol):
         ...
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know about how the files were listed, as sentences."""
+        ...
+
+    @property
     def kind(self) -> Literal["folder", "zip"]:
         """What the path is."""
         ...
