@@ -21,6 +21,7 @@ from indexer.datasets.classes import class_names
 from indexer.datasets.dataset import Item
 from indexer.errors import FeaturesError
 from retrieval.descriptors import DESCRIPTORS
+from retrieval.names import nfc
 from retrieval.sources import FileUnreadableError, Source, open_source
 
 SHIPPED: Mapping[str, tuple[int, DTypeLike]] = {d.name: (d.length, d.dtype) for d in DESCRIPTORS.values()}
@@ -28,7 +29,7 @@ SHIPPED: Mapping[str, tuple[int, DTypeLike]] = {d.name: (d.length, d.dtype) for 
 multiples of a half, which float32 holds exactly."""
 
 Key = tuple[str | None, str]
-"""(class, picture's name without extension)."""
+"""(class, picture's name without extension), both in NFC."""
 
 
 class NoFeaturesError(FeaturesError):
@@ -69,9 +70,10 @@ class DescriptorValueError(FeaturesError):
 
 @dataclass(frozen=True, eq=False)
 class FeatureArchive:
-    """Features by picture; a file is read and parsed when it is asked for, from any thread."""
+    """Features by picture; a file is read and parsed on demand, from any thread. notes: what a reader should know."""
 
     source: Path
+    notes: tuple[str, ...]
     _files: Mapping[Key, str] = field(repr=False)
     _source: Source = field(repr=False)
 
@@ -119,12 +121,12 @@ class Match:
     without_image: tuple[Key, ...]
 
 
-def open_features(path: Path) -> FeatureArchive:
+def open_features(path: Path, zip_encoding: str | None = None) -> FeatureArchive:
     """List the `.features` files of a folder or zip, nested or not; nothing is unpacked.
 
     Raises what `retrieval.sources.open_source` raises, `NoFeaturesError`, `AmbiguousFeaturesError`.
     """
-    source = open_source(path)
+    source = open_source(path, zip_encoding)
     found = [entry.file for entry in source.entries if entry.file.lower().endswith(".features")]
     if not found:
         source.close()
@@ -136,7 +138,7 @@ def open_features(path: Path) -> FeatureArchive:
         if other != file:
             source.close()
             raise AmbiguousFeaturesError(f"{source.path}: {other} and {file} are for the same picture")
-    return FeatureArchive(source.path, files, source)
+    return FeatureArchive(source.path, source.notes, files, source)
 
 
 def match(items: Iterable[Item], archive: FeatureArchive) -> Match:
@@ -153,8 +155,8 @@ def match(items: Iterable[Item], archive: FeatureArchive) -> Match:
 
 
 def key_of(item: Item) -> Key:
-    """The key of a picture's features."""
-    return item.class_name, _stem(item.file)
+    """The key of a picture's features, which lie in a folder named as the picture's is, whatever its class."""
+    return item.folder_class or item.class_name, _stem(item.file)
 
 
 @np.errstate(over="ignore")  # what float32 cannot hold becomes infinite, which no descriptor has
@@ -247,4 +249,4 @@ def _java(value: float) -> str:
 
 
 def _stem(file: str) -> str:
-    return splitext(basename(file))[0]
+    return nfc(splitext(basename(file))[0])

@@ -11,6 +11,7 @@ import click
 
 from retrieval.sources.address import remote_reason
 from retrieval.sources.folder import COLLECTION_FILES
+from retrieval.sources.zip_names import ZipEncodingError, checked_encoding
 
 
 class LocalPath(click.Path):
@@ -41,6 +42,34 @@ class ImageId(click.ParamType):  # type: ignore[type-arg]  # generic only in lat
         else:
             reason = f"{text!r} is not an image id; ids are whole numbers from 0 on"
         raise click.BadParameter(reason, ctx, param)
+
+
+class TextEncoding(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions
+    """The name of a text encoding that Python knows."""
+
+    name = "encoding"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Python's name of the encoding. Fails for any other text."""
+        try:
+            return checked_encoding(str(value))
+        except ZipEncodingError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+
+
+zip_encoding_option = click.option(
+    "--zip-encoding",
+    type=TextEncoding(),
+    help="Encoding of the names in a zip that does not state it, such as cp932, gbk or cp850.  [default: guessed]",
+)
+map_option = click.option(
+    "--map",
+    "class_maps",
+    multiple=True,
+    metavar="OLD=NEW,…|FILE.csv|known",
+    help="Count classes under other names: pairs, a table of old and new names, or the known synonyms of Kvasir and "
+    "HyperKvasir. May be given several times.",
+)
 
 
 def is_collection(path: Path) -> bool:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.collection import Images
 from retrieval.errors import QueryError
+from retrieval.names import nfc
 
 _NONE = np.empty(0, np.int64)
 
@@ -75,10 +76,11 @@ class Filter:
         """The images of a collection that meet it. Raises NoSuchClassError; ids that do not exist match nothing."""
         included = None
         if self.classes is not None:
-            if unknown := sorted(self.classes - set(images.classes)):
+            wanted = {nfc(name) for name in self.classes}
+            if unknown := sorted(wanted - set(images.classes)):
                 known = ", ".join(images.classes) or "none"
                 raise NoSuchClassError(f"no class '{unknown[0]}'; the classes: {known}")
-            labels = [label for label, name in enumerate(images.classes) if name in self.classes]
+            labels = [label for label, name in enumerate(images.classes) if name in wanted]
             included = _union(images.ids_of_label(label) for label in labels)
         if self.ids is not None:
             listed = _ascending(self.ids)

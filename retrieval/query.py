@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
@@ -16,11 +15,10 @@ from PIL import Image
 
 from retrieval.errors import QueryError
 from retrieval.images import Picture, Region
+from retrieval.sources.address import remote_reason
 
 PictureLike = str | Path | bytes | Image.Image | NDArray[Any] | Picture
 """A file; a file's bytes; a PIL image; pixels (h, w, 3) or (h, w) uint8; a decoded picture."""
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 class BadQueryError(QueryError):
@@ -64,8 +62,8 @@ class Part:
                 raise BadQueryError(
                     f"a region is left, top, width and height as fractions between 0 and 1, not {self.region!r}"
                 )
-        if isinstance(self.picture, str) and _URL.match(self.picture):
-            raise BadQueryError(f"{self.picture} is an address on the web; download the picture and give the file")
+        if isinstance(self.picture, str | Path) and (reason := remote_reason(self.picture)):
+            raise BadQueryError(reason)
 
 
 @dataclass(frozen=True, eq=False)

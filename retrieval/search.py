@@ -23,6 +23,7 @@ from retrieval.hits import Hits, Quality, hits_of
 from retrieval.images import MAX_PIXELS, Picture, Region
 from retrieval.index import Index, open_index
 from retrieval.index.protocol import Metric
+from retrieval.names import nfc
 from retrieval.query import BadQueryError, Query, QueryLike, as_list, is_number, is_whole
 from retrieval.space_search import Nearest, SpaceSearch, padded
 from retrieval.spaces import Purpose, Space, UnsupportedQueryError, VectorError
@@ -151,9 +152,8 @@ class Searcher:
                     "search(vector) brings it to that length"
                 )
             made[space.name] = QueryVectors(given.astype(space.definition.dtype)[None], np.ones(1))
-        return self.search_embedded(
-            [EmbeddedQuery(made, class_name=query_class)], k, weights=weights, fusion=fusion, classes=classes
-        )[0]
+        query = EmbeddedQuery(made, class_name=query_class and nfc(query_class))
+        return self.search_embedded([query], k, weights=weights, fusion=fusion, classes=classes)[0]
 
     def search_embedded(
         self,
@@ -298,7 +298,9 @@ class Searcher:
     def _embed(self, query: Query, names: Sequence[str], class_name: str | None) -> EmbeddedQuery:
         if any(part.weight < 0 for part in query.parts):
             raise UnsupportedQueryError("negative weights are not supported yet; give positive ones")
-        if class_name is None and query.image_id is not None:
+        if class_name is not None:
+            class_name = nfc(class_name)
+        elif query.image_id is not None:
             class_name = self.collection.class_of(query.image_id)
         parts = tuple(
             part if part.space is None else replace(part, space=self.collection.manifest.space(part.space).name)

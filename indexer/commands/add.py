@@ -17,6 +17,7 @@ from indexer.run import run_dataset
 from retrieval.arguments import LocalPath, require_order
 from retrieval.collection import CollectionWriter
 from retrieval.errors import SourceError
+from retrieval.names import nfc
 
 
 @click.command("add")
@@ -35,6 +36,7 @@ def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, a
     """
     if class_name is not None and not class_name.strip():
         raise click.UsageError("--class is empty; leave it out for pictures without a class")
+    class_name = class_name and nfc(class_name)
     require_order("kvasir add", collection, paths)
     whole: list[Dataset] = []
     files: dict[Path, dict[str, str | None]] = defaultdict(dict)

@@ -4,67 +4,100 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 
-from indexer.queries import open_queries
+from indexer.datasets.labels import ClassMap
+from indexer.queries import Queries
 from retrieval.batch import answers
 from retrieval.batch.journal import BatchState
 from retrieval.batch.output import BatchOutput
 from retrieval.batch.quality import MEASURES
+from retrieval.fusion import DEFAULT_METHOD
 from retrieval.search import Searcher
-from retrieval.terminal import counted, list_faults, note, progress_bar
+from retrieval.terminal import counted, display_width, list_faults, note, one_line, padded, progress_bar
 
 
-def run_batch(
-    searcher: Searcher,
-    batch: Path,
-    out: Path,
-    k: int,
-    spaces: tuple[str, ...],
-    classes: tuple[str, ...],
-    query_class: str | None,
-    as_json: bool,
-) -> None:
-    """Answer many queries into a file, going on where a stopped run was; leaves with 1 where pictures were bad.
+@dataclass(frozen=True)
+class BatchOptions:
+    """How the queries of a batch are searched.
 
-    query_class: the class of the queries that have none of their own.
+    query_class: of the queries that have no class. class_map: what the queries' classes count as.
     """
-    names = searcher.space_names(spaces or None)
-    with open_queries(batch) as queries:
-        asked = {
-            "queries": str(queries.source),
-            "number of queries": queries.total,
-            "collection": str(searcher.collection.path),
-            "state of the collection": [len(searcher.collection), int(searcher.collection.images.ids[-1:].sum())],
-            "k": k,
-            "spaces": names,
-            "classes": list(classes),
-            "query class": query_class,
-        }
-        with BatchOutput(out, asked, k) as output, _progress() as bar:
-            task = bar.add_task("searching", total=queries.total, completed=output.state.done)
-            if output.state.done:
-                note(f"{output.state.done:,} of {queries.total:,} queries were answered before")
-            remaining = (
-                query if query.class_name is not None else replace(query, class_name=query_class)
-                for query in islice(queries, output.state.done, None)
+
+    k: int
+    spaces: list[str]
+    weights: list[float] | None
+    fusion: str
+    classes: tuple[str, ...]
+    query_class: str | None
+    class_map: ClassMap
+
+
+def run_batch(searcher: Searcher, queries: Queries, out: Path, options: BatchOptions, as_json: bool) -> None:
+    """Search for many queries into a file, continuing a stopped run; exits with 1 where pictures could not be used."""
+    for line in queries.notes:
+        note(line)
+    changes = options.class_map.changes(sorted(queries.classes))
+    for new in dict.fromkeys(changes.values()):
+        old = ", ".join(one_line(name) for name, other in changes.items() if other == new)
+        note(f"queries of class {old} are counted as {one_line(new or 'without class')}")
+    collection = searcher.collection
+    parameters = {
+        "queries": str(queries.source),
+        "number of queries": queries.total,
+        "collection": str(collection.path),
+        "state of the collection": [len(collection), int(collection.images.ids[-1:].sum())],
+        "k": options.k,
+        "spaces": options.spaces,
+        "classes": list(options.classes),
+        "query class": options.query_class,
+    }
+    # Only where it matters, so that a run of an earlier version continues.
+    if options.weights is not None:
+        parameters["weights"] = options.weights
+    if len(options.spaces) > 1 and options.fusion != DEFAULT_METHOD:
+        parameters["fusion"] = options.fusion
+    if changes:
+        parameters["class map"] = changes
+    with BatchOutput(out, parameters, options.k) as output, _progress() as bar:
+        task = bar.add_task("searching", total=queries.total, completed=output.state.done)
+        if output.state.done:
+            note(f"{output.state.done:,} of {queries.total:,} queries were answered before")
+        remaining = (
+            replace(
+                query,
+                class_name=options.query_class
+                if query.class_name is None
+                else changes.get(query.class_name, query.class_name),
             )
-            for answered in answers(searcher, remaining, k, names, classes or None):
-                output.write(answered)
-                bar.update(task, completed=output.state.done)
+            for query in islice(queries, output.state.done, None)
+        )
+        batches = answers(
+            searcher,
+            remaining,
+            options.k,
+            options.spaces,
+            options.classes or None,
+            options.weights,
+            options.fusion,
+        )
+        for batch in batches:
+            output.write(batch)
+            bar.update(task, completed=output.state.done)
     state = output.state
-    answer = {
+    result = {
         "out": str(out),
         "answered": state.done - len(state.rejected),
         "rejected": [{"query": name, "reason": reason} for name, reason in state.rejected],
+        "class_map": changes,
         "quality": state.quality.to_dict(),
     }
-    click.echo(json.dumps(answer, indent=2) if as_json else "\n".join(_lines(out, state)))
+    click.echo(json.dumps(result, indent=2) if as_json else "\n".join(_lines(out, state)))
     list_faults("could not be used", [f"{name}: {reason}" for name, reason in state.rejected])
     if state.rejected:
         sys.exit(1 if len(state.rejected) < state.done else 2)
@@ -84,17 +117,15 @@ def _lines(out: Path, state: BatchState) -> list[str]:
     if quality["queries"]:
         rows = [("mean over queries", quality["queries"], quality["micro"])]
         rows += [("mean over classes", len(quality["classes"]), quality["macro"])]
-        rows += [(name, one["queries"], one) for name, one in quality["classes"].items()]
-        width = max(len(name) for name, _, _ in rows)
+        rows += [(one_line(name), one["queries"], one) for name, one in quality["classes"].items()]
+        width = max(display_width(name) for name, _, _ in rows)
         lines.append(f"{'':{width}}  {'queries':>7}" + "".join(f"  {f'{measure}@{k}':>13}" for measure in MEASURES))
         lines += [
-            f"{name:{width}}  {count:>7,}" + "".join(f"  {means[measure]:>13.4f}" for measure in MEASURES)
+            f"{padded(name, width)}  {count:>7,}" + "".join(f"  {means[measure]:>13.4f}" for measure in MEASURES)
             for name, count, means in rows
         ]
     if quality["nothing_relevant"]:
         count = sum(quality["nothing_relevant"].values())
-        lines.append(
-            f"{count:,} queries are of classes that the collection does not have: "
-            + ", ".join(quality["nothing_relevant"])
-        )
+        of = ", ".join(map(one_line, quality["nothing_relevant"]))
+        lines.append(f"{count:,} queries have no figures, since no image searched is of their class: {of}")
     return lines

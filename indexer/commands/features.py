@@ -15,13 +15,13 @@ from indexer.datasets import Dataset, Item, open_dataset
 from indexer.described import descriptor_names
 from indexer.errors import FeaturesError
 from indexer.features import Key, key_of, write_features
-from retrieval.arguments import LocalPath, is_collection
+from retrieval.arguments import LocalPath, is_collection, zip_encoding_option
 from retrieval.cores import available_cores
 from retrieval.descriptors import extract_all, warm_up
 from retrieval.descriptors.variant import VARIANTS, Variant, parse_variant
 from retrieval.errors import RetrievalError
 from retrieval.images import decode, rejection
-from retrieval.terminal import counted, list_faults, progress_bar
+from retrieval.terminal import counted, list_faults, note, progress_bar
 
 
 class OtherVariantError(FeaturesError):
@@ -42,8 +42,9 @@ class SharedNameError(FeaturesError):
     show_default=True,
     help="Which LIRE to equal: the grey map of Java before or after 2017, and whether large pictures are shrunk first.",
 )
+@zip_encoding_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def command(data: Path, out: Path, variant: str, as_json: bool) -> None:
+def command(data: Path, out: Path, variant: str, zip_encoding: str | None, as_json: bool) -> None:
     """Write the six LIRE descriptors of every picture of DATA in Kvasir's form, OUT/CLASS/NAME.features.
 
     A picture whose file is there already is left alone, so a run that was stopped goes on. OUT/lire-variant.txt keeps
@@ -56,9 +57,11 @@ def command(data: Path, out: Path, variant: str, as_json: bool) -> None:
     warm_up()
     rejected: list[tuple[str, str]] = []
     counts = {"written": 0, "already_there": 0}
-    with open_dataset(data) as dataset:
+    with open_dataset(data, zip_encoding=zip_encoding) as dataset:
         _keep_to(variant, out)
         click.echo(f"{dataset.name}: {counted(len(dataset.items), 'picture')}, LIRE variant `{variant}`", err=True)
+        for line in dataset.report.notes:
+            note(line)
         results = _write_all(dataset, out, parse_variant(variant))
         with progress_bar() as bar:
             for item, done in bar.track(results, len(dataset.items), description="describing"):

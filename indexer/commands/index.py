@@ -10,15 +10,21 @@ from indexer.commands.encoder_options import encoder_options
 from indexer.commands.outcome import finish
 from indexer.commands.progress import IndexingBar
 from indexer.datasets import open_dataset
+from indexer.datasets.labels import class_notes, parse_class_map
+from indexer.datasets.official import KVASIR_CLASSES
 from indexer.described import descriptor_names
 from indexer.features import open_features
-from indexer.run import NOTHING_DONE, Run, run_dataset
-from retrieval.arguments import LocalPath, require_order, split_names
-from retrieval.collection import CollectionWriter
-from retrieval.collection.manifest import NAME
+from indexer.run import NOTHING_DONE, run_dataset
+from retrieval.arguments import (
+    LocalPath,
+    is_collection,
+    map_option,
+    require_order,
+    split_names,
+    zip_encoding_option,
+)
+from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import DEFAULT, FORMS, EncoderOptions, parse_spec
-
-_AS_NAMED = EncoderOptions()
 
 
 @click.command("index")
@@ -49,6 +55,14 @@ _AS_NAMED = EncoderOptions()
     help="How a frame that is not square meets a new encoder's input.  [default: squash]",
 )
 @encoder_options
+@click.option(
+    "--labels",
+    type=LocalPath(exists=True, dir_okay=False),
+    metavar="FILE.csv",
+    help="Take the classes from a table of file and class instead of from the folders.",
+)
+@map_option
+@zip_encoding_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
     data: Path,
@@ -58,6 +72,9 @@ def command(
     descriptors: tuple[str, ...],
     fit: str | None,
     options: EncoderOptions,
+    labels: Path | None,
+    class_maps: tuple[str, ...],
+    zip_encoding: str | None,
     as_json: bool,
 ) -> None:
     """Make or complete COLLECTION from DATA, a folder of class folders or a zip of one.
@@ -68,33 +85,28 @@ def command(
     Example:  kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
     """
     require_order("kvasir index", collection, [data], last=True)
-    finish([_index(data, collection, features, encoders, ",".join(descriptors) or None, fit, options)], as_json)
-
-
-def _index(
-    data: Path,
-    collection: Path,
-    features: Path | None = None,
-    encoders: tuple[str, ...] = (),
-    descriptors: str | None = None,
-    fit: str | None = None,
-    options: EncoderOptions = _AS_NAMED,
-) -> Run:
-    """Index a data set into a collection, telling stderr what happens."""
-    descriptor_names(descriptors)  # a slip of the pen is told before an encoder is loaded and a collection begun
-    if not (collection / NAME).exists():
+    chosen = ",".join(descriptors) or None
+    descriptor_names(chosen)  # a slip of the pen is told before an encoder is loaded and a collection begun
+    stored: tuple[str, ...] = ()
+    if is_collection(collection):
+        stored = Collection.open(collection).classes
+    else:
         for spec in encoders:
             parse_spec(spec)
-    with open_dataset(data) as dataset, IndexingBar(len(dataset.items)) as bar:
-        bar.announce(dataset)
-        archive = open_features(features) if features is not None else None
-        with CollectionWriter(collection, name=dataset.name, create=True) as writer:
+    class_map = parse_class_map(class_maps, stored or KVASIR_CLASSES)
+    with open_dataset(data, zip_encoding=zip_encoding, labels=labels, class_map=class_map) as dataset:
+        archive = open_features(features, zip_encoding) if features is not None else None
+        with (
+            IndexingBar(len(dataset.items)) as bar,
+            CollectionWriter(collection, name=dataset.name, create=True) as writer,
+        ):
+            bar.announce(dataset, [*class_notes(dataset.classes, stored), *(archive.notes if archive else ())])
             run = run_dataset(
                 dataset,
                 writer,
                 archive,
                 encoders,
-                descriptors,
+                chosen,
                 fit,
                 options=options,
                 say=bar.say,
@@ -103,4 +115,4 @@ def _index(
             run.whole = True
             if run.exit_status == NOTHING_DONE:
                 writer.discard_if_nothing_stored()
-            return run
+    finish([run], as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from indexer.datasets import Dataset
 from indexer.pipeline import Outcome
@@ -41,10 +42,10 @@ class IndexingBar:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def announce(self, dataset: Dataset) -> None:
-        """Say what a data set holds."""
+    def announce(self, dataset: Dataset, notes: Sequence[str] = ()) -> None:
+        """Print what a data set holds, and notes on it."""
         self.say(f"{dataset.name}: {one_line(str(dataset.source))}")
-        for line in dataset.report.lines():
+        for line in [*dataset.report.lines(), *notes]:
             self.say(f"  {line}")
 
     def advance(self, outcome: Outcome) -> None:

@@ -10,11 +10,21 @@ from shlex import join
 
 import click
 
-from retrieval.arguments import LocalPath, is_collection, require_order, space_option
+from indexer.datasets.labels import ClassMap, map_to_collection, parse_class_map
+from retrieval.arguments import (
+    LocalPath,
+    is_collection,
+    map_option,
+    require_order,
+    space_option,
+    zip_encoding_option,
+)
 from retrieval.filters import NoSuchClassError
+from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.hits import Hits
-from retrieval.search import open_collection
-from retrieval.terminal import one_line
+from retrieval.names import nfc
+from retrieval.search import Searcher, open_collection
+from retrieval.terminal import display_width, note, one_line, padded
 
 
 @click.command("search")
@@ -33,9 +43,25 @@ from retrieval.terminal import one_line
 )
 @click.option("-k", default=10, show_default=True, help="How many hits.")
 @space_option("Spaces to search, separated by commas; several are fused.  [default: the first]")
+@click.option(
+    "--weight",
+    "weights",
+    multiple=True,
+    metavar="SPACE=NUMBER",
+    help="How much a space counts against the others, 1 where it is not given; several separated by commas.",
+)
+@click.option(
+    "--fusion",
+    type=click.Choice(tuple(METHODS)),
+    default=DEFAULT_METHOD,
+    show_default=True,
+    help="How several spaces are fused: by ranks, by standardised scores, or by scores between their bounds.",
+)
 @click.option("--class", "classes", multiple=True, help="Only images of this class; may be given several times.")
 @click.option("--query-class", help="The query's class, for precision and recall.  [default: known for an ID]")
 @click.option("--exclude-cluster", is_flag=True, help="Leave out near duplicates of the query, which must be an ID.")
+@map_option
+@zip_encoding_option
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def command(
     arguments: tuple[str, ...],
@@ -43,9 +69,13 @@ def command(
     out: Path | None,
     k: int,
     spaces: tuple[str, ...],
+    weights: tuple[str, ...],
+    fusion: str,
     classes: tuple[str, ...],
     query_class: str | None,
     exclude_cluster: bool,
+    class_maps: tuple[str, ...],
+    zip_encoding: str | None,
     as_json: bool,
 ) -> None:
     """Find the images of COLLECTION that are most similar to a picture file, or to one of its own images by ID.
@@ -62,11 +92,22 @@ def command(
         if batch is None or out is None or query_part or exclude_cluster:
             raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
         require_order("kvasir search --batch", collection, [batch], last=True)
-        from indexer.commands.batch import run_batch
+        from indexer.commands.batch import BatchOptions, run_batch
+        from indexer.queries import open_queries
 
         searcher = open_collection(collection, "throughput")
-        _require_class(query_class, searcher.collection.classes)
-        run_batch(searcher, batch, out, k, spaces, classes, query_class, as_json)
+        class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
+        options = BatchOptions(
+            k=k,
+            spaces=searcher.space_names(spaces or None),
+            weights=_weights(weights, searcher, spaces),
+            fusion=fusion,
+            classes=classes,
+            query_class=_class_of_query(query_class, class_map, searcher.collection.classes),
+            class_map=class_map,
+        )
+        with open_queries(batch, zip_encoding) as queries:
+            run_batch(searcher, queries, out, options, as_json)
         return
     if not query_part and not is_collection(collection):
         raise click.UsageError(f"COLLECTION is missing: `{join(['kvasir', 'search', place])} COLLECTION`")
@@ -79,44 +120,80 @@ def command(
     if exclude_cluster and not by_id:
         raise click.UsageError(f"--exclude-cluster needs an ID as query: the file {query} has no near duplicates known")
     searcher = open_collection(collection)
-    _require_class(query_class, searcher.collection.classes)
+    class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
     hits = searcher.search(
         int(query) if by_id else query,
         k,
         spaces=spaces or None,
+        weights=_weights(weights, searcher, spaces),
+        fusion=fusion,
         classes=classes or None,
         exclude_cluster=exclude_cluster,
-        query_class=query_class,
+        query_class=_class_of_query(query_class, class_map, searcher.collection.classes),
     )
     click.echo(json.dumps(hits.to_dict(), indent=2, allow_nan=False) if as_json else _table(hits))
 
 
-def _require_class(name: str | None, classes: Sequence[str]) -> None:
-    """Raise NoSuchClassError where a person names a query's class that no image has, most likely by a slip."""
-    if name is None or name in classes:
-        return
-    near = get_close_matches(name, classes, 1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    raise NoSuchClassError(
-        f"--query-class: no image is of the class '{name}'{meant}; the classes: {', '.join(classes) or 'none'}"
-    )
+def _class_of_query(name: str | None, class_map: ClassMap, classes: Sequence[str]) -> str | None:
+    """The collection's class that a query is of, told where it has another name there.
+
+    Raises NoSuchClassError where no image has the class, most likely by a slip.
+    """
+    if name is None:
+        return None
+    mapped = class_map.get(nfc(name))
+    if mapped is not None and mapped not in classes:
+        near = get_close_matches(mapped, classes, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise NoSuchClassError(
+            f"--query-class: no image is of the class '{mapped}'{meant}; the classes: {', '.join(classes) or 'none'}"
+        )
+    if mapped != nfc(name):
+        note(f"the query's class {name} is counted as {mapped or 'no class'}")
+    return mapped
+
+
+def _weights(values: Sequence[str], searcher: Searcher, spaces: Sequence[str]) -> list[float] | None:
+    """The weight of each space that is searched, in their order; None where none is given."""
+    if not values:
+        return None
+    names = searcher.space_names(spaces or None)
+    weights = dict.fromkeys(names, 1.0)
+    for value in (part.strip() for given in values for part in given.split(",")):
+        name, sign, number = value.rpartition("=")
+        if not sign:
+            raise click.UsageError(f"--weight {value}: expected SPACE=NUMBER, such as {names[0]}=2")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = 0.0
+        if not 0 < weight < float("inf"):
+            raise click.UsageError(f"--weight {value}: a weight is a positive number")
+        (space,) = searcher.space_names([name])
+        if space not in weights:
+            raise click.UsageError(f"--weight {value}: {space} is not searched; name it by --space as well")
+        weights[space] = weight
+    return list(weights.values())
 
 
 def _table(hits: Hits) -> str:
     if not hits.hits:
         return "no hits: nothing was left to search"
-    classes = [one_line(hit.class_name or "-") for hit in hits]
-    names = max(map(len, classes))
-    digits = max(2, *(len(str(hit.id)) for hit in hits))
-    distances = ["distance", *("-" if hit.distance is None else f"{hit.distance:.4f}" for hit in hits)]
-    wide = max(map(len, distances))
-    shown = [f"{text:>{wide}}  " if len(hits.spaces) == 1 else "" for text in distances]
-    lines = [f"rank  {'id':>{digits}}  {'class':<{names}}  score   {shown[0]}file"]
-    for hit, class_name, distance in zip(hits, classes, shown[1:], strict=True):
-        start = f"{hit.rank:>4}  {hit.id:>{digits}}  {class_name:<{names}}"
-        lines.append(f"{start}  {hit.score:<6.4f}  {distance}{one_line(hit.file)}")
+    columns = [
+        ("rank", [str(hit.rank) for hit in hits], ">"),
+        ("id", [str(hit.id) for hit in hits], ">"),
+        ("class", [one_line(hit.class_name or "-") for hit in hits], "<"),
+        (hits.score_kind, [f"{hit.score:.4f}" for hit in hits], ">"),
+        *_distances(hits),
+        ("file", [one_line(hit.file) for hit in hits], "<"),
+    ]
+    widths = [max(display_width(heading), *map(display_width, cells)) for heading, cells, _ in columns]
+    rows = zip(*([heading, *cells] for heading, cells, _ in columns), strict=True)
+    sides = [side for _, _, side in columns]
+    lines = ["  ".join(map(padded, row, widths, sides)).rstrip() for row in rows]
     counts = ", ".join(f"{count} {one_line(name or 'without class')}" for name, count in hits.class_counts.items())
-    lines.append(f"{len(hits)} of {hits.searched:,} images, by {' + '.join(hits.spaces)}: {counts}")
+    fused = f", fused by {hits.fusion}" if hits.fusion else ""
+    lines.append(f"{len(hits)} of {hits.searched:,} images, by {' + '.join(hits.spaces)}{fused}: {counts}")
     quality = hits.quality
     if quality is not None:
         line = f"query is {one_line(hits.query_class or '')}: precision@{quality.k} {quality.precision:.3f}"
@@ -129,3 +206,10 @@ def _table(hits: Hits) -> str:
             )
         lines.append(line)
     return "\n".join(lines)
+
+
+def _distances(hits: Hits) -> list[tuple[str, list[str], str]]:
+    """The column of distances, where one space was searched."""
+    if len(hits.spaces) > 1:
+        return []
+    return [("distance", ["-" if hit.distance is None else f"{hit.distance:.4f}" for hit in hits], ">")]

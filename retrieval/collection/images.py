@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.names import nfc
+
 _COLUMNS = "class, cluster, width, height, file, source, checksums"
 
 Row = tuple[Any, ...]
@@ -152,8 +154,9 @@ def _from_rows(
     rows: Sequence[Row], spaces: int, numbers: tuple[int, ...], paths: tuple[tuple[Path, str], ...]
 ) -> Images:
     ids, names, clusters, widths, heights, files, sources, checksums = zip(*rows, strict=True) if rows else ((),) * 8
-    classes = tuple(sorted({name for name in names if name is not None}))
-    label = {name: number for number, name in enumerate(classes)} | {None: -1}
+    composed = {name: nfc(name) for name in set(names) if name is not None}  # older catalogs hold other forms as well
+    classes = tuple(sorted(set(composed.values())))
+    label = {name: classes.index(form) for name, form in composed.items()} | {None: -1}
     place = {source: at for at, source in enumerate(numbers)}
     packed = b"".join(blob[: 4 * spaces].ljust(4 * spaces, b"\0") for blob in checksums)
     return Images(

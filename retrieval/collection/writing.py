@@ -37,6 +37,7 @@ from retrieval.collection.manifest import (
 )
 from retrieval.collection.vectors import VectorFile
 from retrieval.errors import CollectionError
+from retrieval.names import nfc
 
 LOCK = "writer.lock"
 
@@ -242,7 +243,7 @@ class CollectionWriter:
             "SELECT file, id, bytes, stamp, sha256, class, checksums FROM images WHERE source = ?", (source,)
         )
         return {
-            file: KnownImage(image_id, size, stamp, sha256, class_name, self._spaces_in(checksums))
+            file: KnownImage(image_id, size, stamp, sha256, class_name and nfc(class_name), self._spaces_in(checksums))
             for file, image_id, size, stamp, sha256, class_name, checksums in rows
         }
 
@@ -297,7 +298,7 @@ class CollectionWriter:
                         image_id,
                         image.source,
                         image.file,
-                        image.class_name,
+                        image.class_name and nfc(image.class_name),
                         image.width,
                         image.height,
                         image.file_size,

@@ -14,7 +14,7 @@ from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
 from retrieval.index import is_exact, open_index
 from retrieval.spaces import metric_of
-from retrieval.terminal import counted, one_line
+from retrieval.terminal import counted, display_width, one_line, padded
 
 
 @click.command("info")
@@ -61,8 +61,8 @@ def _size(path: Path) -> int:
 def _text(facts: dict[str, Any]) -> str:
     lines = [f"{facts['name']}: {counted(facts['images'], 'image')} in {facts['path']} (made {facts['created']})"]
     classes = {one_line(name): count for name, count in facts["classes"].items()}
-    width = max(map(len, classes), default=0)
-    lines += [f"  {name:<{width}}  {count:>7,}" for name, count in classes.items()]
+    width = max(map(display_width, classes), default=0)
+    lines += [f"  {padded(name, width)}  {count:>7,}" for name, count in classes.items()]
     if facts["unlabelled"]:
         lines.append(f"  {'without class':<{width}}  {facts['unlabelled']:>7,}")
     if facts["clusters_of_duplicates"]:

@@ -267,7 +267,7 @@ def test_unlabelled_pictures_are_indexed_without_a_class(
         ("search", "0", "{c}", "-k", "0"),
         ("search", "0", "{c}", "--space", "nowhere"),
         ("search", "0", "{c}", "--class", "nothing"),
-        ("search", "0", "{c}", "--query-class", "polyp"),
+        ("search", "0", "{c}", "--query-class", "polips"),
         ("search", "{data}/polyps/1.jpg", "{c}", "--exclude-cluster"),
     ],
 )
@@ -285,8 +285,10 @@ def test_wrong_use_is_status_2_and_a_line_that_says_why(
 
 
 def test_a_slip_in_the_querys_class_names_the_nearest(run: Run, made: Path, data: Path) -> None:
-    refused = run("search", data / "polyps" / "1.jpg", made, "--query-class", "polyp")
-    assert "no image is of the class 'polyp' (did you mean polyps?); the classes: cecum, polyps, pylorus" in refused.err
+    refused = run("search", data / "polyps" / "1.jpg", made, "--query-class", "polips")
+    assert (
+        "no image is of the class 'polips' (did you mean polyps?); the classes: cecum, polyps, pylorus" in refused.err
+    )
 
 
 def test_distances_of_every_size_stand_in_one_column(run: Run, made: Path, data: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import stat
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from PIL import Image
 from indexer.datasets import Item, open_dataset
 from indexer.datasets.classes import class_names, has_picture_magic
 from indexer.datasets.dataset import NoPicturesError
+from indexer.datasets.labels import ClassMap
 from indexer.datasets.official import HYPERKVASIR, KVASIR_CLASSES, recognise
 from indexer.datasets.report import Report
 from retrieval.collection import CollectionWriter
@@ -350,3 +352,112 @@ def test_partial_kvasir_is_recognised_with_what_it_lacks() -> None:
     assert len(dataset.items) == 924
     assert dataset.report.missing["normal-z-line"] == 989
     assert isinstance(dataset.items[0], Item)
+
+
+def test_one_class_name_in_two_unicode_forms_is_one_class_and_paths_stay_as_they_are(tmp_path: Path) -> None:
+    composed, decomposed = "s\u00e9v\u00e8re", "se\u0301ve\u0300re"
+    files = [f"{composed}/a.jpg", f"{decomposed}/b.jpg", "x/c.jpg"]
+    with open_dataset(fill(tmp_path / "d", dict.fromkeys(files, picture()))) as dataset:
+        assert dataset.report.counts == {composed: 2, "x": 1}
+        assert {item.file for item in dataset.items} == set(files)
+        assert {dataset.read(item) for item in dataset.items} == {picture()}
+
+
+@pytest.mark.parametrize(
+    "names", [("Polyps", "polyps"), ("polyps", "polyps "), ("normal cecum", "normal-cecum"), ("z_line", "Z-Line")]
+)
+def test_classes_that_differ_in_spelling_alone_are_told(tmp_path: Path, names: tuple[str, str]) -> None:
+    with open_dataset(fill(tmp_path / "d", {f"{name}/a.jpg": picture() for name in (*names, "other")})) as dataset:
+        assert len(dataset.classes) == 3
+        told = ", ".join(f"'{name}'" for name in sorted(names))
+        assert dataset.report.notes == (f"classes that differ only in spelling: {told}",)
+
+
+def test_numbers_that_differ_are_no_spelling(tmp_path: Path) -> None:
+    files = {f"{name}/a.jpg": picture() for name in ("grade-1-2", "grade-12", "grade-1", "bbps-0-1")}
+    assert open_dataset(fill(tmp_path / "d", files)).report.notes == ()
+
+
+def test_kvasir_seg_is_pictures_without_a_class_and_masks_are_counted(tmp_path: Path, make: Maker) -> None:
+    files = {f"Kvasir-SEG/{folder}/{n}.jpg": picture(shade=n) for folder in ("images", "masks") for n in range(4)}
+    with open_dataset(make(tmp_path, files | {"Kvasir-SEG/kavsir_bboxes.json": b"{}"})) as dataset:
+        assert dataset.name == "Kvasir-SEG"
+        assert [(item.file, item.class_name) for item in dataset.items] == [
+            (f"Kvasir-SEG/images/{n}.jpg", None) for n in range(4)
+        ]
+        assert dataset.report.ignored == {".json files": 1, "segmentation masks": 4}
+
+
+def heic() -> bytes:
+    return b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(80)
+
+
+def test_a_folder_of_heic_names_the_remedy_without_pillow_heif(
+    tmp_path: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    files = {"polyps/1.HEIC": heic(), "polyps/2.heif": heic(), "polyps/3": heic(), "polyps/notes.txt": b"x"}
+    with pytest.raises(NoPicturesError, match=r"among 4 files; 3 HEIC files: convert them to JPEG or PNG, or"):
+        open_dataset(make(tmp_path, files))
+
+
+def test_heic_among_other_pictures_is_told_without_pillow_heif(
+    tmp_path: Path, make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with open_dataset(make(tmp_path, {"polyps/1.heic": heic(), "polyps/2.jpg": picture()})) as dataset:
+        assert [item.file for item in dataset.items] == ["polyps/2.jpg"]
+        assert dataset.report.ignored == {".heic files": 1}
+        (note,) = dataset.report.notes
+        assert note.startswith("not read: a HEIC file; convert it to JPEG or PNG, or install pillow-heif")
+
+
+def test_heic_is_a_picture_where_pillow_heif_is_installed(tmp_path: Path, make: Maker) -> None:
+    pytest.importorskip("pillow_heif")
+    files = {"polyps/1.HEIC": heic(), "polyps/2": heic(), "polyps/3.jpg": picture()}
+    with open_dataset(make(tmp_path, files)) as dataset:
+        assert [item.file for item in dataset.items] == ["polyps/1.HEIC", "polyps/2", "polyps/3.jpg"]
+
+
+def test_a_jpeg_that_is_called_heic_is_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert len(open_dataset(fill(tmp_path / "d", {"a.heic": picture()})).items) == 1
+
+
+@pytest.mark.parametrize(
+    ("files", "remedy"),
+    [
+        (["a.tar.gz", "b.tgz"], "2 archives: unpack them and give their folder"),
+        (["a.7z"], "an archive: unpack it and give its folder"),
+        (["a.avif", "b.AVIF"], "2 AVIF files: convert them to JPEG or PNG"),
+        (["a.zip", "b.zip"], "2 zips, the first a.zip: unpack them into one folder, and give that"),
+        (["a.mp4"], "a video: take frames out of it"),
+        (["a.dcm", "b.dcm", "c.avi"], "2 DICOM files: export their frames as PNG; a video: take frames"),
+    ],
+)
+def test_no_pictures_is_an_error_that_names_the_remedy(
+    tmp_path: Path, make: Maker, files: list[str], remedy: str
+) -> None:
+    with pytest.raises(NoPicturesError, match=remedy):
+        open_dataset(make(tmp_path, dict.fromkeys(files, b"x")))
+
+
+def test_an_archive_in_the_place_of_a_zip_names_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "d.tar.gz").write_bytes(b"\x1f\x8b\x08 packed")
+    with pytest.raises(NotASourceError, match="neither a folder nor a zip; it is an archive: unpack it and give"):
+        open_dataset(tmp_path / "d.tar.gz")
+
+
+def test_classes_from_a_table_and_a_map(tmp_path: Path, make: Maker) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text("file,class\n1.jpg,cecum\n2.jpg,polyp\n")
+    files = {"flat/1.jpg": picture(), "flat/2.jpg": picture(), "flat/3.jpg": picture()}
+    class_map = ClassMap({"cecum": "normal-cecum"})
+    with open_dataset(make(tmp_path, files), labels=labels, class_map=class_map) as dataset:
+        assert [item.class_name for item in dataset.items] == ["normal-cecum", "polyp", None]
+        assert dataset.report.counts == {"normal-cecum": 1, "polyp": 1}
+        assert dataset.report.notes == (
+            "classes from labels.csv: 2 pictures",
+            "pictures that labels.csv does not name, left without a class: 1",
+            "class cecum counted as normal-cecum: 1 picture",
+        )

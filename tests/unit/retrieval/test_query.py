@@ -52,7 +52,7 @@ def plane(tmp_path: Path) -> Searcher:
         ({"vector": np.ones(2), "region": (0, 0, 1, 1)}, "a vector has no region"),
         ({"image_id": 1, "region": (0, 0, 1)}, "left, top, width and height"),
         ({"image_id": 1, "region": "left"}, "left, top, width and height"),
-        ({"picture": "https://example.org/a.jpg"}, "address on the web; download"),
+        ({"picture": "https://example.org/a.jpg"}, "is a web address; .* download it first"),
     ],
 )
 def test_what_is_no_part_is_told(fields: dict[str, Any], why: str) -> None:

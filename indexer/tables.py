@@ -1,0 +1,147 @@
+"""Tables that people write by hand or save from a spreadsheet: rows of text fields with the line that each stands on.
+
+The separator is told by a first line `sep=;`, or by the first row. A byte order mark may say UTF-16. Empty lines are
+skipped, and so are lines that begin with `#`, unless they name a file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+from indexer.errors import TableError
+
+Row = tuple[int, list[str]]
+"""Number of the line, from 1, and its fields without blanks around them."""
+
+Column = Literal["id", "file", "class"]
+HEADINGS: dict[Column, tuple[str, ...]] = {
+    "id": ("id", "query-id", "qid", "topic", "topic-id", "query-number"),
+    "file": (
+        "file",
+        "file-name",
+        "filename",
+        "path",
+        "file-path",
+        "filepath",
+        "image",
+        "image-name",
+        "image-path",
+        "image-file",
+        "imagename",
+        "img",
+        "img-name",
+        "picture",
+        "picture-name",
+        "frame",
+        "name",
+        "image-id",
+        "query",
+    ),
+    "class": (
+        "class",
+        "class-name",
+        "classname",
+        "label",
+        "finding",
+        "findings",
+        "diagnosis",
+        "category",
+        "pathology",
+        "classification",
+        "ground-truth",
+        "target",
+        "query-class",
+        "annotation",
+    ),
+}
+"""Column -> headings that name it, the surest first, in lower case with hyphens for blanks and underscores."""
+
+_SEPARATORS = ",;\t|"
+_SEP_LINE = re.compile(r'"?sep=(.|\\t)"?', re.IGNORECASE)
+
+
+class UnreadableTableError(TableError):
+    """A table cannot be read as text."""
+
+
+def rows_of(
+    path: Path, separator: str | None = None, is_file: Callable[[str], bool] = lambda field: False
+) -> Iterator[Row]:
+    """The rows of a table, read line by line.
+
+    separator: None where it is to be told from the table; an empty one makes each line one field. is_file: whether a
+    line that begins with `#` names a file.
+    Raises UnreadableTableError.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(4)
+        if head.startswith(b"PK"):
+            raise UnreadableTableError(f"{path} is a zip or a spreadsheet, not text; save the table as CSV (UTF-8)")
+        utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        with path.open(encoding="utf-16" if utf16 else "utf-8-sig", newline="") as lines:
+            yield from _rows(lines, separator, is_file)
+    except UnicodeDecodeError as error:
+        raise UnreadableTableError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save the table as UTF-8"
+        ) from error
+    except (OSError, csv.Error) as error:
+        raise UnreadableTableError(f"{path}: cannot be read as a table ({error})") from error
+
+
+def _rows(lines: Iterator[str], separator: str | None, is_file: Callable[[str], bool]) -> Iterator[Row]:
+    skipped = 0
+    first = ""
+    for first in lines:
+        text = first.strip()
+        if stated := _SEP_LINE.fullmatch(text):
+            separator = "\t" if stated[1] == "\\t" else stated[1]
+        elif text and not (text.startswith("#") and not is_file(text)):
+            break
+        skipped += 1
+    else:
+        return
+    rest = chain([first], lines)
+    if separator == "":
+        numbered = ((number, [line]) for number, line in enumerate(rest, 1))
+    else:
+        reader = csv.reader(rest, delimiter=separator or _separator(first))
+        numbered = ((reader.line_num, fields) for fields in reader)
+    for number, fields in numbered:
+        row = [field.strip() for field in fields]
+        if any(row) and not (row[0].startswith("#") and not is_file(row[0])):
+            yield skipped + number, row
+
+
+def _separator(line: str) -> str:
+    """The separator that stands most often in a line outside of quotes, or a comma."""
+    bare = re.sub(r'"[^"]*"', "", line)
+    return max(_SEPARATORS, key=bare.count)
+
+
+def headings(row: Sequence[str]) -> dict[Column, int] | None:
+    """Where a heading's columns are, or None where the row is none: it names neither a file nor a class column.
+
+    Where it names a class but no file, the first column that it does not name is the file's.
+    """
+    names = [re.sub(r"[\s_]+", "-", field.casefold()) for field in row]
+    places: dict[Column, int] = {}
+    for column, known in HEADINGS.items():
+        for name in known:
+            if name in names:
+                places[column] = names.index(name)
+                break
+    if "file" not in places and "class" not in places:
+        return None
+    if "file" not in places:
+        free = [at for at in range(len(names)) if at not in places.values()]
+        if not free:
+            return None
+        places["file"] = free[0]
+    return places
