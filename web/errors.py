@@ -1,7 +1,7 @@
-"""Every error that the server raises on purpose, beside those of the engine.
+"""Every error that the server raises on purpose, in addition to those of the engine.
 
     RetrievalError
-    ├── AccessError                  who sent the request may not have an answer
+    ├── AccessError                  the client may not have what it requests
     │   ├── ForeignHostError           400  the host name is not one of this server's
     │   ├── KeyNeededError             401  no valid key was sent
     │   ├── ForeignPageError           403  a page of another site sent the form
@@ -39,7 +39,7 @@ from retrieval.errors import CollectionError, PictureError, QueryError, Retrieva
 
 
 class AccessError(RetrievalError):
-    """The client may not have an answer."""
+    """The client may not have what it requests."""
 
 
 class ForeignHostError(AccessError):
@@ -124,7 +124,7 @@ class StartError(RetrievalError):
 
 
 class OpenToAllError(StartError):
-    """The server would listen for everyone without asking for a key."""
+    """The server would show the collection to a network without requiring a key."""
 
 
 class CannotListenError(StartError):

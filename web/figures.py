@@ -63,6 +63,6 @@ def colour_number(label: int) -> int:
 def class_stylesheet() -> str:
     """One rule a colour: `.colour-0` and so on set `color`, which chips and bars draw with.
 
-    Colour never stands alone: a class's name is always beside it.
+    Colour is never the only sign: the name of the class stands next to it.
     """
     return "\n".join(f".colour-{number} {{ color: {colour}; }}" for number, colour in enumerate(CLASS_COLOURS)) + "\n"

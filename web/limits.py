@@ -61,7 +61,7 @@ class ConcurrencyLimit:
 
 
 def rate_limited(view: Callable[P, R]) -> Callable[P, R]:
-    """Mark a view that counts towards its client's rate; beyond it, the answer is 429 with Retry-After."""
+    """Mark a view that counts towards its client's rate; beyond it, the response is 429 with Retry-After."""
     view.rate_limited = True  # type: ignore[attr-defined]
     return view
 

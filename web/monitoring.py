@@ -60,11 +60,11 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.requests = Counter(
-            "kvasir_requests", "Answers by endpoint and status.", ("endpoint", "status"), registry=self.registry
+            "kvasir_requests", "Responses by endpoint and status.", ("endpoint", "status"), registry=self.registry
         )
         self.seconds = Histogram(
             "kvasir_request_seconds",
-            "Time from a request's head to its answer.",
+            "Time from a request's head to its response.",
             ("endpoint",),
             buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
             registry=self.registry,

@@ -25,7 +25,7 @@ _NEEDED = {
     0xE2: re.compile(rb"ICC_PROFILE\0.*", re.DOTALL),
     0xEE: re.compile(rb"Adobe.{7}", re.DOTALL),
 }
-"""What is kept of APPn segments: JFIF without a thumbnail, the colour profile, and Adobe's note on how colours are
+"""APPn segments that stay: JFIF without a thumbnail, the colour profile, and Adobe's note on how colours are
 stored, each at its own length. All others, whatever follows these, and COM may name a patient."""
 
 
@@ -35,7 +35,7 @@ def without_metadata(data: bytes) -> tuple[bytes, str]:
     An upright JPEG keeps its pixels to the bit; a turned one is turned and compressed anew; all others become PNG.
     Raises a PictureError.
     """
-    picture = decode(data, draft=(1, 1))  # an eighth of a JPEG's size tells that it is sound, and how it is turned
+    picture = decode(data, draft=(1, 1))  # an eighth of a JPEG's size shows whether it is sound, and its orientation
     is_jpeg = picture.format in ("JPEG", "MPO")
     if is_jpeg and picture.orientation == 1:
         stripped = _stripped_jpeg(data)

@@ -128,7 +128,7 @@ def _on_error(error: RetrievalError) -> Response:
 
 
 def without_server_paths(text: str, names: Mapping[Path, str]) -> str:
-    """A text that tells a client nothing of the server's folders.
+    """A text without the paths of the server, for clients.
 
     Paths of `names` go by these names, what lies elsewhere by its own name alone.
     """

@@ -79,9 +79,9 @@ class ImagePath(RequestModel):
 
 
 class PictureVersion(RequestModel):
-    """A picture's address with the collection's version may be cached for good."""
+    """The query string of a picture: with the collection's version, the response may be cached for good."""
 
-    v: str | None = Field(None, description="The collection's version, as in the links of answers.")
+    v: str | None = Field(None, description="The collection's version, as in the links of responses.")
 
 
 class ImageListing(RequestModel):
@@ -93,7 +93,7 @@ class ImageListing(RequestModel):
 
 
 class NewPicture(RequestModel):
-    """What is known of a picture that is added."""
+    """The class of a picture that is added."""
 
     class_name: NewClassName | None = Field(None, alias="class", description="Its class, where it is known.")
 

@@ -48,7 +48,7 @@ class ImagePage(_Response):
     """Some images, in order of their ids."""
 
     images: list[Image]
-    total: int = Field(description="How many images there are of the class that was asked for.")
+    total: int = Field(description="How many images there are, of the class where one is given.")
     next: str | None = Field(description="The cursor of the next page, or null on the last one.")
 
 
@@ -199,7 +199,7 @@ def hits_to_dict(hits: engine.Hits, k: int) -> dict[str, Any]:
 
 
 def collection_to_dict(opened: Collection) -> dict[str, Any]:
-    """A CollectionInfo; a recipe may name a file of the server, whose folders a client is not told."""
+    """A CollectionInfo; a recipe may name a file of the server, whose folders are left out."""
     facts = facts_of(opened)
     for space in facts["spaces"]:
         space["recipe"] = {

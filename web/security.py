@@ -1,4 +1,4 @@
-"""Which requests a browser may send here, and what it may do with the answers: host names, origins, headers."""
+"""Which requests a browser may send here, and what it may do with the responses: host names, origins, headers."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ HEADERS = {
 def register_security(app: Flask, trusted_hosts: tuple[str, ...]) -> None:
     """Refuse foreign host names and forms, and set security headers and CORS in every response.
 
-    trusted_hosts: host names that are answered; empty for all. Not by Flask's TRUSTED_HOSTS: what werkzeug compares
-    ends at the first colon, so that no `[::1]` ever matches.
+    trusted_hosts: host names that the server answers to; empty for all. Not by Flask's TRUSTED_HOSTS: what werkzeug
+    compares ends at the first colon, so that no `[::1]` ever matches.
     """
     app.extensions["kvasir hosts"] = frozenset(map(host_name, trusted_hosts))
 

@@ -55,7 +55,7 @@ class ServedCollection:
         return self._searcher
 
     def path_names(self) -> dict[Path, str]:
-        """The names by which clients know the collection and its sources; they are not told the paths."""
+        """The names by which clients know the collection and its sources, whose paths are not shown."""
         opened = self._searcher.collection
         sources = {path: path.name for path, _ in opened.images.source_paths}
         return sources | {self.path: opened.manifest.name}
@@ -136,7 +136,7 @@ def _prepare(later: Searcher, last: Searcher) -> None:
                 later.space(definition.name).warm_up()
             if len(ids := later.collection.ids(definition.name)):
                 later.search(int(ids[0]), 1, spaces=definition.name)
-        except RetrievalError as error:  # whoever searches this space is told
+        except RetrievalError as error:  # a search of this space raises it again
             log.error("the space '%s' could not be loaded: %s", definition.name, error)
 
 

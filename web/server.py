@@ -20,7 +20,7 @@ from web.settings import Settings
 GRACE = 30
 """Seconds that running requests are given after SIGTERM."""
 SPARE_THREADS = 24
-"""Threads beyond the queue, so that pictures are served, and a full queue is answered at once, while searches wait."""
+"""Threads beyond the queue, so that pictures are served, and a full queue is refused at once, while searches wait."""
 
 _M_ARENA_MAX = -8
 """malloc.h of glibc."""

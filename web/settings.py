@@ -13,10 +13,10 @@ class Settings:
     """Limits and access rules of one server.
 
     max_upload: bytes of one picture. max_pixels: width x height of one picture. queue: searches that may run and wait
-    at once; one more is answered 503. rate: searches and writes of one client, in flask-limiter's notation, or empty
+    at once; one more gets 503. rate: searches and writes of one client, in flask-limiter's notation, or empty
     for no limit. upload_cache: bytes of memory for uploaded queries, so that their results have a link. require_key:
     reading needs a key as well. cors: origins whose pages may call the API. trusted_hosts: values of the Host header
-    that are answered, or empty for all. proxies: how many reverse proxies stand before the server.
+    that the server answers to, or empty for all. proxies: how many reverse proxies stand before the server.
     """
 
     collection: Path

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from retrieval.collection import Collection, CollectionWriter, NewImage
+
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = sync_api.expect
 
@@ -55,6 +57,25 @@ def test_an_uploaded_picture_is_previewed_and_finds_itself(page: Any, polyp: Pat
     first = page.locator(".hit").first
     expect(first).to_contain_text("polyps")
     expect(first.locator(".how .word")).to_have_text(re.compile(r"^(1\.000|0\.999)$"))
+
+
+def test_a_gone_picture_has_a_placeholder_in_its_place(
+    browser: Any, serve: Callable[..., Any], two_spaces: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(two_spaces, tmp_path / "moved.collection")
+    vectors = {space.name: Collection.open(path).vector(space.name, 0) for space in Collection.open(path).spaces}
+    with CollectionWriter(path) as writer:
+        source = writer.source(tmp_path / "gone", "folder")
+        (lost,) = writer.append([NewImage(source, "a.jpg", None, 99, 99, 1, 0, bytes(32), vectors)])
+    page = browser.new_context(base_url=serve(path).url).new_page()
+    for address in (f"/collection/images/{lost}", f"/answer?image={lost}", f"/compare?image=0&hit={lost}"):
+        page.goto(address)
+        pictures = page.locator(f'img[src*="/images/{lost}/"]')
+        assert pictures.count() > 0
+        for picture in pictures.all():
+            expect(picture).to_be_visible()
+            assert picture.evaluate("image => image.naturalWidth") == 320  # the placeholder's; of a broken one 0
+    page.context.close()
 
 
 def test_a_pasted_picture_is_searched(page: Any, polyp: Path) -> None:

@@ -63,7 +63,7 @@ def images() -> str:
 
 @blueprint.get("/images/<int:image_id>")
 def image(image_id: int) -> str:
-    """One image with all that is known of it."""
+    """One image with its class, file, size, spaces and near duplicates."""
     opened = collection()
     images = opened.images
     position = opened.position(min(image_id, MAX_ID))

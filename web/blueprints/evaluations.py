@@ -39,7 +39,7 @@ blueprint = Blueprint("report", __name__, url_prefix="/evaluation")
 
 _BODY = {"required": True, "content": json_body(EvaluationRequest)}
 OVERVIEW, MEASURES = "Overview", "Measures"
-"""Parts of a report beside its spaces."""
+"""The parts of a report that are not about one space."""
 
 
 @api.post(

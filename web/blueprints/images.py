@@ -46,7 +46,7 @@ def list_images(query: ImageListing) -> Response:
     responses=responses.operation({"200": responses.Image}, 400, 401, 404, 422),
 )
 def image(path: ImagePath) -> Response:
-    """What is known of an image."""
+    """An image: its class, file, size, cluster and spaces."""
     return jsonify(image_to_dict(collection(), path.image_id))
 
 
@@ -115,7 +115,7 @@ def similar(path: ImagePath, query: SearchOptions) -> Response:
 @write_key_required
 @rate_limited
 def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
-    """Add a picture: it is kept in the collection's folder and indexed in every space; needs a key that may write.
+    """Add a picture: it is stored in the collection's folder and indexed in every space; needs a key that may write.
 
     The same picture again is the same image; under another class it takes that one's place, with a new id.
     """

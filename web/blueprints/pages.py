@@ -1,4 +1,4 @@
-"""The search pages: the form, the hits, one hit beside the query."""
+"""The search pages: the form, the hits, one hit next to the query."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def results() -> str:
 @blueprint.get("/compare")
 @rate_limited
 def compare() -> str:
-    """One hit beside the query, with its distance in every space."""
+    """One hit next to the query, with its distance in every space."""
     fields = filled_fields(request.args)
     hit_id = image_number(fields.pop("hit", ""))
     page = page_search(fields)

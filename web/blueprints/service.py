@@ -35,7 +35,7 @@ _OPEN: dict[str, Any] = {"security": []}
     responses=responses.operation({"200": responses.Health}),
 )
 def healthz() -> Response:
-    """Whether the server answers at all."""
+    """Whether the server is alive."""
     return jsonify({"status": "ok"})
 
 

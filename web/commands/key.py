@@ -25,7 +25,7 @@ def command() -> None:
 @click.option("--name", default="unnamed", show_default=True, help="Who or what the key is for.")
 @click.option("--read-only", is_flag=True, help="The key may read but neither add nor remove images.")
 def create(collection: Path, name: str, read_only: bool) -> None:
-    """Make a key. It is shown once; only its hash is kept."""
+    """Make a key. It is shown once; only its hash is stored."""
     scope: Scope = "read" if read_only else "write"
     key, secret = create_key(collection, name, scope)
     click.echo(secret)

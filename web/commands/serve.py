@@ -41,7 +41,7 @@ def _setting(name: str, *others: str, **more: Any) -> Callable[[Callable[..., No
     "--queue",
     default=64,
     type=click.IntRange(1, 1000),
-    help="Searches that may run and wait at once; one more is answered 503.",
+    help="Searches that may run and wait at once; one more gets 503.",
 )
 @_setting(
     "--rate", default="600/minute", help="Searches and writes of one client, such as 10/second; off for no limit."
@@ -50,7 +50,7 @@ def _setting(name: str, *others: str, **more: Any) -> Callable[[Callable[..., No
     "--keep",
     default=128,
     type=click.IntRange(1, 100_000),
-    help="Memory in MiB for uploaded pictures, so that answers have links.",
+    help="Memory in MiB for uploaded pictures, so that results have links.",
 )
 @_setting(
     "--cors",
@@ -88,7 +88,7 @@ def command(
 ) -> None:
     """Serve COLLECTION as a page for people and a REST API for programs, until stopped.
 
-    Each setting may come from the environment as well, under the name that stands beside it.
+    Each setting may come from the environment as well, under the name in brackets.
 
     Example:  kvasir serve kvasir.collection --port 8080
     """
@@ -118,7 +118,7 @@ def command(
 
 
 def require_guarded(host: str, require_key: bool, open_to_all: bool, has_keys: bool) -> None:
-    """Raise OpenToAllError where the server would show the collection to a network without being told to."""
+    """Raise OpenToAllError where the server would show the collection to a network unasked."""
     if require_key and not has_keys:
         raise OpenToAllError("--require-key, but there is no key yet: make one with `kvasir key create COLLECTION`")
     if not (is_loopback(host) or require_key or open_to_all):
