@@ -2,7 +2,6 @@
 
     RetrievalError                 (retrieval.errors)
     ├── DatasetError               a folder or zip that cannot be taken as a data set
-    ├── TableError                 a list or table of files and classes that cannot be understood
     ├── FeaturesError              a `.features` archive or file that cannot be trusted
     └── DownloadError              an archive that cannot be fetched
 
@@ -16,10 +15,6 @@ from retrieval.errors import RetrievalError
 
 class DatasetError(RetrievalError):
     """A folder or zip cannot be taken as a data set."""
-
-
-class TableError(RetrievalError):
-    """A list or table of files and classes cannot be understood."""
 
 
 class FeaturesError(RetrievalError):

@@ -5,7 +5,7 @@ LIST    `.csv`: file[,class], separated by `,`, `;` or a tab; any other text fil
 TREC    `.tsv`, `.trec`, `.topics`: query id, a tab, file[, a tab, class]; as the topics of TREC's Deep Learning track,
         with a picture's file in the place of the text
 
-Each may have a heading, which names its columns in any order (indexer.tables), so HyperKvasir's split files will do.
+Each may have a heading, which names its columns in any order (retrieval.tables), so HyperKvasir's split files will do.
 Files are relative to the list's folder. Lists are read line by line, never as a whole.
 """
 
@@ -19,14 +19,13 @@ from pathlib import Path
 
 from indexer.datasets import open_dataset
 from indexer.datasets.classes import has_picture_magic
-from indexer.errors import TableError
-from indexer.tables import Column, headings, rows_of
 from retrieval.batch import BatchQuery
-from retrieval.errors import QueryError
+from retrieval.errors import QueryError, TableError
 from retrieval.formats import HEAD_BYTES
 from retrieval.names import nfc
 from retrieval.sources import FileUnreadableError
 from retrieval.sources.address import remote_reason
+from retrieval.tables import Column, headings, rows_of
 
 TOPICS = (".tsv", ".trec", ".topics")
 

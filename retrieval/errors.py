@@ -6,6 +6,7 @@
     ├── EncoderError               an encoder that cannot be built or run
     ├── CollectionError            a collection that cannot be opened, written or trusted
     ├── QueryError                 a question that has no answer
+    ├── TableError                 a table of files, classes or splits that cannot be read or contradicts itself
     └── EvaluationError            an evaluation that cannot be made, read or compared
 
 Each leaf is defined beside the code that finds the fault and derives from one of these, so that
@@ -32,6 +33,10 @@ class EncoderError(RetrievalError):
 
 class CollectionError(RetrievalError):
     """A collection cannot be opened, written or trusted."""
+
+
+class TableError(RetrievalError):
+    """A table of files, classes or splits cannot be read, or contradicts itself."""
 
 
 class QueryError(RetrievalError):

@@ -86,9 +86,14 @@ def run_batch(searcher: Searcher, queries: Queries, out: Path, options: BatchOpt
             options.weights,
             options.fusion,
         )
-        for batch in batches:
-            output.write(batch)
-            bar.update(task, completed=output.state.done)
+        try:
+            for batch in batches:
+                output.write(batch)
+                bar.update(task, completed=output.state.done)
+        except KeyboardInterrupt:
+            if output.state.done:
+                note(f"stopped after {output.state.done:,} of {queries.total:,} queries; the same command continues")
+            raise
     state = output.state
     result = {
         "out": str(out),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from indexer.datasets import Dataset
 from indexer.pipeline import Outcome
-from retrieval.terminal import one_line, progress_bar
+from retrieval.terminal import counted, note, one_line, progress_bar
 
 
 class IndexingBar:
@@ -28,7 +28,7 @@ class IndexingBar:
         )
         self._task = self._bar.add_task("", total=total, rate="", visible=False)
         self._outcome = Outcome()
-        self._before = self._skipped = 0
+        self._before = self._stored_before = self._skipped = 0
         self._start = time.perf_counter()
 
     def __enter__(self) -> IndexingBar:
@@ -39,8 +39,14 @@ class IndexingBar:
         """Print a line above the bar."""
         self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._bar.stop()
+        if kind is not None and issubclass(kind, KeyboardInterrupt):
+            stored = self._stored_before + self._outcome.added + self._outcome.completed
+            if stored:
+                note(f"stopped; {counted(stored, 'picture')} stored, and the same command continues from there")
+            else:
+                note("stopped before any picture was stored")
 
     def announce(self, dataset: Dataset, notes: Sequence[str] = ()) -> None:
         """Print what a data set holds, and notes on it."""
@@ -52,6 +58,7 @@ class IndexingBar:
         """Show how far a run is; each data set's run has an outcome of its own."""
         if outcome is not self._outcome:  # its first report: what was stored already, when indexing begins
             self._before += self._outcome.done
+            self._stored_before += self._outcome.added + self._outcome.completed
             self._outcome, self._skipped = outcome, outcome.done
             self._start = time.perf_counter()
         new = outcome.done - self._skipped

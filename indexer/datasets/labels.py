@@ -13,11 +13,10 @@ from pathlib import Path
 from posixpath import basename, normpath, splitext
 
 from indexer.datasets.classes import similar_names
-from indexer.errors import TableError
-from indexer.tables import headings, rows_of
-from retrieval.errors import QueryError
+from retrieval.errors import QueryError, TableError
 from retrieval.names import nfc
 from retrieval.sources.address import remote_reason
+from retrieval.tables import headings, rows_of
 from retrieval.terminal import counted, one_line
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
 
 import numpy as np
 
-from retrieval.errors import EvaluationError
+from retrieval.errors import EvaluationError, TableError
 from retrieval.evaluation.protocols import Protocol, Round, from_folds
+from retrieval.names import nfc
+from retrieval.tables import headings, rows_of
 
 _TRAINING, _TEST = {"train", "training", "gallery"}, {"test", "testing", "query"}
 
@@ -23,17 +25,17 @@ class SplitFileError(EvaluationError):
 def split_from_file(path: Path, files: Sequence[str]) -> Protocol:
     """The protocol that a CSV file states, for images with these paths.
 
-    Columns by their headings: `file` or `file-name`, and `split` or `split-index`, separated by commas or, as in the
-    official files of HyperKvasir, by semicolons. Numbers are folds, of which each queries the other ones; otherwise
-    `test` queries `train`, and images of another part, or that the file does not name, take no part.
-    A file is matched by its whole path or, where only one has it, by its name. Raises SplitFileError.
+    Columns by their headings (retrieval.tables): `file` or `file-name`, and `split` or `split-index`. Numbers are
+    folds, of which each queries the other ones; otherwise `test` queries `train`, and images of another part, or that
+    the file does not name, take no part. A file is matched by its whole path or, where only one has it, by its name,
+    in NFC. Raises SplitFileError.
     """
     split_of = _read(path)
     row_of = _rows_by_name(files)
     parts = [""] * len(files)
     unknown = 0
     for file, split in split_of.items():
-        rows = row_of.get(_normalised(file)) or row_of.get(PurePosixPath(_normalised(file)).name, [])
+        rows = row_of.get(file) or row_of.get(PurePosixPath(file).name, [])
         if len(rows) > 1:
             raise SplitFileError(f"{path}: {file} may be {files[rows[0]]} or {files[rows[1]]}; give the whole path")
         unknown += not rows
@@ -73,40 +75,39 @@ def split_from_file(path: Path, files: Sequence[str]) -> Protocol:
 def _read(path: Path) -> dict[str, str]:
     """Part or fold of each file, as text."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            header = lines.readline().strip()
-            separator = ";" if header.count(";") > header.count(",") else ","
-            headings = [heading.strip().casefold() for heading in header.split(separator)]
-            try:
-                file_at = next(headings.index(name) for name in ("file", "file-name") if name in headings)
-                split_at = next(headings.index(name) for name in ("split", "split-index") if name in headings)
-            except StopIteration:
-                raise SplitFileError(
-                    f"{path}: the first line must name the columns `file,split` or `file-name;class-name;split-index`"
-                ) from None
-            split_of: dict[str, str] = {}
-            for number, row in enumerate(csv.reader(lines, delimiter=separator), 2):
-                if not row:
-                    continue
-                if len(row) <= max(file_at, split_at):
-                    raise SplitFileError(f"{path}, line {number}: too few columns")
-                file, split = row[file_at].strip(), row[split_at].strip()
-                if split_of.setdefault(file, split) != split:
-                    raise SplitFileError(f"{path}, line {number}: {file} is in two parts")
-            return split_of
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SplitFileError(f"{path} cannot be read: {error}") from error
+        rows = rows_of(path)
+        line, heading = next(rows, (1, []))
+        columns = headings(heading) or {}
+        if "file" not in columns or "split" not in columns:
+            raise SplitFileError(
+                f"{path}: the first line must name the columns `file,split` or `file-name;class-name;split-index`"
+            )
+        split_of: dict[str, str] = {}
+        lines: dict[str, int] = {}
+        for line, row in rows:
+            if len(row) <= max(columns["file"], columns["split"]):
+                raise SplitFileError(f"{path}, line {line}: too few columns")
+            file, split = _normalised(row[columns["file"]]), row[columns["split"]]
+            if split_of.setdefault(file, split) != split:
+                raise SplitFileError(f"{path}, lines {lines[file]} and {line}: {file} is in two parts")
+            lines.setdefault(file, line)
+    except TableError as error:
+        raise SplitFileError(str(error)) from error
+    return split_of
 
 
 def _normalised(file: str) -> str:
-    return file.replace("\\", "/").removeprefix("./")
+    """A path with slashes, in NFC."""
+    return nfc(normpath(file.replace("\\", "/")))
 
 
 def _rows_by_name(files: Sequence[str]) -> dict[str, list[int]]:
     """Rows by whole path and, below that, by name alone."""
-    rows: dict[str, list[int]] = {}
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    paths: defaultdict[str, list[int]] = defaultdict(list)
     for row, file in enumerate(files):
-        name = PurePosixPath(_normalised(file)).name
-        rows.setdefault(name, []).append(row)
-    rows.update({_normalised(file): [row] for row, file in enumerate(files) if "/" in _normalised(file)})
-    return rows
+        path = _normalised(file)
+        rows[PurePosixPath(path).name].append(row)
+        if "/" in path:
+            paths[path].append(row)
+    return rows | paths

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from indexer.commands.progress import IndexingBar
+from indexer.pipeline import Outcome
 from indexer.spaces import open_encoders
 from retrieval.collection import Collection, CollectionWriter
 
@@ -337,7 +339,7 @@ def test_one_of_a_thing_is_not_told_as_many(run: Run, made: Path, data: Path, tm
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe, so that the command waits")
-def test_ctrl_c_says_that_what_was_done_is_kept(indexed: Any, tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_search_without_a_word_of_what_was_stored(indexed: Any, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     program = "from retrieval.command_line import main; main()"
     command = [sys.executable, "-c", program, "search", tmp_path / "pipe.jpg", indexed.path]
@@ -348,7 +350,26 @@ def test_ctrl_c_says_that_what_was_done_is_kept(indexed: Any, tmp_path: Path) ->
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert err.strip() == "kvasir: stopped; what was done until now is kept"
+    assert err.strip() == "kvasir: interrupted"
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        ([], "stopped before any picture was stored\n"),
+        ([Outcome(unchanged=4)], "stopped before any picture was stored\n"),
+        ([Outcome(added=1)], "stopped; 1 picture stored, and the same command continues from there\n"),
+        ([Outcome(added=3, completed=2), Outcome(added=1)], "stopped; 6 pictures stored, and the same command"),
+    ],
+)
+def test_ctrl_c_says_how_many_pictures_an_indexing_has_stored(
+    outcomes: list[Outcome], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bar = IndexingBar(9)
+    for outcome in outcomes:
+        bar.advance(outcome)
+    bar.__exit__(KeyboardInterrupt)
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_a_second_writer_is_refused_with_a_clear_message(run: Run, made: Path, data: Path) -> None:

@@ -57,7 +57,7 @@ def test_windows_paths_and_a_byte_order_mark_are_no_matter(tmp_path: Path) -> No
         ("file,split\na.jpg,\nb.jpg,\n", "has a part"),
         ("file,split\na.jpg,\u00b2\nb.jpg,1\n", "needs both"),
         ("file,split\na.jpg,1\nb.jpg,1\n", "nothing to search"),
-        ("file,split\na.jpg,test\na.jpg,train\n", "line 3: a.jpg is in two parts"),
+        ("file,split\na.jpg,test\na.jpg,train\n", "lines 2 and 3: a.jpg is in two parts"),
         ("file,split\na.jpg\n", "line 2: too few columns"),
     ],
 )
@@ -69,3 +69,22 @@ def test_a_file_that_does_not_fit_is_an_error_with_the_place(tmp_path: Path, tex
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SplitFileError, match="cannot be read"):
         split_from_file(tmp_path / "none.csv", FILES)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# by hand\nsep=;\nFile Name;Split\na.jpg;test\nb.jpg;train\n",
+        "fold\tfile\n0\ta.jpg\n1\tb.jpg\n",
+        "image,label,split index\nA/../polyps/a.jpg,x,0\npolyps/b.jpg,y,1\n",
+    ],
+)
+def test_a_split_file_may_be_written_as_other_tables_are(tmp_path: Path, text: str) -> None:
+    protocol = split_from_file(written(tmp_path, text), FILES)
+    assert protocol.rounds[0].queries.tolist() == [0]
+
+
+def test_a_file_is_matched_whatever_the_unicode_form_of_its_name(tmp_path: Path) -> None:
+    path = written(tmp_path, "file,split\nse\u0301ve\u0300re/a.jpg,test\nb\u00e9.jpg,train\n")
+    files = ["s\u00e9v\u00e8re/a.jpg", "x/be\u0301.jpg"]
+    assert split_from_file(path, files).rounds[0].queries.tolist() == [0]

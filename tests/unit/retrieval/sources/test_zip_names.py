@@ -113,13 +113,10 @@ def test_an_extra_field_that_does_not_fit_the_name_is_passed_over(tmp_path: Path
     assert listed(tmp_path / "d.zip") == ["a.jpg"]
 
 
-@pytest.mark.parametrize("given", ["cp932", "koi8-r", "mac_roman"])
+@pytest.mark.parametrize("given", ["koi8-r", "mac_roman", "cp437"])
 def test_a_member_is_found_by_the_name_that_it_had_under_another_encoding(tmp_path: Path, given: str) -> None:
     path = pack(tmp_path / "d.zip", NAMES["gbk"], "gbk")
-    try:
-        names = [name.encode("gbk").decode(given) for name in NAMES["gbk"]]
-    except UnicodeDecodeError:
-        pytest.skip("cannot be read so")
+    names = [name.encode("gbk").decode(given) for name in NAMES["gbk"]]
     source = open_source(path)  # which guesses GBK
     assert [source.read(name).decode() for name in names] == NAMES["gbk"]
     with pytest.raises(FileMissingError):

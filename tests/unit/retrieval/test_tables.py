@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.tables import UnreadableTableError, headings, rows_of
+from retrieval.tables import UnreadableTableError, headings, rows_of
 
 
 def rows(tmp_path: Path, data: str | bytes, separator: str | None = None) -> list[tuple[int, list[str]]]:
@@ -65,7 +65,7 @@ def test_what_is_no_text_is_told_with_the_remedy(tmp_path: Path, data: bytes, sa
 @pytest.mark.parametrize(
     ("row", "places"),
     [
-        (["file-name", "class-name", "split-index"], {"file": 0, "class": 1}),
+        (["file-name", "class-name", "split-index"], {"file": 0, "class": 1, "split": 2}),
         (["Image Name", "Finding"], {"file": 0, "class": 1}),
         (["label", "filename"], {"class": 0, "file": 1}),
         (["qid", "image_path", "diagnosis"], {"id": 0, "file": 1, "class": 2}),

@@ -14,12 +14,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from indexer.errors import TableError
+from retrieval.errors import TableError
 
 Row = tuple[int, list[str]]
 """Number of the line, from 1, and its fields without blanks around them."""
 
-Column = Literal["id", "file", "class"]
+Column = Literal["id", "file", "class", "split"]
 HEADINGS: dict[Column, tuple[str, ...]] = {
     "id": ("id", "query-id", "qid", "topic", "topic-id", "query-number"),
     "file": (
@@ -59,6 +59,7 @@ HEADINGS: dict[Column, tuple[str, ...]] = {
         "query-class",
         "annotation",
     ),
+    "split": ("split", "split-index", "fold", "part", "subset"),
 }
 """Column -> headings that name it, the surest first, in lower case with hyphens for blanks and underscores."""
 
