@@ -131,16 +131,13 @@ class Int8Index:
         k = result[0].shape[1]
         codes = _code(query[None], _step(query[None]))
         norm = float(np.linalg.norm(query))
-        count = k + _SPARE
+        count = k + len(excluded) + _SPARE
         while True:
-            ids, unseen = _propose(codes, norm, scopes, count + len(excluded))
-            if len(excluded):
-                ids = ids[~among(ids, excluded)]
-            ids = np.sort(ids)
+            proposal = _propose(codes, norm, scopes, count, excluded)
+            ids = np.sort(proposal.contenders(k))
             distances = self._metric.distances(query[None], self._rows.take(ids))[0]
             worst = np.partition(distances, k - 1)[k - 1] if len(ids) >= k else np.inf
-            # What was not proposed has a cosine of at most `unseen`.
-            if unseen == -np.inf or (len(ids) >= k and 1 - worst > unseen + _ROUNDING):
+            if proposal.unseen == -np.inf or 1 - worst > proposal.unseen + _ROUNDING:
                 put_nearest(result, at, distances, ids)
                 return
             count *= 2
@@ -244,22 +241,56 @@ def _drops(selection: Selection) -> bool:
     return selection.included is None and len(selection.excluded) <= FEW
 
 
-def _propose(codes: _Codes, norm: float, scopes: Sequence[_Scope], count: int) -> tuple[NDArray[np.int64], float]:
-    """Candidate ids of a coded query, and the cosine that no other vector exceeds; -inf where there is no other."""
-    proposed: list[NDArray[np.int64]] = []
-    unseen = -np.inf
+@dataclass(frozen=True, eq=False)
+class _Proposal:
+    """Candidates of one query.
+
+    ids: (c,). products: (c,), the cosines of coded vectors. hidden: (c,) or one number, the most by which coding
+    changed each. unseen: what no other vector's cosine exceeds but for rounding; -inf where there is no other.
+    """
+
+    ids: NDArray[np.int64]
+    products: NDArray[np.float64]
+    hidden: NDArray[np.float64] | float
+    unseen: float
+
+    def contenders(self, k: int) -> NDArray[np.int64]:
+        """The candidates that may be among the k nearest: the least that k of them have is in reach of their most."""
+        if len(self.ids) <= k:
+            return self.ids
+        surely = self.products - self.hidden
+        reached = np.partition(surely, -k)[-k] - 2 * _ROUNDING
+        return self.ids[self.products + self.hidden >= reached]
+
+
+def _propose(
+    codes: _Codes, norm: float, scopes: Sequence[_Scope], count: int, excluded: NDArray[np.int64]
+) -> _Proposal:
+    """The candidates of a coded query in each scope; excluded: ids that are none, ascending."""
+    proposed = [_Proposal(np.empty(0, np.int64), np.empty(0), 0.0, -np.inf)]
     for scope in scopes:
         segment = scope.segment
         fetched = min(count, scope.count)
         if not fetched:
             continue
         settings = None if scope.selector is None else faiss.SearchParameters(sel=scope.selector)
-        products, positions = segment.codes.search(codes.whole, fetched, params=settings)
-        proposed.append(segment.ids[positions[0]])
-        if fetched < scope.count:
-            hidden = codes.lost * segment.length + norm * segment.lost
-            unseen = max(unseen, float(products[0, -1]) * codes.step * segment.step + hidden)
-    return np.concatenate(proposed) if proposed else np.empty(0, np.int64), unseen
+        whole, positions = segment.codes.search(codes.whole, fetched, params=settings)
+        products = whole[0].astype(np.float64) * (codes.step * segment.step)
+        hidden = codes.lost * segment.length + norm * segment.lost
+        unseen = float(products[-1]) + hidden if fetched < scope.count else -np.inf
+        ids = segment.ids[positions[0]]
+        if len(excluded):
+            left = ~among(ids, excluded)
+            ids, products = ids[left], products[left]
+        proposed.append(_Proposal(ids, products, hidden, unseen))
+    if len(proposed) == 2:
+        return proposed[1]
+    return _Proposal(
+        np.concatenate([part.ids for part in proposed]),
+        np.concatenate([part.products for part in proposed]),
+        np.concatenate([np.full(len(part.ids), part.hidden) for part in proposed]),
+        max(part.unseen for part in proposed),
+    )
 
 
 @dataclass(frozen=True)
