@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -37,7 +38,11 @@ from retrieval.index.storage import read_index, write_index
 COMPARE_UP_TO = 20_000
 """Images in a selection up to which all are compared: among so few, what FAISS proposes loses recall."""
 SAMPLE_RECALL = 0.997
-"""Share of the true 20 nearest of a sample that must be returned; twice as many lists are probed as that takes."""
+"""Share of the true 20 nearest of a sample that should be returned; twice as many lists are probed as that takes."""
+_NO_GAIN = 0.003
+"""Recall below that of the most lists at which fewer lists are taken, where codes and not lists limit it."""
+_SEVERAL = 8
+"""Queries from which a search uses every core."""
 _LACKING = 1000
 """Vectors that a FAISS index may lack even where they are more than a tenth."""
 
@@ -104,6 +109,9 @@ class ApproximateIndex(ABC):
         self._state = self._stored_state(ids) or self._built_state(ids)
 
     # What differs between backends
+
+    _probed_parts: tuple[int, ...]
+    """Of an inverted file: parts of its lists that may be enough to probe, 1/32 as 32, the smallest first."""
 
     @property
     @abstractmethod
@@ -198,15 +206,26 @@ class ApproximateIndex(ABC):
         excluded = [excluded_by(selection if drops else None, without, at) for at in range(len(queries))]
         candidates = min(self._candidates(k, len(state.ids)), len(chosen)) + max(map(len, excluded))
         parameters = self._parameters(state, candidates, state.selector if drops else state.selector_of(chosen))
-        faiss.omp_set_num_threads(1 if len(queries) < 8 else available_cores())
+        several = len(queries) >= _SEVERAL
+        faiss.omp_set_num_threads(available_cores() if several else 1)
         _, labels = state.proposing.search(self._coordinates(queries), candidates, params=parameters)
-        for at, proposed in enumerate(labels):
+
+        def rank(at: int) -> None:
             query = queries[at : at + 1]
-            proposed = without_ids(np.sort(proposed[proposed >= 0]), excluded[at])
+            proposed = without_ids(np.sort(labels[at][labels[at] >= 0]), excluded[at])
             distances, ids = self._rank(state, query, k, proposed, selection, excluded[at])
-            if len(ids) < k and len(ids) < len(without_ids(chosen, excluded[at])):  # FAISS looked at too few
-                distances, ids = (found[0] for found in self._compare(state, query, k, chosen, [excluded[at]]))
-            put_nearest(result, at, distances, ids)
+            if len(ids) < k and len(ids) < len(without_ids(chosen, excluded[at])):  # FAISS read too few lists
+                nearest = self._compare(state, query, k, chosen, [excluded[at]])
+                result[0][at], result[1][at] = np.maximum(nearest[0][0], 0), nearest[1][0]
+            else:
+                put_nearest(result, at, distances, ids)
+
+        if several:
+            with ThreadPoolExecutor(available_cores(), "rank") as pool:
+                list(pool.map(rank, range(len(queries))))
+        else:
+            for at in range(len(queries)):
+                rank(at)
         return result
 
     def distances(self, queries: NDArray[Any], ids: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -246,15 +265,17 @@ class ApproximateIndex(ABC):
 
     def recall_at(self, k: int, sample: int = 100, seed: int = 0) -> float:
         """Share of the true k nearest that a search returns; see the `Index` protocol."""
-        return self._recall(self._state, k, sample, seed)
+        state = self._state
+        return self._recall(state, *self._sample(state, k, sample, seed)) if len(state.ids) else 1.0
 
-    def _recall(self, state: State, k: int, sample: int, seed: int) -> float:
-        if not len(state.ids):
-            return 1.0
-        queries = np.array(self._rows.take(sample_of(state.ids, sample, seed)))
-        true, _ = self._compare(state, queries, k + 1, state.ids, None)
-        returned, _ = self._search(state, queries, k + 1)
-        return float((returned[:, 1:] <= np.maximum(true[:, -1:], 0)).mean())
+    def _sample(self, state: State, k: int, count: int, seed: int) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Some of the index's own vectors (q, d), and the distances (q, k + 1) to themselves and the k nearest."""
+        queries = np.array(self._rows.take(sample_of(state.ids, count, seed)))
+        return queries, np.maximum(self._compare(state, queries, k + 1, state.ids, None)[0], 0)
+
+    def _recall(self, state: State, queries: NDArray[Any], true: NDArray[np.float64]) -> float:
+        returned, _ = self._search(state, queries, true.shape[1])
+        return float((returned[:, 1:] <= true[:, -1:]).mean())
 
     def _stored_state(self, ids: NDArray[np.int64]) -> State | None:
         if self._folder is None:
@@ -276,12 +297,16 @@ class ApproximateIndex(ABC):
     def _tune(self, state: State) -> None:
         """Have a search of an inverted file probe enough lists; FAISS stores their number with the index."""
         inverted = inverted_file(state.proposing)
-        if inverted is None:
+        if inverted is None or not len(state.ids):
             return
-        for share in (32, 16, 8, 4):
-            inverted.nprobe = max(1, inverted.nlist // share)
-            if self._recall(state, 20, sample=100, seed=1) >= SAMPLE_RECALL:
-                break
+        queries, true = self._sample(state, 20, 100, seed=1)
+
+        def recall(part: int) -> float:
+            inverted.nprobe = max(1, inverted.nlist // part)
+            return self._recall(state, queries, true)
+
+        wanted = min(SAMPLE_RECALL, recall(self._probed_parts[-1]) - _NO_GAIN)
+        next(part for part in self._probed_parts if recall(part) >= wanted)
         # Twice as many, since a picture from outside may lie less well among the lists than the gallery's own.
         inverted.nprobe = min(inverted.nlist, 2 * inverted.nprobe)
 

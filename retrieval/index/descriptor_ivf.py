@@ -34,6 +34,8 @@ class DescriptorIVF(ApproximateIndex):
     See `ApproximateIndex`; an exact scan of all vectors is in memory as well, for small selections.
     """
 
+    _probed_parts = (32, 16, 8, 4)
+
     def __init__(
         self,
         metric: CompiledMetric,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ from retrieval.filters import Selection
 from retrieval.index import approximate
 from retrieval.index.approximate import COMPARE_UP_TO, ApproximateIndex, State, sample_of
 from retrieval.index.cosine import Cosine
+from retrieval.index.cosine_batch import PAYS_FROM, search_many
 from retrieval.index.int8_scan import Int8Index
 from retrieval.index.neighbours import merged
-from retrieval.index.protocol import Index, Metric, Rows
+from retrieval.index.protocol import Index, Metric, Neighbours, Rows
 
 HNSW_UP_TO = 300_000
 """Beyond this, a graph takes too much memory and time to build."""
+_SHORT = 32
+"""Dimension below which an inverted file codes each value."""
 _TRAINING = 200_000
 """Vectors that an inverted file is trained on."""
 _ADDED_AT_ONCE = 65_536
@@ -31,6 +35,8 @@ class FaissIndex(ApproximateIndex):
     (Y. Malkov and D. Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable
     Small World graphs", 2016). See `ApproximateIndex` for the rest.
     """
+
+    _probed_parts = (256, 128, 64, 32, 16, 8)
 
     def __init__(
         self,
@@ -54,7 +60,7 @@ class FaissIndex(ApproximateIndex):
 
     def _build(self, ids: NDArray[np.int64]) -> Any:
         name = factory_string(len(ids), self._rows.dimension, self._hnsw_up_to)
-        index = faiss.index_factory(self._rows.dimension, name, faiss.METRIC_INNER_PRODUCT)
+        index = faiss.index_factory(_padded(self._rows.dimension), name, faiss.METRIC_INNER_PRODUCT)
         if not index.is_trained:
             index.train(self._coordinates(self._rows.take(sample_of(ids, _TRAINING, seed=0))))
         labelled = faiss.IndexIDMap(index)
@@ -64,13 +70,25 @@ class FaissIndex(ApproximateIndex):
         return labelled
 
     def _is_usable(self, proposing: Any) -> bool:
-        return isinstance(proposing, faiss.IndexIDMap) and proposing.d == self._rows.dimension
+        return isinstance(proposing, faiss.IndexIDMap) and proposing.d == _padded(self._rows.dimension)
 
     def _exact(self, ids: NDArray[np.int64], recent: NDArray[np.int64]) -> Index:
         return Int8Index(self._rows, recent)
 
     def _coordinates(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
-        return np.ascontiguousarray(vectors, np.float32)
+        return _coordinates(vectors)
+
+    def _compare(
+        self,
+        state: State,
+        queries: NDArray[Any],
+        k: int,
+        ids: NDArray[np.int64],
+        without: Sequence[NDArray[np.int64]] | None,
+    ) -> Neighbours:
+        if len(queries) < PAYS_FROM:
+            return super()._compare(state, queries, k, ids, without)
+        return search_many(self._rows, ids, queries, k, without)
 
     def _candidates(self, k: int, count: int) -> int:
         return 8 * k + 256  # four-bit codes order coarsely
@@ -90,14 +108,38 @@ class FaissIndex(ApproximateIndex):
 
 
 def factory_string(count: int, dimension: int, hnsw_up_to: int = HNSW_UP_TO) -> str:
-    """FAISS's name of the index of a gallery of so many vectors."""
-    return "HNSW32" if count <= hnsw_up_to else _inverted_file(count, dimension)
+    """FAISS's name of the index of a gallery of so many vectors of a length.
 
-
-def _inverted_file(count: int, dimension: int) -> str:
+    An inverted file holds four-bit codes of parts of a vector (product quantisation), or of short vectors eight-bit
+    codes of each value, since a few four-bit codes would hardly order candidates.
+    """
+    if count <= hnsw_up_to:
+        return "HNSW32"
     lists = 1 << int(np.log2(4 * np.sqrt(count)))
-    codes = max(m for m in range(1, min(128, dimension // 2) + 1) if dimension % m == 0)
-    return f"IVF{lists},PQ{codes}x4fs"
+    return f"IVF{lists},PQ{_parts(dimension)}x4fs" if dimension >= _SHORT else f"IVF{lists},SQ8"
+
+
+def _parts(dimension: int) -> int:
+    """How many parts a vector is quantised in."""
+    return min(128, dimension // 2)
+
+
+def _padded(dimension: int) -> int:
+    """The length of a vector that zeros were appended to, so that its parts are equally long; products stay."""
+    if dimension < _SHORT:
+        return dimension
+    parts = _parts(dimension)
+    return parts * -(-dimension // parts)
+
+
+def _coordinates(vectors: NDArray[Any]) -> NDArray[np.float32]:
+    """Vectors (n, d) padded with zeros, C-contiguous."""
+    count, dimension = vectors.shape
+    if _padded(dimension) == dimension:
+        return np.ascontiguousarray(vectors, np.float32)
+    coordinates = np.zeros((count, _padded(dimension)), np.float32)
+    coordinates[:, :dimension] = vectors
+    return coordinates
 
 
 def build(metric: Metric, rows: Rows, ids: NDArray[np.int64], folder: Path | None) -> FaissIndex:
@@ -112,4 +154,4 @@ def file_name(count: int, dimension: int) -> str:
 
 def matches(file: Path, metric: Metric, rows: Rows, ids: NDArray[np.int64]) -> bool:
     """Whether a file holds the vectors of images `ids` (n,); see `StoredBackend`."""
-    return approximate.matches(file, ids, rows.take)
+    return approximate.matches(file, ids, lambda chosen: _coordinates(rows.take(chosen)))

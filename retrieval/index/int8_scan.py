@@ -260,7 +260,8 @@ class _Proposal:
             return self.ids
         surely = self.products - self.hidden
         reached = np.partition(surely, -k)[-k] - 2 * _ROUNDING
-        return self.ids[self.products + self.hidden >= reached]
+        chosen: NDArray[np.int64] = self.ids[self.products + self.hidden >= reached]
+        return chosen
 
 
 def _propose(

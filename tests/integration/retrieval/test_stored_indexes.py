@@ -18,7 +18,7 @@ from retrieval.index.cosine import Cosine
 from retrieval.index.descriptor_ivf import DescriptorIVF
 from retrieval.index.faiss_index import FaissIndex
 from retrieval.index.rows import ArrayRows
-from retrieval.index.storage import append_digest, is_intact
+from retrieval.index.storage import is_intact
 
 COUNT = 50_001
 
@@ -134,19 +134,6 @@ def test_an_inverted_file_is_compared_by_its_coordinates(tmp_path: Path) -> None
     assert descriptor_ivf.matches(path, descriptor.metric, rows, ids[:-1])
     vectors[7] += 1
     assert not descriptor_ivf.matches(path, descriptor.metric, rows, ids)
-
-
-def test_a_trailer_shows_any_change(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"")
-    assert not is_intact(path)
-    path.write_bytes(b"content")
-    append_digest(path)
-    assert is_intact(path)
-    data = path.read_bytes()
-    for changed in (data[:-1], data + b"x", b"C" + data[1:], data[:-1] + bytes([data[-1] ^ 1]), b"content"):
-        path.write_bytes(changed)
-        assert not is_intact(path)
 
 
 def test_an_index_whose_vectors_are_gone_ends_no_check(large: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from retrieval.filters import Selection
+from retrieval.index import approximate
 from retrieval.index.faiss_index import FaissIndex
 from retrieval.index.rows import ArrayRows
 
@@ -181,3 +182,81 @@ def test_the_recall_that_is_shown_is_measured() -> None:
     found = np.mean([len(set(a) & set(b[b != own])) / 10 for a, b, own in zip(true, rows, chosen, strict=True)])
     assert shown == pytest.approx(found)
     assert 0.8 < shown <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("dimension", "name"),
+    [
+        (1, "IVF128,SQ8"),
+        (2, "IVF128,SQ8"),
+        (7, "IVF128,SQ8"),
+        (37, "IVF128,PQ18x4fs"),
+        (64, "IVF128,PQ32x4fs"),
+        (269, "IVF128,PQ128x4fs"),
+    ],
+)
+def test_an_inverted_file_serves_any_dimension_prime_ones_too(dimension: int, name: str, tmp_path: Path) -> None:
+    vectors = clustered(1_500, dimension)
+    index = inverted(vectors, ids_of(vectors), tmp_path)
+    assert index.description == name
+    assert index.recall_at(10, sample=50) > 0.97
+    queries = clustered(5, dimension, seed=1)
+    distances, ids = index.search(queries, 5)
+    assert np.array_equal(index.distances(queries, ids[0])[0], distances[0])
+
+
+def test_how_many_lists_are_probed_is_measured_and_stored(many: Array, tmp_path: Path) -> None:
+    def probes(index: FaissIndex) -> int:
+        return int(approximate.inverted_file(index._state.proposing).nprobe)
+
+    spread = unit(np.random.default_rng(8).standard_normal((5_200, 32)))
+    clustered_probes = probes(inverted(many, ids_of(many), tmp_path))
+    assert probes(inverted(many, ids_of(many), tmp_path)) == clustered_probes
+    assert 2 <= clustered_probes < probes(inverted(spread, ids_of(spread)))
+
+
+@pytest.mark.parametrize("tier", sorted(TIERS))
+def test_what_is_added_and_removed_is_seen_at_once_and_stored_by_flush(tier: str, many: Array, tmp_path: Path) -> None:
+    """Changes before and after `flush`, among them an image whose vector is replaced."""
+    vectors = many.copy()
+    index = TIERS[tier](vectors, ids_of(many[:3_000]), tmp_path)
+    age(tmp_path)
+    index.flush()
+    assert aged(tmp_path)
+    vectors[7] = -many[7]
+    index.add(np.array([7]), vectors[[7]])
+    index.add(np.arange(3_000, 4_500), vectors[3_000:4_500])
+    index.remove(np.arange(0, 4_500, 5))
+    present = np.delete(np.arange(4_500), np.arange(0, 4_500, 5))
+
+    def require_current() -> None:
+        queries = np.concatenate([vectors[[7, 3_001]], clustered(30, seed=9)])
+        _, ids = index.search(queries, 10)
+        assert ids[:2, 0].tolist() == [7, 3_001]
+        assert np.isin(ids, present).all()
+        assert recall(ids, present[nearest(queries, vectors[present], 10)]) >= 0.95
+        assert index.search(many[[7]], 1)[1] != 7
+        left_out = index.search(queries[:1], 10, Selection(present, None, np.array([7])))[1]
+        assert 7 not in left_out[0]
+
+    assert len(index) == len(present)
+    require_current()
+    assert aged(tmp_path)
+    index.flush()
+    assert not aged(tmp_path)
+    require_current()
+    age(tmp_path)
+    again = TIERS[tier](vectors, present, tmp_path)
+    assert aged(tmp_path)
+    assert again.search(vectors[[7]], 1)[1].tolist() == [[7]]
+
+
+@pytest.mark.parametrize("tier", sorted(TIERS))
+def test_many_queries_get_what_each_gets_alone(tier: str, many: Array, stored: Path) -> None:
+    index = TIERS[tier](many, ids_of(many), stored / tier)
+    without = [np.array([at]) for at in range(40)]
+    distances, ids = index.search(many[:40], 10, None, without)
+    for at in range(40):
+        alone = index.search(many[at : at + 1], 10, None, without[at : at + 1])
+        assert ids[at].tolist() == alone[1][0].tolist()
+        assert distances[at].tolist() == alone[0][0].tolist()
