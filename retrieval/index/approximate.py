@@ -30,6 +30,7 @@ from retrieval.index.neighbours import (
     put_nearest,
     scan,
     selected,
+    with_ids,
     without_ids,
 )
 from retrieval.index.protocol import BLOCK, Index, Metric, Neighbours, Rows
@@ -240,8 +241,8 @@ class ApproximateIndex(ABC):
             state = self._state
             exact = state.exact.copy()
             exact.add(ids, vectors)
-            replaced = np.union1d(state.replaced, ids[among(ids, state.labels)])
-            self._state = replace(state, ids=np.union1d(state.ids, ids), exact=exact, replaced=replaced)
+            replaced = with_ids(state.replaced, ids[among(ids, state.labels)])
+            self._state = replace(state, ids=with_ids(state.ids, ids), exact=exact, replaced=replaced)
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove images; see the `Index` protocol."""

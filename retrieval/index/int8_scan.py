@@ -29,6 +29,7 @@ from retrieval.index.neighbours import (
     put_nearest,
     scan,
     selected,
+    with_ids,
     without_ids,
 )
 from retrieval.index.protocol import Metric, Neighbours, Rows
@@ -100,7 +101,7 @@ class Int8Index:
             while len(segments) > 1 and len(segments[-2].ids) <= 2 * len(segments[-1].ids):
                 merged = np.union1d(segments.pop().live, segments.pop().live)
                 segments.append(_Segment.of(self._rows, merged))
-            self._state = _State(np.union1d(state.ids, ids), tuple(segments))
+            self._state = _State(with_ids(state.ids, ids), tuple(segments))
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove images; see the `Index` protocol."""

@@ -70,6 +70,12 @@ def merged(
     return np.concatenate([distances, further])[order], together[order]
 
 
+def with_ids(ids: NDArray[np.int64], added: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The union of ids (n,) ascending and added ids (m,), ascending; numpy's takes 40 ms for one more than 100,000."""
+    new = np.unique(added[~among(added, ids)])
+    return np.insert(ids, np.searchsorted(ids, new), new)
+
+
 def without_ids(ids: NDArray[np.int64], excluded: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of ids (n,) ascending that are not in `excluded`."""
     present = excluded[among(excluded, ids)]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.filters import Selection
-from retrieval.index.neighbours import measured_distances, scan, selected, without_ids
+from retrieval.index.neighbours import measured_distances, scan, selected, with_ids, without_ids
 from retrieval.index.protocol import Metric, Neighbours, Rows
 
 
@@ -50,7 +50,7 @@ class ScanIndex:
     def add(self, ids: NDArray[np.int64], vectors: NDArray[Any]) -> None:
         """Add images whose vectors the rows have; see the `Index` protocol."""
         with self._changing:
-            self._ids = np.union1d(self._ids, ids)
+            self._ids = with_ids(self._ids, ids)
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove images; see the `Index` protocol."""
