@@ -36,7 +36,7 @@ from retrieval.encoders.provenance import provenance
 from retrieval.encoders.recipe import Resize
 from retrieval.encoders.runtime import MODEL, converted_digest, require_undamaged
 from retrieval.errors import EncoderError
-from retrieval.images import Draft, Picture
+from retrieval.images import Draft, Picture, from_array
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
 from retrieval.spaces.protocol import Purpose, Space, VectorError, finite_vector
@@ -126,9 +126,9 @@ class EncoderSpace(Space):
         return (total / length).astype(self.definition.dtype) if length > 1e-6 * weights.sum() else None
 
     def warm_up(self) -> None:
-        """Load the encoder and run it once."""
+        """Load the encoder and what prepares pictures, and embed one."""
         width, height = self.recipe.size
-        self.embed([np.zeros((height, width, 3), np.uint8)])
+        self.embed([self.prepare(from_array(np.zeros((2 * height, 2 * width, 3), np.uint8)))])
 
     def fault(self) -> str | None:
         """Whether the converted encoder is missing or is not what was written, by its SHA-256."""

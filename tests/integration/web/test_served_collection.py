@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -121,6 +123,16 @@ def test_no_search_after_a_write_builds_an_index_or_reads_the_whole_catalog(
         writer.remove([4])
     until(lambda: watched.searcher is not before)
     assert not {3, 4} & set(watched.searcher.search(0, 30).ids)
+
+
+def test_a_warm_server_has_loaded_what_prepares_pictures(indexed: Any) -> None:
+    program = (
+        "import sys; from pathlib import Path; from web.served_collection import ServedCollection; "
+        "ServedCollection(Path(sys.argv[1]), 10**6).warm_up(); print('retrieval.encoders.resizing' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(indexed.path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    assert run.stdout == "True\n"
 
 
 def test_a_space_that_another_process_made_is_loaded_before_it_is_served(
