@@ -18,6 +18,8 @@ from indexer.spaces import open_encoders, space_of
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
 from retrieval.encoders import Encoder, EncoderOptions, Fit
 from retrieval.encoders.provenance import provenance
+from retrieval.learn.completion import complete_learned_spaces
+from retrieval.spaces.encoder import FITS
 
 if TYPE_CHECKING:
     from indexer.described import Described
@@ -135,6 +137,7 @@ def run_dataset(
     run.outcome = index_dataset(dataset, writer, spaces, on_progress, again)
     # Some reasons begin with the file, which stands beside them here.
     run.outcome.rejected = [(file, reason.removeprefix(f"{file}: ")) for file, reason in run.outcome.rejected]
+    complete_learned_spaces(writer)
     update_clusters(writer)
     held = Collection.open(writer.path)
     run.clusters = clusters(held)
@@ -169,13 +172,10 @@ def _encoders(
     for name, encoder in ready.items():
         recipe = encoder.recipe
         width, height = recipe.size
-        say(f"space {name}: {recipe.spec}, {recipe.dimension} numbers, frames {_FITS[recipe.fit]} {width}x{height}")
+        say(f"space {name}: {recipe.spec}, {recipe.dimension} numbers, frames {FITS[recipe.fit]} {width}x{height}")
         for phrase in provenance(recipe):
             say(f"  {phrase}")
     return ready
-
-
-_FITS = {"squash": "squashed to", "pad": "padded to", "crop": "cropped to"}
 
 
 def _described(

@@ -27,7 +27,8 @@ def open_encoders(
     Without specs, a new collection gets the default encoder. broken: where it is given, the collection's encoders that
     cannot be loaded are noted there, space -> reason, and left out. Raises EncoderError of several kinds.
     """
-    for spec in list(specs) or ([] if writer.manifest.spaces else [DEFAULT]):
+    new = not writer.manifest.spaces or (options.features != "last")
+    for spec in list(specs) or ([DEFAULT] if new else []):
         create(writer, spec, fit, full_size, options)
     encoders = {}
     for name, definition in definitions(writer.manifest).items():

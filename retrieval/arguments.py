@@ -101,6 +101,8 @@ def split_names(ctx: click.Context, param: click.Parameter, values: Sequence[str
     return tuple(names)
 
 
-def space_option(text: str, *, metavar: str = "NAMES") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--space`, as parameter `spaces`: a tuple of names. The names of spaces hold no comma."""
-    return click.option("--space", "spaces", multiple=True, metavar=metavar, callback=split_names, help=text)
+def space_option(
+    text: str, flag: str = "--space", *, metavar: str = "NAMES"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--space`, or another flag, as parameter `spaces`: a tuple of names. The names of spaces hold no comma."""
+    return click.option(flag, "spaces", multiple=True, metavar=metavar, callback=split_names, help=text)

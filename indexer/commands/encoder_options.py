@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from retrieval.encoders import EncoderOptions
-from retrieval.encoders.recipe import INTERPOLATIONS
+from retrieval.encoders.recipe import INTERPOLATIONS, Features
 
 
 class Channels(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs alone
@@ -53,6 +54,14 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--weights-key", default="", metavar="KEY", help="Which state of a weights file to take, such as model_ema."
     )
+    @click.option(
+        "--encoder-features",
+        type=click.Choice(get_args(Features)),
+        default="last",
+        show_default=True,
+        help="Embed by the last layer of a new encoder, or by statistics of every stage: a space of its own, "
+        "which `kvasir learn` makes smaller and better.",
+    )
     @wraps(command)
     def with_options(
         *arguments: Any,
@@ -61,6 +70,7 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
         size: tuple[int, int] | None,
         interpolation: str | None,
         weights_key: str,
+        encoder_features: str,
         **others: Any,
     ) -> None:
         options = EncoderOptions(mean, std, size, interpolation, weights_key)
@@ -68,6 +78,6 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError("--mean, --std, --size, --interpolation and --weights-key are for one --encoder")
         if options.std is not None and min(options.std) <= 0:
             raise click.UsageError("--std must be above 0")
-        command(*arguments, options=options, **others)
+        command(*arguments, options=replace(options, features=encoder_features), **others)
 
     return with_options

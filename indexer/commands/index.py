@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -24,7 +25,7 @@ from retrieval.arguments import (
     zip_encoding_option,
 )
 from retrieval.collection import Collection, CollectionWriter
-from retrieval.encoders import DEFAULT, FORMS, EncoderOptions, parse_spec
+from retrieval.encoders import DEFAULT, FORMS, EncoderOptions, Fit, parse_spec
 
 
 @click.command("index")
@@ -51,8 +52,9 @@ from retrieval.encoders import DEFAULT, FORMS, EncoderOptions, parse_spec
 )
 @click.option(
     "--fit",
-    type=click.Choice(["squash", "pad", "crop"]),
-    help="How a frame that is not square meets a new encoder's input.  [default: squash]",
+    type=click.Choice(get_args(Fit)),
+    help="How a frame that is not square meets a new encoder's input; field: the part that the endoscope lights.  "
+    "[default: squash]",
 )
 @encoder_options
 @click.option(

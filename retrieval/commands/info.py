@@ -14,6 +14,7 @@ from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
 from retrieval.index import is_exact, open_index
 from retrieval.spaces import metric_of
+from retrieval.spaces.encoder import FITS
 from retrieval.terminal import counted, display_width, one_line, padded
 
 
@@ -76,15 +77,33 @@ def _text(facts: dict[str, Any]) -> str:
         )
         if space["kind"] == "encoder":
             lines += [f"  {line}" for line in _encoder(space["recipe"])]
+        elif space["kind"] == "learned":
+            lines += [f"  {line}" for line in _learned(space["recipe"])]
         else:
             lines += [f"  {line}" for line in _descriptor(space["recipe"])]
             made.setdefault(_origin(space["recipe"]), []).append(space["name"])
     return "\n".join(lines + [f"{', '.join(names)}: {how}" for how, names in made.items()])
 
 
+def _learned(recipe: dict[str, Any]) -> list[str]:
+    shares = ", ".join(
+        f"{share:.0%} {'unlearned' if part == 'base' else part}" for part, share in recipe["shares"].items()
+    )
+    split = f", training part of {recipe['split']}" if recipe["split"] else ""
+    lines = [
+        f"learned by {recipe['method']} ({shares}) on {', '.join(recipe['sources'])}, seed {recipe['seed']}",
+        f"from {recipe['images']:,} images of {len(recipe['classes'])} classes{split}, views: {recipe['views']}",
+    ]
+    lines += [
+        f"{method}: P@1 {figures['precision@1']:.3f}, mAP {figures['mAP']:.3f} by cross-validation over clusters"
+        for method, figures in recipe["validation"].items()
+    ]
+    return [*lines, f"model SHA-256 {recipe['model']}"]
+
+
 def _encoder(recipe: dict[str, Any]) -> list[str]:
     width, height = recipe["size"]
-    fit = {"squash": "squashed to", "pad": "padded to", "crop": "cropped to"}[recipe["fit"]]
+    fit = FITS[recipe["fit"]]
     decoded = "decoded at full size" if recipe.get("full_size") else "decoded no larger than that needs"
     mean, std = (" ".join(f"{value:.4g}" for value in recipe[key]) for key in ("mean", "std"))
     lines = [

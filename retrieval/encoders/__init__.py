@@ -72,7 +72,13 @@ def build_tower(
 def rebuild_tower(recipe: Recipe) -> Tower:
     """The tower that a recipe names, prepared as it says. Raises EncoderMismatchError where its weights are others."""
     options = EncoderOptions(
-        recipe.mean, recipe.std, recipe.size, recipe.interpolation, recipe.weights_key, recipe.activation or "own"
+        recipe.mean,
+        recipe.std,
+        recipe.size,
+        recipe.interpolation,
+        recipe.weights_key,
+        recipe.activation or "own",
+        recipe.features,
     )
     tower = build_tower(recipe.spec, recipe.fit, recipe.full_size, options)
     recipe.require(tower.recipe)

@@ -14,6 +14,7 @@ from retrieval.encoders.preprocessing import EncoderOptions
 from retrieval.encoders.recipe import DEFAULT_FIT, Fit, Recipe
 from retrieval.encoders.selftest import require_embeddings
 from retrieval.encoders.spec import EncoderSpec, EncoderSpecError
+from retrieval.encoders.stages import stage_statistics
 from retrieval.encoders.tower import Tower
 from retrieval.errors import EncoderError
 
@@ -40,15 +41,18 @@ def load_tower(
         from retrieval.encoders.open_clip import load_image_model
     made = load_image_model(spec, options)
     made.model.eval()
-    recipe = _recipe(spec, made, fit, full_size)
+    model = stage_statistics(made.model, spec) if options.features == "multi" else made.model
+    recipe = _recipe(spec, made, model, fit, full_size, options.features)
     for note in (*_assumptions(made, spec), *made.notes):
         log.warning("%s: %s", spec.text, note)
-    tower = Tower(made.model, recipe)
+    tower = Tower(model, recipe)
     require_embeddings(tower)
     return tower
 
 
-def _recipe(spec: EncoderSpec, made: ImageModel, fit: Fit | None, full_size: bool) -> Recipe:
+def _recipe(
+    spec: EncoderSpec, made: ImageModel, model: torch.nn.Module, fit: Fit | None, full_size: bool, features: str
+) -> Recipe:
     preprocessing = made.preprocessing
     known = known_checkpoint(spec.known) if spec.known else None
     width, height = preprocessing.size
@@ -56,7 +60,7 @@ def _recipe(spec: EncoderSpec, made: ImageModel, fit: Fit | None, full_size: boo
     return Recipe(
         spec=spec.text,
         weights=weights_digest(made.model.state_dict().items()),
-        dimension=_dimension(made.model, spec, width, height),
+        dimension=_dimension(model, spec, width, height),
         size=preprocessing.size,
         mean=preprocessing.mean,
         std=preprocessing.std,
@@ -64,6 +68,7 @@ def _recipe(spec: EncoderSpec, made: ImageModel, fit: Fit | None, full_size: boo
         fit=fit or (known.fit if known and known.fit else DEFAULT_FIT),
         library=made.library,
         full_size=full_size,
+        features=features,
         preprocessing=preprocessing.provenance,
         activation=made.activation,
         weights_key=fitted.key if fitted else "",

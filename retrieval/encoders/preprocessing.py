@@ -28,7 +28,7 @@ class EncoderOptions:
 
     mean, std: three channels in 0..1; size: (width, height); interpolation: Pillow's name; weights_key: which of
     several states in a weights file; activation: `gelu` or `quick_gelu` of an open_clip tower, or `own` for what its
-    architecture's configuration says.
+    architecture's configuration says. features: `last` layer, or `multi` for statistics of every stage.
     """
 
     mean: tuple[float, ...] | None = None
@@ -37,6 +37,7 @@ class EncoderOptions:
     interpolation: str | None = None
     weights_key: str = ""
     activation: str = ""
+    features: str = "last"
 
     @property
     def given(self) -> dict[str, Any]:

@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from retrieval.encoders.field_of_view import crop_to_field
 from retrieval.errors import EncoderError
 from retrieval.images import Picture
 
-Fit = Literal["squash", "pad", "crop"]
+Fit = Literal["squash", "pad", "crop", "field"]
+Features = Literal["last", "multi"]
+"""`last`: the pooled last layer. `multi`: statistics of every stage's output, see `retrieval.encoders.stages`."""
 Resize = Callable[[Image.Image, tuple[int, int], str], NDArray[np.uint8]]
 """(RGB picture, (width, height), interpolation) -> (height, width, 3) uint8."""
 DEFAULT_FIT: Fit = "squash"
@@ -42,8 +45,9 @@ class Recipe:
     size: (width, height) of its input
     mean, std: per channel, in 0..1
     interpolation: Pillow's name of the resampling filter
-    fit: how a frame of another shape than the input is fitted to it
+    fit: how a frame of another shape than the input is fitted to it; `field`: its field of view is squashed
     full_size: whether a JPEG is decoded at full size, where descriptors need that anyway, and not as a draft
+    features: `last` layer or `multi`, see `retrieval.encoders.stages`
 
     The other fields say where these came from and are not compared; recipes of older collections lack them.
     preprocessing: the place of each value; activation: of an open_clip tower, empty for what its configuration says;
@@ -61,6 +65,7 @@ class Recipe:
     fit: Fit
     library: str
     full_size: bool = False
+    features: str = "last"
     preprocessing: str = field(default="", compare=False)
     activation: str = field(default="", compare=False)
     weights_key: str = field(default="", compare=False)
@@ -74,10 +79,12 @@ class Recipe:
         gives the same bytes.
         """
         image = picture.upright()
-        if self.fit == "squash" and resize is not None:
+        if self.fit == "field":
+            image = crop_to_field(image)
+        if self.fit in ("squash", "field") and resize is not None:
             return resize(image, self.size, self.interpolation)
         resample = Image.Resampling[self.interpolation.upper()]
-        if self.fit == "squash":
+        if self.fit in ("squash", "field"):
             image = image.resize(self.size, resample)
         elif self.fit == "pad":  # with black, as the surroundings of an endoscope's field of view are
             image = ImageOps.pad(image, self.size, resample)
@@ -88,7 +95,11 @@ class Recipe:
     @property
     def draft(self) -> tuple[int, int] | None:
         """The size down to which a JPEG is decoded for this encoder, or None for full size."""
-        return None if self.full_size else self.size
+        if self.full_size:
+            return None
+        width, height = self.size
+        # The field of view alone must have the pixels.
+        return (2 * width, 2 * height) if self.fit == "field" else self.size
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as the manifest stores it."""
@@ -110,6 +121,7 @@ class Recipe:
                 fit=stored["fit"],
                 library=str(stored["library"]),
                 full_size=bool(stored.get("full_size", False)),
+                features=str(stored.get("features", "last")),
                 preprocessing=str(stored.get("preprocessing", "")),
                 activation=str(stored.get("activation", "")),
                 weights_key=str(stored.get("weights_key", "")),
@@ -122,6 +134,8 @@ class Recipe:
             raise RecipeError(f"an encoder's recipe is damaged ({error}){_RESTORE}") from error
         if recipe.fit not in get_args(Fit):
             raise RecipeError(f"an encoder's recipe has the fit {recipe.fit!r}, not one of {_FITS}{_RESTORE}")
+        if recipe.features not in get_args(Features):
+            raise RecipeError(f"an encoder's recipe has the features {recipe.features!r}{_RESTORE}")
         if recipe.interpolation not in INTERPOLATIONS:
             raise RecipeError(f"an encoder's recipe has the interpolation {recipe.interpolation!r}{_RESTORE}")
         if not len(recipe.mean) == len(recipe.std) == 3:

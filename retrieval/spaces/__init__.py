@@ -45,6 +45,7 @@ __all__ = [
 KINDS: dict[str, str] = {
     "encoder": "retrieval.spaces.encoder",
     "descriptor": "retrieval.spaces.descriptor",
+    "learned": "retrieval.spaces.learned",
 }
 """The module of each kind; it is imported with the first space of the kind."""
 

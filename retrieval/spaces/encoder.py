@@ -45,7 +45,13 @@ log = logging.getLogger(__name__)
 
 KIND = "encoder"
 _AS_NAMED = EncoderOptions()
-_FITS = {"squash": "squashed to", "pad": "padded to", "crop": "cropped to"}
+FITS = {
+    "squash": "squashed to",
+    "pad": "padded to",
+    "crop": "cropped to",
+    "field": "cut to the field of view and squashed to",
+}
+"""How a frame meets the encoder's input, before the input's width and height."""
 
 
 class EncoderFitError(EncoderError):
@@ -97,7 +103,7 @@ class EncoderSpace(Space):
     def summary(self) -> str:
         """The encoder's name, dimension, how frames meet its input, and how it came to be."""
         width, height = self.recipe.size
-        fit = _FITS[self.recipe.fit]
+        fit = FITS[self.recipe.fit]
         made = f"{self.recipe.spec}, {self.recipe.dimension} numbers, frames {fit} {width}x{height}"
         return "; ".join([made, *provenance(self.recipe)])
 
@@ -219,7 +225,7 @@ def create(
     full_size: whether pictures are decoded at full size, since descriptors need that decoding too. The space that this
     encoder made before is returned as it is. Raises EncoderFitError, WeightsChangedError and what `build_tower` raises.
     """
-    existing = definition_of(writer.manifest, spec)
+    existing = definition_of(writer.manifest, spec, options.features)
     if existing is not None:
         require_fit(existing, fit)
         _require_options(existing, options)
@@ -229,7 +235,7 @@ def create(
     stamp = parsed.weights_stamp()  # before the weights are read, so that a later change is noticed
     tower = build_tower(spec, fit, full_size, options)
     taken = {space.name for space in writer.manifest.spaces}
-    base = parsed.space
+    base = parsed.space if options.features == "last" else f"{parsed.space}-{options.features}"
     name = next(n for n in (base, *(f"{base}-{i}" for i in range(2, 1000))) if n not in taken)
     scratch = _scratch(writer)
     fields = asdict(tower.recipe) | {"weights_files": stamp}
@@ -252,9 +258,13 @@ def definitions(manifest: Manifest) -> dict[str, SpaceDefinition]:
     return {space.name: space for space in manifest.spaces if space.kind == KIND}
 
 
-def definition_of(manifest: Manifest, spec: str) -> SpaceDefinition | None:
+def definition_of(manifest: Manifest, spec: str, features: str = "last") -> SpaceDefinition | None:
     """The space that an encoder of this name made, if there is one; its weights need not be there any more."""
-    by_spec = {space.recipe["spec"]: space for space in definitions(manifest).values()}
+    by_spec = {
+        space.recipe["spec"]: space
+        for space in definitions(manifest).values()
+        if space.recipe.get("features", "last") == features
+    }
     return by_spec.get(spec) or by_spec.get(parse_spec(spec, existing=False).text)
 
 

@@ -202,7 +202,7 @@ def test_recipes_that_give_other_vectors_are_told_apart_by_what_differs() -> Non
         RECIPE.require(replace(RECIPE, fit="pad", weights="other"))
 
 
-@pytest.mark.parametrize("fit", ["squash", "pad", "crop"])
+@pytest.mark.parametrize("fit", ["squash", "pad", "crop", "field"])
 @pytest.mark.parametrize("size", [(60, 20), (20, 60), (1, 3000), (3000, 1), (40, 20)])
 def test_every_fit_fills_the_input_whatever_the_frame(fit: str, size: tuple[int, int]) -> None:
     from dataclasses import replace

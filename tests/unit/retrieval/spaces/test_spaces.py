@@ -117,7 +117,7 @@ def test_a_missing_or_damaged_converted_encoder_is_a_fault(both: tuple[Path, Spa
 
 def test_unknown_kinds_metrics_and_descriptors_are_told(tmp_path: Path) -> None:
     definition = SpaceDefinition("x", 0, "hologram", 2, "float32", "cosine", {})
-    with pytest.raises(UnknownKindError, match="'hologram'; this version has encoder, descriptor"):
+    with pytest.raises(UnknownKindError, match="'hologram'; this version has encoder, descriptor, learned"):
         open_space(tmp_path, definition)
     with pytest.raises(UnknownMetricError, match="'lire-x'"):
         metric_of(SpaceDefinition("x", 0, "descriptor", 2, "float32", "lire-x", {}))

@@ -1,0 +1,92 @@
+"""`kvasir learn`: a space that is learned from the classes of a collection."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from retrieval.arguments import LocalPath, space_option
+from retrieval.learn.methods import METHODS
+from retrieval.learn.model import LearnOptions
+from retrieval.learn.views import CENTRAL, VIEWS
+from retrieval.terminal import progress_bar
+
+
+@click.command("learn")
+@click.argument("collection", type=LocalPath(exists=True, file_okay=False))
+@click.argument("name")
+@space_option("Learn from these frozen spaces, separated by commas.  [default: the first]", "--from")
+@click.option(
+    "--method",
+    type=click.Choice(list(METHODS)),
+    help="How to learn.  [default: the best by cross-validation; pca learns from no class]",
+)
+@click.option(
+    "--train",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Learn from the training part of this split file alone.",
+)
+@click.option(
+    "--views",
+    type=click.Choice(list(VIEWS)),
+    default=CENTRAL,
+    show_default=True,
+    help="Also learn from the central part of each picture, so that the frame is not learned.",
+)
+@click.option(
+    "--dimension",
+    type=click.IntRange(min=2),
+    default=LearnOptions.dimension,
+    show_default=True,
+    help="Principal components that are learned from.",
+)
+@click.option(
+    "--unlearned",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of the unlearned space, which keeps classes apart that were not learned.  [default: the method's]",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=LearnOptions.seed, show_default=True)
+def command(
+    collection: Path,
+    name: str,
+    spaces: tuple[str, ...],
+    method: str | None,
+    train: Path | None,
+    views: str,
+    dimension: int,
+    unlearned: float | None,
+    seed: int,
+) -> None:
+    """Learn a space NAME from the frozen spaces of COLLECTION and the classes of its images.
+
+    New images and queries pass through it as through any space. Vectors of augmented views are stored, so that a second
+    run takes seconds.
+
+    Example:  kvasir learn kvasir.collection findings --from tf_efficientnet_lite0-multi
+    """
+    from rich.progress import TaskID
+
+    from retrieval.collection import CollectionWriter
+    from retrieval.learn.training import learn
+
+    with progress_bar(transient=True) as bar, CollectionWriter(collection) as writer:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(task: str, done: int, total: int) -> None:
+            if task not in tasks:
+                tasks[task] = bar.add_task(task)
+            bar.update(tasks[task], completed=done, total=total)
+
+        options = LearnOptions(dimension=dimension, unlearned=unlearned, seed=seed)
+        made = learn(writer, name, spaces, method, train, views, options, advance)
+    recipe = made.recipe
+    click.echo(
+        f"space {made.name}: {made.dimension} numbers, learned by {recipe['method']} from {recipe['images']:,} images "
+        f"of {len(recipe['classes'])} classes in {', '.join(recipe['sources'])}"
+    )
+    for tried, figures in recipe["validation"].items():
+        click.echo(
+            f"  {tried}: P@1 {figures['precision@1']:.3f}, mAP {figures['mAP']:.3f} "
+            "by cross-validation over clusters of near duplicates"
+        )

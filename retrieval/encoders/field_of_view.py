@@ -1,0 +1,38 @@
+"""The endoscope's field of view: the part of a frame that is lit, without the black surroundings.
+
+The surroundings tell the device, not the finding: a space that is learned on whole frames learns the frame's shape.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+DARK = 24
+"""Largest value, in 0..255, of the brightest channel of a pixel of the surroundings, JPEG's noise included."""
+LIT_SHARE = 0.15
+"""Share of a row or column that must be lit for it to belong to the field of view."""
+_LEAST = 0.25
+"""Least share of width and height; a smaller box is a highlight or a text, not the field of view."""
+
+
+def field_of_view(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the field of view of (h, w, 3) uint8; the whole frame where none is found."""
+    height, width = pixels.shape[:2]
+    lit = pixels.max(axis=2) > DARK
+    rows = np.flatnonzero(lit.mean(axis=1) > LIT_SHARE)
+    columns = np.flatnonzero(lit.mean(axis=0) > LIT_SHARE)
+    if not len(rows) or not len(columns):
+        return 0, 0, width, height
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    if right - left < _LEAST * width or bottom - top < _LEAST * height:
+        return 0, 0, width, height
+    return left, top, right, bottom
+
+
+def crop_to_field(image: Image.Image) -> Image.Image:
+    """The field of view of an RGB picture; the picture itself where that is all of it."""
+    box = field_of_view(np.asarray(image))
+    return image if box == (0, 0, *image.size) else image.crop(box)

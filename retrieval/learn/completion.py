@@ -1,0 +1,44 @@
+"""Vectors in learned spaces for the images that lack them; they are made of stored vectors, so no picture is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from retrieval.collection import Collection, CollectionWriter
+from retrieval.learn.model import Model
+from retrieval.spaces.learned import KIND, model_path
+
+Progress = Callable[[str, int, int], None]
+"""Takes a task's name, how much of it is done, and all of it."""
+BLOCK = 2048
+"""Images that are committed together."""
+
+
+def complete_learned_spaces(writer: CollectionWriter, progress: Progress = lambda task, done, total: None) -> int:
+    """Give every image that has a vector in all sources of a learned space its vector there; returns how many got one.
+
+    Raises DamagedModelError.
+    """
+    learned = [space for space in writer.manifest.spaces if space.kind == KIND]
+    if not learned:
+        return 0
+    collection = Collection.open(writer.path)
+    completed = 0
+    for definition in learned:
+        sources = definition.recipe["sources"]
+        ids = collection.images.ids
+        for name in sources:
+            ids = np.intersect1d(ids, collection.ids(name))
+        ids = np.setdiff1d(ids, collection.ids(definition.name))
+        if not len(ids):
+            continue
+        model = Model.load(model_path(writer.path, definition.name), definition.recipe["model"])
+        for start in range(0, len(ids), BLOCK):
+            some = ids[start : start + BLOCK]
+            vectors = model.transform([collection.rows(name).take(some) for name in sources])
+            writer.fill({int(one): {definition.name: vector} for one, vector in zip(some, vectors, strict=True)})
+            progress("vectors", start + len(some), len(ids))
+        completed += len(ids)
+    return completed

@@ -1,0 +1,69 @@
+"""A two-layer head trained as a classifier on directions: normalised softmax (Zhai and Wu, BMVC 2019)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.learn.whitening import Arrays, Floats
+
+HIDDEN, DIMENSION = 512, 128
+SCALE, SMOOTHING = 16.0, 0.05
+EPOCHS, BATCH, RATE, DECAY = 40, 128, 1e-2, 1e-2
+
+
+def fit(features: Floats, labels: NDArray[np.int64], seed: int) -> dict[str, NDArray[np.float32]]:
+    """Weights and biases of both layers for features (n, p); batches draw every class equally often.
+
+    PyTorch's global state is left as it was; the same seed gives the same weights on the same machine.
+    """
+    import torch
+    from torch.nn import functional
+
+    classes, targets = np.unique(labels, return_inverse=True)
+    mean, deviation = features.mean(axis=0), float(features.std()) or 1.0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inputs = torch.tensor((features - mean) / deviation, dtype=torch.float32)
+        wanted = torch.tensor(targets)
+        first = torch.nn.Linear(inputs.shape[1], HIDDEN)
+        norm = torch.nn.BatchNorm1d(HIDDEN)
+        second = torch.nn.Linear(HIDDEN, DIMENSION)
+        proxies = torch.nn.Parameter(torch.randn(len(classes), DIMENSION))
+        network = torch.nn.Sequential(
+            torch.nn.Dropout(0.2), first, norm, torch.nn.ReLU(), torch.nn.Dropout(0.3), second
+        )
+        parameters = [*network.parameters(), proxies]
+        optimiser = torch.optim.AdamW(parameters, RATE, weight_decay=DECAY)
+        steps = max(1, len(inputs) // BATCH)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=EPOCHS * steps)
+        share = torch.tensor(1 / np.bincount(targets)[targets])
+        network.train()
+        for _ in range(EPOCHS * steps):
+            rows = torch.multinomial(share, min(BATCH, max(2, len(inputs))), replacement=True)
+            embedded = functional.normalize(network(inputs[rows]), dim=1)
+            logits = SCALE * embedded @ functional.normalize(proxies, dim=1).T
+            loss = functional.cross_entropy(logits, wanted[rows], label_smoothing=SMOOTHING)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+        with torch.no_grad():  # batch normalisation becomes part of the first layer
+            assert norm.running_var is not None
+            assert norm.running_mean is not None
+            gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+            weights = (first.weight * gain[:, None]).T.numpy() / deviation
+            bias = (norm.bias + gain * (first.bias - norm.running_mean)).numpy() - mean @ weights
+            return {
+                "first": weights.astype(np.float32),
+                "first_bias": bias.astype(np.float32),
+                "second": second.weight.T.numpy().copy(),
+                "second_bias": second.bias.numpy().copy(),
+            }
+
+
+def apply(arrays: Arrays, features: Floats) -> Floats:
+    """Features (n, p) -> (n, DIMENSION)."""
+    hidden = np.maximum(features @ arrays["first"].astype(np.float64) + arrays["first_bias"], 0)
+    embedded: Floats = hidden @ arrays["second"].astype(np.float64) + arrays["second_bias"]
+    return embedded

@@ -1,0 +1,130 @@
+"""A learned model: frozen vectors of the sources -> vectors of unit length, with the parameters of all its steps."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import CollectionError, RetrievalError
+from retrieval.learn.methods import DEFAULT_METHOD, method_named, step_named
+from retrieval.learn.whitening import Floats, apply_components, fit_components, unit
+
+_BLOCK = 4096
+"""Vectors that are transformed at once."""
+
+
+class NothingToLearnError(RetrievalError):
+    """There are too few images, classes or vectors to learn from."""
+
+
+class DamagedModelError(CollectionError):
+    """The file of a learned space is not the one that its recipe names."""
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """How a space is learned. dimension: of the principal components; unlearned: their share, None for the method's."""
+
+    method: str = DEFAULT_METHOD
+    dimension: int = 256
+    unlearned: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Parts by name with their shares, and the parameters `PART.NAME`; `base` is the unlearned part."""
+
+    shares: Mapping[str, float]
+    arrays: Mapping[str, NDArray[np.float32]]
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return int(self.transform([np.zeros((1, len(self.arrays["base.mean"])))]).shape[1])
+
+    def transform(self, vectors: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Vectors (n, d) of each source -> (n, m) float32 of unit length: the parts side by side, weighted.
+
+        The cosine of two vectors is the mean of the parts' cosines, weighted by their shares.
+        """
+        blocks = [
+            self._block(
+                np.concatenate([np.asarray(one[start : start + _BLOCK], np.float64) for one in vectors], axis=1)
+            )
+            for start in range(0, max(1, len(vectors[0])), _BLOCK)
+        ]
+        return np.concatenate(blocks).astype(np.float32)
+
+    def _block(self, vectors: Floats) -> Floats:
+        components = apply_components(self._of("base"), vectors)
+        parts = []
+        for name, share in self.shares.items():
+            part = components if name == "base" else step_named(name).apply(self._of(name), components)
+            parts.append(share**0.5 * unit(part))
+        return unit(np.concatenate(parts, axis=1))
+
+    def _of(self, part: str) -> dict[str, NDArray[np.float32]]:
+        names = (name for name in self.arrays if name.startswith(f"{part}."))
+        return {name.removeprefix(f"{part}."): self.arrays[name] for name in names}
+
+    def to_bytes(self) -> bytes:
+        """The model as a file of arrays."""
+        out = io.BytesIO()
+        shares = {f"share.{name}": np.array(share) for name, share in self.shares.items()}
+        np.savez(out, **shares, **self.arrays)  # type: ignore[arg-type]
+        return out.getvalue()
+
+    @staticmethod
+    def load(path: Path, digest: str) -> Model:
+        """A model from its file. Raises DamagedModelError unless it has this SHA-256."""
+        try:
+            data = path.read_bytes()
+        except OSError:
+            data = b""
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise DamagedModelError(f"{path} is missing or damaged; learn the space again under another name")
+        with np.load(io.BytesIO(data)) as stored:
+            shares = {name.removeprefix("share."): float(stored[name]) for name in stored if name.startswith("share.")}
+            return Model(shares, {name: stored[name] for name in stored if not name.startswith("share.")})
+
+
+def fit(
+    vectors: Sequence[NDArray[Any]],
+    labels: NDArray[np.integer],
+    options: LearnOptions = LearnOptions(),  # frozen
+) -> Model:
+    """Learn a model from vectors (n, d) of each source and labels (n,), -1 for none; views of an image are rows too.
+
+    Images without a class take part in the components alone. Raises NothingToLearnError, UnknownMethodError.
+    """
+    method = method_named(options.method)
+    joined = np.concatenate([np.asarray(one, np.float64) for one in vectors], axis=1)
+    known = np.asarray(labels) >= 0
+    if len(joined) < 3 or (method.labelled and len(np.unique(labels[known])) < 2):
+        raise NothingToLearnError(
+            f"{len(joined):,} images of {len(np.unique(labels[known])):,} classes: learning needs two classes or more"
+        )
+    arrays = {
+        f"base.{name}": array
+        for name, array in fit_components(joined, tuple(one.shape[1] for one in vectors), options.dimension).items()
+    }
+    components = apply_components({name: arrays[f"base.{name}"] for name in ("mean", "scale", "components")}, joined)
+    parts = dict(method.parts)
+    unlearned = 1 - sum(parts.values()) if options.unlearned is None else options.unlearned
+    learned = sum(parts.values()) or 1.0
+    shares = {name: share / learned * (1 - unlearned) for name, share in parts.items()}
+    if unlearned > 1e-9 or not parts:
+        shares["base"] = unlearned if parts else 1.0
+    of_class = np.unique(labels[known], return_inverse=True)[1].astype(np.int64)
+    for part in parts:
+        made = step_named(part).fit(components[known], of_class, options.seed)
+        arrays |= {f"{part}.{name}": array for name, array in made.items()}
+    return Model(shares, arrays)

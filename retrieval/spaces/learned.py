@@ -1,0 +1,152 @@
+"""Learned spaces: vectors of other spaces of the collection, through a learned model.
+
+A picture is embedded by the sources, each by its own recipe, and the model makes one vector of unit length of them. The
+model lies in the collection as `learned/NAME.npz`, under the SHA-256 in the recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection import CollectionWriter, SpaceDefinition
+from retrieval.collection.manifest import read_manifest
+from retrieval.errors import CollectionError
+from retrieval.images import Draft, Picture
+from retrieval.index.cosine import Cosine
+from retrieval.index.protocol import Metric
+from retrieval.learn.model import DamagedModelError, Model
+from retrieval.spaces.protocol import Purpose, Space, UnsupportedQueryError, VectorError, finite_vector
+
+KIND = "learned"
+
+
+class LearnedSpace(Space):
+    """A model on the vectors of its sources."""
+
+    def __init__(self, collection: Path, definition: SpaceDefinition, purpose: Purpose, sources: Sequence[Space]):
+        self.definition = definition
+        self.sources = tuple(sources)
+        self._collection = collection
+
+    @cached_property
+    def model(self) -> Model:
+        """The model. Raises DamagedModelError."""
+        return Model.load(model_path(self._collection, self.name), self.definition.recipe["model"])
+
+    @property
+    def metric(self) -> Cosine:
+        """Cosine distance."""
+        return Cosine()
+
+    @property
+    def draft(self) -> Draft:
+        """That of its sources, which have one and the same."""
+        return self.sources[0].draft
+
+    @property
+    def summary(self) -> str:
+        """Method, sources and number of images that it learned from."""
+        recipe = self.definition.recipe
+        sources = ", ".join(recipe["sources"])
+        return f"learned by {recipe['method']} on {sources} from {recipe['images']:,} images"
+
+    @cached_property
+    def training_ids(self) -> NDArray[np.int64]:
+        """The ids of the images that it learned from, ascending."""
+        return self.model.arrays["images"].astype(np.int64)
+
+    def prepare(self, picture: Picture) -> NDArray[Any]:
+        """What each source's `embed` takes, (sources,) of objects."""
+        prepared = np.empty(len(self.sources), object)
+        for at, source in enumerate(self.sources):
+            prepared[at] = source.prepare(picture)
+        return prepared
+
+    def embed(self, prepared: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Vectors (n, d) float32 of unit length."""
+        if not len(prepared):
+            return np.empty((0, self.definition.dimension), np.float32)
+        return self.derive([source.embed([one[at] for one in prepared]) for at, source in enumerate(self.sources)])
+
+    def derive(self, vectors: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Vectors (n, d) of images whose vectors (n, d') in each source are known."""
+        return self.model.transform(vectors)
+
+    def validate(self, vector: NDArray[Any]) -> NDArray[Any]:
+        """The vector at unit length, whatever its own."""
+        checked = finite_vector(vector, self.definition)
+        length = float(np.linalg.norm(checked.astype(np.float64)))
+        if length == 0:
+            raise VectorError("the vector is zero, so it has no direction to compare")
+        return (checked / length).astype(self.definition.dtype)
+
+    def combine(self, vectors: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[Any] | None:
+        """The direction of the weighted sum: a sum of cosines is the cosine to the sum, but for its length."""
+        total = weights @ vectors.astype(np.float64)
+        length = float(np.linalg.norm(total))
+        return (total / length).astype(self.definition.dtype) if length > 1e-6 * weights.sum() else None
+
+    def warm_up(self) -> None:
+        """Load the model and the sources' encoders."""
+        for source in self.sources:
+            source.warm_up()
+        _ = self.model
+
+    def fault(self) -> str | None:
+        """Whether the model's file is missing or is not what was written, by its SHA-256."""
+        try:
+            Model.load(model_path(self._collection, self.name), self.definition.recipe["model"])
+        except DamagedModelError as error:
+            return str(error)
+        return None
+
+    def restore(self, writer: CollectionWriter) -> str:
+        """A lost model cannot be made again the same. Raises DamagedModelError."""
+        raise DamagedModelError(
+            f"the model of '{self.name}' is lost; restore {model_path(self._collection, self.name)} from a copy, "
+            "or learn the space again under another name"
+        )
+
+
+def model_path(collection: Path, space: str) -> Path:
+    """Where the model of a learned space lies."""
+    return collection / "learned" / f"{space}.npz"
+
+
+def metric(definition: SpaceDefinition) -> Metric:
+    """Cosine distance."""
+    return Cosine()
+
+
+def open(collection: Path, definition: SpaceDefinition, purpose: Purpose) -> Space:  # noqa: A001  # a kind's function
+    """A learned space with its sources."""
+    from retrieval.spaces import open_space
+
+    manifest = read_manifest(collection)
+    sources = [open_space(collection, manifest.space(name), purpose) for name in definition.recipe["sources"]]
+    return LearnedSpace(collection, definition, purpose, sources)
+
+
+def create(writer: CollectionWriter, spec: str) -> SpaceDefinition:
+    """Refused: a space is learned from images that the collection has, see `retrieval.learn.training`."""
+    raise CollectionError(f"learn a space by `kvasir learn {writer.path} {spec or 'NAME'}`")
+
+
+def prepare_all(spaces: Sequence[Space], picture: Picture) -> Mapping[str, NDArray[Any]]:
+    """Each space's prepared sources."""
+    return {space.name: space.prepare(picture) for space in spaces}
+
+
+def require_one_draft(sources: Sequence[Space]) -> None:
+    """Raise UnsupportedQueryError unless all sources see a picture at the same draft."""
+    if len({source.draft for source in sources}) > 1:
+        raise UnsupportedQueryError(
+            f"{', '.join(source.name for source in sources)} see pictures at different sizes, so no one picture serves "
+            "them all; index the encoder together with the descriptors in a new collection"
+        )

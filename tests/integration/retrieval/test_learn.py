@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import retrieval
+from indexer.datasets import open_dataset
+from indexer.run import run_dataset
+from retrieval.collection import Collection, CollectionWriter, SpaceNameError
+from retrieval.command_line import kvasir
+from retrieval.learn import LearnOptions
+from retrieval.learn.training import learn
+from retrieval.learn.view_cache import view_vectors
+from retrieval.learn.views import central
+from retrieval.spaces import metric_of, open_space
+from retrieval.spaces.learned import LearnedSpace
+
+OPTIONS = LearnOptions(dimension=12, seed=2)
+
+
+@pytest.fixture(scope="module")
+def learned(indexed: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("learned") / "c"
+    shutil.copytree(indexed.path, path)
+    with CollectionWriter(path) as writer:
+        learn(writer, "findings", method="lda", options=OPTIONS)
+    return path
+
+
+def test_every_image_gets_the_vector_that_a_query_gets(learned: Path) -> None:
+    engine = retrieval.open(learned)
+    collection = engine.collection
+    ids, vectors = collection.vectors("findings")
+    assert len(ids) == len(collection)  # the picture without a class too
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    made = engine.vectors_of(collection.read(3), ["findings"])["findings"]
+    assert np.allclose(made, vectors[3], atol=1e-3)
+    hits = engine.search(collection.read(3), 3, spaces="findings")
+    assert hits[0].id == 3
+
+
+def test_the_recipe_says_how_it_was_learned(learned: Path) -> None:
+    definition = Collection.open(learned).manifest.space("findings")
+    recipe = definition.recipe
+    assert (definition.kind, definition.metric, metric_of(definition).name) == ("learned", "cosine", "cosine")
+    assert (recipe["sources"], recipe["method"], recipe["seed"]) == (["tf_efficientnet_lite0"], "lda", 2)
+    assert (recipe["images"], recipe["classes"]) == (25, ["cecum", "polyps", "pylorus"])
+    assert recipe["shares"] == pytest.approx({"discriminant": 0.7, "base": 0.3})
+    assert 0.5 < recipe["validation"]["lda"]["precision@1"] <= 1
+    space = open_space(learned, definition)
+    assert isinstance(space, LearnedSpace)
+    assert len(space.training_ids) == 25
+    assert space.fault() is None
+    assert "learned by lda on tf_efficientnet_lite0 from 25 images" in space.summary
+
+
+def test_new_images_pass_through_it(
+    learned: Path, tmp_path: Path, draw: Callable[..., Image.Image], encode_file: Callable[..., bytes]
+) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(learned, path)
+    (tmp_path / "more" / "polyps").mkdir(parents=True)
+    (tmp_path / "more" / "polyps" / "new.jpg").write_bytes(encode_file(draw(777, (90, 160, 60))))
+    with open_dataset(tmp_path / "more") as dataset, CollectionWriter(path) as writer:
+        assert run_dataset(dataset, writer).exit_status == 0
+    collection = Collection.open(path)
+    assert len(collection.ids("findings")) == len(collection) == 27
+    assert retrieval.open(path).search(26, 1, spaces="findings")[0].class_name == "polyps"
+
+
+def test_views_are_extracted_once_and_damaged_caches_again(learned: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(learned, path)
+    collection = Collection.open(path)
+    space = open_space(path, collection.spaces[0])
+    counts: list[int] = []
+    (cache,) = (path / "learned" / "views").glob("*.central.*.npz")
+    ids = collection.images.ids[:4]
+    made = view_vectors(collection, space, central, ids, counts.append)
+    assert counts == [4]  # from the cache, in one step
+    assert made[0].tolist() == ids.tolist()
+    assert not np.allclose(made[1], collection.vectors(space.name)[1][:4], atol=1e-3)
+    cache.write_bytes(b"damaged")
+    again = view_vectors(collection, space, central, ids)
+    assert np.allclose(again[1], made[1], atol=1e-4)
+
+
+def test_a_lost_model_is_a_fault_that_names_the_file(learned: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(learned, path)
+    (path / "learned" / "findings.npz").unlink()
+    space = open_space(path, Collection.open(path).manifest.space("findings"))
+    assert "findings.npz is missing or damaged" in (space.fault() or "")
+
+
+def test_names_that_are_taken_and_learned_sources_are_refused(learned: Path) -> None:
+    with CollectionWriter(learned) as writer:
+        with pytest.raises(SpaceNameError, match="'findings' already"):
+            learn(writer, "findings", method="lda")
+        with pytest.raises(SpaceNameError, match="learned itself"):
+            learn(writer, "other", ["findings"], "lda")
+
+
+def test_the_command_learns_and_info_says_how(learned: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(learned, path)
+    ended = CliRunner().invoke(kvasir, ["learn", str(path), "small", "--method", "pca", "--dimension", "6"])
+    assert ended.exit_code == 0, ended.output
+    assert "space small: 6 numbers, learned by pca from 25 images of 3 classes" in ended.output
+    told = CliRunner().invoke(kvasir, ["info", str(path)]).output
+    assert "learned by lda (70% discriminant, 30% unlearned) on tf_efficientnet_lite0, seed 2" in told
+    assert json.loads((path / "manifest.json").read_text())["format"] == 1
