@@ -11,6 +11,7 @@ both), which is not worth a second copy of the vectors. Beyond 100,000 vectors i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -19,12 +20,15 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.cores import available_cores
 from retrieval.filters import Selection, among
 from retrieval.index.neighbours import empty_neighbours, put_nearest
 from retrieval.index.protocol import CompiledMetric, Metric, Neighbours, Rows
 
 _DISTANCES_AT_ONCE = 1 << 22
-"""How many distances a search holds in memory: 32 MiB."""
+"""How many distances each core has in memory: 32 MiB."""
+_QUERIES = 64
+"""Queries that one core compares at once."""
 
 
 class DescriptorScan:
@@ -75,14 +79,23 @@ class DescriptorScan:
         elif selection is not None and len(selection.excluded):
             left_out = np.union1d(left_out, state.positions(selection.excluded))
             left_out = left_out[left_out >= 0]
-        step = max(1, _DISTANCES_AT_ONCE // max(1, len(ids)))
-        for start in range(0, len(compact), step):
+
+        def search(start: int) -> None:
             distances = self._metric.compact_distances(compact[start : start + step], gallery)
             distances[:, left_out] = np.inf
             for at, row in enumerate(distances, start):
                 if without is not None:
                     row[np.searchsorted(ids, without[at][among(without[at], ids)])] = np.inf
                 put_nearest(result, at, row, ids)
+
+        step = min(max(1, _DISTANCES_AT_ONCE // max(1, len(ids))), _QUERIES)
+        starts = range(0, len(compact), step)
+        if len(starts) > 1:  # kernels run without the interpreter's lock
+            with ThreadPoolExecutor(available_cores(), "scan") as pool:
+                list(pool.map(search, starts))
+        else:
+            for start in starts:
+                search(start)
         return result
 
     def distances(self, queries: NDArray[Any], ids: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -105,9 +118,9 @@ class DescriptorScan:
         with self._changing:
             state = self._state.without(ids)
             if len(state.ids) and ids[0] <= state.ids[-1]:  # an older image gets a vector
-                kept = np.delete(np.arange(len(state.ids)), state.removed)
-                all_ids = np.concatenate([state.ids[kept], ids])
-                together = np.concatenate([state.gallery[kept], compact])
+                remaining = np.delete(np.arange(len(state.ids)), state.removed)
+                all_ids = np.concatenate([state.ids[remaining], ids])
+                together = np.concatenate([state.gallery[remaining], compact])
                 order = np.argsort(all_ids)
                 self._state = _State(all_ids[order], _Growing(together[order]))
             else:
@@ -188,5 +201,5 @@ class _State:
         removed = np.union1d(self.removed, positions[positions >= 0])
         if 4 * len(removed) <= len(self.ids):
             return _State(self.ids, self.vectors, removed)
-        kept = np.delete(np.arange(len(self.ids)), removed)
-        return _State(self.ids[kept], _Growing(self.gallery[kept]))
+        remaining = np.delete(np.arange(len(self.ids)), removed)
+        return _State(self.ids[remaining], _Growing(self.gallery[remaining]))

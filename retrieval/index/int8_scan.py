@@ -18,6 +18,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.cores import available_cores
 from retrieval.filters import Selection, among
 from retrieval.index.cosine import Cosine
 from retrieval.index.cosine_batch import PAYS_FROM, search_many
@@ -99,8 +100,8 @@ class Int8Index:
             segments = [*state.segments, _Segment.of(self._rows, ids)]
             # Each segment is larger than all later ones together, so there are few and a vector is coded few times.
             while len(segments) > 1 and len(segments[-2].ids) <= 2 * len(segments[-1].ids):
-                merged = np.union1d(segments.pop().live, segments.pop().live)
-                segments.append(_Segment.of(self._rows, merged))
+                later, earlier = segments.pop(), segments.pop()
+                segments.append(_Segment.of(self._rows, with_ids(earlier.live, later.live)))
             self._state = _State(with_ids(state.ids, ids), tuple(segments))
 
     def remove(self, ids: NDArray[np.int64]) -> None:
@@ -184,6 +185,7 @@ class _Segment:
     @staticmethod
     def of(rows: Rows, ids: NDArray[np.int64]) -> _Segment:
         """Code the vectors of images `ids` (n,) ascending, n >= 1."""
+        faiss.omp_set_num_threads(1 if len(ids) <= _CODING_BLOCK else available_cores())
         step = max(map(_step, _blocks(rows, ids)))
         codes = faiss.IndexScalarQuantizer(
             rows.dimension, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_INNER_PRODUCT

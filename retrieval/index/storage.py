@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "index"
 LOCK = "writer.lock"
-"""In each space's folder; held while a file is written there."""
+"""File in each space's folder that is locked while another is written there."""
 PARTIAL = ".new"
 """Suffix of a file that is being written."""
 _MARK = b"kvasir index sha256 "
@@ -37,7 +37,7 @@ def stored_size(collection: Path, space: str) -> int:
 
 
 def earlier_files(folder: Path, space: str) -> list[Path]:
-    """Files of a space's index as versions before this one named them, beside the folders of the spaces."""
+    """Files of a space's index as versions before this one named them: not in a folder of the space."""
     named = re.compile(re.escape(space) + r"\.(HNSW32|IVF\d+,PQ\d+x4fs|[0-9a-f]{16}\.ivf)\.faiss(\.\d+\.new)?")
     return [file for file in folder.glob("*.*") if named.fullmatch(file.name)] if folder.is_dir() else []
 
