@@ -55,11 +55,16 @@ _SHOWN = 6
 
 @dataclass(frozen=True)
 class Fitted:
-    """Tensors in an architecture's own names. notes: what was left out, taken or changed, for a person."""
+    """Tensors in an architecture's own names.
+
+    key: of the state in the file. notes: what was left out, taken or changed, for a person. computed: values of what
+    the architecture computes itself, where the file has them.
+    """
 
     state: dict[str, torch.Tensor]
     key: str
     notes: tuple[str, ...] = ()
+    computed: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ def fit(states: Mapping[str, State], target: Target, spec: str, architecture: st
                 problems.surplus = []
             if not problems.count:
                 notes = _notes(key, states, left_out, prefix, tensors, fitted)
-                return Fitted(fitted, key, notes)
+                return Fitted(fitted, key, notes, {n: v for n, v in reading.items() if n in target.optional})
             if nearest is None or (len(fitted), -problems.count) > (nearest[0], -nearest[1].count):
                 nearest = (len(fitted), problems, key)
     _, problems, key = nearest or (0, _Problems(list(target.shapes)), "")

@@ -76,3 +76,23 @@ def without_chunks(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """DINOv2 and v3 in training, which keep their blocks in chunks: blocks.CHUNK.BLOCK.x -> blocks.BLOCK.x."""
     pattern = re.compile(r"^blocks\.\d+\.(\d+)\.")
     return {pattern.sub(r"blocks.\1.", name): value for name, value in state.items()}
+
+
+def from_dinov3(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """DINOv3 as its training code names it, into timm's names; also without the registers by which timm tells it.
+
+    One bias of queries, keys and values becomes three, of which timm keeps that of the keys as a buffer.
+    """
+    if not any(name.endswith(("qkv.bias_mask", "rope_embed.periods", "ls1.gamma", "gamma_1")) for name in state):
+        return {}
+    renamed: dict[str, torch.Tensor] = {}
+    for name, value in state.items():
+        if name.endswith(("mask_token", "qkv.bias_mask", "rope_embed.periods")) or name.startswith("local_cls_norm"):
+            continue
+        new = re.sub(r"\.ls(\d)\.gamma$", r".gamma_\1", name).replace("storage_tokens", "reg_token")
+        if new.endswith("attn.qkv.bias"):
+            parts = value.chunk(3)
+            renamed |= {new.replace("qkv.bias", f"{part}_bias"): parts[at] for at, part in enumerate("qkv")}
+        else:
+            renamed[new] = value
+    return renamed

@@ -13,9 +13,9 @@ from typing import Any
 import timm
 import torch
 
-from retrieval.encoders.checkpoint import read_checkpoint
+from retrieval.encoders.checkpoint import State, read_checkpoint
 from retrieval.encoders.fitting import Filter, Fitted, fit, target_of
-from retrieval.encoders.foreign import from_transformers, without_chunks
+from retrieval.encoders.foreign import from_dinov3, from_transformers, without_chunks
 from retrieval.encoders.hub import hub_file, url_file
 from retrieval.encoders.image_model import ImageModel
 from retrieval.encoders.known import known_checkpoint
@@ -69,10 +69,24 @@ def _from_file(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
     sources += _published_preprocessing(architecture)
     preprocessing = resolve(sources, spec.text)
     width, height = preprocessing.size
-    model = _build(spec.architecture, {"input_size": (3, height, width)})
+    arguments = _dinov3_arguments(architecture, checkpoint.states)
+    model = _build(spec.architecture, {"input_size": (3, height, width)}, arguments)
     dropped = known_checkpoint(spec.known).left_out if spec.known else ()
     fitted = _fit(model, checkpoint.states, spec, heads=dropped)
     return ImageModel(model, preprocessing, f"timm {timm.__version__}", fitted)
+
+
+def _dinov3_arguments(architecture: str, states: Mapping[str, State]) -> dict[str, Any]:
+    """What tells a DINOv3 that was trained without registers, or with biases, from those that Meta published."""
+    if "_dinov3" not in architecture or not architecture.startswith("vit_"):
+        return {}
+    names = [name for state in states.values() for name in state]
+    arguments: dict[str, Any] = {}
+    if not any(name.endswith(("reg_token", "storage_tokens", "register_tokens")) for name in names):
+        arguments["num_reg_tokens"] = 0
+    if any(name.endswith(("attn.qkv.bias", "attn.q_bias")) for name in names) and arguments:
+        arguments["qkv_bias"] = True
+    return arguments
 
 
 def _published_preprocessing(architecture: str) -> list[Source]:
@@ -163,6 +177,9 @@ def _fit(
     target = target_of(model, filters=filters_of(model), heads=heads)
     fitted = fit(states, target, spec.text, spec.architecture, surplus=surplus)
     model.load_state_dict(fitted.state, strict=True)
+    for name, value in fitted.computed.items():
+        if name.endswith(".k_bias") and bool(value.any()):  # timm takes it for zero, and does not store it
+            model.get_submodule(name.rpartition(".")[0]).register_buffer("k_bias", value)
     return fitted
 
 
@@ -170,7 +187,7 @@ def filters_of(model: torch.nn.Module) -> list[Filter]:
     """Ways of reading a release of a timm model: timm's own filter, alone and after a foreign layout was renamed."""
     own = [_bound(function, model) for function in _filter_functions(model)] or [dict]
     foreign = (from_transformers, without_chunks)
-    return [*own, *(_after(convert, function) for convert in foreign for function in own)]
+    return [*own, *(_after(convert, function) for convert in foreign for function in own), from_dinov3]
 
 
 def _filter_functions(model: torch.nn.Module) -> list[Callable[..., Any]]:

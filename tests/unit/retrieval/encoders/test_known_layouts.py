@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,36 @@ def test_surgenet(name: str, architecture: str, size: int, untrained: Untrained,
     state = untrained(architecture, num_classes=0, img_size=size)
     released = dict(state) if "dinov3" in name else state | {"mask_token": torch.zeros(1, 384)}
     check(name, released, tmp_path, embed, f"timm:{architecture}", state, size)
+
+
+@pytest.mark.parametrize("scale", ["gamma_{}", "ls{}.gamma"])
+def test_surgenet_dinov3_as_its_training_code_names_it(scale: str, tmp_path: Path, embed: Embed) -> None:
+    """Without registers, with biases of queries, keys and values in one, and with tensors that only training needs."""
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model(
+        "vit_small_patch16_dinov3", num_classes=0, img_size=336, num_reg_tokens=0, qkv_bias=True
+    ).eval()
+    official: State = {"mask_token": torch.zeros(1, 384), "rope_embed.periods": torch.ones(16)}
+    for name, value in model.state_dict().items():
+        official[re.sub(r"gamma_(\d)$", lambda match: scale.format(match[1]), name)] = value
+    for index, block in enumerate(model.blocks):
+        for part in "qkv":
+            getattr(block.attn, f"{part}_bias").data.normal_(0, 0.5)
+        official[f"blocks.{index}.attn.qkv.bias"] = torch.cat(
+            [getattr(block.attn, f"{p}_bias").detach() for p in "qkv"]
+        )
+        official[f"blocks.{index}.attn.qkv.bias_mask"] = torch.ones(3 * 384)
+        del official[f"blocks.{index}.attn.q_bias"], official[f"blocks.{index}.attn.v_bias"]
+    torch.save(official, tmp_path / "w.pth")
+    tower = build_tower(f"known:surgenetxl-dinov3-vits16/{tmp_path / 'w.pth'}")
+    assert tower.recipe.size == (336, 336)
+    expected = Tower(model, tower.recipe)
+    assert np.allclose(embed(tower), embed(expected), atol=1e-6)
+    without = build_tower(f"timm:vit_small_patch16_dinov3.lvd1689m/{tmp_path / 'w.pth'}")
+    assert without.recipe.weights == tower.recipe.weights
+    assert any(name.endswith("k_bias") for name in tower.image_model.state_dict())  # so that the digest covers it
 
 
 def test_endovit_is_a_masked_autoencoder_under_model(untrained: Untrained, tmp_path: Path, embed: Embed) -> None:
