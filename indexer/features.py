@@ -201,7 +201,7 @@ def _vector(name: str, values: str, where: str) -> NDArray[Any]:
     except ValueError as error:
         raise DescriptorValueError(f"{where}: {name} has a value that is not a number ({error})") from error
     metric = DESCRIPTORS[name].metric
-    if not (fitting := metric.fitting(vector)).all():
+    if not (fitting := metric.valid_values(vector)).all():
         at = int(np.argmin(fitting))
         raise DescriptorValueError(
             f"{where}: value {at + 1} of {name} is {fields[at].strip()}; {name} has {metric.expected}"

@@ -21,11 +21,11 @@ from indexer.alignment import small_grey
 from indexer.datasets import Dataset, Item
 from indexer.greys import keep_greys
 from retrieval.collection import CollectionWriter, KnownImage, NewImage
-from retrieval.cores import ahead
+from retrieval.cores import prefetch
 from retrieval.encoders import Encoder
 from retrieval.encoders.resizing import resize
 from retrieval.errors import RetrievalError
-from retrieval.images import Draft, Picture, decode, decode_each, rejection
+from retrieval.images import Draft, Picture, decode, decode_drafts, rejection
 
 BATCH = 128
 """Images that are encoded and committed together; a stop loses at most this many."""
@@ -133,7 +133,7 @@ def index_dataset(
     report = on_progress or (lambda outcome: None)
     report(outcome)
     with ThreadPoolExecutor(1, "encode") as thread:
-        results = ahead(partial(_prepare, dataset, spaces), tasks, 3 * BATCH)
+        results = prefetch(partial(_prepare, dataset, spaces), tasks, 3 * BATCH)
         encoding: deque[tuple[list[_Prepared], Future[list[dict[str, NDArray[Any]]]]]] = deque()
         for batch in _batches(results, outcome):
             twins = [{} if prepared.unchanged else writer.vectors_of_content(prepared.sha256) for prepared in batch]
@@ -183,7 +183,7 @@ def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | Retri
         drafts: dict[str, Draft] = {name: recipe.draft for name, recipe in recipes.items()}
         if not drafts or (described and spaces.full_size):
             drafts[_FULL] = None
-        pictures = decode_each(lambda draft: decode(data, draft=draft), drafts)
+        pictures = decode_drafts(lambda draft: decode(data, draft=draft), drafts)
         picture = min(pictures.values(), key=lambda drafted: drafted.image.width)
         inputs = {name: recipe.prepare(pictures[name], resize) for name, recipe in recipes.items()}
         vectors: Mapping[str, NDArray[Any]] = {}

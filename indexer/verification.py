@@ -91,7 +91,7 @@ def check_vectors(collection: Collection, space: SpaceDefinition) -> Iterator[Fi
             data = file.read(stride)
             sound = len(data) == stride and checksum(data) == crc
             if sound and space.kind == "descriptor":
-                sound = metric.fitting(np.frombuffer(data, space.dtype)).all()
+                sound = metric.valid_values(np.frombuffer(data, space.dtype)).all()
             if not sound:
                 bad.append(image_id)
     if bad:

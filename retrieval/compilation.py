@@ -1,4 +1,4 @@
-"""How loops in plain Python become machine code: kernels of descriptors, of resizing and of rankings, by numba."""
+"""Compilation of numerical kernels by numba, with an on-disk cache."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 
 def compiled(kernel: Kernel) -> Kernel:
-    """Compile a kernel at its first call, keep the machine code on disk, and release the GIL while it runs.
+    """Compile a kernel at its first call, cache the machine code on disk, and release the GIL while it runs.
 
-    Where no folder can be written to, as in some containers, each process compiles for itself.
+    Without a writable cache folder, as in some containers, each process compiles for itself.
 
     Never with `fastmath`: kernels must round as Java and Pillow do. numba notices a change of the kernel's own file
     only, so a kernel calls no compiled function of another file except the pieces that descriptors share, and takes
@@ -25,12 +25,12 @@ def compiled(kernel: Kernel) -> Kernel:
     """
     try:
         return cast(Kernel, njit(nogil=True, cache=True)(kernel))
-    except RuntimeError:  # numba can write neither beside the source nor in the home folder
+    except RuntimeError:  # numba can write neither next to the source nor in the home folder
         return cast(Kernel, njit(nogil=True)(kernel))
 
 
 class _Announcement(event.Listener):  # type: ignore[misc]  # numba has no types
-    """Says once that these kernels are being compiled; nothing where they come from disk."""
+    """Logs once that kernels of this project are being compiled; cached kernels cause no event."""
 
     def __init__(self) -> None:
         self._said = False

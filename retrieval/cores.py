@@ -1,4 +1,4 @@
-"""How many cores there are, and work done on all of them ahead of its use, in order and within bounds."""
+"""The number of processors, and an ordered parallel map with a bounded look-ahead."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-    """The processors that this process may use."""
+    """Number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def ahead(work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[tuple[Item, Result]]:
-    """Each item with its result, in order; at most `most` results are begun and not yet taken.
+def prefetch(work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[tuple[Item, Result]]:
+    """Yield (item, work(item)) in order, computed in threads; at most `most` results are pending at any time.
 
-    An exception of `work` comes out where its result would. What has not begun when the caller stops is never done.
+    An exception of `work` is raised where its result would be yielded. Items that were not started when the caller
+    stops are cancelled.
     """
-    with ThreadPoolExecutor(available_cores(), "ahead") as pool:
+    with ThreadPoolExecutor(available_cores(), "prefetch") as pool:
         waiting: deque[tuple[Item, Future[Result]]] = deque()
         try:
             for item in items:

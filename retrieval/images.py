@@ -104,7 +104,7 @@ class Picture:
     def crop(self, region: Region) -> Picture:
         """The part of the upright picture that a region frames. Raises BadRegionError."""
         upright = self.upright()
-        part = upright.crop(framed(region, upright.size))
+        part = upright.crop(region_pixels(region, upright.size))
         return Picture(part, part.width, part.height, self.format)
 
     def upright(self) -> Image.Image:
@@ -158,17 +158,17 @@ def _decode(file: Stripped, max_pixels: int, draft: Draft) -> Picture:
     return Picture(to_rgb(image, tiff), width, height, file_format, orientation)
 
 
-def decode_each(decode_at: Callable[[Draft], Picture], drafts: Mapping[str, Draft]) -> dict[str, Picture]:
-    """What each space sees of one picture: its own draft of it, decoded once for all spaces that share it.
+def decode_drafts(decode_at: Callable[[Draft], Picture], drafts: Mapping[str, Draft]) -> dict[str, Picture]:
+    """One picture decoded for each space at the space's draft, once for all spaces with the same draft.
 
-    Never a larger one that is there anyway: a space's vector must not depend on which others are made along with it.
+    A space never gets a larger draft of another space: its vector must not depend on the other spaces of a run.
     """
     decoded = {draft: decode_at(draft) for draft in dict.fromkeys(drafts.values())}
     return {space: decoded[draft] for space, draft in drafts.items()}
 
 
-def framed(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom in pixels of a region of an upright picture of (width, height).
+def region_pixels(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom in pixels of a region of an upright picture; size: (width, height).
 
     Raises BadRegionError.
     """

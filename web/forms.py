@@ -9,7 +9,7 @@ from flask import url_for
 from pydantic import ValidationError
 from werkzeug.datastructures import MultiDict
 
-from retrieval.images import BadRegionError, framed, upright_size
+from retrieval.images import BadRegionError, region_pixels, upright_size
 from web.context import collection, state
 from web.errors import BadOptionError, NoPictureError
 from web.requests import MAX_ID, field_faults, field_values, require_single
@@ -81,7 +81,7 @@ def require_region(search: PageSearch) -> None:
     else:
         size = upright_size(search.query, max_pixels=state().settings.max_pixels)
     try:
-        framed((left, top, width, height), size)
+        region_pixels((left, top, width, height), size)
     except BadRegionError:
         raise BadOptionError("the framed part has fewer than 8x8 pixels: frame a larger one") from None
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.cores import ahead
+from retrieval.cores import prefetch
 from retrieval.embedder import EmbeddedQuery, QueryVectors
 from retrieval.errors import RetrievalError
 from retrieval.fusion import DEFAULT_METHOD
@@ -65,7 +65,7 @@ def answers(
         except Exception as error:
             return rejection(error)
 
-    results = ahead(prepared, queries, 2 * BATCH)
+    results = prefetch(prepared, queries, 2 * BATCH)
     while batch := list(islice(results, BATCH)):
         usable = [(query, made) for query, made in batch if not isinstance(made, RetrievalError)]
         vectors = {name: space.embed([made[name] for _, made in usable]) for name, space in members.items()}

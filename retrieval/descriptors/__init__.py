@@ -35,11 +35,11 @@ DEFAULT_VARIANT = Variant()
 
 
 class NotRGBError(EncoderError):
-    """A descriptor was asked of something that is no 8-bit RGB picture."""
+    """A descriptor can be computed of an 8-bit RGB picture only."""
 
 
 class UnknownDescriptorError(EncoderError):
-    """A descriptor was asked for by a name that none of the six has."""
+    """No descriptor has this name."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Descriptor:
     def extract(self, rgb: NDArray[np.uint8], variant: Variant = DEFAULT_VARIANT) -> NDArray[np.floating]:
         """The descriptor of one picture: (h, w, 3) uint8 -> (length,) of dtype. Raises NotRGBError.
 
-        Says once in the log where the variant is only assumed.
+        Warns once where the variant is only assumed.
         """
         if variant.assumed:
-            _say_assumed(self.name, variant)
+            _warn_assumed(self.name, variant)
         return self._extract(_prepared(rgb, variant), variant)
 
     @property
@@ -126,9 +126,9 @@ def extract_all(
 
 
 def warm_up() -> None:
-    """Compile every kernel, or load it from disk where that was done before.
+    """Compile every kernel, or load it from the cache on disk.
 
-    Compiling takes about half a minute, and says so; loading takes half a second.
+    Compiling takes about half a minute and is logged; loading takes half a second.
     """
     picture = np.zeros((2, 1026, 3), dtype=np.uint8)
     for variant in (Variant("legacy"), Variant("modern", 1024)):
@@ -137,7 +137,7 @@ def warm_up() -> None:
 
 
 @cache
-def _say_assumed(name: str, variant: Variant) -> None:
+def _warn_assumed(name: str, variant: Variant) -> None:
     log.warning(
         "%s: no variant of LIRE gives the values that were shipped; those of a new picture, made by `%s`, "
         "are not comparable with them, and the order of its neighbours is not to be trusted",

@@ -1,4 +1,4 @@
-"""Which variant of LIRE made a set of features: compute all four on a few pictures and compare."""
+"""Identify the variant of LIRE that made a set of features, by computing all four on a few pictures."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ PHOG and 0.12 for Tamura; the other four do not look at grey."""
 
 @dataclass(frozen=True)
 class Agreement:
-    """What the pictures say about the variant.
+    """The variant that reproduces the features best, and how well each does.
 
-    variant: the one that comes nearest to the features; the likeliest of equally good ones
+    variant: the nearest one; the likeliest of equally good ones
     shares: variant -> descriptor -> share of its shipped values that are reproduced, 0..1
     pictures: how many were compared
-    grey_told: whether the pictures could tell the grey maps apart (Tamura and PHOG do)
-    scaling_told: whether they could tell shrunk from full size (pictures above 1,024 pixels do); what
-        they cannot tell is taken from the default variant
+    grey_identified: whether the pictures distinguish the two grey maps (by Tamura and PHOG)
+    scaling_identified: whether they distinguish shrunk from full size (by pictures above 1,024 pixels);
+        what is not identified is taken from the default variant
     """
 
     variant: Variant
     shares: dict[Variant, dict[str, float]]
     pictures: int
-    grey_told: bool
-    scaling_told: bool
+    grey_identified: bool
+    scaling_identified: bool
 
     def reproduced(self, variant: Variant | None = None) -> tuple[str, ...]:
         """The descriptors whose shipped values a variant gives; the nearest variant, unless another is named."""
@@ -52,9 +52,8 @@ class Agreement:
                 f"no variant of LIRE reproduces the shipped values {of} in {', '.join(lacking)}: "
                 f"`{self.variant}` comes nearest, {LOWEST_AGREEMENT:.0%} are needed"
             )
-        guessed = [
-            what for what, told in (("the grey map", self.grey_told), ("the scaling", self.scaling_told)) if not told
-        ]
+        identified = {"the grey map": self.grey_identified, "the scaling": self.scaling_identified}
+        guessed = [what for what, known in identified.items() if not known]
         doubt = f" ({' and '.join(guessed)} assumed: these pictures cannot tell)" if guessed else ""
         equal = sum(share * DESCRIPTORS[name].length for name, share in best.items())
         of_all = sum(DESCRIPTORS[name].length for name in best)
@@ -91,8 +90,8 @@ def agreeing_variant(
         variant=best,
         shares={variant: {name: equal[variant][name] / compared[name] for name in compared} for variant in VARIANTS},
         pictures=count,
-        grey_told=equal[best].total() != equal[_other(best, grey=True)].total(),
-        scaling_told=equal[best].total() != equal[_other(best, grey=False)].total(),
+        grey_identified=equal[best].total() != equal[_other(best, grey=True)].total(),
+        scaling_identified=equal[best].total() != equal[_other(best, grey=False)].total(),
     )
 
 

@@ -1,8 +1,8 @@
-"""LIRE's distances as metrics: what the six have in common.
+"""LIRE's distances as metrics: what the six descriptors share.
 
-Each descriptor's file ends with its own kernel. A kernel turns a block of gallery vectors on its side,
-so that the same coordinate of many vectors is worked on at once: each pair's sum is still taken in
-LIRE's order, and rounds as LIRE's does.
+Each descriptor's file ends with its own kernel. A kernel transposes a block of gallery vectors, so that one
+coordinate of many vectors is processed at once; each pair's terms are still summed in LIRE's order, so that
+the result rounds as LIRE's.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from retrieval.errors import CollectionError
 
 BLOCK = 128
-"""Gallery vectors that a kernel works on at once; a block of any descriptor fits the second-level cache."""
+"""Gallery vectors per block of a kernel; a block of any descriptor fits the second-level cache."""
 
 
 class ForeignVectorError(CollectionError):
-    """A vector holds values that its descriptor never has."""
+    """A vector has values that its descriptor cannot have."""
 
 
 @dataclass(frozen=True)
@@ -51,28 +51,25 @@ class NativeDistance:
     tables: tuple[NDArray[Any], ...] = ()
 
     def compact(self, vectors: NDArray[Any]) -> NDArray[Any]:
-        """Vectors in the form that the kernel reads: (n, d) stored -> (n, c), C-contiguous.
-
-        Raises ForeignVectorError where a value is none of the descriptor's.
-        """
+        """Vectors as the kernel reads them: (n, d) stored -> (n, c), C-contiguous. Raises ForeignVectorError."""
         if vectors.ndim != 2 or vectors.shape[1] != self.length:
             raise ForeignVectorError(f"{self.name} compares rows of {self.length}, not {vectors.shape}.")
-        fitting = self.fitting(vectors)
-        if not fitting.all():
-            row, place = np.argwhere(~fitting)[0]
-            found = vectors[row, place]
-            raise ForeignVectorError(f"{self.name} has {self.expected}; value {place} of row {row} is {found}.")
+        valid = self.valid_values(vectors)
+        if not valid.all():
+            row, column = np.argwhere(~valid)[0]
+            value = vectors[row, column]
+            raise ForeignVectorError(f"{self.name} has {self.expected}; value {column} of row {row} is {value}.")
         return self.arrange(vectors.astype(np.float64 if self.levels is None else np.uint8))
 
     @property
     def expected(self) -> str:
-        """The values that a vector may hold, in words."""
+        """The valid values, in words."""
         return "finite values of 0 or more" if self.levels is None else f"whole numbers of 0 to {self.levels - 1}"
 
-    def fitting(self, vectors: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which of the values of vectors (…, d) are such; a vector is compared only if all of its are."""
-        fitting: NDArray[np.bool_] = (vectors >= 0) & (vectors < (np.inf if self.levels is None else self.levels))
-        return fitting if self.levels is None else fitting & (vectors == np.floor(vectors))
+    def valid_values(self, vectors: NDArray[Any]) -> NDArray[np.bool_]:
+        """Boolean mask (…, d) of the values that the descriptor can have; a vector with others cannot be compared."""
+        valid: NDArray[np.bool_] = (vectors >= 0) & (vectors < (np.inf if self.levels is None else self.levels))
+        return valid if self.levels is None else valid & (vectors == np.floor(vectors))
 
     def candidate_coordinates(self, vectors: NDArray[np.generic]) -> NDArray[np.float32]:
         """The coordinates as FAISS takes them: (n, d) stored -> (n, d') float32, C-contiguous."""
@@ -86,7 +83,7 @@ class NativeDistance:
         return self.compact_distances(self.compact(queries), self.compact(gallery))
 
     def compact_distances(self, queries: NDArray[Any], gallery: NDArray[Any]) -> NDArray[np.float64]:
-        """The same, of vectors that are compact already."""
+        """`distances` of vectors that are compact already."""
         out = np.empty((len(queries), len(gallery)))
         self.kernel(queries, gallery, *self.tables, out)
         return out

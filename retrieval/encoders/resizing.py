@@ -1,7 +1,7 @@
-"""Pillow's resampling, equal to the last bit, at about a third of its time: where thousands of pictures are prepared.
+"""Bilinear and bicubic resampling, bit-identical to Pillow's in about a third of its time.
 
 Decoding and resizing compete with the encoder for the cores, so their time is the indexer's overhead. A single query is
-resized by Pillow itself, which saves loading the compiler; both give the same bytes, which a test proves.
+resized by Pillow itself, which saves loading the compiler.
 """
 
 from __future__ import annotations
@@ -17,34 +17,35 @@ from PIL import Image
 from retrieval.compilation import compiled
 
 _BITS = 22
-"""Pillow's fixed point for 8-bit channels: 32 bits less 8 for the value and 2 for what negative weights overshoot."""
-_MOST = 4
-"""Only what shrinks by at most this is resized here, and only frames that are wide, also beside the target: what an
-endoscope gives, decoded for an encoder. For others Pillow's order of the two passes varies, and they are left to it."""
+"""Fractional bits of Pillow's fixed point: 32 less 8 for the value and 2 for the overshoot of negative weights."""
+_MAX_SHRINK = 4
+"""Largest reduction that is resized here. Larger ones, enlargements and pictures relatively narrower than the target
+are left to Pillow, whose order of the two passes differs there."""
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
+"""Half the width of each filter, in source pixels without shrinking."""
 
 
 def resize(image: Image.Image, size: tuple[int, int], interpolation: str) -> NDArray[np.uint8]:
-    """An RGB picture resized to (width, height), as (height, width, 3) uint8; the same as `image.resize`."""
+    """Resize an RGB picture to (width, height): (height, width, 3) uint8, equal to `image.resize`."""
     width, height = size
-    shrinks = width <= image.width <= _MOST * width and height <= image.height <= _MOST * height
+    shrinks = width <= image.width <= _MAX_SHRINK * width and height <= image.height <= _MAX_SHRINK * height
     wide = image.width >= image.height and image.width * height >= image.height * width
     if interpolation not in _SUPPORT or image.mode != "RGB" or not (shrinks and wide):
         return np.asarray(image.resize(size, Image.Resampling[interpolation.upper()]))
     pixels = np.asarray(image)
     if image.width != width:
-        pixels = _turned(_upright(_turned(pixels), *_weights(image.width, width, interpolation)))
+        pixels = _transpose(_resample_rows(_transpose(pixels), *_weights(image.width, width, interpolation)))
     if image.height != height:
-        pixels = _upright(pixels, *_weights(image.height, height, interpolation))
+        pixels = _resample_rows(pixels, *_weights(image.height, height, interpolation))
     return pixels
 
 
 @lru_cache(64)
 def _weights(source: int, target: int, interpolation: str) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """First source sample (target,) and fixed-point weights (target, taps) of each target sample.
+    """First source index (target,) int64 and fixed-point weights (target, taps) int32 of each target sample.
 
-    The filter widens with the scale when shrinking, which is what keeps it free of aliases; weights of samples beyond
-    the picture are left out and the rest normalised.
+    When shrinking, the filter widens with the scale, which prevents aliasing. Weights outside the picture are dropped
+    and the others renormalised.
     """
     scale = source / target
     wider = max(scale, 1.0)
@@ -75,8 +76,10 @@ def _filter(interpolation: str, x: float) -> float:
 
 
 @compiled
-def _upright(pixels: NDArray[Any], first: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.uint8]:  # pragma: no cover
-    """Resample the height, (h, w, 3) -> (targets, w, 3): whole rows are added, eight values at a time."""
+def _resample_rows(
+    pixels: NDArray[Any], first: NDArray[Any], weights: NDArray[Any]
+) -> NDArray[np.uint8]:  # pragma: no cover
+    """Resample along the height, (h, w, 3) -> (targets, w, 3), row by row so that the compiler vectorises it."""
     height, width = pixels.shape[0], pixels.shape[1]
     source = pixels.reshape(height, 3 * width)
     out = np.empty((len(first), 3 * width), np.uint8)
@@ -95,8 +98,8 @@ def _upright(pixels: NDArray[Any], first: NDArray[Any], weights: NDArray[Any]) -
 
 
 @compiled
-def _turned(pixels: NDArray[Any]) -> NDArray[np.uint8]:  # pragma: no cover
-    """(h, w, 3) -> (w, h, 3), in tiles that stay in the cache."""
+def _transpose(pixels: NDArray[Any]) -> NDArray[np.uint8]:  # pragma: no cover
+    """(h, w, 3) -> (w, h, 3) in tiles of 32x32 pixels, which stay in the first-level cache."""
     height, width = pixels.shape[0], pixels.shape[1]
     out = np.empty((width, height, 3), np.uint8)
     for y0 in range(0, height, 32):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retrieval.encoders.tower import Tower
 
 MODEL = "tower.xml"
-"""The converted tower's file; its weights lie beside it as tower.bin."""
+"""File of a converted tower; its weights are in tower.bin next to it."""
 LEAST_COSINE = 0.9999
 """Of an embedding by the converted tower to PyTorch's; OpenVINO sums in another order, no more."""
 
@@ -33,7 +33,7 @@ class ConversionError(EncoderError):
 
 
 class DamagedTowerError(EncoderError):
-    """A converted tower is not the one that its space's recipe names, or cannot be loaded."""
+    """A converted tower differs from the one that its space's recipe names, or cannot be loaded."""
 
 
 class Encoder(Protocol):
@@ -71,9 +71,9 @@ class TorchEncoder:
 
 
 class OpenVinoEncoder:
-    """A converted tower run by OpenVINO, one picture at a time and as many at once as it has streams.
+    """A converted tower run by OpenVINO: one picture per inference request, one request per stream.
 
-    purpose: "throughput" gives every core a picture of its own; "latency" lets all cores share one.
+    purpose: "throughput" runs one stream on each core; "latency" one stream on all cores.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class OpenVinoEncoder:
             "INFERENCE_NUM_THREADS": cores,
             "NUM_STREAMS": streams,
             "INFERENCE_PRECISION_HINT": "f32",  # newer processors would otherwise round to bfloat16
-            "ENABLE_CPU_PINNING": False,  # pinned threads would all meet on the same cores when processes share them
+            "ENABLE_CPU_PINNING": False,  # processes that share the machine would pin their threads to the same cores
         }
         try:
             self._model = openvino.Core().compile_model(directory / MODEL, "CPU", settings)
@@ -97,7 +97,7 @@ class OpenVinoEncoder:
                 "delete that folder, and `kvasir verify --repair` converts it anew from its weights"
             ) from error
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
-        for _ in range(streams + 1):  # one more waits inside, so that no stream idles until a thread here wakes up
+        for _ in range(streams + 1):  # one request more than streams, so that no stream idles between two
             self._free.put(self._model.create_infer_request())
 
     def encode(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -114,7 +114,7 @@ class OpenVinoEncoder:
                 self._free.put(request)
 
         def take() -> Any:
-            # A caller that holds requests waits for its own before it waits for others': no two can block each other.
+            # A caller waits for its own requests before it waits for free ones, so that callers cannot deadlock.
             while running:
                 try:
                     return self._free.get_nowait()
@@ -175,7 +175,7 @@ def _least_cosine(encoder: OpenVinoEncoder, tower: Tower) -> float:
 
 
 def _openvino() -> Any:
-    """OpenVINO without its telemetry, which would tell a server of each import and of each conversion."""
+    """OpenVINO without its telemetry, which reports each import and conversion to a server."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
@@ -192,15 +192,15 @@ def converted_digest(directory: Path) -> str:
 
 
 def require_undamaged(directory: Path, digest: str, collection: Path) -> None:
-    """Raise DamagedTowerError unless a converted tower is the one that was written, by its SHA-256.
+    """Raise DamagedTowerError unless a converted tower has this SHA-256.
 
-    One flipped byte in its weights would load and run, and give vectors that are wrong and look right.
+    OpenVINO has no checksum: a flipped byte in the weights would load, run and give wrong vectors.
     """
     try:
-        found = converted_digest(directory)
+        actual = converted_digest(directory)
     except FileNotFoundError:
-        found = ""
-    if found != digest:
+        actual = ""
+    if actual != digest:
         raise DamagedTowerError(
             f"the converted encoder in {directory} is damaged; "
             f"`kvasir verify --repair {shlex.quote(str(collection))}` converts it anew from its weights"

@@ -67,7 +67,7 @@ class DescriptorSpace(Space):
     def validate(self, vector: NDArray[Any]) -> NDArray[Any]:
         """The vector, if the descriptor can have these values."""
         checked = finite_vector(vector, self.definition)
-        if not (fitting := self.metric.fitting(checked)).all():
+        if not (fitting := self.metric.valid_values(checked)).all():
             place = int(np.argmin(fitting))
             raise VectorError(
                 f"the vector is none of the space '{self.name}': {self.definition.metric} has {self.metric.expected}; "
@@ -77,7 +77,7 @@ class DescriptorSpace(Space):
 
     def plausible(self, vectors: NDArray[Any]) -> NDArray[np.bool_]:
         """Rows whose values the descriptor can have."""
-        plausible: NDArray[np.bool_] = np.asarray(self.metric.fitting(vectors).all(axis=1))
+        plausible: NDArray[np.bool_] = np.asarray(self.metric.valid_values(vectors).all(axis=1))
         return plausible
 
     def warm_up(self) -> None:

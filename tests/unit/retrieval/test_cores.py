@@ -5,7 +5,7 @@ from itertools import count, islice
 
 import pytest
 
-from retrieval.cores import ahead
+from retrieval.cores import prefetch
 
 
 def test_results_come_in_the_order_of_the_items_whatever_order_they_are_made_in() -> None:
@@ -18,19 +18,19 @@ def test_results_come_in_the_order_of_the_items_whatever_order_they_are_made_in(
             third_is_done.set()
         return item * item
 
-    assert list(ahead(work, range(5), most=3)) == [(0, 0), (1, 1), (2, 4), (3, 9), (4, 16)]
+    assert list(prefetch(work, range(5), most=3)) == [(0, 0), (1, 1), (2, 4), (3, 9), (4, 16)]
 
 
 def test_no_more_than_the_bound_is_begun_however_many_there_are() -> None:
     begun = []
-    results = ahead(begun.append, count(), most=4)
+    results = prefetch(begun.append, count(), most=4)
     assert [item for item, _ in islice(results, 3)] == [0, 1, 2]
     results.close()  # type: ignore[attr-defined]
     assert len(begun) <= 3 + 4
 
 
 def test_an_exception_comes_where_its_result_would() -> None:
-    results = ahead(lambda item: 1 // item, [1, 0, 2], most=2)
+    results = prefetch(lambda item: 1 // item, [1, 0, 2], most=2)
     assert next(results) == (1, 1)
     with pytest.raises(ZeroDivisionError):
         next(results)

@@ -23,7 +23,7 @@ from retrieval.images import (
     UnknownFormatError,
     UnsupportedPixelsError,
     decode,
-    decode_each,
+    decode_drafts,
     from_array,
     from_image,
     read,
@@ -496,7 +496,7 @@ def test_each_space_sees_its_own_draft_and_those_of_one_share_a_decoding() -> No
         decoded.append(draft)
         return decode(data, draft=draft)
 
-    seen = decode_each(decode_at, {"one": (100, 100), "whole": None, "two": (100, 100), "three": (300, 300)})
+    seen = decode_drafts(decode_at, {"one": (100, 100), "whole": None, "two": (100, 100), "three": (300, 300)})
     assert decoded == [(100, 100), None, (300, 300)]
     assert {space: picture.image.size for space, picture in seen.items()} == {
         "one": (200, 150),

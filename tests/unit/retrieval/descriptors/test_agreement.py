@@ -24,15 +24,15 @@ def test_the_variant_that_made_the_features_is_found(large_and_small, variant):
     assert agreement.variant == variant
     assert agreement.shares[variant] == dict.fromkeys(DESCRIPTORS, 1)
     assert agreement.reproduced() == tuple(DESCRIPTORS)
-    assert agreement.grey_told
-    assert agreement.scaling_told
+    assert agreement.grey_identified
+    assert agreement.scaling_identified
     assert str(agreement) == f"LIRE variant `{variant}`: 100.00% of the values of 2 pictures agree"
 
 
 def test_small_pictures_cannot_tell_the_scaling(large_and_small):
     agreement = agreeing_variant((rgb, extract_all(rgb)) for rgb in large_and_small[1:])
     assert agreement.variant == Variant("legacy")
-    assert not agreement.scaling_told
+    assert not agreement.scaling_identified
     assert "(the scaling assumed: these pictures cannot tell)" in str(agreement)
 
 
@@ -40,8 +40,8 @@ def test_descriptors_of_colour_cannot_tell_the_grey_map(large_and_small):
     names = ["JCD", "ColorLayout", "EdgeHistogram"]
     agreement = agreeing_variant((rgb, extract_all(rgb, names, Variant("modern"))) for rgb in large_and_small)
     assert agreement.variant == Variant("legacy")
-    assert not agreement.grey_told
-    assert agreement.scaling_told
+    assert not agreement.grey_identified
+    assert agreement.scaling_identified
 
 
 def test_features_of_another_picture_agree_with_no_variant(large_and_small):
@@ -65,7 +65,7 @@ def test_a_third_grey_map_leaves_the_descriptors_of_colour_reproduced(large_and_
 
 def test_nothing_to_compare_is_no_agreement():
     agreement = agreeing_variant([])
-    assert (agreement.variant, agreement.reproduced(), agreement.grey_told) == (Variant("legacy"), (), False)
+    assert (agreement.variant, agreement.reproduced(), agreement.grey_identified) == (Variant("legacy"), (), False)
     assert str(agreement) == (
         "no shipped features could be compared with their pictures; LIRE variant `legacy` is assumed"
     )
@@ -90,7 +90,7 @@ def test_the_shared_features_are_recognised():
 
     agreement = agreeing_variant(pair(file) for file in sample)
     assert agreement.variant == Variant("legacy")
-    assert agreement.grey_told
-    assert agreement.scaling_told
+    assert agreement.grey_identified
+    assert agreement.scaling_identified
     assert min(agreement.shares[Variant("legacy")].values()) > 0.999
     assert agreement.reproduced(Variant("modern")) == ("JCD", "ColorLayout", "EdgeHistogram", "AutoColorCorrelogram")
