@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from retrieval.collection import Collection
 from retrieval.collection.manifest import write_atomically
-from retrieval.cores import ahead
+from retrieval.cores import prefetch
 from retrieval.errors import RetrievalError
 from retrieval.images import Picture, decode
 from retrieval.spaces import Space
@@ -70,7 +70,7 @@ def _extracted(
     def embedded() -> tuple[NDArray[np.int64], NDArray[Any]]:
         return np.array([one for one, _ in waiting], np.int64), space.embed([inputs for _, inputs in waiting])
 
-    for image_id, inputs in ahead(partial(_prepared, collection, space, view), ids.tolist(), 2 * BATCH):
+    for image_id, inputs in prefetch(partial(_prepared, collection, space, view), ids.tolist(), 2 * BATCH):
         done += 1
         if inputs is not None:
             waiting.append((image_id, inputs))
