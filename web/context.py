@@ -57,10 +57,14 @@ def collection() -> Collection:
 
 def collection_version() -> str:
     """Names this collection among all that may be served at one address; an id's picture never changes in it."""
-    manifest = collection().manifest
-    return hashlib.sha256(f"{manifest.name} {manifest.created}".encode()).hexdigest()[:12]
+    if "collection_version" not in g:
+        manifest = collection().manifest
+        g.collection_version = hashlib.sha256(f"{manifest.name} {manifest.created}".encode()).hexdigest()[:12]
+    version: str = g.collection_version
+    return version
 
 
 def rebind(current: Searcher) -> None:
     """Let the rest of this request see what it wrote itself."""
     g.searcher = current
+    g.pop("collection_version", None)

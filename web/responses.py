@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from flask import request
@@ -168,18 +168,29 @@ def image_links() -> Callable[[int], dict[str, str]]:
 
 def image_to_dict(opened: Collection, image_id: int) -> dict[str, Any]:
     """An Image. Raises NoSuchImageError."""
-    images, position = opened.images, opened.position(image_id)
-    label = int(images.labels[position])
-    return {
-        "id": image_id,
-        "class": images.classes[label] if label >= 0 else None,
-        "file": images.files[position],
-        "width": int(images.sizes[position, 0]),
-        "height": int(images.sizes[position, 1]),
-        "cluster": int(images.clusters[position]),
-        "spaces": [space.name for space in opened.spaces if images.checksums[position, space.number]],
-        "links": image_links()(image_id),
-    }
+    return images_to_dicts(opened, [image_id])[0]
+
+
+def images_to_dicts(opened: Collection, image_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Images. Raises NoSuchImageError."""
+    images, links = opened.images, image_links()
+    spaces = [(space.name, space.number) for space in opened.spaces]
+
+    def to_dict(image_id: int) -> dict[str, Any]:
+        position = opened.position(image_id)
+        label = int(images.labels[position])
+        return {
+            "id": image_id,
+            "class": images.classes[label] if label >= 0 else None,
+            "file": images.files[position],
+            "width": int(images.sizes[position, 0]),
+            "height": int(images.sizes[position, 1]),
+            "cluster": int(images.clusters[position]),
+            "spaces": [name for name, number in spaces if images.checksums[position, number]],
+            "links": links(image_id),
+        }
+
+    return [to_dict(image_id) for image_id in image_ids]
 
 
 def vectors_to_dict(opened: Collection, image_id: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from web.context import collection
 from web.errors import BadOptionError
 from web.forms import whole_number
 from web.requests import MAX_ID
-from web.responses import collection_to_dict, image_to_dict
+from web.responses import collection_to_dict, image_to_dict, images_to_dicts
 
 api = APIBlueprint("collection", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="collection")])
 blueprint = Blueprint("browse", __name__, url_prefix="/collection")
@@ -52,7 +52,7 @@ def images() -> str:
     shown = ids[(page - 1) * IMAGES_A_PAGE : page * IMAGES_A_PAGE].tolist()
     return render_template(
         "images.html",
-        images=[image_to_dict(opened, image_id) for image_id in shown],
+        images=images_to_dicts(opened, shown),
         class_name=class_name,
         unlabelled=len(unlabelled),
         total=len(ids),
@@ -71,7 +71,7 @@ def image(image_id: int) -> str:
     return render_template(
         "image.html",
         image=image_to_dict(opened, image_id),
-        duplicates=[image_to_dict(opened, other) for other in copies if other != image_id],
+        duplicates=images_to_dicts(opened, [other for other in copies if other != image_id]),
     )
 
 
@@ -87,7 +87,7 @@ def duplicates() -> str:
             {
                 "size": len(cluster.ids),
                 "mixed": cluster.spans_classes,
-                "images": [image_to_dict(opened, image_id) for image_id in cluster.ids[:SHOWN_OF_CLUSTER]],
+                "images": images_to_dicts(opened, cluster.ids[:SHOWN_OF_CLUSTER]),
             }
             for cluster in every[(page - 1) * CLUSTERS_A_PAGE : page * CLUSTERS_A_PAGE]
         ],

@@ -13,7 +13,7 @@ from web.context import collection, rebind, state
 from web.limits import rate_limited
 from web.pictures import THUMBNAIL, draw_once, etag, not_modified, picture_response, reduced, without_metadata
 from web.requests import ImageListing, ImagePath, NewPicture, PictureVersion, field_values, picture_body
-from web.responses import hits_to_dict, image_to_dict, vectors_to_dict
+from web.responses import hits_to_dict, image_to_dict, images_to_dicts, vectors_to_dict
 from web.search import SearchOptions, search
 from web.uploads import body_picture, form_picture, require_picture
 
@@ -36,7 +36,7 @@ def list_images(query: ImageListing) -> Response:
     start = 0 if query.cursor is None else int(np.searchsorted(ids, query.cursor))
     end = start + query.limit
     following = str(ids[end]) if end < len(ids) else None
-    images = [image_to_dict(opened, image_id) for image_id in ids[start:end].tolist()]
+    images = images_to_dicts(opened, ids[start:end].tolist())
     return jsonify({"images": images, "total": len(ids), "next": following})
 
 

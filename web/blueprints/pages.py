@@ -23,7 +23,7 @@ from web.forms import PageSearch, filled_fields, image_number, page_search, requ
 from web.limits import rate_limited
 from web.pictures import PREVIEW, draw_once, not_modified, picture_response, reduced
 from web.problems import status_of, wants_json
-from web.responses import image_to_dict
+from web.responses import image_to_dict, images_to_dicts
 from web.search import SearchOptions, search
 from web.uploads import cache_query, cached_query, chosen_picture, require_picture
 
@@ -194,7 +194,7 @@ def _suggested(opened: Collection) -> list[dict[str, Any]]:
         for members in classes
         if turn < len(members)
     ]
-    return [image_to_dict(opened, image_id) for image_id in order[:SUGGESTED]]
+    return images_to_dicts(opened, order[:SUGGESTED])
 
 
 def _shown(page: PageSearch, hits: Hits) -> dict[str, Any]:
