@@ -1,4 +1,4 @@
-"""Fetch archives over HTTP: all is checked first, then each is fetched and described by its SHA-256."""
+"""Download archives over HTTP: first all addresses and the free disk are checked; each file gets its SHA-256."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class BadAddressError(DownloadError):
 
 @dataclass(frozen=True)
 class Downloaded:
-    """A file in its place: size in bytes, SHA-256 in hex, and whether it was there before this call."""
+    """A complete file: size in bytes, SHA-256 in hex, and whether it existed before this call."""
 
     path: Path
     bytes: int
     sha256: str
-    was_there: bool
+    existed: bool
 
 
 def download(
@@ -66,7 +66,7 @@ def download(
     first_answer: float = FIRST_ANSWER,
     backoff: float = 1.0,
 ) -> Iterator[Downloaded]:
-    """Fetch each file into a directory, one after the other; a file that is there is not asked for again.
+    """Fetch each file into a directory, one after the other; a file that exists is not requested again.
 
     All addresses and the free disk are checked before the first byte is fetched. backoff: seconds before
     the second attempt, doubled for each further one. Raises `SiteUnreachableError`, `RefusedError`,
@@ -78,7 +78,7 @@ def download(
     try:
         yield from _download(urls, directory, report, retries, first_answer, backoff)
     except DownloadError:
-        with suppress(OSError):  # one that holds a part of a file stays
+        with suppress(OSError):  # a folder with a part of a file stays
             for folder in new:
                 folder.rmdir()
         raise
@@ -95,14 +95,14 @@ def _download(
     wanted = {url: target for url, target in targets.items() if not target.exists()}
     directory.mkdir(parents=True, exist_ok=True)
     timeout = httpx.Timeout(SILENCE, connect=first_answer / 2)
-    headers = {"Accept-Encoding": "identity"}  # a range of a compressed answer would be another range
+    headers = {"Accept-Encoding": "identity"}  # a range of a compressed body would be another range
     with httpx.Client(timeout=timeout, headers=headers, follow_redirects=True) as client:
-        lengths = {url: _ask(client, url, first_answer) for url in wanted}
+        lengths = {url: _length_of(client, url, first_answer) for url in wanted}
         _check_disk(directory, {wanted[url]: length for url, length in lengths.items()})
         for url, target in targets.items():
             if url in wanted:
                 fetch(client, url, target, report, retries, backoff)
-            yield _described(target, was_there=url not in wanted)
+            yield _with_digest(target, existed=url not in wanted)
 
 
 def _name(url: str) -> str:
@@ -113,29 +113,29 @@ def _name(url: str) -> str:
     return name
 
 
-def _ask(client: httpx.Client, url: str, seconds: float) -> int | None:
+def _length_of(client: httpx.Client, url: str, seconds: float) -> int | None:
     """The length of a file in bytes; in a thread, since no timeout bounds the look-up of a name."""
-    answers: list[httpx.Response | Exception] = []
+    results: list[httpx.Response | Exception] = []
 
     def head() -> None:
         try:
-            answers.append(client.head(url))
+            results.append(client.head(url))
         except Exception as error:  # raised below, in the caller's thread
-            answers.append(error)
+            results.append(error)
 
     thread = Thread(target=head, daemon=True)
     thread.start()
     thread.join(seconds)
-    answer = answers[0] if answers else TimeoutError(f"no answer within {seconds:g} s")
-    if isinstance(answer, Exception):
+    response = results[0] if results else TimeoutError(f"no answer within {seconds:g} s")
+    if isinstance(response, Exception):
         raise SiteUnreachableError(
-            f"{urlsplit(url).netloc} cannot be reached ({str(answer) or type(answer).__name__}); "
+            f"{urlsplit(url).netloc} cannot be reached ({str(response) or type(response).__name__}); "
             "check the network, or give a mirror with --base-url"
         )
-    if answer.status_code == 405 or may_pass(answer):  # no HEAD here, or not now
+    if response.status_code == 405 or may_pass(response):  # no HEAD here, or not now
         return None
-    check_status(answer, url)
-    return remote_file(answer).length
+    check_status(response, url)
+    return remote_file(response).length
 
 
 def _check_disk(directory: Path, lengths: dict[Path, int | None]) -> None:
@@ -145,7 +145,7 @@ def _check_disk(directory: Path, lengths: dict[Path, int | None]) -> None:
         raise DiskFullError(f"{directory}: {needed:,} bytes are needed and {free:,} are free")
 
 
-def _described(target: Path, was_there: bool) -> Downloaded:
+def _with_digest(target: Path, existed: bool) -> Downloaded:
     with target.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Downloaded(target, size_of(target), digest, was_there)
+    return Downloaded(target, size_of(target), digest, existed)

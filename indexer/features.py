@@ -102,7 +102,7 @@ class FeatureArchive:
         return parse_features(data, f"{self.source}/{file}")
 
     def close(self) -> None:
-        """Let go of the zip, if it is one."""
+        """Close the zip, if it is one."""
         self._source.close()
 
     def __enter__(self) -> Self:
@@ -114,7 +114,7 @@ class FeatureArchive:
 
 @dataclass(frozen=True)
 class Match:
-    """Which pictures have features, and what stands alone, in the order of the items and of the archive."""
+    """Pictures with and without features, and features without a picture, in the order of items and archive."""
 
     matched: tuple[Item, ...]
     without_features: tuple[Item, ...]
@@ -127,13 +127,13 @@ def open_features(path: Path, zip_encoding: str | None = None) -> FeatureArchive
     Raises what `retrieval.sources.open_source` raises, `NoFeaturesError`, `AmbiguousFeaturesError`.
     """
     source = open_source(path, zip_encoding)
-    found = [entry.file for entry in source.entries if entry.file.lower().endswith(".features")]
-    if not found:
+    paths = [entry.file for entry in source.entries if entry.file.lower().endswith(".features")]
+    if not paths:
         source.close()
         raise NoFeaturesError(f"{source.path}: no .features files among {len(source.entries):,} files")
     files: dict[Key, str] = {}
     archive = source.path.stem if source.kind == "zip" else None
-    for file, class_name in zip(found, class_names(found, archive), strict=True):
+    for file, class_name in zip(paths, class_names(paths, archive), strict=True):
         other = files.setdefault((class_name, _stem(file)), file)
         if other != file:
             source.close()
@@ -150,8 +150,8 @@ def match(items: Iterable[Item], archive: FeatureArchive) -> Match:
         key = key_of(item)
         keys.add(key)
         (with_features if key in archive else without).append(item)
-    alone = (key for key in archive.keys() if key not in keys)  # noqa: SIM118  # not a mapping
-    return Match(tuple(with_features), tuple(without), tuple(alone))
+    unmatched = (key for key in archive.keys() if key not in keys)  # noqa: SIM118  # not a mapping
+    return Match(tuple(with_features), tuple(without), tuple(unmatched))
 
 
 def key_of(item: Item) -> Key:
@@ -232,9 +232,9 @@ def write_features(path: Path, vectors: Mapping[str, NDArray[Any]]) -> None:
     """Write one file in Kvasir's form; folders are made. Raises as `format_features` does."""
     text = format_features(vectors)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.part")
-    beside.write_text(text, encoding="ascii", newline="\n")
-    beside.replace(path)
+    temporary = path.with_name(f"{path.name}.part")
+    temporary.write_text(text, encoding="ascii", newline="\n")
+    temporary.replace(path)
 
 
 def _java(value: float) -> str:

@@ -78,7 +78,7 @@ def _is_picture(path: Path) -> bool:
         with path.open("rb") as stream:
             return has_picture_magic(stream.read(HEAD_BYTES))
     except OSError:
-        return False  # told when the list is read
+        return False  # reading the list raises it
 
 
 def _from_dataset(path: Path, zip_encoding: str | None) -> Queries:

@@ -1,7 +1,7 @@
 """A small sample of Kvasir's eight classes in drawn pictures, for where the real data set cannot be had.
 
 They are drawings, not endoscopy, and no figure that is measured on them says anything about endoscopy:
-each picture, its file name and the README beside them say so.
+each picture, its file name and the README in the folder say so.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def make_sample(directory: Path, per_class: int = 24, seed: int = 0) -> list[Pat
 
     def draw_one(path: Path) -> None:
         number = int(path.stem.rpartition("-")[2])
-        beside = path.with_suffix(".part")
-        draw(path.parent.name, number, seed).save(beside, "JPEG", quality=88)
-        beside.replace(path)
+        temporary = path.with_suffix(".part")
+        draw(path.parent.name, number, seed).save(temporary, "JPEG", quality=88)
+        temporary.replace(path)
 
-    with ThreadPoolExecutor(4) as threads:  # numpy and Pillow let go of the interpreter's lock
+    with ThreadPoolExecutor(4) as threads:  # NumPy and Pillow release the GIL
         list(threads.map(draw_one, (path for path in paths if not path.exists())))
     return paths
 

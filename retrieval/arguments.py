@@ -28,7 +28,7 @@ class LocalPath(click.Path):
 
 
 class ImageId(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions
-    """An image id, a whole number from 0 on; a collection in its place is told as swapped."""
+    """An image id, a whole number from 0 on; a collection in its place is reported as swapped."""
 
     name = "id"
 

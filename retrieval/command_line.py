@@ -1,4 +1,4 @@
-"""The `kvasir` command: subcommands are found by name and loaded only when they are called.
+"""The `kvasir` command: subcommands are looked up by name and imported only when they are called.
 
 The table below names modules of the three packages as text, so nothing here imports upward, and
 `kvasir search` pays for nothing that only `kvasir serve` needs.

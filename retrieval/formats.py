@@ -1,4 +1,4 @@
-"""Formats that people have and that are not decoded: told by name or first bytes, each with what to do about it.
+"""Formats that are common and not decoded: recognised by name or first bytes, each with a remedy.
 
 HEIC is decoded where pillow-heif is installed, the extra `heif`.
 """

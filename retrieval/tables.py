@@ -1,7 +1,7 @@
 """Tables that people write by hand or save from a spreadsheet: rows of text fields with the line that each stands on.
 
-The separator is told by a first line `sep=;`, or by the first row. A byte order mark may say UTF-16. Empty lines are
-skipped, and so are lines that begin with `#`, unless they name a file.
+A first line `sep=;` states the separator; otherwise it is detected in the first row. A byte order mark may state
+UTF-16. Empty lines are skipped, and so are lines that begin with `#`, unless they name a file.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def rows_of(
 ) -> Iterator[Row]:
     """The rows of a table, read line by line.
 
-    separator: None where it is to be told from the table; an empty one makes each line one field. is_file: whether a
+    separator: None to detect it; an empty one makes each line one field. is_file: whether a
     line that begins with `#` names a file.
     Raises UnreadableTableError.
     """

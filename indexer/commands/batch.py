@@ -1,4 +1,4 @@
-"""`kvasir search --batch`, loaded only when it is asked for."""
+"""`kvasir search --batch`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def run_batch(searcher: Searcher, queries: Queries, out: Path, options: BatchOpt
     with BatchOutput(out, parameters, options.k) as output, _progress() as bar:
         task = bar.add_task("searching", total=queries.total, completed=output.state.done)
         if output.state.done:
-            note(f"{output.state.done:,} of {queries.total:,} queries were answered before")
+            note(f"{output.state.done:,} of {queries.total:,} queries were done before")
         remaining = (
             replace(
                 query,

@@ -22,7 +22,7 @@ from retrieval.terminal import progress_bar
 def command(arguments: tuple[str, ...], features: bool, base_url: str, as_json: bool) -> None:
     """Fetch Kvasir v1 (1.2 GB) or v2 (2.3 GB, the default) into the folder DIR.
 
-    A download that broke off goes on where it stopped; a file that is there is not fetched again.
+    A download that broke off continues where it stopped; a file that exists is not fetched again.
     """
     version, directory = arguments if len(arguments) == 2 else ("v2", arguments[0])
     if len(arguments) > 2 or version not in KVASIR_ARCHIVES:
@@ -38,7 +38,7 @@ def command(arguments: tuple[str, ...], features: bool, base_url: str, as_json: 
         click.echo(json.dumps(files, indent=2))
     else:
         for file in done:
-            there = " (was there)" if file.was_there else ""
+            there = " (was there)" if file.existed else ""
             click.echo(f"{file.path}  {file.bytes:,} bytes  sha256 {file.sha256}{there}")
     if fault is not None:
         if not done:
@@ -48,7 +48,7 @@ def command(arguments: tuple[str, ...], features: bool, base_url: str, as_json: 
 
 
 def _download(urls: list[str], directory: Path) -> tuple[list[Downloaded], DownloadError | None]:
-    """Fetch with a progress bar on stderr; what was done, and the fault that ended it."""
+    """Download with a progress bar on stderr; the files that are complete, and the error that ended it, if any."""
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -63,7 +63,7 @@ def _download(urls: list[str], directory: Path) -> tuple[list[Downloaded], Downl
 
         try:
             for file in download(urls, directory, on_progress=show):
-                done.append(file)  # noqa: PERF402  # what was done before a fault is kept
+                done.append(file)  # noqa: PERF402  # the files before a fault
         except DownloadError as error:
             return done, error
     return done, None

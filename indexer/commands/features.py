@@ -47,8 +47,8 @@ class SharedNameError(FeaturesError):
 def command(data: Path, out: Path, variant: str, zip_encoding: str | None, as_json: bool) -> None:
     """Write the six LIRE descriptors of every picture of DATA in Kvasir's form, OUT/CLASS/NAME.features.
 
-    A picture whose file is there already is left alone, so a run that was stopped goes on. OUT/lire-variant.txt keeps
-    the variant, so that no run goes on with another.
+    A picture whose file exists is skipped, so a stopped run continues. OUT/lire-variant.txt states the variant, so
+    that no run continues with another.
 
     Example:  kvasir features my-pictures my-features
     """

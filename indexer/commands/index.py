@@ -81,14 +81,14 @@ def command(
 ) -> None:
     """Make or complete COLLECTION from DATA, a folder of class folders or a zip of one.
 
-    Pictures are read where they lie; nothing is unpacked or copied. A run that was stopped goes on where it was, and a
-    second run adds only what is new.
+    Pictures are read where they lie; nothing is unpacked or copied. A stopped run continues where it was, and a second
+    run adds only what is new.
 
     Example:  kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
     """
     require_order("kvasir index", collection, [data], last=True)
     chosen = ",".join(descriptors) or None
-    descriptor_names(chosen)  # a slip of the pen is told before an encoder is loaded and a collection begun
+    descriptor_names(chosen)  # a misspelled name fails before an encoder is loaded
     stored: tuple[str, ...] = ()
     if is_collection(collection):
         stored = Collection.open(collection).classes

@@ -34,12 +34,12 @@ from retrieval.terminal import display_width, note, one_line, padded
     type=LocalPath(),
     metavar="FOLDER|LIST|TREC",
     help="Many queries instead of one: a folder or zip of pictures, whose folders are their classes; a .csv of "
-    "file[,class] or a text file of one file a line; or a .tsv or .trec of QUERY-ID, a tab, file.",
+    "file[,class] or a text file of one file a line; or a .tsv or .trec of QUERY-ID, a tab, file[, a tab, class].",
 )
 @click.option(
     "--out",
     type=LocalPath(dir_okay=False),
-    help="Where --batch writes: .csv, .jsonl or .trec. The same command again goes on where a stopped one was.",
+    help="Where --batch writes: .csv, .jsonl or .trec. The same command again continues a stopped one.",
 )
 @click.option("-k", default=10, show_default=True, help="How many hits.")
 @space_option("Spaces to search, separated by commas; several are fused.  [default: the first]")
@@ -62,7 +62,7 @@ from retrieval.terminal import display_width, note, one_line, padded
 @click.option("--exclude-cluster", is_flag=True, help="Leave out near duplicates of the query, which must be an ID.")
 @map_option
 @zip_encoding_option
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     arguments: tuple[str, ...],
     batch: Path | None,
@@ -80,7 +80,7 @@ def command(
 ) -> None:
     """Find the images of COLLECTION that are most similar to a picture file, or to one of its own images by ID.
 
-    With --batch it answers many queries, and says how good the answers are where the queries have classes.
+    With --batch it searches for many queries and reports precision and recall where the queries have classes.
 
     Example:  kvasir search polyp.jpg kvasir.collection -k 5 --class polyps --class normal-cecum
 
@@ -118,7 +118,7 @@ def command(
     # A whole number is an id, unless a file of that name lies here.
     by_id = query.isascii() and query.isdecimal() and not Path(query).exists()
     if exclude_cluster and not by_id:
-        raise click.UsageError(f"--exclude-cluster needs an ID as query: the file {query} has no near duplicates known")
+        raise click.UsageError(f"--exclude-cluster needs an ID as query: the file {query} has no known near duplicates")
     searcher = open_collection(collection)
     class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
     hits = searcher.search(
@@ -135,7 +135,7 @@ def command(
 
 
 def _class_of_query(name: str | None, class_map: ClassMap, classes: Sequence[str]) -> str | None:
-    """The collection's class that a query is of, told where it has another name there.
+    """The collection's class of a query, with a note where its name differs.
 
     Raises NoSuchClassError where no image has the class, most likely by a slip.
     """

@@ -51,7 +51,7 @@ def class_names(
     Folders that wrap everything are skipped to find the top. Where all pictures lie in one folder, that
     folder is their class, unless it is named as the zip (`archive`, without `.zip`) that it wraps.
 
-    A folder that only says that it holds pictures (`images`) is passed over where it has masks beside it
+    A folder that only says that it holds pictures (`images`) is skipped where a folder of masks belongs to it
     (`picture_folders`, in NFC) or where every picture lies in such a folder; then the folder above is the class, if
     it is not the top or the name of a split.
     """

@@ -62,7 +62,7 @@ class Item:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Pictures in a folder or zip; `items` are sorted by file."""
+    """The pictures of a folder or zip; `items` are sorted by file."""
 
     source: Path
     kind: Literal["folder", "zip"]
@@ -77,7 +77,7 @@ class Dataset:
         return self._source.read(item.file)
 
     def close(self) -> None:
-        """Let go of the zip, if it is one."""
+        """Close the zip, if it is one."""
         self._source.close()
 
     def __enter__(self) -> Self:
@@ -124,11 +124,11 @@ def _listed(source: Source, labels: Path | None, class_map: ClassMap | None) -> 
     archive = source.path.stem if source.kind == "zip" else None
     by_folder = names = class_names(files, archive, masks.picture_folders)
     if labels is not None:
-        names, told = labels_from_table(labels, files)
-        notes += told
+        names, label_notes = labels_from_table(labels, files)
+        notes += label_notes
     if class_map is not None:
-        names, told = class_map.apply(names)
-        notes += told
+        names, map_notes = class_map.apply(names)
+        notes += map_notes
     items = tuple(
         Item(e.file, name, e.bytes, e.stamp, folder_class if folder_class != name else None)
         for e, name, folder_class in zip(pictures, names, by_folder, strict=True)
@@ -136,7 +136,7 @@ def _listed(source: Source, labels: Path | None, class_map: ClassMap | None) -> 
     counts = Counter(name for name in names if name is not None)
     unlabelled = names.count(None)
     if unlabelled and counts and labels is None:
-        notes.append(f"pictures beside the class folders, without a class: {unlabelled:,}")
+        notes.append(f"pictures outside the class folders, without a class: {unlabelled:,}")
     notes += [f"classes that differ only in spelling: {_quoted(group)}" for group in similar_names(counts)]
     drawn = all(posixpath.basename(file).startswith(DRAWN) for file in files)
     known = DRAWN_SAMPLE if drawn else _recognised(source, counts, bool(masks.files))
@@ -159,9 +159,9 @@ def _recognised(source: Source, counts: Mapping[str, int], has_masks: bool) -> R
 
 
 def chosen_pictures(source: Path, classes: Mapping[str, str | None]) -> Dataset:
-    """A data set of certain files of a folder or zip, each with the class that is given for it.
+    """A data set of some files of a folder or zip, with the class of each.
 
-    A file that is not there is an item all the same, so that reading it says so.
+    A file that does not exist is an item too: reading it raises the error.
     """
     opened = open_source(source)
     items = []
@@ -194,7 +194,7 @@ def _pictures(source: Source, ignored: Counter[str], notes: list[str]) -> list[E
             misnamed += 1
         pictures.append(entry)
     if misnamed:
-        notes.append(f"pictures with a wrong or no extension, taken all the same: {misnamed:,}")
+        notes.append(f"pictures with a wrong or no extension, used all the same: {misnamed:,}")
     if pictures:
         notes += [f"not read: {kind.counted(count)}; {kind.advised(count)}" for kind, count in undecoded.items()]
     return pictures

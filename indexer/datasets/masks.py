@@ -1,7 +1,7 @@
 """Segmentation masks among pictures: recognised, since they are neither pictures to search nor a class.
 
 Data sets for segmentation have a folder of pictures and one of masks side by side (Kvasir-SEG's `images` and `masks`,
-CVC-ClinicDB's `Original` and `Ground Truth`), or a mask beside each picture (`x.jpg`, `x_mask.png`).
+CVC-ClinicDB's `Original` and `Ground Truth`), or picture and mask in one folder (`x.jpg`, `x_mask.png`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Masks:
 
 
 def find_masks(files: Sequence[str]) -> Masks:
-    """The masks among files: told by the name of a folder or file, and only where their pictures are there too.
+    """The masks among files, by the names of folders and files, where the pictures that they belong to exist.
 
     A folder is one of masks where a folder of another name in its place has a picture of the same name for at least
     half of its files; so a class that happens to be called `labels` stays one.

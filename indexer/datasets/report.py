@@ -1,4 +1,4 @@
-"""What a data set holds, compared with what it should hold."""
+"""Numbers of pictures of a data set, compared with the official ones."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ COLUMNS = ("query", "query_class", "rank", "id", "class", "score", "distance", "
 
 
 class UnknownOutputError(QueryError):
-    """The form of an output file cannot be told from its name."""
+    """The name of an output file has no known ending."""
 
 
 def _csv(name: str, hits: Hits) -> str:
@@ -38,9 +38,9 @@ def _csv(name: str, hits: Hits) -> str:
 
 
 def _jsonl(name: str, hits: Hits) -> str:
-    answer = hits.to_dict()
-    answer["query"] = {"file": name, "class": hits.query_class}
-    return json.dumps(answer, ensure_ascii=False) + "\n"
+    result = hits.to_dict()
+    result["query"] = {"file": name, "class": hits.query_class}
+    return json.dumps(result, ensure_ascii=False) + "\n"
 
 
 def _trec(name: str, hits: Hits) -> str:

@@ -29,7 +29,7 @@ class Folder:
 
     @property
     def entries(self) -> list[Entry]:
-        """The files, sorted by path; the folder is walked when they are first asked for."""
+        """The files, sorted by path; the folder is walked with the first access."""
         return self._listing[0]
 
     @property
@@ -61,7 +61,7 @@ class Folder:
             raise _unreadable(file, error) from error
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Nothing is open."""
 
 
 def _unreadable(file: str, error: OSError) -> FileUnreadableError:

@@ -1,4 +1,4 @@
-"""The names of a zip's members: as their encoding is stated, or else as a guess that can be told and overruled.
+"""The names of a zip's members: by the stated encoding, or else by a guess that is reported and can be overruled.
 
 The format knows two encodings, CP437 and, with a flag, UTF-8 (APPNOTE.TXT, appendix D). Archivers of Windows write the
 code page of the system instead, without a word about it, and those of macOS UTF-8 without the flag.

@@ -55,6 +55,28 @@ class DescriptorSpace(Space):
         """The variant of LIRE."""
         return f"LIRE's descriptor, variant '{self.variant}'"
 
+    @property
+    def details(self) -> list[str]:
+        """The variant of LIRE, and how well it reproduces shipped values."""
+        recipe = self.definition.recipe
+        line = f"LIRE variant {recipe['variant']}"
+        if agreement := recipe.get("agreement"):
+            ours = recipe["variant"].partition(" ")[0]  # "legacy (assumed)" where none agrees
+            best, *others = sorted(agreement.items(), key=lambda pair: (pair[0] != ours, -pair[1]))
+            rest = ", ".join(f"{name} {share:.2%}" for name, share in others)
+            line += f"; {best[0]} gives {best[1]:.2%} of the shipped values" + (f" ({rest})" if rest else "")
+        return [line] + ([f"warning: {recipe['warning']}"] if "warning" in recipe else [])
+
+    @property
+    def origin(self) -> str:
+        """Computed, or shipped in an archive."""
+        recipe = self.definition.recipe
+        if recipe["origin"] == "computed":
+            return "computed from the pictures"
+        pictures = recipe.get("compared_pictures")
+        compared = "" if pictures is None else f", compared with {pictures} pictures"
+        return f"shipped in {recipe['origin']}{compared}"
+
     def prepare(self, picture: Picture) -> NDArray[Any]:
         """The descriptor itself, (d,)."""
         return self.descriptor.extract(picture.pixels(), self.variant)

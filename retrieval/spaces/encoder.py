@@ -107,6 +107,22 @@ class EncoderSpace(Space):
         made = f"{self.recipe.spec}, {self.recipe.dimension} numbers, frames {fit} {width}x{height}"
         return "; ".join([made, *provenance(self.recipe)])
 
+    @property
+    def details(self) -> list[str]:
+        """Name, weights, preprocessing and where it runs."""
+        recipe = self.definition.recipe
+        width, height = recipe["size"]
+        decoded = "decoded at full size" if recipe.get("full_size") else "decoded at a smaller size where that suffices"
+        mean, std = (" ".join(f"{value:.4g}" for value in recipe[key]) for key in ("mean", "std"))
+        return [
+            f"encoder {recipe['spec']}, by {recipe['library']}",
+            f"weights SHA-256 {recipe['weights']}",
+            f"frames {FITS[recipe['fit']]} {width}x{height} ({recipe['interpolation']}), JPEG {decoded}; "
+            f"mean {mean}, std {std}",
+            *provenance(self.recipe),
+            f"converted SHA-256 {recipe['converted']}" if "converted" in recipe else "runs on PyTorch",
+        ]
+
     def prepare(self, picture: Picture) -> NDArray[np.uint8]:
         """The encoder's input, (height, width, 3) uint8."""
         return self.recipe.prepare(picture, self._resize)

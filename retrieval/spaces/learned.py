@@ -56,6 +56,24 @@ class LearnedSpace(Space):
         sources = ", ".join(recipe["sources"])
         return f"learned by {recipe['method']} on {sources} from {recipe['images']:,} images"
 
+    @property
+    def details(self) -> list[str]:
+        """Method, sources, training images, figures of the cross-validation, and the model's digest."""
+        recipe = self.definition.recipe
+        shares = ", ".join(
+            f"{share:.0%} {'unlearned' if part == 'base' else part}" for part, share in recipe["shares"].items()
+        )
+        split = f", training part of {recipe['split']}" if recipe["split"] else ""
+        lines = [
+            f"learned by {recipe['method']} ({shares}) on {', '.join(recipe['sources'])}, seed {recipe['seed']}",
+            f"from {recipe['images']:,} images of {len(recipe['classes'])} classes{split}, views: {recipe['views']}",
+        ]
+        lines += [
+            f"{method}: P@1 {figures['precision@1']:.3f}, mAP {figures['mAP']:.3f} by cross-validation over clusters"
+            for method, figures in recipe["validation"].items()
+        ]
+        return [*lines, f"model SHA-256 {recipe['model']}"]
+
     @cached_property
     def training_ids(self) -> NDArray[np.int64]:
         """The ids of the images that it learned from, ascending."""

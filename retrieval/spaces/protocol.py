@@ -72,6 +72,16 @@ class Space(ABC):
         """How it sees a picture, in a few words for a person."""
         ...
 
+    @property
+    def details(self) -> list[str]:
+        """How it was made, in lines for a person."""
+        return [self.summary]
+
+    @property
+    def origin(self) -> str | None:
+        """Where its vectors come from, where that is not clear from how it was made; often the same for several."""
+        return None
+
     @abstractmethod
     def prepare(self, picture: Picture) -> NDArray[Any]:
         """What `embed` takes of one picture; the part of the work that threads do beside each other."""

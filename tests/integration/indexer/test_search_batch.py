@@ -65,7 +65,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(indexed: Any, many: P
     assert answered == 128
     status, out, err = shell(*asked, "--out", tmp_path / "run.csv")
     assert status == 0
-    assert "of 260 queries were answered before" in err
+    assert "of 260 queries were done before" in err
     assert (tmp_path / "run.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert out.startswith(f"{tmp_path / 'run.csv'}: 260 queries answered, 0 could not be used\n")
 

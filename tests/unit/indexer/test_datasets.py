@@ -108,7 +108,7 @@ def test_a_mix_of_classes_and_pictures_without_one_is_said(tmp_path: Path, make:
     files = {"a.jpg": picture(), "polyps/b.jpg": picture(), "z-line/c.jpg": picture()}
     with open_dataset(make(tmp_path, files)) as dataset:
         assert [i.class_name for i in dataset.items] == [None, "polyps", "z-line"]
-        assert dataset.report.notes == ("pictures beside the class folders, without a class: 1",)
+        assert dataset.report.notes == ("pictures outside the class folders, without a class: 1",)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_picture_with_wrong_or_no_extension_is_taken_and_said(tmp_path: Path, ma
     files = {"c/a": picture(), "c/b.dat": picture("WEBP"), "c/c.dat": b"0" * 40, "c/d.jpg": b"no picture"}
     with open_dataset(make(tmp_path, files)) as dataset:
         assert [i.file for i in dataset.items] == ["c/a", "c/b.dat", "c/d.jpg"]
-        assert dataset.report.notes == ("pictures with a wrong or no extension, taken all the same: 2",)
+        assert dataset.report.notes == ("pictures with a wrong or no extension, used all the same: 2",)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP", "WEBP"])

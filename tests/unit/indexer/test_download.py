@@ -130,7 +130,7 @@ def test_file_arrives_whole_with_its_sum_and_progress(site: Site, tmp_path: Path
     seen: list[tuple[str, int, int | None]] = []
     (done,) = download([site.url], tmp_path / "new/folder", on_progress=lambda *progress: seen.append(progress))
     assert done.path == tmp_path / "new/folder/kvasir-dataset-v2.zip"
-    assert (done.bytes, done.was_there) == (len(site.content), False)
+    assert (done.bytes, done.existed) == (len(site.content), False)
     assert seen[-1] == ("kvasir-dataset-v2.zip", len(site.content), len(site.content))
 
 
@@ -202,7 +202,7 @@ def test_file_that_is_there_is_not_asked_for(site: Site, tmp_path: Path) -> None
     fetch(site, tmp_path)
     site.ranges.clear()
     (done,) = download([site.url], tmp_path)
-    assert done.was_there
+    assert done.existed
     assert site.ranges == []
 
 
