@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from indexer.errors import DownloadError
 from indexer.transfer import Progress, check_status, fetch, may_pass, part_of, remote_file, size_of
+from retrieval.disk import DiskFullError
 
 if TYPE_CHECKING:
     import httpx
@@ -37,10 +38,6 @@ class SiteUnreachableError(DownloadError):
 
 class CannotStoreError(DownloadError):
     """The directory cannot be made or written to."""
-
-
-class DiskFullError(DownloadError):
-    """A file does not fit on the disk."""
 
 
 class BadAddressError(DownloadError):

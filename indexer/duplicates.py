@@ -19,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.alignment import SAME, SIDE, similarity, small_grey
-from indexer.greys import KeptGreys
+from indexer.greys import GreyFile
 from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
 from retrieval.cores import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
+from retrieval.search import Searcher
+from retrieval.spaces import open_space
 
 NEIGHBOURS = 3
 """How many nearest images are candidates: on Kvasir a copy's original is nearly always the first."""
@@ -72,24 +74,30 @@ def clusters(collection: Collection) -> list[Cluster]:
     return sorted(found, key=lambda cluster: (not cluster.spans_classes, cluster.id))
 
 
-def update_clusters(writer: CollectionWriter) -> int:
+def update_clusters(writer: CollectionWriter, searcher: Searcher | None = None) -> int:
     """Look for near duplicates of the images that came since the last call; returns how many those were.
 
-    Candidates are the neighbours in every encoder's space or, where there is none, in every descriptor's.
+    Candidates are the neighbours in every encoder's space or, where there is none, in every descriptor's. searcher: a
+    running one on the collection as it is now, whose indexes then serve instead of new ones.
     """
-    spaces = writer.manifest.spaces
-    proposing = [space for space in spaces if space.kind == "encoder"] or spaces
-    return max((_update(writer, space) for space in proposing), default=0)
+    searcher = searcher or Searcher(Collection.open(writer.path))
+    spaces = searcher.collection.spaces
+    proposing = [space for space in spaces if open_space(writer.path, space).proposes_duplicates] or spaces
+    found = 0
+    for space in proposing:
+        found = max(found, _update(writer, space, searcher))
+        searcher = searcher.refreshed()  # sees the clusters of the space before
+    return found
 
 
-def _update(writer: CollectionWriter, space: SpaceDefinition) -> int:
-    held = Collection.open(writer.path)
+def _update(writer: CollectionWriter, space: SpaceDefinition, searcher: Searcher) -> int:
+    held = searcher.collection
     counter = f"duplicates looked for in {space.name}"
     new = np.flatnonzero(held.images.ids >= writer.counter(counter))
     if not len(new):
         return 0
     parents = _parents(held.images.clusters)
-    for first, second in links(held, space, new):
+    for first, second in links(searcher, space, new):
         _join(parents, first, second)
     roots = [_root(parents, at) for at in range(len(parents))]
     wanted = held.images.ids[roots]
@@ -99,10 +107,11 @@ def _update(writer: CollectionWriter, space: SpaceDefinition) -> int:
     return len(new)
 
 
-def links(held: Collection, space: SpaceDefinition, new: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+def links(searcher: Searcher, space: SpaceDefinition, new: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Pairs of images, as positions in `images`, that show one picture; one of each pair is among `new`."""
+    held = searcher.collection
     ids = held.images.ids
-    with KeptGreys(held.path) as greys, ThreadPoolExecutor(available_cores(), "duplicates") as pool:
+    with GreyFile(held.path) as greys, ThreadPoolExecutor(available_cores(), "duplicates") as pool:
 
         def complete(image_id: int) -> None:
             if greys.has(image_id):
@@ -115,7 +124,7 @@ def links(held: Collection, space: SpaceDefinition, new: NDArray[np.int64]) -> I
         def compare(pairs: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
             return similarity(greys.stack(ids[pairs[:, 0]]), greys.stack(ids[pairs[:, 1]]))
 
-        for pairs, scores in _candidates(held, space, new):
+        for pairs, scores in _candidates(searcher, space, new):
             list(pool.map(complete, ids[np.unique(pairs)].tolist()))
             parts = [pairs[start : start + _PAIRS] for start in range(0, len(pairs), _PAIRS)]
             similar = np.concatenate([np.empty(0, np.float32), *pool.map(compare, parts)])
@@ -125,17 +134,14 @@ def links(held: Collection, space: SpaceDefinition, new: NDArray[np.int64]) -> I
 
 
 def _candidates(
-    held: Collection, space: SpaceDefinition, new: NDArray[np.int64]
+    searcher: Searcher, space: SpaceDefinition, new: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
     """Pairs (p, 2) of neighbours by position, the smaller first, each once in a block; and their scores (p,)."""
-    from retrieval.index import open_index
-    from retrieval.spaces import metric_of
-
-    metric = metric_of(space)
+    held, metric = searcher.collection, searcher.metric(space.name)
     queries = held.images.ids[np.intersect1d(held.positions(space.name), new)]
     if not len(queries):
         return
-    index, rows = open_index(held, space.name, metric), held.rows(space.name)
+    index, rows = searcher.index(space.name), held.rows(space.name)
     for start in range(0, len(queries), _BLOCK):
         block = queries[start : start + _BLOCK]
         distances, ids = index.search(rows.take(block), min(NEIGHBOURS, len(index)), without=list(block[:, None]))

@@ -1,7 +1,7 @@
-"""The small grey pictures that duplicates are found by, kept in the collection: row number = image id, 4 KB each.
+"""Small grey pictures that near duplicates are detected by, stored in the collection: row number = image id, 4 KB each.
 
-They are made while a picture is decoded anyway. A row has its own checksum: one that is missing or damaged is never
-compared but decoded again when it is needed, so the file may be deleted.
+They are made when a picture is decoded for indexing. A row has its own checksum: one that is missing or damaged is
+never compared but made again from its picture when it is needed, so the file may be deleted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAME = "greys.rows"
 _ROW = np.dtype([("checksum", "<u4"), ("grey", "u1", (SIDE, SIDE))])
 
 
-class KeptGreys:
+class GreyFile:
     """The file, to read and to complete, from any thread. Only for the one writer of the collection.
 
     It is not memory-mapped: a full disk would end the process, where a row cannot be written.
@@ -57,11 +57,13 @@ class KeptGreys:
         self._file.close()
 
 
-def keep_greys(collection: Path, greys: Mapping[int, NDArray[np.uint8]]) -> None:
+def store_greys(collection: Path, greys: Mapping[int, NDArray[np.uint8]]) -> None:
     """Store the small greys (SIDE, SIDE) of images by id. Only for the one writer of the collection."""
-    with KeptGreys(collection) as kept:
+    if not greys:
+        return
+    with GreyFile(collection) as file:
         for image_id, grey in greys.items():
-            kept.put(image_id, grey)
+            file.put(image_id, grey)
 
 
 def damaged_greys(collection: Path) -> list[int]:

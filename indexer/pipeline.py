@@ -1,7 +1,6 @@
-"""Pictures -> vectors -> collection: read, decode once for every space, encode, append; resumable.
+"""Pictures -> vectors -> collection: read, decode once for all spaces, embed, append; a stopped run can go on.
 
-Worker threads read and decode ahead while the encoders run; one batch at a time is written, while the next one is
-encoded, and then it is done.
+Worker threads read, decode and prepare pictures ahead; one thread embeds a batch while the batch before it is written.
 """
 
 from __future__ import annotations
@@ -11,65 +10,62 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexer.alignment import small_grey
 from indexer.datasets import Dataset, Item
-from indexer.greys import keep_greys
+from indexer.greys import store_greys
 from retrieval.collection import CollectionWriter, KnownImage, NewImage
 from retrieval.cores import prefetch
-from retrieval.encoders import Encoder
-from retrieval.encoders.resizing import resize
 from retrieval.errors import RetrievalError
-from retrieval.images import Draft, Picture, decode, decode_drafts, rejection
+from retrieval.images import Draft, decode, rejection
+from retrieval.spaces import Space, prepare_all
 
 BATCH = 128
-"""Images that are encoded and committed together; a stop loses at most this many."""
+"""Images that are embedded and committed together; a stop loses at most this many."""
 
-_FULL = ""
-"""Stands beside the encoders' spaces for all that see a picture at full size."""
-
-Describe = Callable[[Item, Picture | None], Mapping[str, NDArray[Any]]]
-"""(item, the picture at full size or None where it is not needed) -> vectors by descriptor space."""
+Vectors = dict[str, NDArray[Any]]
+"""One picture's vectors by space."""
 
 
-@dataclass(frozen=True)
-class Spaces:
-    """What makes the vectors of a run.
+class ShippedVectors(Protocol):
+    """Vectors that come with a data set, and take the place of computed ones."""
 
-    encoders: by space. describe: makes the vectors of all descriptor spaces at once; descriptors: their names;
-    full_size: whether `describe` needs the picture's every pixel; describable: whether it can describe a picture.
-    """
+    @property
+    def spaces(self) -> frozenset[str]:
+        """The spaces that they are of."""
+        ...
 
-    encoders: Mapping[str, Encoder]
-    descriptors: tuple[str, ...] = ()
-    describe: Describe | None = None
-    full_size: bool = False
-    describable: Callable[[Item], bool] = lambda item: True
+    @property
+    def required(self) -> bool:
+        """Whether a picture without shipped vectors gets none in these spaces, rather than computed ones."""
+        ...
 
-    def wanted(self, item: Item) -> frozenset[str]:
-        """Every space that a picture is to have a vector in."""
-        described = self.descriptors if self.descriptors and self.describable(item) else ()
-        return frozenset(self.encoders).union(described)
+    def __contains__(self, item: Item) -> bool: ...
+
+    def vectors(self, item: Item) -> Mapping[str, NDArray[Any]]:
+        """A picture's shipped vectors by space; none where they cannot be read. Called from several threads."""
+        ...
 
 
 @dataclass
 class Outcome:
     """What a run did.
 
-    replaced: how many of the added ones took the place of a stored image of the same file but another content or class.
-    rejected: (file, reason) of each picture that could not be used. no_longer_listed: files of the same source that are
-    stored but not in the data set.
+    replaced: how many of the added images took the place of one of the same file but another content or class.
+    completed: images that got vectors that they lacked. new_images: (id, file) of each added image. rejected: (file,
+    reason) of each picture that could not be used. no_longer_listed: stored files of the same source that a whole data
+    set lacks.
     """
 
     added: int = 0
     replaced: int = 0
     completed: int = 0
     unchanged: int = 0
+    new_images: list[tuple[int, str]] = field(default_factory=list)
     rejected: list[tuple[str, str]] = field(default_factory=list)
     no_longer_listed: list[str] = field(default_factory=list)
 
@@ -81,172 +77,202 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Task:
+    """A picture to read. known: its image, if it is stored under the same class; stored: under whichever class."""
+
     item: Item
-    stored: bool  # under whichever class
+    stored: bool
     known: KnownImage | None
     missing: frozenset[str]
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    task: _Task
-    sha256: bytes
+@dataclass(frozen=True, eq=False)
+class _NewPicture:
+    """A picture whose bytes are not those stored: what its row needs, and its small grey (SIDE, SIDE) uint8."""
+
     width: int
     height: int
     grey: NDArray[np.uint8]
-    inputs: Mapping[str, NDArray[np.uint8]]
-    vectors: Mapping[str, NDArray[Any]]
 
-    @property
-    def unchanged(self) -> bool:
-        """Whether the file's bytes are those already stored, whatever its change mark says."""
-        return self.task.known is not None and self.task.known.sha256 == self.sha256
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A picture that was read. new: None where its bytes are stored already, whatever its change mark says.
+
+    vectors: shipped ones by space; inputs: what `Space.embed` takes, by space, for the others that it lacks.
+    """
+
+    task: _Task
+    sha256: bytes
+    new: _NewPicture | None
+    inputs: Mapping[str, NDArray[Any]]
+    vectors: Mapping[str, NDArray[Any]]
 
 
 def index_dataset(
     dataset: Dataset,
     writer: CollectionWriter,
-    spaces: Spaces,
-    on_progress: Callable[[Outcome], None] | None = None,
+    spaces: Sequence[Space],
+    *,
+    shipped: ShippedVectors | None = None,
+    whole: bool = False,
     again: Mapping[int, frozenset[str]] | None = None,
+    on_progress: Callable[[Outcome], None] | None = None,
 ) -> Outcome:
-    """Bring a collection up to date with a data set; what is stored already is neither decoded nor encoded again.
+    """Bring a collection up to date with a data set; what is stored is neither decoded nor embedded again.
 
-    A bad picture never stops the run: it is listed in the outcome with its reason.
-    again: images by id that are looked at whatever their change mark says, each with the spaces in which its vector is
-    damaged; that vector is overwritten once another is made, so a stop leaves it known as damaged.
+    A bad picture never stops the run: it is listed in the outcome with its reason. whole: the data set is all of its
+    source, so stored files that it lacks are gone. again: images by id that are read whatever their change mark says,
+    each with the spaces in which its vector is damaged; that vector is overwritten once another is made, so a stop
+    leaves it marked as damaged.
     """
-    again = again or {}
-    outcome = Outcome()
-    source = writer.source(dataset.source, dataset.kind)
-    tasks = []
-    stored = writer.known(source)
-    outcome.no_longer_listed = sorted(stored.keys() - {item.file for item in dataset.items})
-    for item, known in _with_known(dataset.items, stored):
-        sound = known.spaces - again.get(known.id, frozenset()) if known else frozenset()
-        missing = spaces.wanted(item) - sound
-        same_mark = known is not None and (known.file_size, known.stamp) == (item.bytes, item.stamp)
-        if known and not missing and same_mark and known.id not in again:
-            outcome.unchanged += 1
-        else:
-            tasks.append(_Task(item, item.file in stored, known, missing))
+    run = _Run(dataset, writer, spaces, shipped)
+    tasks = run.plan(whole, again or {})
     report = on_progress or (lambda outcome: None)
-    report(outcome)
-    with ThreadPoolExecutor(1, "encode") as thread:
-        results = prefetch(partial(_prepare, dataset, spaces), tasks, 3 * BATCH)
-        encoding: deque[tuple[list[_Prepared], Future[list[dict[str, NDArray[Any]]]]]] = deque()
-        for batch in _batches(results, outcome):
-            twins = [{} if prepared.unchanged else writer.vectors_of_content(prepared.sha256) for prepared in batch]
-            encoding.append((batch, thread.submit(_encode, batch, twins, spaces)))
-            if len(encoding) > 1:  # while one batch is encoded, the one before it is written
-                _store(*encoding.popleft(), source, writer, outcome)
-                report(outcome)
-        while encoding:
-            _store(*encoding.popleft(), source, writer, outcome)
-    report(outcome)
-    return outcome
+    report(run.outcome)
+    with ThreadPoolExecutor(1, "embed") as thread:
+        embedding: deque[tuple[list[_Prepared], Future[list[Vectors]]]] = deque()
+        for batch in run.batches(prefetch(run.prepare, tasks, 3 * BATCH)):
+            copies = [{} if one.new is None else writer.vectors_of_content(one.sha256) for one in batch]
+            embedding.append((batch, thread.submit(run.embed, batch, copies)))
+            if len(embedding) > 1:  # the batch before is written while this one is embedded
+                run.store(*embedding.popleft())
+                report(run.outcome)
+        while embedding:
+            run.store(*embedding.popleft())
+    report(run.outcome)
+    return run.outcome
 
 
-def _with_known(items: Sequence[Item], known: Mapping[str, KnownImage]) -> Iterator[tuple[Item, KnownImage | None]]:
-    """Pair each item with what is stored of it; a file that moved to another class counts as new."""
-    for item in items:
-        stored = known.get(item.file)
-        yield item, stored if stored and stored.class_name == item.class_name else None
+class _Run:
+    """One call of `index_dataset`: its steps, in order, and what they count."""
 
+    def __init__(
+        self, dataset: Dataset, writer: CollectionWriter, spaces: Sequence[Space], shipped: ShippedVectors | None
+    ) -> None:
+        self.dataset = dataset
+        self.writer = writer
+        self.spaces = {space.name: space for space in spaces}
+        self.shipped = shipped
+        self.outcome = Outcome()
+        self._source = writer.source(dataset.source, dataset.kind)
 
-def _batches(
-    results: Iterable[tuple[_Task, _Prepared | RetrievalError]], outcome: Outcome
-) -> Iterator[list[_Prepared]]:
-    """The prepared pictures, BATCH at a time; the others are noted as rejected."""
-    batch: list[_Prepared] = []
-    for task, result in results:
-        if isinstance(result, RetrievalError):
-            outcome.rejected.append((task.item.file, str(result)))
-        else:
-            batch.append(result)
-        if len(batch) == BATCH:
+    def plan(self, whole: bool, again: Mapping[int, frozenset[str]]) -> list[_Task]:
+        """The pictures to read; the others are counted as unchanged."""
+        items = self.dataset.items
+        stored = self.writer.known(self._source, None if whole else [item.file for item in items])
+        if whole:
+            self.outcome.no_longer_listed = sorted(stored.keys() - {item.file for item in items})
+        tasks = []
+        for item in items:
+            of_file = stored.get(item.file)
+            # A file that moved to another class counts as new.
+            known = of_file if of_file is not None and of_file.class_name == item.class_name else None
+            sound = known.spaces - again.get(known.id, frozenset()) if known else frozenset()
+            missing = self._wanted(item) - sound
+            same_mark = known is not None and (known.file_size, known.stamp) == (item.bytes, item.stamp)
+            if known and not missing and same_mark and known.id not in again:
+                self.outcome.unchanged += 1
+            else:
+                tasks.append(_Task(item, of_file is not None, known, missing))
+        return tasks
+
+    def _wanted(self, item: Item) -> frozenset[str]:
+        """Every space that a picture is to have a vector in."""
+        wanted = frozenset(self.spaces)
+        if self.shipped is not None and self.shipped.required and item not in self.shipped:
+            return wanted - self.shipped.spaces
+        return wanted
+
+    def prepare(self, task: _Task) -> _Prepared | RetrievalError:
+        """Read, decode and prepare one picture, in a worker thread; an error is returned, not raised."""
+        try:
+            data = self.dataset.read(task.item)
+            sha256 = hashlib.sha256(data).digest()
+            # A changed file needs all its vectors anew; one with a new date but the same bytes only what it lacks.
+            same = task.known is not None and task.known.sha256 == sha256
+            missing = task.missing if same else self._wanted(task.item)
+            vectors: Mapping[str, NDArray[Any]] = {}
+            computed = missing
+            if self.shipped is not None and missing & self.shipped.spaces:
+                given = self.shipped.vectors(task.item)
+                vectors = {name: vector for name, vector in given.items() if name in missing}
+                computed -= self.shipped.spaces if self.shipped.required else frozenset(vectors)
+            members = [space for name, space in self.spaces.items() if name in computed]
+            if same and not members:
+                return _Prepared(task, sha256, None, {}, vectors)
+            # Each space sees its own draft, never a larger one that another needs: its vector must not depend on those.
+            drafts: set[Draft] = {space.draft for space in members} or {None}
+            pictures = {draft: decode(data, draft=draft) for draft in drafts}
+            inputs = prepare_all(members, pictures)
+            smallest = min(pictures.values(), key=lambda picture: picture.image.width)
+            new = None if same else _NewPicture(smallest.width, smallest.height, small_grey(smallest))
+            return _Prepared(task, sha256, new, inputs, vectors)
+        except Exception as error:
+            return rejection(error)
+
+    def batches(self, results: Iterable[tuple[_Task, _Prepared | RetrievalError]]) -> Iterator[list[_Prepared]]:
+        """The prepared pictures, BATCH at a time; the others are listed as rejected."""
+        batch: list[_Prepared] = []
+        for task, result in results:
+            if isinstance(result, RetrievalError):
+                self.outcome.rejected.append((task.item.file, str(result)))
+            else:
+                batch.append(result)
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+        if batch:
             yield batch
-            batch = []
-    if batch:
-        yield batch
 
+    def embed(self, batch: Sequence[_Prepared], copies: Sequence[Mapping[str, NDArray[Any]]]) -> list[Vectors]:
+        """The vectors of each picture; those of a stored copy of the same bytes serve again."""
+        vectors = [
+            {name: copy[name] for name in prepared.inputs if name in copy} | dict(prepared.vectors)
+            for prepared, copy in zip(batch, copies, strict=True)
+        ]
+        for name, space in self.spaces.items():
+            rows = [row for row, one in enumerate(batch) if name in one.inputs and name not in vectors[row]]
+            if rows:
+                for row, vector in zip(rows, space.embed([batch[row].inputs[name] for row in rows]), strict=True):
+                    vectors[row][name] = vector
+        return vectors
 
-def _prepare(dataset: Dataset, spaces: Spaces, task: _Task) -> _Prepared | RetrievalError:
-    try:
-        data = dataset.read(task.item)
-        sha256 = hashlib.sha256(data).digest()
-        # A changed file needs all its vectors anew; one with a new date but the same bytes only what it lacks.
-        same = task.known is not None and task.known.sha256 == sha256
-        missing = task.missing if same else spaces.wanted(task.item)
-        recipes = {name: encoder.recipe for name, encoder in spaces.encoders.items() if name in missing}
-        described = bool(missing.intersection(spaces.descriptors))
-        drafts: dict[str, Draft] = {name: recipe.draft for name, recipe in recipes.items()}
-        if not drafts or (described and spaces.full_size):
-            drafts[_FULL] = None
-        pictures = decode_drafts(lambda draft: decode(data, draft=draft), drafts)
-        picture = min(pictures.values(), key=lambda drafted: drafted.image.width)
-        inputs = {name: recipe.prepare(pictures[name], resize) for name, recipe in recipes.items()}
-        vectors: Mapping[str, NDArray[Any]] = {}
-        if described and spaces.describe is not None:
-            made = spaces.describe(task.item, pictures[_FULL] if spaces.full_size else None)
-            vectors = {name: vector for name, vector in made.items() if name in missing}
-        return _Prepared(task, sha256, picture.width, picture.height, small_grey(picture), inputs, vectors)
-    except Exception as error:
-        return rejection(error)
+    def store(self, batch: Sequence[_Prepared], embedded: Future[list[Vectors]]) -> None:
+        """Write a batch; when this returns it is on disk."""
+        vectors = embedded.result()
+        new = [
+            (prepared, self._image(prepared, prepared.new, made))
+            for prepared, made in zip(batch, vectors, strict=True)
+            if prepared.new is not None
+        ]
+        ids = self.writer.append([image for _, image in new])
+        greys = {image_id: one.new.grey for image_id, (one, _) in zip(ids, new, strict=True) if one.new is not None}
+        store_greys(self.writer.path, greys)
+        lacking: dict[int, Vectors] = {}
+        marks: dict[int, tuple[int, int]] = {}
+        for prepared, made in zip(batch, vectors, strict=True):
+            known = prepared.task.known
+            if prepared.new is None and known is not None:
+                lacking[known.id] = made
+                marks[known.id] = (prepared.task.item.bytes, prepared.task.item.stamp)
+        self.writer.fill(lacking, marks)
+        self.outcome.added += len(new)
+        self.outcome.new_images += [(image_id, image.file) for image_id, (_, image) in zip(ids, new, strict=True)]
+        self.outcome.replaced += sum(prepared.task.stored for prepared, _ in new)
+        completed = sum(map(bool, lacking.values()))
+        self.outcome.completed += completed
+        self.outcome.unchanged += len(lacking) - completed
 
-
-def _encode(
-    batch: Sequence[_Prepared], twins: Sequence[Mapping[str, NDArray[Any]]], spaces: Spaces
-) -> list[dict[str, NDArray[Any]]]:
-    """The vectors of each picture by space; a twin's, where the same bytes are stored already, serve again."""
-    vectors: list[dict[str, NDArray[Any]]] = [dict(prepared.vectors) for prepared in batch]
-    for name, encoder in spaces.encoders.items():
-        for made, twin in zip(vectors, twins, strict=True):
-            if name in twin:
-                made[name] = twin[name]
-        rows = [row for row, prepared in enumerate(batch) if name in prepared.inputs and name not in vectors[row]]
-        if rows:
-            embeddings = encoder.encode(np.stack([batch[row].inputs[name] for row in rows]))
-            for row, embedding in zip(rows, embeddings, strict=True):
-                vectors[row][name] = embedding
-    return vectors
-
-
-def _store(
-    batch: Sequence[_Prepared],
-    encoded: Future[list[dict[str, NDArray[Any]]]],
-    source: int,
-    writer: CollectionWriter,
-    outcome: Outcome,
-) -> None:
-    vectors = encoded.result()
-    new = [row for row, prepared in enumerate(batch) if not prepared.unchanged]
-    ids = writer.append([_image(batch[row], source, vectors[row]) for row in new])
-    keep_greys(writer.path, {image_id: batch[row].grey for image_id, row in zip(ids, new, strict=True)})
-    lacking: dict[int, dict[str, NDArray[Any]]] = {}
-    for row, prepared in enumerate(batch):
-        known = prepared.task.known
-        if prepared.unchanged and known is not None:
-            lacking[known.id] = vectors[row]
-            writer.touch(known.id, prepared.task.item.bytes, prepared.task.item.stamp)
-    writer.fill(lacking)
-    outcome.added += len(new)
-    outcome.replaced += sum(batch[row].task.stored for row in new)
-    completed = sum(map(bool, lacking.values()))
-    outcome.completed += completed
-    outcome.unchanged += len(lacking) - completed
-
-
-def _image(prepared: _Prepared, source: int, vectors: Mapping[str, NDArray[Any]]) -> NewImage:
-    item = prepared.task.item
-    return NewImage(
-        source=source,
-        file=item.file,
-        class_name=item.class_name,
-        width=prepared.width,
-        height=prepared.height,
-        file_size=item.bytes,
-        stamp=item.stamp,
-        sha256=prepared.sha256,
-        vectors=vectors,
-    )
+    def _image(self, prepared: _Prepared, new: _NewPicture, vectors: Vectors) -> NewImage:
+        item = prepared.task.item
+        return NewImage(
+            source=self._source,
+            file=item.file,
+            class_name=item.class_name,
+            width=new.width,
+            height=new.height,
+            file_size=item.bytes,
+            stamp=item.stamp,
+            sha256=prepared.sha256,
+            vectors=vectors,
+        )

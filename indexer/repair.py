@@ -24,6 +24,7 @@ from retrieval.errors import EncoderError, RetrievalError, SourceError
 from retrieval.index import is_exact, open_index
 from retrieval.index.storage import index_folder
 from retrieval.spaces import metric_of, open_space
+from retrieval.spaces.descriptor import definitions
 from retrieval.terminal import counted
 
 
@@ -55,13 +56,13 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
             if finding.path is not None:
                 shutil.rmtree(finding.path) if finding.path.is_dir() else finding.path.unlink(missing_ok=True)
                 mended.done.append(f"deleted {finding.path.name}")
-            elif finding.kind == "encoder" and finding.space is not None:
+            elif finding.kind == "space" and finding.space is not None:
                 try:
-                    open_space(path, writer.manifest.space(finding.space)).restore(writer)
+                    done = open_space(path, writer.manifest.space(finding.space)).restore(writer)
                 except EncoderError as error:
                     broken[finding.space] = str(error)
                     continue
-                mended.done.append(f"space {finding.space}: its encoder was converted anew from the same weights")
+                mended.done.append(f"space {finding.space}: {done}")
         again: defaultdict[int, frozenset[str]] = defaultdict(frozenset)
         for finding in findings:
             if finding.kind == "vectors" and finding.space is not None:
@@ -92,7 +93,6 @@ def _describe_again(
     by_source: defaultdict[int, dict[str, str | None]] = defaultdict(dict)
     for image_id, file in files.items():
         by_source[held.images.sources[held.position(image_id)]][file] = held.class_of(image_id)
-    descriptors = [space.name for space in writer.manifest.spaces if space.kind == "descriptor"]
     made = 0
     with ExitStack() as stack:
         archive = _archive(writer)
@@ -108,7 +108,7 @@ def _describe_again(
                         dataset,
                         writer,
                         archive,
-                        descriptors=",".join(descriptors),
+                        descriptors=",".join(definitions(writer.manifest)),
                         again=again,
                         broken=broken,
                         say=said.append,
@@ -135,7 +135,7 @@ def _archive(writer: CollectionWriter) -> FeatureArchive | None:
 
     An archive makes all six spaces, so a collection that a stop left with fewer is mended without.
     """
-    recipes = [space.recipe for space in writer.manifest.spaces if space.kind == "descriptor"]
+    recipes = [space.recipe for space in definitions(writer.manifest).values()]
     origins = {str(recipe["origin"]) for recipe in recipes} - {"computed"}
     for origin in sorted(origins) if len(recipes) == len(DESCRIPTORS) else ():
         try:

@@ -1,28 +1,25 @@
-"""One run of the indexer: open what makes the vectors, bring the collection up to date, tell what came of it."""
+"""One run of the indexer: add and open the spaces, bring the collection up to date, report the result."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from indexer.datasets import Dataset
+from indexer.descriptor_spaces import ShippedFeatures, add_descriptor_spaces, descriptor_names
 from indexer.duplicates import Cluster, clusters, update_clusters
 from indexer.features import FeatureArchive, match
 from indexer.gone import absence
-from indexer.pipeline import Outcome, Spaces, index_dataset
-from indexer.spaces import open_encoders, space_of
+from indexer.pipeline import Outcome, index_dataset
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
-from retrieval.encoders import Encoder, EncoderOptions, Fit
-from retrieval.encoders.provenance import provenance
+from retrieval.encoders import DEFAULT, EncoderOptions, Fit
+from retrieval.errors import EncoderError
 from retrieval.learn.completion import complete_learned_spaces
-from retrieval.spaces.encoder import FITS
-
-if TYPE_CHECKING:
-    from indexer.described import Described
+from retrieval.spaces import Space, create_space, encoder, open_space
 
 _AS_NAMED = EncoderOptions()
 
@@ -48,7 +45,7 @@ class Copy:
 class Run:
     """A finished run of the indexer.
 
-    computes: whether descriptors that are not shipped are computed. whole: the data set was all of its source, not a
+    computes: whether descriptors that are not shipped are computed. whole: the data set is all of its source, not a
     choice of files. copies: added images whose originals are still there. moved: those whose originals are no longer
     where they were indexed, so that the copy is the one to keep; moved_from: how many of these originals lay in each
     folder or zip that cannot be opened any more.
@@ -77,7 +74,7 @@ class Run:
             return 0
         return 1 if outcome.added + outcome.completed + outcome.unchanged else NOTHING_DONE
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The run as plain values."""
         return {
             "collection": str(self.collection),
@@ -105,51 +102,56 @@ def run_dataset(
     dataset: Dataset,
     writer: CollectionWriter,
     archive: FeatureArchive | None = None,
-    encoders: tuple[str, ...] = (),
+    encoders: Sequence[str] = (),
     descriptors: str | None = None,
     fit: str | None = None,
     *,
     options: EncoderOptions = _AS_NAMED,
+    spaces: Sequence[str] = (),
+    whole: bool = False,
     again: Mapping[int, frozenset[str]] | None = None,
     broken: dict[str, str] | None = None,
     say: Say = lambda line: None,
     on_progress: Callable[[Outcome], None] | None = None,
 ) -> Run:
-    """Index an opened data set by an open writer.
+    """Index an opened data set by an open writer, in the collection's spaces and in new ones.
 
-    archive: shipped features. encoders: specs of further encoders. descriptors: names of descriptors to compute, or
-    `all`. fit: how frames meet a new encoder's input. options: what the specs of new encoders do not say. again: stored
-    images to describe anew, see `index_dataset`. broken: where it is given, encoders that cannot be loaded are noted
-    there and left out, see `open_encoders`.
-    Raises what opening an encoder or reading an archive raises.
+    archive: shipped features. encoders: specs of encoders. descriptors: names of descriptors to compute, or `all`.
+    fit: how frames meet a new encoder's input. options: what the specs of new encoders do not say. spaces: further
+    spaces, each as KIND:SPEC. A collection without a space gets the default encoder's unless `encoders` or `spaces`
+    says otherwise. whole, again: see `index_dataset`. broken: where it is given, spaces whose encoder cannot be loaded
+    are noted there, with the reason, and left out.
+
+    Raises what creating a space or reading an archive raises.
     """
     start = time.perf_counter()
-    chosen_fit: Fit | None = next((f for f in get_args(Fit) if f == fit), None)
-    computes = archive is None and bool(descriptors)
     # First, so that a new collection's first space is an encoder's.
-    ready = _encoders(writer, encoders, chosen_fit, computes, broken, say, options)
-    described = _described(dataset, writer, archive, descriptors, say)
-    spaces = Spaces(ready)
-    if described is not None:
-        spaces = Spaces(ready, described.spaces, described, described.compute, described.describable)
-    run = Run(writer.path, dataset, Outcome(), 0.0, [*ready, *spaces.descriptors])
+    chosen_fit: Fit | None = next((name for name in get_args(Fit) if name == fit), None)
+    _add_encoders(writer, encoders, chosen_fit, archive is None and bool(descriptors), bool(spaces), say, options)
+    for text in spaces:
+        create_space(writer, text)
+    shipped = _add_descriptors(dataset, writer, archive, descriptors, say)
+    opened = _open_spaces(writer, broken, say)
+    run = Run(writer.path, dataset, Outcome(), 0.0, [space.name for space in opened], whole=whole)
     first = writer.counter("next image")
-    run.outcome = index_dataset(dataset, writer, spaces, on_progress, again)
+    run.outcome = index_dataset(
+        dataset, writer, opened, shipped=shipped, whole=whole, again=again, on_progress=on_progress
+    )
     # Some reasons begin with the file, which stands beside them here.
     run.outcome.rejected = [(file, reason.removeprefix(f"{file}: ")) for file, reason in run.outcome.rejected]
     complete_learned_spaces(writer)
     update_clusters(writer)
-    held = Collection.open(writer.path)
-    run.clusters = clusters(held)
+    collection = Collection.open(writer.path)
+    run.clusters = clusters(collection)
     for new, old in writer.copies(first):
-        why = absence(held, old)
+        why = absence(collection, old)
         repeats = run.moved if why else run.copies
-        repeats.append(Copy(new, held.file_of(new), old, held.file_of(old)))
+        repeats.append(Copy(new, collection.file_of(new), old, collection.file_of(old)))
         if isinstance(why, SourceGoneError):
-            run.moved_from[held.source_of(old)] += 1
+            run.moved_from[collection.source_of(old)] += 1
     run.seconds = time.perf_counter() - start
-    if described is not None:
-        run.feature_faults, run.computes = described.faults, described.compute
+    if shipped is not None:
+        run.feature_faults, run.computes = shipped.faults, not shipped.required
     if archive is not None:
         paired = match(dataset.items, archive)
         run.without_features = [item.file for item in paired.without_features]
@@ -157,41 +159,58 @@ def run_dataset(
     return run
 
 
-def _encoders(
+def _add_encoders(
     writer: CollectionWriter,
-    specs: tuple[str, ...],
+    specs: Sequence[str],
     fit: Fit | None,
     full_size: bool,
-    broken: dict[str, str] | None,
+    others: bool,
     say: Say,
     options: EncoderOptions,
-) -> dict[str, Encoder]:
-    if any(space_of(writer, spec) is None for spec in specs) or not (specs or writer.manifest.spaces):
-        say("loading the encoder's weights and converting it, once for this collection …")
-    ready = open_encoders(writer, specs, fit, full_size, broken, options)
-    for name, encoder in ready.items():
-        recipe = encoder.recipe
-        width, height = recipe.size
-        say(f"space {name}: {recipe.spec}, {recipe.dimension} numbers, frames {FITS[recipe.fit]} {width}x{height}")
-        for phrase in provenance(recipe):
-            say(f"  {phrase}")
-    return ready
+) -> None:
+    """Add the spaces of new encoders. full_size: descriptors need pictures at full size anyway. others: further spaces.
+
+    Raises EncoderFitError, WeightsChangedError and what building an encoder raises.
+    """
+    manifest = writer.manifest
+    default = options.features != "last" or not (manifest.spaces or others)
+    for spec in specs or ([DEFAULT] if default else []):
+        if encoder.definition_of(manifest, spec) is None:
+            say(f"loading the weights of {spec} and converting them, once for this collection …")
+        encoder.create(writer, spec, fit, full_size, options)
+    if not specs:
+        for definition in encoder.definitions(manifest).values():
+            encoder.require_fit(definition, fit)
 
 
-def _described(
+def _add_descriptors(
     dataset: Dataset, writer: CollectionWriter, archive: FeatureArchive | None, descriptors: str | None, say: Say
-) -> Described | None:
-    stored = any(space.kind == "descriptor" for space in writer.manifest.spaces)
-    if archive is None and not descriptors and not stored:
-        return None
-    from indexer.described import descriptor_names, open_described
-    from retrieval.descriptors import warm_up
-
+) -> ShippedFeatures | None:
+    """Add the spaces of new descriptors and of an archive, whose vectors are returned."""
     names = descriptor_names(descriptors)
-    warm_up()
-    described, notes = open_described(writer, dataset, archive, names)
+    shipped, notes = add_descriptor_spaces(writer, dataset, archive, names)
     for note in notes:
         say(note)
-    if described is not None:
-        say(f"spaces {', '.join(described.spaces)}: LIRE's descriptors, variant '{described.variant}'")
-    return described
+    return shipped
+
+
+def _open_spaces(writer: CollectionWriter, broken: dict[str, str] | None, say: Say) -> list[Space]:
+    """The spaces that see pictures, loaded; those that cannot be are noted in `broken`, if given, and left out."""
+    opened: list[Space] = []
+    summaries: defaultdict[str, list[str]] = defaultdict(list)
+    for definition in writer.manifest.spaces:
+        space = open_space(writer.path, definition, "indexing")
+        if space.derived:
+            continue
+        try:
+            space.warm_up()
+        except EncoderError as error:
+            if broken is None:
+                raise
+            broken.setdefault(definition.name, str(error))
+            continue
+        opened.append(space)
+        summaries[space.summary].append(space.name)
+    for summary, names in summaries.items():
+        say(f"space{'s' if len(names) > 1 else ''} {', '.join(names)}: {summary}")
+    return opened

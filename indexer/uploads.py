@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 
 from indexer.datasets import Dataset, Item, Report
-from indexer.pipeline import Spaces, index_dataset
+from indexer.duplicates import update_clusters
+from indexer.pipeline import index_dataset
 from retrieval.collection import Collection, CollectionWriter
-from retrieval.collection.manifest import write_atomically
-from retrieval.encoders import Encoder
+from retrieval.disk import write_atomically
 from retrieval.errors import PictureError
 from retrieval.images import decode
+from retrieval.learn.completion import complete_learned_spaces
 from retrieval.names import nfc
+from retrieval.search import Searcher
 from retrieval.sources import open_source
 
 FOLDER = "pictures"
@@ -25,10 +26,10 @@ class RejectedPictureError(PictureError):
     """An uploaded picture could not be indexed."""
 
 
-def add_picture(
-    writer: CollectionWriter, encoders: Mapping[str, Encoder], data: bytes, class_name: str | None
-) -> tuple[int, bool]:
-    """Keep a picture in the collection and index it in every space; returns its id and whether it is new.
+def add_picture(writer: CollectionWriter, searcher: Searcher, data: bytes, class_name: str | None) -> tuple[int, bool]:
+    """Store a picture, index it in every space and look for its near duplicates; returns its id and whether it is new.
+
+    searcher: a running one on the collection, whose encoders and indexes serve.
 
     The same bytes and class again are the same image. Raises a PictureError, and keeps nothing then.
     """
@@ -47,12 +48,15 @@ def add_picture(
     report = Report({class_name: 1} if class_name else {}, 0 if class_name else 1)
     classes = (class_name,) if class_name else ()
     dataset = Dataset(source.path, "folder", "uploads", classes, (item,), report, source)
-    outcome = index_dataset(dataset, writer, _spaces(writer, dataset, encoders))
+    spaces = [searcher.space(definition.name) for definition in searcher.collection.spaces]
+    outcome = index_dataset(dataset, writer, [space for space in spaces if not space.derived])
     if outcome.rejected:
         if new:
             path.unlink()
         raise RejectedPictureError(outcome.rejected[0][1])
-    return writer.known(writer.source(source.path, "folder"))[file].id, outcome.added > 0
+    complete_learned_spaces(writer)
+    update_clusters(writer, searcher.refreshed())
+    return writer.known(writer.source(source.path, "folder"), [file])[file].id, outcome.added > 0
 
 
 def remove_picture(writer: CollectionWriter, collection: Collection, image_id: int) -> None:
@@ -62,13 +66,3 @@ def remove_picture(writer: CollectionWriter, collection: Collection, image_id: i
     writer.remove([image_id])
     if source == (writer.path / FOLDER).resolve():
         (source / collection.file_of(image_id)).unlink(missing_ok=True)
-
-
-def _spaces(writer: CollectionWriter, dataset: Dataset, encoders: Mapping[str, Encoder]) -> Spaces:
-    if not any(space.kind == "descriptor" for space in writer.manifest.spaces):
-        return Spaces(encoders)
-    from indexer.described import open_described
-
-    described, _ = open_described(writer, dataset, None, ())
-    assert described is not None
-    return Spaces(encoders, described.spaces, described, described.compute, described.describable)

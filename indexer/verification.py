@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 import numpy as np
 
@@ -28,18 +27,19 @@ from retrieval.collection import (
     PictureGoneError,
     SourceGoneError,
     SpaceDefinition,
-    tower_folder,
 )
 from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.vectors import vectors_path
 from retrieval.cores import available_cores
-from retrieval.encoders.runtime import converted_digest
 from retrieval.errors import PictureError
 from retrieval.images import decode
-from retrieval.index import metric_named
 from retrieval.index.storage import FOLDER as INDEXES
+from retrieval.spaces import open_space
 from retrieval.terminal import counted
+
+_BLOCK = 4_096
+"""Vectors that are checked together."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
     findings: list[Finding] = []
     for space in collection.spaces:
         findings += check_vectors(collection, space)
-        findings += _check_tower(collection, space)
+        findings += _check_files(collection, space)
     findings += _check_leftovers(collection)
     if pictures:
         findings += _check_pictures(collection, on_progress or (lambda done: None))
@@ -77,43 +77,46 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
 
 
 def check_vectors(collection: Collection, space: SpaceDefinition) -> Iterator[Finding]:
-    """The vectors of a space that are not what the catalog knows, or that its descriptor cannot have made."""
+    """The vectors of a space that are not what the catalog knows, or that it cannot have made."""
     positions = collection.positions(space.name)
     ids = collection.images.ids[positions]
     expected = collection.images.checksums[positions, space.number]
     path = vectors_path(collection.path, space)
     stride = space.dimension * np.dtype(space.dtype).itemsize
-    metric: Any = metric_named(space.metric)  # of a descriptor it is a NativeDistance
-    bad = []
+    plausible = open_space(collection.path, space).plausible
+    bad: list[int] = []
+    intact: dict[int, bytes] = {}
+
+    def require_plausible() -> None:
+        rows = np.frombuffer(b"".join(intact.values()), space.dtype).reshape(-1, space.dimension)
+        bad.extend(image_id for image_id, good in zip(intact, plausible(rows).tolist(), strict=True) if not good)
+        intact.clear()
+
     with path.open("rb") if path.exists() else BytesIO() as file:
         for image_id, crc in zip(ids.tolist(), expected.tolist(), strict=True):
             file.seek(image_id * stride)
             data = file.read(stride)
-            sound = len(data) == stride and checksum(data) == crc
-            if sound and space.kind == "descriptor":
-                sound = metric.valid_values(np.frombuffer(data, space.dtype)).all()
-            if not sound:
+            if len(data) == stride and checksum(data) == crc:
+                intact[image_id] = data
+            else:
                 bad.append(image_id)
+            if len(intact) == _BLOCK:
+                require_plausible()
+    require_plausible()
     if bad:
         yield Finding(
             "vectors",
             f"space {space.name}: {len(bad):,} of {counted(len(ids), 'vector')} missing or damaged in {path.name}",
             True,
             space.name,
-            tuple(bad),
+            tuple(sorted(bad)),
         )
 
 
-def _check_tower(collection: Collection, space: SpaceDefinition) -> Iterator[Finding]:
-    if "converted" not in space.recipe:
-        return
-    try:
-        found = converted_digest(tower_folder(collection.path, space.name))
-    except OSError:
-        found = None
-    if found != space.recipe["converted"]:
-        what = "is missing" if found is None else "is damaged"
-        yield Finding("encoder", f"space {space.name}: its converted encoder {what}", True, space.name)
+def _check_files(collection: Collection, space: SpaceDefinition) -> Iterator[Finding]:
+    """A space's own files, such as a converted encoder, that are missing or damaged."""
+    if (fault := open_space(collection.path, space).fault()) is not None:
+        yield Finding("space", f"space {space.name}: {fault}", True, space.name)
 
 
 def _check_leftovers(collection: Collection) -> Iterator[Finding]:

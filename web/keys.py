@@ -20,7 +20,8 @@ from typing import Annotated, Literal
 from filelock import FileLock, Timeout
 from pydantic import Field, TypeAdapter, ValidationError
 
-from retrieval.collection.manifest import read_manifest, sync_directory
+from retrieval.collection.manifest import read_manifest
+from retrieval.disk import sync_directory
 from web.errors import KeysFileError, NoSuchKeyError
 
 FILE = "keys.json"

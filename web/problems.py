@@ -12,7 +12,8 @@ from flask import Flask, Response, g, jsonify, render_template, request
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, RequestTimeout
 
-from retrieval.collection import CollectionBusyError, DiskFullError, NoSuchImageError, PictureGoneError, SpaceNameError
+from retrieval.collection import CollectionBusyError, NoSuchImageError, PictureGoneError, SpaceNameError
+from retrieval.disk import DiskFullError
 from retrieval.errors import EvaluationError, PictureError, QueryError, RetrievalError
 from retrieval.evaluation.store import StoredEvaluationError
 from retrieval.images import PictureTooLargeError, UnknownFormatError

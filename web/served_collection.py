@@ -12,10 +12,8 @@ from indexer.uploads import add_picture, remove_picture
 from retrieval.collection import CollectionWriter
 from retrieval.collection.catalog import NAME as CATALOG
 from retrieval.collection.manifest import NAME as MANIFEST
-from retrieval.encoders import Encoder
 from retrieval.errors import RetrievalError
 from retrieval.search import Searcher, open_collection
-from retrieval.spaces.encoder import EncoderSpace
 
 log = logging.getLogger(__name__)
 
@@ -95,14 +93,8 @@ class ServedCollection:
     def add(self, data: bytes, class_name: str | None) -> tuple[int, bool]:
         """Store a picture; returns its id and whether it is new. Raises CollectionBusyError, a PictureError."""
         with self._writing:
-            searcher = self.searcher
-            encoders: dict[str, Encoder] = {
-                space.name: opened.encoder
-                for space in searcher.collection.spaces
-                if isinstance(opened := searcher.space(space.name), EncoderSpace)
-            }
             with CollectionWriter(self.path) as writer:
-                image_id, new = add_picture(writer, encoders, data, class_name)
+                image_id, new = add_picture(writer, self.searcher, data, class_name)
             self._refresh()
             return image_id, new
 

@@ -45,7 +45,9 @@ def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, a
     with ExitStack() as opened, CollectionWriter(collection) as writer:
         for path in paths:
             try:
-                if path.is_file() and path.suffix.lower() != ".zip":
+                if not path.exists():
+                    refused.append((str(path), "no such file, folder or zip"))
+                elif path.is_file() and path.suffix.lower() != ".zip":
                     place = path.absolute()
                     files[place.parent][place.name] = class_name
                 else:
@@ -53,7 +55,7 @@ def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, a
             except (SourceError, DatasetError) as error:
                 refused.append((str(path), str(error).removeprefix(f"{path.resolve()}: ")))
         for folder, classes in files.items() if class_name is None else ():
-            known = writer.known(writer.source(folder.resolve(), "folder"))
+            known = writer.known(writer.source(folder.resolve(), "folder"), list(classes))
             classes.update({file: known[file].class_name for file in classes if file in known})
         datasets = whole + [chosen_pictures(folder, classes) for folder, classes in files.items()]
         with IndexingBar(sum(len(dataset.items) for dataset in datasets)) as bar:
@@ -61,9 +63,8 @@ def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, a
                 if number < len(whole):
                     bar.announce(dataset)
                 tell = bar.say if number == 0 else lambda line: None  # the spaces are the same for all
-                run = run_dataset(dataset, writer, say=tell, on_progress=bar.advance)
-                run.whole = number < len(whole)
-                runs.append(run)
+                is_whole = number < len(whole)
+                runs.append(run_dataset(dataset, writer, whole=is_whole, say=tell, on_progress=bar.advance))
     finish(runs, as_json, refused)
 
 

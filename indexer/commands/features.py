@@ -12,7 +12,7 @@ from typing import Literal
 import click
 
 from indexer.datasets import Dataset, Item, open_dataset
-from indexer.described import descriptor_names
+from indexer.descriptor_spaces import descriptor_names
 from indexer.errors import FeaturesError
 from indexer.features import Key, key_of, write_features
 from retrieval.arguments import LocalPath, is_collection, zip_encoding_option

@@ -13,7 +13,7 @@ from indexer.commands.progress import IndexingBar
 from indexer.datasets import open_dataset
 from indexer.datasets.labels import class_notes, parse_class_map
 from indexer.datasets.official import KVASIR_CLASSES
-from indexer.described import descriptor_names
+from indexer.descriptor_spaces import descriptor_names
 from indexer.features import open_features
 from indexer.run import NOTHING_DONE, run_dataset
 from retrieval.arguments import (
@@ -111,10 +111,10 @@ def command(
                 chosen,
                 fit,
                 options=options,
+                whole=True,
                 say=bar.say,
                 on_progress=bar.advance,
             )
-            run.whole = True
             if run.exit_status == NOTHING_DONE:
                 writer.discard_if_nothing_stored()
     finish([run], as_json)

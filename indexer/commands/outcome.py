@@ -17,7 +17,7 @@ from retrieval.terminal import LISTED, list_faults, one_line
 def finish(runs: Sequence[Run], as_json: bool, refused: Sequence[tuple[str, str]] = ()) -> None:
     """Print what was done and leave with the worst exit status. refused: (path, reason) of what could not be opened."""
     if as_json:
-        documents = [run.to_json() for run in runs]
+        documents = [run.to_dict() for run in runs]
         documents += [{"path": path, "reason": reason} for path, reason in refused]
         click.echo(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2))
     for run in runs:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from retrieval.batch.quality import BatchQuality
-from retrieval.collection.manifest import write_atomically
+from retrieval.disk import write_atomically
 from retrieval.errors import QueryError
 
 

@@ -12,6 +12,7 @@ COLLECTION/
 
 from retrieval.collection.catalog import DamagedCatalogError
 from retrieval.collection.changes import Difference
+from retrieval.collection.folder import CollectionBusyError, NotWritableError
 from retrieval.collection.images import Images
 from retrieval.collection.manifest import (
     FormatError,
@@ -23,14 +24,8 @@ from retrieval.collection.manifest import (
 )
 from retrieval.collection.pictures import PictureGoneError, SourceGoneError
 from retrieval.collection.reading import Collection, DamagedVectorError, NoSuchImageError
-from retrieval.collection.writing import (
-    CollectionBusyError,
-    CollectionWriter,
-    DiskFullError,
-    KnownImage,
-    NewImage,
-    NotWritableError,
-)
+from retrieval.collection.rows import KnownImage, NewImage
+from retrieval.collection.writing import CollectionWriter
 
 __all__ = [
     "Collection",
@@ -39,7 +34,6 @@ __all__ = [
     "DamagedCatalogError",
     "DamagedVectorError",
     "Difference",
-    "DiskFullError",
     "FormatError",
     "Images",
     "KnownImage",

@@ -72,6 +72,26 @@ def reading(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that is written within, or nothing; the lock is taken at once, so that a busy catalog is noticed first."""
+    _begin(connection)
+    try:
+        yield
+        _commit(connection)
+    finally:
+        if connection.in_transaction:  # SQLite has rolled back already where the disk is full
+            connection.execute("ROLLBACK")
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+
+
+def _commit(connection: sqlite3.Connection) -> None:
+    connection.execute("COMMIT")
+
+
+@contextmanager
 def damage_told(collection: Path) -> Iterator[None]:
     """Raise DamagedCatalogError, with the path and what helps, where the catalog cannot be read within."""
     try:

@@ -30,6 +30,7 @@ _SCHEMA = (
     "CREATE TRIGGER IF NOT EXISTS log_changed "
     "AFTER UPDATE OF source, file, class, width, height, cluster, checksums ON images "
     "BEGIN INSERT INTO changes (image) VALUES (NEW.id); END",
+    "CREATE INDEX IF NOT EXISTS images_by_cluster ON images (cluster)",
 )
 
 

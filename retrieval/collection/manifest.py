@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shlex
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from retrieval.collection.catalog import REMEDY
+from retrieval.disk import write_atomically
 from retrieval.errors import CollectionError
 
 FORMAT = 1
@@ -118,25 +118,3 @@ def write_manifest(collection: Path, manifest: Manifest) -> None:
 def _digest(fields: dict[str, Any]) -> str:
     """SHA-256 of what a document says, whatever its layout."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file beside its place, force it to disk, and rename it."""
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Force a folder's entries to disk, where the platform can."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

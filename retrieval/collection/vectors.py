@@ -6,14 +6,15 @@ for a damaged one that is mended, and whatever a stop left half written is never
 
 from __future__ import annotations
 
-import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.collection.catalog import checksum
 from retrieval.collection.manifest import FormatError, SpaceDefinition
 
 
@@ -123,17 +124,21 @@ class RowFile:
     def __init__(self, path: Path, stride: int) -> None:
         self._path = path
         self._stride = stride
+        self._unsynced = False
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
 
     def write(self, row: int, data: bytes) -> None:
-        """Write one row."""
-        assert len(data) == self._stride
+        """Write one row or several consecutive ones."""
+        assert len(data) % self._stride == 0
+        self._unsynced = True
+        start = row * self._stride
         try:
-            written = os.pwrite(self._descriptor, data, row * self._stride)
+            # A large write may be cut short, and so may one on a full disk, whose next one fails.
+            while data:
+                written = os.pwrite(self._descriptor, data, start)
+                data, start = data[written:], start + written
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._path)) from error
-        if written != self._stride:  # a full disk takes a part without complaint
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
     def read(self, row: int) -> bytes:
         """The bytes of one row; fewer where the file ends before."""
@@ -141,7 +146,9 @@ class RowFile:
 
     def sync(self) -> None:
         """Force what was written to disk."""
-        os.fsync(self._descriptor)
+        if self._unsynced:
+            os.fsync(self._descriptor)
+            self._unsynced = False
 
     def close(self) -> None:
         """Close the file."""
@@ -157,8 +164,9 @@ class VectorFile(RowFile):
         self._dtype = space.dtype
         super().__init__(path, space.dimension * np.dtype(space.dtype).itemsize)
 
-    def put(self, row: int, vector: NDArray[np.generic]) -> bytes:
-        """Write one vector; returns its bytes."""
-        data = np.ascontiguousarray(vector, self._dtype).tobytes()
-        self.write(row, data)
-        return data
+    def put(self, row: int, vectors: Sequence[NDArray[np.generic]]) -> list[int]:
+        """Write the vectors (d,) of consecutive rows; returns the CRC-32 of each."""
+        rows = [np.ascontiguousarray(vector, self._dtype).tobytes() for vector in vectors]
+        assert all(len(data) == self._stride for data in rows)
+        self.write(row, b"".join(rows))
+        return [checksum(data) for data in rows]

@@ -8,7 +8,7 @@ import numpy as np
 
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.learn.model import Model
-from retrieval.spaces.learned import KIND, model_path
+from retrieval.spaces.learned import definitions, model_path
 
 Progress = Callable[[str, int, int], None]
 """Takes a task's name, how much of it is done, and all of it."""
@@ -21,7 +21,7 @@ def complete_learned_spaces(writer: CollectionWriter, progress: Progress = lambd
 
     Raises DamagedModelError.
     """
-    learned = [space for space in writer.manifest.spaces if space.kind == KIND]
+    learned = definitions(writer.manifest).values()
     if not learned:
         return 0
     collection = Collection.open(writer.path)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection, CollectionWriter, SpaceDefinition, SpaceNameError
-from retrieval.collection.manifest import SPACE_NAME, write_atomically
+from retrieval.collection.manifest import SPACE_NAME
+from retrieval.disk import write_atomically
 from retrieval.evaluation.protocols import cluster_numbers, stratified_parts
 from retrieval.evaluation.split_file import split_from_file
 from retrieval.index.cosine import Cosine
@@ -22,7 +23,7 @@ from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit
 from retrieval.learn.view_cache import view_vectors
 from retrieval.learn.views import VIEWS
 from retrieval.spaces import Space, open_space
-from retrieval.spaces.learned import KIND, model_path, require_one_draft
+from retrieval.spaces.learned import KIND, definitions, model_path, require_one_draft
 
 FOLDS = 5
 CHOICES = ("lda", "head", "blend")
@@ -155,7 +156,7 @@ def learn(
         method_named(method)
     names = [collection.manifest.space(one).name for one in sources] or [collection.spaces[0].name]
     for one in names:
-        if collection.manifest.space(one).kind == KIND:
+        if collection.manifest.space(one).name in definitions(collection.manifest):
             raise SpaceNameError(f"'{one}' is learned itself; learn from frozen spaces")
     opened = [open_space(collection.path, collection.manifest.space(one), "indexing") for one in names]
     require_one_draft(opened)

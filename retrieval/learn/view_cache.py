@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection
-from retrieval.collection.manifest import write_atomically
 from retrieval.cores import prefetch
+from retrieval.disk import write_atomically
 from retrieval.errors import RetrievalError
 from retrieval.images import Picture, decode
 from retrieval.spaces import Space

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import CollectionWriter, SpaceDefinition
+from retrieval.collection import CollectionWriter, Manifest, SpaceDefinition
 from retrieval.collection.manifest import read_manifest
 from retrieval.errors import CollectionError
 from retrieval.images import Draft, Picture
@@ -28,6 +28,8 @@ KIND = "learned"
 
 class LearnedSpace(Space):
     """A model on the vectors of its sources."""
+
+    derived = True
 
     def __init__(self, collection: Path, definition: SpaceDefinition, purpose: Purpose, sources: Sequence[Space]):
         self.definition = definition
@@ -168,3 +170,8 @@ def require_one_draft(sources: Sequence[Space]) -> None:
             f"{', '.join(source.name for source in sources)} see pictures at different sizes, so no one picture serves "
             "them all; index the encoder together with the descriptors in a new collection"
         )
+
+
+def definitions(manifest: Manifest) -> dict[str, SpaceDefinition]:
+    """The learned spaces of a collection, by name."""
+    return {space.name: space for space in manifest.spaces if space.kind == KIND}

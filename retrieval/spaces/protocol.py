@@ -49,6 +49,9 @@ class Space(ABC):
     proposes_duplicates: bool = False
     """Whether its neighbours are candidates for near duplicates; where no space's are, those of all spaces serve."""
 
+    derived: bool = False
+    """Whether an image's vector is made of its vectors in other spaces, once those are stored."""
+
     @property
     def name(self) -> str:
         """The definition's name."""

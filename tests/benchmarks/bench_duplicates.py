@@ -20,10 +20,12 @@ from PIL import Image
 
 from indexer.datasets import open_dataset
 from indexer.duplicates import clusters, update_clusters
-from indexer.pipeline import Spaces, index_dataset
-from indexer.spaces import open_encoders
+from indexer.pipeline import index_dataset
 from retrieval.collection import Collection, CollectionWriter
+from retrieval.encoders import DEFAULT
 from retrieval.images import decode
+from retrieval.spaces import open_space
+from retrieval.spaces.encoder import create
 
 COPIED = 100
 Random = np.random.Generator
@@ -67,7 +69,8 @@ def main() -> None:
         path, planted = Path(scratch) / "collection", Path(scratch) / "planted"
         planted.mkdir()
         with CollectionWriter(path, create=True) as writer:
-            spaces = Spaces(open_encoders(writer, (), None))
+            spaces = [open_space(path, create(writer, DEFAULT), "indexing")]
+            spaces[0].warm_up()
             indexing = timed(lambda: index_dataset(dataset, writer, spaces))
             looking = timed(lambda: update_clusters(writer))
             print(f"{dataset.name}: {len(dataset.items)} pictures indexed in {indexing:.1f} s; near duplicates looked")

@@ -16,25 +16,26 @@ from typing import get_args
 import numpy as np
 
 from indexer.datasets import open_dataset
-from indexer.pipeline import Spaces, index_dataset
+from indexer.pipeline import index_dataset
 from retrieval.collection import Collection, CollectionWriter
-from retrieval.encoders import DEFAULT, Fit, OpenVinoEncoder, build_tower, convert
+from retrieval.encoders import DEFAULT, Fit, build_tower, convert
 from retrieval.evaluation import SpaceRetriever, evaluate_retriever
 from retrieval.index import Cosine
+from retrieval.spaces import open_space
 
 
 def main() -> None:
     data, spec = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else DEFAULT
     measures = ("mAP", "R-precision", "precision@1", "precision@5", "precision@10")
     with open_dataset(data) as dataset, tempfile.TemporaryDirectory() as scratch:
-        encoders = {}
         with CollectionWriter(Path(scratch) / "collection", create=True) as writer:
             for fit in get_args(Fit):
                 tower = build_tower(spec, fit)
-                convert(tower, Path(scratch) / fit)
-                writer.add_space(fit, "encoder", tower.recipe.dimension, Cosine.name, tower.recipe.to_dict())
-                encoders[fit] = OpenVinoEncoder(Path(scratch) / fit, tower.recipe)
-            index_dataset(dataset, writer, Spaces(encoders))
+                recipe = tower.recipe.to_dict() | {"converted": convert(tower, Path(scratch) / fit)}
+                writer.adopt_tower(fit, Path(scratch) / fit)
+                writer.add_space(fit, "encoder", tower.recipe.dimension, Cosine.name, recipe)
+            spaces = [open_space(writer.path, definition, "indexing") for definition in writer.manifest.spaces]
+            index_dataset(dataset, writer, spaces)
         collection = Collection.open(Path(scratch) / "collection")
         shapes = Counter(
             "wider" if w > h else "higher" if h > w else "square" for w, h in collection.images.sizes.tolist()

@@ -18,8 +18,8 @@ from PIL import Image
 
 from indexer.commands.progress import IndexingBar
 from indexer.pipeline import Outcome
-from indexer.spaces import open_encoders
 from retrieval.collection import Collection, CollectionWriter
+from retrieval.spaces.encoder import create
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -73,7 +73,7 @@ def without_images(tiny_spec: str, tmp_path_factory: pytest.TempPathFactory) -> 
     """A collection with the space of a small encoder and nothing in it, so that converting is done once."""
     path = tmp_path_factory.mktemp("template") / "c"
     with CollectionWriter(path, create=True) as writer:
-        open_encoders(writer, [tiny_spec], None)
+        create(writer, tiny_spec)
     return path
 
 

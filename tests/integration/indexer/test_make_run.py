@@ -79,7 +79,7 @@ def test_make_run_indexes_evaluates_and_serves_and_a_second_run_reuses_the_first
         second.wait(40)
     text = said.read_text()
     assert f"0 added, {count} unchanged" in text
-    assert "loading the encoder's weights" not in text
+    assert "loading the weights" not in text
     assert stored_evaluations(collection) == [kept]
 
 

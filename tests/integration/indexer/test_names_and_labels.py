@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from indexer.spaces import open_encoders
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.command_line import main
 from retrieval.search import open_collection
+from retrieval.spaces.encoder import create
 
 COMPOSED, DECOMPOSED = "s\u00e9v\u00e8re", "se\u0301ve\u0300re"
 
@@ -44,7 +44,7 @@ def empty(tiny_spec: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collection with the space of a small encoder and no images."""
     path = tmp_path_factory.mktemp("template") / "c"
     with CollectionWriter(path, create=True) as writer:
-        open_encoders(writer, [tiny_spec], None)
+        create(writer, tiny_spec)
     return path
 
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from indexer.commands.features import OtherVariantError
-from indexer.described import NOT_COMPARABLE
+from indexer.descriptor_spaces import NOT_COMPARABLE
 from retrieval.collection import Collection
 from retrieval.command_line import kvasir
 from retrieval.descriptors import DESCRIPTORS

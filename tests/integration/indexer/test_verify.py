@@ -159,7 +159,7 @@ ROOT = Path(__file__).resolve().parents[3]
 WORKER = """
     import os, signal, sys
     from indexer import pipeline
-    from retrieval.collection import vectors, writing
+    from retrieval.collection import catalog, vectors
     from retrieval.command_line import main
 
     pipeline.BATCH = 8
@@ -175,7 +175,7 @@ WORKER = """
         return call
 
     for owner, name in ((vectors.VectorFile, "write"), (vectors.VectorFile, "sync"),
-                        (writing._transaction, "__enter__"), (writing._transaction, "__exit__")):
+                        (catalog, "_begin"), (catalog, "_commit")):
         setattr(owner, name, counted(getattr(owner, name)))
     main()
 """

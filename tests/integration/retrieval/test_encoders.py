@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.spaces import open_encoders
 from indexer.verification import check
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import (
@@ -30,7 +29,7 @@ from retrieval.encoders import (
 from retrieval.encoders.tower import Tower
 from retrieval.errors import EncoderError
 from retrieval.images import from_image
-from retrieval.spaces.encoder import load_encoder
+from retrieval.spaces.encoder import create, load_encoder
 
 
 def batch(draw: Callable[..., Image.Image], tower: Tower, count: int = 6) -> np.ndarray:
@@ -209,7 +208,7 @@ def test_weights_that_give_no_embedding_of_unit_length_make_no_space(
     shutil.copytree(indexed.path, tmp_path / "c")
     with CollectionWriter(tmp_path / "c") as writer:
         with pytest.raises(UnusableEmbeddingError, match=rf"tiny-clip/{tmp_path}/w\.safetensors: .* has the length "):
-            open_encoders(writer, [f"open_clip:tiny-clip/{tmp_path / 'w.safetensors'}"], None)
+            create(writer, f"open_clip:tiny-clip/{tmp_path / 'w.safetensors'}")
         assert [space.name for space in writer.manifest.spaces] == ["tf_efficientnet_lite0"]
     assert check(tmp_path / "c", pictures=False) == []  # and leaves nothing behind
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
@@ -297,3 +298,16 @@ def test_a_source_above_the_collection_gives_no_part_of_its_path_away(indexed: A
         assert "no image 999999" in answer.text
         for folder in ("ward 3", "archive", tmp_path.name):
             assert folder not in answer.text
+
+
+def test_an_upload_that_shows_an_image_of_the_collection_joins_its_cluster(
+    held: ServedCollection, encode_file: Callable[..., bytes]
+) -> None:
+    original = int(held.searcher.collection.images.ids[3])
+    picture = Image.open(io.BytesIO(held.searcher.collection.read(original))).convert("RGB")
+    copy, new = held.add(encode_file(picture, quality=60), None)
+    images = held.searcher.collection.images
+    assert new
+    assert images.clusters[images.position(copy)] == images.clusters[images.position(original)]
+    hits = held.searcher.search(original, 26, exclude_cluster=True)
+    assert copy not in hits.ids

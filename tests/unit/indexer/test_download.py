@@ -20,8 +20,9 @@ import pytest
 from click.testing import CliRunner
 
 from indexer.commands.download import command
-from indexer.download import BadAddressError, CannotStoreError, DiskFullError, SiteUnreachableError, download
+from indexer.download import BadAddressError, CannotStoreError, SiteUnreachableError, download
 from indexer.transfer import AlreadyRunningError, BrokenOffError, NotAZipError, RefusedError
+from retrieval.disk import DiskFullError
 
 pytestmark = pytest.mark.usefixtures("no_proxy")
 

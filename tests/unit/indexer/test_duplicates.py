@@ -13,12 +13,12 @@ from PIL import Image
 
 from indexer.commands.duplicates import command
 from indexer.datasets import open_dataset
-from indexer.described import descriptor_names, open_described
+from indexer.descriptor_spaces import descriptor_names
 from indexer.duplicates import clusters, update_clusters
-from indexer.pipeline import Spaces, index_dataset
 from indexer.run import Run, run_dataset
-from indexer.spaces import open_encoders
 from retrieval.collection import Collection, CollectionWriter
+from retrieval.encoders import DEFAULT
+from retrieval.spaces.encoder import create
 
 Draw = Callable[..., Image.Image]
 EncodeFile = Callable[..., bytes]
@@ -59,7 +59,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A collection without images whose encoder is converted already, because that takes longest."""
     path = tmp_path_factory.mktemp("empty") / "collection"
     with CollectionWriter(path, create=True) as writer:
-        open_encoders(writer, (), None)
+        create(writer, DEFAULT)
     return path
 
 
@@ -118,11 +118,9 @@ def test_different_pictures_of_a_kind_stay_apart(planted: Path) -> None:
 def test_a_collection_of_descriptors_alone_finds_copies_too(planted: Path, tmp_path: Path, names: str) -> None:
     """No encoder: the descriptors propose candidates, and the same alignment decides."""
     with open_dataset(planted.parent / "data") as dataset, CollectionWriter(tmp_path / "c", create=True) as writer:
-        described, _ = open_described(writer, dataset, None, descriptor_names(names))
-        assert described is not None
-        spaces = Spaces({}, described.spaces, described, described.compute, described.describable)
-        index_dataset(dataset, writer, spaces)
-        assert update_clusters(writer) == len(dataset.items)
+        spaces = [f"descriptor:{name}" for name in descriptor_names(names)]
+        run_dataset(dataset, writer, spaces=spaces)
+        assert writer.counter(f"duplicates looked for in {writer.manifest.spaces[0].name}") == len(dataset.items)
         assert update_clusters(writer) == 0
     found = by_name(tmp_path / "c")
     assert len({found[f"{seed}.jpg"] for seed in range(20)}) == 20
@@ -180,7 +178,7 @@ def test_pictures_that_come_later_join_the_clusters_of_those_before(
     run = index(data, data.parent / "c")
     found = by_name(data.parent / "c")
     assert found["1.jpg"] == found["1 again.jpg"] != found["2.jpg"]
-    assert run.to_json()["duplicates"] == {"clusters": 1, "spanning_classes": 1}
+    assert run.to_dict()["duplicates"] == {"clusters": 1, "spanning_classes": 1}
 
 
 def test_only_what_is_new_is_looked_at(planted: Path, tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ def test_known_files_tell_what_they_have(writer: CollectionWriter) -> None:
     assert known["a/1.jpg"].spaces == frozenset()
     assert known["a/1.jpg"].class_name is None
     assert writer.known(2) == {}
-    writer.touch(0, 99, 1234)
+    writer.fill({}, {0: (99, 1234)})
     assert (writer.known(1)["a/0.jpg"].file_size, writer.known(1)["a/0.jpg"].stamp) == (99, 1234)
 
 

@@ -18,7 +18,7 @@ def vector(row: int) -> list[float]:
 def append(collection: Path, rows: range) -> None:
     file = VectorFile(collection, SPACE)
     for row in rows:
-        file.put(row, np.array(vector(row), np.float32))
+        file.put(row, [np.array(vector(row), np.float32)])
     file.close()
 
 

@@ -141,12 +141,12 @@ def test_offline_missing_weights_are_told_within_seconds(
         snapshot.mkdir(parents=True)
         (snapshot / "model.safetensors").write_bytes(b"another model")
     script = f"""
-from indexer.spaces import open_encoders
+from retrieval.spaces.encoder import create
 from retrieval.collection import CollectionWriter
 from retrieval.encoders import WeightsNotFoundError
 try:
     with CollectionWriter({str(tmp_path / "c")!r}, create=True) as writer:
-        open_encoders(writer, [{spec!r}], None)
+        create(writer, {spec!r})
 except WeightsNotFoundError as error:
     print(error)
 """

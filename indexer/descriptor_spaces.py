@@ -1,7 +1,7 @@
 """Descriptor spaces: their vectors come from a shipped archive, from the pictures, or from both.
 
-Which variant of LIRE made an archive is found out by computing a few of its pictures; the space's recipe keeps the
-answer, so that a query is described as the gallery was, or says that it cannot be.
+Which variant of LIRE made an archive is determined by computing a few of its pictures, and stored in the spaces'
+recipes, so that a query is described by the same variant, or refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,11 @@ from indexer.datasets import Dataset, Item
 from indexer.errors import FeaturesError
 from indexer.features import FeatureArchive, key_of, match
 from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
-from retrieval.descriptors import DEFAULT_VARIANT, DESCRIPTORS, extract_all
+from retrieval.descriptors import DEFAULT_VARIANT, DESCRIPTORS
 from retrieval.descriptors.agreement import Agreement, agreeing_variant
 from retrieval.descriptors.variant import Variant, parse_variant
-from retrieval.images import Picture, decode, rejection
+from retrieval.images import decode, rejection
+from retrieval.spaces.descriptor import create, definitions
 
 log = logging.getLogger(__name__)
 
@@ -57,50 +58,43 @@ def descriptor_names(text: str | None) -> tuple[str, ...]:
 
 
 @dataclass
-class Described:
-    """What describes the pictures of a run. `faults` collects (file, reason) of features that could not be read."""
+class ShippedFeatures:
+    """The vectors of an archive, for `indexer.pipeline`. faults: (file, reason) of those that cannot be read."""
 
-    spaces: tuple[str, ...]
-    variant: Variant
-    compute: bool
-    archive: FeatureArchive | None = None
+    archive: FeatureArchive
+    spaces: frozenset[str]
+    required: bool
     faults: list[tuple[str, str]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def describable(self, item: Item) -> bool:
-        """Whether a picture can have descriptors in this run."""
-        return self.compute or (self.archive is not None and key_of(item) in self.archive)
+    def __contains__(self, item: Item) -> bool:
+        return key_of(item) in self.archive
 
-    def __call__(self, item: Item, picture: Picture | None) -> Mapping[str, NDArray[Any]]:
-        """A picture's vectors by space: the shipped ones where there are any, else computed ones."""
-        if self.archive is not None and key_of(item) in self.archive:
-            try:
-                shipped = self.archive.read(*key_of(item))
-            except FeaturesError as error:
-                with self._lock:
-                    self.faults.append((item.file, str(error)))
-            else:
-                return {name: shipped[name] for name in self.spaces}
-        if not self.compute:
+    def vectors(self, item: Item) -> Mapping[str, NDArray[Any]]:
+        """A picture's shipped vectors by space; none, and a fault, where they cannot be read."""
+        if item not in self:
             return {}
-        assert picture is not None
-        return extract_all(picture.pixels(), self.spaces, self.variant)
+        try:
+            return self.archive.read(*key_of(item))
+        except FeaturesError as error:
+            with self._lock:
+                self.faults.append((item.file, str(error)))
+            return {}
 
 
-def open_described(
+def add_descriptor_spaces(
     writer: CollectionWriter, dataset: Dataset, archive: FeatureArchive | None, names: Sequence[str]
-) -> tuple[Described | None, list[str]]:
-    """The descriptor spaces of a run, made where they are new, and what a person should know about them.
+) -> tuple[ShippedFeatures | None, list[str]]:
+    """Add the spaces of an archive and of `names` that are new; returns the archive's vectors and notes for a person.
 
-    With an archive its vectors are stored, and pictures without shipped features that can be read stay without, unless
-    `names` asks to compute. Without one, the descriptors in `names` and those that the collection has are computed.
+    Pictures without readable shipped features get none, unless `names` asks to compute them.
     """
-    existing = {s.name: s for s in writer.manifest.spaces if s.kind == "descriptor"}
+    existing = definitions(writer.manifest)
     wanted = [name for name in DESCRIPTORS if archive is not None or name in names or name in existing]
     if not wanted:
         return None, []
     notes: list[str] = []
-    # Spaces of an archive that no picture matched: until they hold something, nothing is known of their variant.
+    # Spaces of an archive that no picture matched: while they are empty, their variant is not known.
     uncompared = [name for name, space in existing.items() if space.recipe.get("compared_pictures") == 0]
     told = [space for name, space in existing.items() if name not in uncompared or _has_vectors(writer, name)]
     variant = next((replace(_variant_of(space), assumed=False) for space in told), None)
@@ -109,43 +103,49 @@ def open_described(
     new = len(existing) < len(DESCRIPTORS) or (archive is not None and str(archive.source) not in known)
     if archive is not None and (new or uncompared):
         agreement = find_variant(dataset, archive)
-        found = set(agreement.reproduced())
-        notes.append(f"shipped features: {agreement}" if found.issuperset(wanted) else f"warning: {agreement}")
-        if variant is not None and found - set(agreement.reproduced(variant)):
+        reproduced = set(agreement.reproduced())
+        notes.append(f"shipped features: {agreement}" if reproduced.issuperset(wanted) else f"warning: {agreement}")
+        if variant is not None and reproduced - set(agreement.reproduced(variant)):
             raise VariantMismatchError(
                 f"{archive.source} was made by LIRE variant `{agreement.variant}`, the collection's descriptors by "
                 f"`{variant}`; their values cannot be compared: index into another collection"
             )
         variant = variant or agreement.variant
         for name in uncompared if agreement.pictures else ():
-            writer.update_recipe(name, _recipe(name, variant, archive, agreement))
+            stated = {"descriptor": name, "variant": str(_variant_by(agreement, name, variant))}
+            writer.update_recipe(name, stated | (_origin(name, variant, archive, agreement) or {}))
     variant = variant or DEFAULT_VARIANT
-    compute = archive is None or bool(names)
-    now = [space for space in writer.manifest.spaces if space.name in existing]
-    if compute and (unlike := [space.name for space in now if _variant_of(space).assumed]):
+    computes = archive is None or bool(names)
+    now = [space for name, space in definitions(writer.manifest).items() if name in existing]
+    if computes and (unlike := [space.name for space in now if _variant_of(space).assumed]):
         notes.append(f"warning: {', '.join(unlike)}: {NOT_COMPARABLE}")
     for name in wanted:
         if name not in existing:
-            descriptor = DESCRIPTORS[name]
-            recipe = _recipe(name, variant, archive, agreement)
-            dtype: Literal["float32", "float64"] = "float64" if descriptor.dtype is np.float64 else "float32"
-            writer.add_space(name, "descriptor", descriptor.length, descriptor.metric_name, recipe, dtype)
-    return Described(tuple(wanted), variant, compute, archive), notes
+            create(writer, name, _origin(name, variant, archive, agreement), _variant_by(agreement, name, variant))
+    if archive is None:
+        return None, notes
+    return ShippedFeatures(archive, frozenset(DESCRIPTORS), not computes), notes
 
 
-def _recipe(name: str, variant: Variant, archive: FeatureArchive | None, agreement: Agreement | None) -> dict[str, Any]:
-    """How a new space's vectors are made, and how far the variant reproduces them where they are shipped."""
+def _variant_by(agreement: Agreement | None, name: str, variant: Variant) -> Variant:
+    """The variant of a space, marked as assumed where it does not reproduce the shipped values."""
+    if agreement is None:
+        return variant
+    return replace(variant, assumed=name not in agreement.reproduced(variant))
+
+
+def _origin(
+    name: str, variant: Variant, archive: FeatureArchive | None, agreement: Agreement | None
+) -> dict[str, Any] | None:
+    """Where a space's vectors come from, and how far the variant reproduces shipped ones; None where computed."""
     if archive is None or agreement is None:
-        return {"descriptor": name, "variant": str(variant), "origin": "computed"}
-    assumed = name not in agreement.reproduced(variant)
-    recipe: dict[str, Any] = {
-        "descriptor": name,
-        "variant": str(replace(variant, assumed=assumed)),
+        return None
+    origin: dict[str, Any] = {
         "origin": str(archive.source),
         "agreement": {str(other): round(shares.get(name, 0.0), 6) for other, shares in agreement.shares.items()},
         "compared_pictures": agreement.pictures,
     }
-    return recipe | {"warning": NOT_COMPARABLE} if assumed else recipe
+    return origin if name in agreement.reproduced(variant) else origin | {"warning": NOT_COMPARABLE}
 
 
 def find_variant(dataset: Dataset, archive: FeatureArchive) -> Agreement:

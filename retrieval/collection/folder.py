@@ -1,0 +1,76 @@
+"""The folder of a collection and its lock: one process at a time may write."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from retrieval.collection import catalog
+from retrieval.collection.manifest import NAME, NotACollectionError, read_manifest
+from retrieval.disk import PARTIAL
+from retrieval.errors import CollectionError
+
+LOCK = "writer.lock"
+
+
+class CollectionBusyError(CollectionError):
+    """Another process is writing to the collection."""
+
+
+class NotWritableError(CollectionError):
+    """The collection's folder cannot be written."""
+
+
+def claim(path: Path, create: bool) -> FileLock:
+    """The acquired lock of a collection's folder, which is made where there is none and `create` says so.
+
+    Raises CollectionBusyError, NotACollectionError, FormatError, OSError.
+    """
+    if not (path / NAME).exists():
+        if not create:
+            read_manifest(path)
+        _require_free(path)
+        path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise CollectionBusyError(
+            f"another process is writing to {path}; wait until it is done, or stop it, and try again"
+        ) from None
+    return lock
+
+
+def _require_free(path: Path) -> None:
+    """A folder that is not yet a collection may hold only what a stop while making one leaves."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise NotACollectionError(f"{path} is a file; give a folder for the collection")
+    begun = {LOCK, catalog.NAME, catalog.NAME + "-journal", NAME + PARTIAL}
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in begun)
+    if others:
+        raise NotACollectionError(
+            f"{path} is not a collection and not empty (it holds {', '.join(others[:3])}); give an empty or new folder"
+        )
+
+
+def delete_all(path: Path) -> None:
+    """Delete a collection whose lock is held."""
+    for entry in path.iterdir():
+        if entry.name != LOCK:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    with suppress(OSError):  # Windows keeps a file that is open; an empty folder may begin a collection anew
+        (path / LOCK).unlink()
+        path.rmdir()
+
+
+def not_writable(path: Path, reason: str) -> NotWritableError:
+    """The error of a folder that may not be written."""
+    return NotWritableError(
+        f"cannot write to the collection {path} ({reason}); its folder and all files in it must be writable for you: "
+        "change their permissions, or write to a copy"
+    )
