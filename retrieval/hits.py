@@ -43,12 +43,7 @@ def hits_of(
     scores: NDArray[np.floating[Any]],
     distances: Mapping[str, NDArray[np.float64]],
 ) -> tuple[Hit, ...]:
-    """Hits from ids (m,), best first, their scores (m,) and distances (m,) by space, NaN where there is no vector.
-
-    The checksums of their vectors are compared. Raises DamagedVectorError.
-    """
-    for space in distances:
-        collection.require_undamaged(space, ids)
+    """Hits from ids (m,), best first, their scores (m,) and distances (m,) by space, NaN where there is no vector."""
     images = collection.images
     positions = np.searchsorted(images.ids, ids)
     by_space = {

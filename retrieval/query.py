@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from numbers import Real
 from pathlib import Path
@@ -90,7 +91,7 @@ class Query:
             return value
         return Query((_part(value, region),))
 
-    @property
+    @cached_property
     def image_ids(self) -> tuple[int, ...]:
         """The images of the collection among its parts."""
         return tuple(int(part.image_id) for part in self.parts if part.image_id is not None)

@@ -167,7 +167,10 @@ class Searcher:
         exclude_self: bool = True,
         exclude_cluster: bool = False,
     ) -> list[Hits]:
-        """Answer queries that are embedded already, all in the same spaces, with one index call a space."""
+        """Answer queries that are embedded already, all in the same spaces, with one index call a space.
+
+        The checksums of the hits' vectors are compared. Raises DamagedVectorError and what `search` raises.
+        """
         self._require_hits(k)
         if not queries:
             return []
@@ -204,6 +207,7 @@ class Searcher:
 
         if len(names) == 1:
             metric = searches[names[0]].space.metric
+            self._require_undamaged(names, [ids for ids, _ in nearest[0]])
             return [
                 answer(at, ids, metric.scores(distances), {names[0]: distances})
                 for at, (ids, distances) in enumerate(nearest[0])
@@ -213,6 +217,7 @@ class Searcher:
             block = slice(start, start + _FUSED_AT_ONCE)
             lists = self._ranked_lists(searches, queries[block], [found[block] for found in nearest], method)
             fused, scores = fuse(lists, shares, method.name)
+            self._require_undamaged(names, [row[row >= 0] for row in fused[:, :k]])
             for row, query in enumerate(queries[block]):
                 ids = fused[row, :k][fused[row, :k] >= 0]
                 distances = {name: search.distances(query.vectors[name], ids) for name, search in searches.items()}
@@ -308,6 +313,12 @@ class Searcher:
         )
         vectors = self._embedder.vectors(Query(parts), names)
         return EmbeddedQuery(vectors, query.image_ids, query.image_id, class_name)
+
+    def _require_undamaged(self, names: Sequence[str], hits: Sequence[NDArray[np.int64]]) -> None:
+        """Compare the checksums of the vectors of hits, once for each image. Raises DamagedVectorError."""
+        ids = hits[0] if len(hits) == 1 else np.unique(np.concatenate(hits))
+        for name in names:
+            self.collection.require_undamaged(name, ids)
 
     def _require_hits(self, k: int) -> None:
         if not is_whole(k) or k < 1:

@@ -9,6 +9,7 @@ largest bounds are candidates, and a result is taken once its worst cosine excee
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ _SAMPLE = 1500
 """Vectors that the subspace is fitted to."""
 _OUTSIDE = 0.06
 """Mean squared length outside the subspace up to which its bounds are near enough to the cosines."""
+_TERMS = 128
+"""Products that are added in single precision; sums of so many are added in double precision."""
 _UNIT = 2.0**-24
 """Relative error of one operation in single precision."""
 
@@ -45,9 +48,9 @@ _Ids = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class _Subspace:
-    """basis: (d, s) float64, orthonormal columns; None for the whole space."""
+    """basis: (d, s) float32, orthonormal columns; None for the whole space."""
 
-    basis: _Floats | None
+    basis: NDArray[np.float32] | None
 
     @staticmethod
     def of(rows: Rows, ids: _Ids, queries: int) -> _Subspace:
@@ -57,34 +60,48 @@ class _Subspace:
         randomness", SIAM Review 53, 2011, to a sample of the gallery.
         """
         count, dimension = len(ids), rows.dimension
-        # Multiplications; those of coordinates are in double precision, which takes twice the time.
-        coordinates = 2 * _SUBSPACE * dimension * (count + queries)
-        if coordinates + queries * count * _SUBSPACE > 0.6 * queries * count * dimension:
+        multiplications = _SUBSPACE * dimension * (count + queries) + queries * count * _SUBSPACE
+        if multiplications > 0.6 * queries * count * dimension:
             return _Subspace(None)
         random = np.random.default_rng(0)
         sample = rows.take(ids[np.sort(random.choice(count, min(count, _SAMPLE), replace=False))])
         sketch = sample @ random.standard_normal((dimension, _SUBSPACE)).astype(np.float32)
         directions = sample.T @ (sample @ (sample.T @ sketch))
-        basis = np.linalg.qr(directions.astype(np.float64))[0]
+        basis = np.linalg.qr(directions.astype(np.float64))[0].astype(np.float32)
         subspace = _Subspace(basis)
         outside = subspace.coordinates(sample)[:, -1].astype(np.float64)
         return subspace if np.mean(outside**2) <= _OUTSIDE else _Subspace(None)
 
     def coordinates(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Vectors (n, d) -> (n, c) whose products are upper bounds of cosines but for `error`; C-contiguous."""
+        vectors = np.ascontiguousarray(vectors, np.float32)
         if self.basis is None:
-            return np.ascontiguousarray(vectors, np.float32)
-        exact = np.asarray(vectors, np.float64)
-        inside = exact @ self.basis
-        squared = np.einsum("nd,nd->n", exact, exact) - np.einsum("ns,ns->n", inside, inside)
-        # Far more than double precision errs, so that the length outside is never too small.
-        outside = np.sqrt(np.maximum(squared, 0) + 1e-10)
+            return vectors
+        inside = np.zeros((len(vectors), self.basis.shape[1]))
+        for start in range(0, vectors.shape[1], _TERMS):
+            part = slice(start, start + _TERMS)
+            inside += vectors[:, part] @ self.basis[part]
+        squared = np.einsum("nd,nd->n", vectors, vectors).astype(np.float64)
+        outside = squared - np.einsum("ns,ns->n", inside, inside)
+        # The length outside is never too small: what may be wrong with its square is added.
+        outside = np.sqrt(np.maximum(outside, 0) + squared * (3 * self._lost + (vectors.shape[1] + 8) * _UNIT))
         return np.column_stack([inside, outside]).astype(np.float32)
 
     def error(self, dimension: int) -> float:
-        """The most by which single precision makes a bound too small, for vectors of unit length."""
-        terms = dimension if self.basis is None else self.basis.shape[1] + 1
-        return 1.05 * (terms + 8) * _UNIT
+        """The most by which single precision makes a bound of vectors of unit length too small."""
+        if self.basis is None:
+            return 1.05 * (dimension + 8) * _UNIT
+        terms = int(self.basis.shape[1]) + 1
+        return 1.05 * (terms + 8) * _UNIT + 3 * self._lost
+
+    @property
+    def _lost(self) -> float:
+        """The most by which coordinates inside differ from exact ones, as a length, for a vector of unit length.
+
+        Each is a sum of sums of _TERMS products; the basis, too, is rounded.
+        """
+        assert self.basis is not None
+        return math.sqrt(self.basis.shape[1]) * (_TERMS + 8) * _UNIT
 
 
 def search_many(
@@ -106,8 +123,10 @@ def search_many(
         distances, nearest, proven = _search(rows, ids, queries[left], k, min(count, len(ids)), subspace, further)
         result[0][left[proven]], result[1][left[proven]] = distances[proven], nearest[proven]
         left = left[~proven]
-        # A subspace's bounds are loose for some queries, and for some many images are equally near.
-        subspace, count = _Subspace(None), 8 * count
+        if subspace.basis is not None:  # whose bounds are loose for some queries
+            subspace = _Subspace(None)
+        else:  # many images are equally near
+            count *= 8
     return result
 
 
@@ -146,13 +165,26 @@ def _search(
             bound = bounds[chunk] + subspace.error(rows.dimension) * np.maximum(1, lengths.astype(np.float64))
             unseen = bound[:, -1] if count < len(ids) else np.full(len(bound), -np.inf)
             if without is not None:
-                for at, further in enumerate(without[chunk]):
-                    bound[at, among(candidates[chunk][at], further)] = -np.inf
+                bound[_left_out(candidates[chunk], without[chunk])] = -np.inf
             return _rank(rows, queries[chunk], k, candidates[chunk], bound, unseen)
 
         ranked = list(pool.map(rank, chunks))
     distances, nearest, proven = (np.concatenate(parts) for parts in zip(*ranked, strict=True))
     return distances, nearest, proven
+
+
+def _left_out(candidates: _Ids, without: Sequence[_Ids]) -> NDArray[np.bool_]:
+    """Which candidates (q, c) are among the ids that their query leaves out."""
+    longest = max(map(len, without), default=0)
+    if longest > _SPARE:
+        return np.stack([among(row, further) for row, further in zip(candidates, without, strict=True)])
+    padded = np.full((len(without), longest), -2, np.int64)
+    for at, further in enumerate(without):
+        padded[at, : len(further)] = further
+    left_out = np.zeros(candidates.shape, bool)
+    for column in padded.T:
+        left_out |= candidates == column[:, None]
+    return left_out
 
 
 def _rank(

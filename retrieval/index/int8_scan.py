@@ -133,13 +133,14 @@ class Int8Index:
         k = result[0].shape[1]
         codes = _code(query[None], _step(query[None]))
         norm = float(np.linalg.norm(query))
+        rounding = _ROUNDING * max(1.0, norm)
         count = k + len(excluded) + _SPARE
         while True:
             proposal = _propose(codes, norm, scopes, count, excluded)
-            ids = np.sort(proposal.contenders(k))
+            ids = np.sort(proposal.contenders(k, rounding))
             distances = self._metric.distances(query[None], self._rows.take(ids))[0]
             worst = np.partition(distances, k - 1)[k - 1] if len(ids) >= k else np.inf
-            if proposal.unseen == -np.inf or 1 - worst > proposal.unseen + _ROUNDING:
+            if proposal.unseen == -np.inf or 1 - worst > proposal.unseen + rounding:
                 put_nearest(result, at, distances, ids)
                 return
             count *= 2
@@ -257,12 +258,12 @@ class _Proposal:
     hidden: NDArray[np.float64] | float
     unseen: float
 
-    def contenders(self, k: int) -> NDArray[np.int64]:
+    def contenders(self, k: int, rounding: float) -> NDArray[np.int64]:
         """The candidates that may be among the k nearest: the least that k of them have is in reach of their most."""
         if len(self.ids) <= k:
             return self.ids
         surely = self.products - self.hidden
-        reached = np.partition(surely, -k)[-k] - 2 * _ROUNDING
+        reached = np.partition(surely, -k)[-k] - 2 * rounding
         chosen: NDArray[np.int64] = self.ids[self.products + self.hidden >= reached]
         return chosen
 

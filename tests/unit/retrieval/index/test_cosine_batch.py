@@ -99,6 +99,10 @@ def test_any_batch_is_brute_force(seed: int, count: int, k: int, dimension: int,
 def test_a_query_that_is_not_of_unit_length_keeps_the_proof() -> None:
     vectors = mixed(3_000, 64, 40, 0.2)
     queries = 40 * vectors[:50]
-    _, found = search_many(ArrayRows(vectors), np.arange(3_000), queries, 20)
+    index = Int8Index(ArrayRows(vectors), np.arange(3_000))
+    together = index.search(queries, 20)[1]
+    alone = np.concatenate([index.search(query[None], 20)[1] for query in queries])
     products = queries.astype(float) @ vectors.T.astype(float)
-    assert np.array_equal(found, np.argsort(-products, axis=1, kind="stable")[:, :20])
+    expected = np.argsort(-products, axis=1, kind="stable")[:, :20]
+    assert np.array_equal(together, expected)
+    assert np.array_equal(alone, expected)
