@@ -55,7 +55,7 @@ class KnownCheckpoint:
         return {
             "none": "",
             "possible": "may have seen images of Kvasir or HyperKvasir in training",
-            "unknown": "its authors do not list their training data, so it may have seen Kvasir or HyperKvasir",
+            "unknown": "may have seen images of Kvasir or HyperKvasir: its authors do not list their training data",
         }.get(self.seen, f"has seen images of {self.seen} in training")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.encoders.known import known_to
 from retrieval.evaluation.comparison import NotSameQueriesError
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
@@ -43,7 +44,7 @@ def build_report(
             SpaceSection(
                 anchor=f"space-{number}",
                 name=space.space,
-                about=tuple(line for line in summary_lines(space) if line not in about),
+                about=(*(line for line in summary_lines(space) if line not in about), *_training(space, opened)),
                 figures=_figures(space, opened, labels, sample, number, result.seed) if space.scored.any() else None,
             )
         )
@@ -56,6 +57,19 @@ def build_report(
         spaces=tuple(sections),
         images=tuple(sorted({image for section in sections for image in _images(section.figures)})),
     )
+
+
+def _training(space: SpaceResult, opened: Collection) -> list[str]:
+    """What known encoders of a space were trained on, which figures on Kvasir must be read with."""
+    names = space.fusion.spaces if space.fusion is not None else (space.space,)
+    recipes = {definition.name: definition.recipe for definition in opened.spaces}
+    known = {name: known_to(recipes[name]) for name in names if name in recipes}
+    return [
+        f"Encoder of {name}: {entry.title}, trained on {entry.trained_on} (licence: {entry.licence})"
+        + (f"; it {entry.seen_note}." if entry.seen_note else ".")
+        for name, entry in known.items()
+        if entry is not None
+    ]
 
 
 def _overview(result: Evaluation) -> Overview:

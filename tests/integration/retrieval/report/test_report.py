@@ -170,3 +170,17 @@ def test_the_files_of_a_report_folder(report: Path) -> None:
     assert {file.name for file in report.iterdir()} == names
     assert json.loads((report / "evaluation.json").read_text())["schema"] == "kvasir-evaluation/1"
     assert len((report / "qrels.txt").read_text().splitlines()) == 45 * 14
+
+
+def test_what_a_known_encoder_has_seen_stands_beside_its_figures(report: Path, tmp_path: Path) -> None:
+    shutil.copytree(report.parent / "collection", tmp_path / "c")
+    with CollectionWriter(tmp_path / "c") as writer:
+        writer.update_recipe("one", {"known": "biomedclip"})
+        writer.update_recipe("two", {"spec": "timm:vit_small_patch14_dinov2.lvd142m"})  # named by its published weights
+    arguments = [str(tmp_path / "c"), "--report", str(tmp_path / "out"), "--samples", "0", "--fuse", "one+two"]
+    assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    assert page.count("Encoder of one: BiomedCLIP, ViT-B/16, trained on PMC-15M") == 2  # by itself and in the fusion
+    assert page.count("Encoder of two: DINOv2, ViT-S/14, trained on LVD-142M") == 2
+    assert page.count("it may have seen images of Kvasir or HyperKvasir in training") == 4
+    assert "Encoder of" not in (report / "index.html").read_text("utf-8")
