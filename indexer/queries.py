@@ -21,7 +21,7 @@ from indexer.datasets import open_dataset
 from indexer.datasets.classes import has_picture_magic
 from retrieval.batch import BatchQuery
 from retrieval.errors import QueryError, TableError
-from retrieval.formats import HEAD_BYTES
+from retrieval.formats import HEAD_BYTES, format_of_content
 from retrieval.names import nfc
 from retrieval.sources import FileUnreadableError
 from retrieval.sources.address import remote_reason
@@ -66,19 +66,23 @@ def open_queries(path: Path, zip_encoding: str | None = None) -> Queries:
     if reason := remote_reason(path):
         raise QueryListError(reason)
     path = path.expanduser().absolute()
-    if path.is_file() and _is_picture(path):
+    head = _head(path)
+    if has_picture_magic(head):
         raise QueryListError(f"{path} is a picture, not a list; search by it without --batch and --out")
+    if kind := format_of_content(head):
+        raise QueryListError(f"{path} is {kind.noun}, not a list; {kind.advised()}")
     if path.is_dir() or path.suffix.lower() == ".zip":
         return _from_dataset(path, zip_encoding)
     return _from_list(path)
 
 
-def _is_picture(path: Path) -> bool:
+def _head(path: Path) -> bytes:
+    """The first bytes of a file; none of a folder, or of a file that cannot be read, which reading the list raises."""
     try:
         with path.open("rb") as stream:
-            return has_picture_magic(stream.read(HEAD_BYTES))
+            return stream.read(HEAD_BYTES)
     except OSError:
-        return False  # reading the list raises it
+        return b""
 
 
 def _from_dataset(path: Path, zip_encoding: str | None) -> Queries:

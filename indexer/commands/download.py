@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from shlex import join
 
 import click
 
@@ -25,6 +26,8 @@ def command(arguments: tuple[str, ...], features: bool, base_url: str, as_json: 
     A download that broke off continues where it stopped; a file that exists is not fetched again.
     """
     version, directory = arguments if len(arguments) == 2 else ("v2", arguments[0])
+    if directory in KVASIR_ARCHIVES and version not in KVASIR_ARCHIVES:
+        raise click.UsageError(f"the version comes first: `{join(['kvasir', 'download', directory, version])}`")
     if len(arguments) > 2 or version not in KVASIR_ARCHIVES:
         raise click.UsageError("expected [v1|v2] DIR")
     if directory in KVASIR_ARCHIVES:

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, jsonify, render_template, request
 from flask_openapi3 import APIBlueprint, Tag
 
 from indexer.duplicates import clusters
+from retrieval.names import nfc
 from web import responses
 from web.context import collection
 from web.errors import BadOptionError
@@ -47,6 +48,7 @@ def images() -> str:
     if class_name == "":
         ids = unlabelled
     elif class_name is not None:
+        class_name = nfc(class_name)
         ids = ids[labels == opened.classes.index(class_name)] if class_name in opened.classes else ids[:0]
     page, pages = _page(len(ids), IMAGES_A_PAGE)
     shown = ids[(page - 1) * IMAGES_A_PAGE : page * IMAGES_A_PAGE].tolist()

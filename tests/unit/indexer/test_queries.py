@@ -83,6 +83,7 @@ def test_topics_are_an_id_a_tab_and_a_file(folder: Path) -> None:
         ("empty.txt", b"\n\n", "no queries"),
         ("only heading.csv", b"file,class\n", "no queries"),
         ("picture.txt", b"\xff\xd8\xff\xe0", "is a picture, not a list"),
+        ("q.tar.gz", b"\x1f\x8b\x08", "is an archive, not a list; unpack it and give its folder"),
         ("latin.txt", b"caf\xe9.jpg\n", "not UTF-8 text"),
         ("book.xlsx", b"PK\x03\x04", "a zip or a spreadsheet, not text; save the table as CSV"),
     ],
