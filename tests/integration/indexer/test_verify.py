@@ -65,7 +65,7 @@ def test_a_sound_collection_has_no_findings_and_each_damage_is_found_and_mended(
     (collection / "greys.rows").write_bytes(greys)
 
     findings = check(collection)
-    assert sorted(finding.kind for finding in findings) == ["encoder", "greys", "index", "vectors", "vectors"]
+    assert sorted(finding.kind for finding in findings) == ["greys", "index", "space", "vectors", "vectors"]
     assert next(finding.ids for finding in findings if finding.kind == "greys") == (1,)
     assert all(finding.repairable for finding in findings)
     assert all(len(finding.ids) == 1 for finding in findings if finding.kind == "vectors")
