@@ -18,6 +18,7 @@ from retrieval.evaluation.speed import Speed, measure_speed
 from retrieval.evaluation.split_file import split_from_file
 from retrieval.search import Searcher
 from retrieval.spaces import metric_of
+from retrieval.spaces.learned import training_ids
 
 
 def evaluate_collection(
@@ -130,4 +131,6 @@ def _evaluated(
         measures,
         progress=None if progress is None else lambda done, total: progress(contender.name, done, total),
     )
+    taught = {image_id for space in contender.spaces for image_id in training_ids(opened, space).tolist()}
+    result = replace(result, learned_from=sum(image_id in taught for image_id in result.ids.tolist()))
     return replace(result, fusion=contender) if len(members) > 1 else result

@@ -42,7 +42,8 @@ class SpaceResult:
     relevant, listed: (q,) R and the length of the query's ranked list. predicted: (q,) the class voted, -1 for none.
     neighbours: (q, K) image ids, -1 beyond the list; distances: (q, K), inf there.
     curve: (q, levels) interpolated precision at equally spaced recall from 0 to 1.
-    leaking: queries that can retrieve a near duplicate of themselves. intervals: None without a bootstrap.
+    leaking: queries that can retrieve a near duplicate of themselves. learned_from: queries that the space, or one of a
+    fusion, was learned from; their figures are not clean. intervals: None without a bootstrap.
     class_sizes: (C,) images of each class; unlabelled: images without a class, which are searched but are no queries.
     fusion: what is fused, None for a space; a fusion has no dimension, and its distance is the negative score.
     """
@@ -70,6 +71,7 @@ class SpaceResult:
     distances: Floats
     curve: Floats
     leaking: int = 0
+    learned_from: int = 0
     intervals: Intervals | None = None
     fusion: Fusion | None = None
 
@@ -141,6 +143,7 @@ class SpaceResult:
                 "scored": int(self.scored.sum()),
                 "nothing_relevant": int((~self.scored).sum()),
                 "leaking": self.leaking,
+                **({"learned_from": self.learned_from} if self.learned_from else {}),
             },
             **self._bootstrap_to_dict(),
             "measures": {name: self._means_to_dict(name) for name in self.measures},

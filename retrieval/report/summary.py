@@ -17,6 +17,7 @@ def summary_lines(space: SpaceResult) -> list[str]:
         f"{space.cluster_count:,} clusters of near duplicates, a single image being one.",
         f"Queries: {int(space.scored.sum()):,}; {without:,} more have nothing relevant to find and are in no figure.",
         f"Leak check: {_leak(space)}.",
+        *_learned(space),
     ]
 
 
@@ -27,6 +28,14 @@ def _space_or_fusion(space: SpaceResult) -> str:
         f"{name} (weight {weight:g})" for name, weight in zip(space.fusion.spaces, space.fusion.weights, strict=True)
     ]
     return f"Fusion by {space.metric} of {', '.join(members[:-1])} and {members[-1]}."
+
+
+def _learned(space: SpaceResult) -> list[str]:
+    if not space.learned_from:
+        return []
+    return [
+        f"Not clean: the space was learned from {space.learned_from:,} of the queries, so its figures are too good."
+    ]
 
 
 def _leak(space: SpaceResult) -> str:

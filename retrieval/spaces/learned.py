@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import CollectionWriter, Manifest, SpaceDefinition
+from retrieval.collection import Collection, CollectionWriter, Manifest, SpaceDefinition
 from retrieval.collection.manifest import read_manifest
 from retrieval.errors import CollectionError
 from retrieval.images import Draft, Picture
@@ -76,11 +76,6 @@ class LearnedSpace(Space):
         ]
         return [*lines, f"model SHA-256 {recipe['model']}"]
 
-    @cached_property
-    def training_ids(self) -> NDArray[np.int64]:
-        """The ids of the images that it learned from, ascending."""
-        return self.model.arrays["images"].astype(np.int64)
-
     def prepare(self, picture: Picture) -> NDArray[Any]:
         """What each source's `embed` takes, (sources,) of objects."""
         prepared = np.empty(len(self.sources), object)
@@ -137,6 +132,18 @@ class LearnedSpace(Space):
 def model_path(collection: Path, space: str) -> Path:
     """Where the model of a learned space lies."""
     return collection / "learned" / f"{space}.npz"
+
+
+def training_ids(collection: Collection, name: str) -> NDArray[np.int64]:
+    """The ids of the images that a space was learned from, ascending; none for a frozen space, or of no class.
+
+    Raises SpaceNameError, DamagedModelError.
+    """
+    definition = collection.manifest.space(name)
+    if definition.kind != KIND or definition.recipe["method"] == "pca":
+        return np.empty(0, np.int64)
+    model = Model.load(model_path(collection.path, definition.name), definition.recipe["model"])
+    return model.arrays["images"].astype(np.int64)
 
 
 def metric(definition: SpaceDefinition) -> Metric:

@@ -16,12 +16,14 @@ from indexer.datasets import open_dataset
 from indexer.run import run_dataset
 from retrieval.collection import Collection, CollectionWriter, SpaceNameError
 from retrieval.command_line import kvasir
+from retrieval.evaluation import EvaluationOptions, MeasureOptions, evaluate_collection
 from retrieval.learn import LearnOptions
 from retrieval.learn.training import learn
 from retrieval.learn.view_cache import view_vectors
 from retrieval.learn.views import central
+from retrieval.report.summary import summary_lines
 from retrieval.spaces import metric_of, open_space
-from retrieval.spaces.learned import LearnedSpace
+from retrieval.spaces.learned import LearnedSpace, training_ids
 
 OPTIONS = LearnOptions(dimension=12, seed=2)
 
@@ -57,7 +59,7 @@ def test_the_recipe_says_how_it_was_learned(learned: Path) -> None:
     assert 0.5 < recipe["validation"]["lda"]["precision@1"] <= 1
     space = open_space(learned, definition)
     assert isinstance(space, LearnedSpace)
-    assert len(space.training_ids) == 25
+    assert len(training_ids(Collection.open(learned), "findings")) == 25
     assert space.fault() is None
     assert "learned by lda on tf_efficientnet_lite0 from 25 images" in space.summary
 
@@ -91,6 +93,15 @@ def test_views_are_extracted_once_and_damaged_caches_again(learned: Path, tmp_pa
     cache.write_bytes(b"damaged")
     again = view_vectors(collection, space, central, ids)
     assert np.allclose(again[1], made[1], atol=1e-4)
+
+
+def test_an_evaluation_counts_the_queries_that_a_space_was_learned_from(learned: Path) -> None:
+    options = EvaluationOptions(measures=MeasureOptions(samples=0))
+    frozen, made = evaluate_collection(Collection.open(learned), "c", options).spaces
+    assert (frozen.learned_from, made.learned_from) == (0, 25)
+    assert "learned_from" not in frozen.to_dict()["queries"]
+    assert made.to_dict()["queries"]["learned_from"] == 25
+    assert "learned from 25 of the queries" in summary_lines(made)[-1]
 
 
 def test_a_lost_model_is_a_fault_that_names_the_file(learned: Path, tmp_path: Path) -> None:
