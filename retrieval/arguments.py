@@ -102,7 +102,7 @@ def split_names(ctx: click.Context, param: click.Parameter, values: Sequence[str
 
 
 def space_option(
-    text: str, flag: str = "--space", *, metavar: str = "NAMES"
+    text: str, flag: str = "--space", *, metavar: str = "NAMES", name: str = "spaces"
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--space`, or another flag, as parameter `spaces`: a tuple of names. The names of spaces hold no comma."""
-    return click.option(flag, "spaces", multiple=True, metavar=metavar, callback=split_names, help=text)
+    """`--space` or another flag: a tuple of names, as parameter `name`. The names of spaces hold no comma."""
+    return click.option(flag, name, multiple=True, metavar=metavar, callback=split_names, help=text)

@@ -11,6 +11,7 @@ import click
 from retrieval.arguments import LocalPath, space_option
 from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
 from retrieval.fusion import DEFAULT_METHOD, METHODS
+from retrieval.learn.methods import METHODS as METHODS_OF_LEARNING
 from retrieval.terminal import progress_bar
 
 
@@ -79,6 +80,14 @@ from retrieval.terminal import progress_bar
     type=click.IntRange(min=0),
     help="Of splits, bootstrap and tests.",
 )
+@click.option(
+    "--learn",
+    multiple=True,
+    type=click.Choice(list(METHODS_OF_LEARNING)),
+    help="Also learn by this method within each round of k-fold, hold-out or a split; the queries stay unseen. "
+    "May be given several times.",
+)
+@space_option("Learn from these frozen spaces, separated by commas.  [default: the first]", "--from", name="learn_from")
 @click.option("--common", is_flag=True, help="Leave images out that lack a vector in a space, so that all compare.")
 @click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
@@ -96,6 +105,8 @@ def command(
     vote_k: int,
     samples: int,
     seed: int,
+    learn: tuple[str, ...],
+    learn_from: tuple[str, ...],
     common: bool,
     speed: bool,
     as_json: bool,
@@ -122,7 +133,9 @@ def command(
         prepare_folder(report)
     fused = tuple(Fusion.parse(text) for text in fusions)
     measures = MeasureOptions(tuple(sorted(set(ks))), vote_k, samples, seed)
-    options = EvaluationOptions(spaces, protocol, test_share, folds, split, measures, speed, fused, common)
+    options = EvaluationOptions(
+        spaces, protocol, test_share, folds, split, measures, speed, fused, common, learn, learn_from
+    )
     opened = Collection.open(collection)
     with progress_bar(transient=True) as bar:
         tasks: dict[str, TaskID] = {}

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from retrieval.collection import Collection
+from retrieval.evaluation.learned import evaluate_learning
 from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
 from retrieval.evaluation.protocols import Protocol, hold_out, k_fold, leave_one_out, protocol_named
 from retrieval.evaluation.result import Evaluation
@@ -16,6 +17,7 @@ from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, measure_speed
 from retrieval.evaluation.split_file import split_from_file
+from retrieval.learn.model import LearnOptions
 from retrieval.search import Searcher
 from retrieval.spaces import metric_of
 from retrieval.spaces.learned import training_ids
@@ -40,6 +42,13 @@ def evaluate_collection(
         return _evaluated(opened, contender, protocol, measures, progress)
 
     results = tuple(evaluated(contender, protocol, options.measures) for contender in contenders)
+    for method in options.learn:
+        learning = LearnOptions(method, seed=options.measures.seed)
+        results += (
+            evaluate_learning(
+                opened, protocol, options.learn_from, learning, options.measures, progress=progress or _silent
+            ),
+        )
     one_out: tuple[SpaceResult, ...] = ()
     clusters = opened.images.clusters
     if protocol.name == "leave-cluster-out" and len(set(clusters.tolist())) < len(clusters):
@@ -47,6 +56,10 @@ def evaluate_collection(
         without_intervals = replace(options.measures, samples=0)
         one_out = tuple(evaluated(contender, with_duplicates, without_intervals) for contender in contenders)
     return Evaluation(name, results, options.measures.seed, speeds, one_out)
+
+
+def _silent(task: str, done: int, total: int) -> None:
+    pass
 
 
 def _contenders(opened: Collection, options: EvaluationOptions) -> list[Fusion]:

@@ -72,7 +72,8 @@ class EvaluationOptions:
     """What of a collection is evaluated: spaces (all where none), fusions, and the protocol with its settings.
 
     split: a file that takes the place of a protocol. common: images that lack a vector in a space are left out of all,
-    so that all can be compared.
+    so that all can be compared. learn: methods of `retrieval.learn` that learn within each round, from the frozen
+    spaces `learn_from`, the first where none is given.
     """
 
     spaces: tuple[str, ...] = ()
@@ -84,3 +85,5 @@ class EvaluationOptions:
     speed: bool = False
     fusions: tuple[Fusion, ...] = ()
     common: bool = False
+    learn: tuple[str, ...] = ()
+    learn_from: tuple[str, ...] = ()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from retrieval.collection import Collection, CollectionWriter, SpaceDefinition, SpaceNameError
 from retrieval.collection.manifest import SPACE_NAME
@@ -19,85 +18,14 @@ from retrieval.evaluation.split_file import split_from_file
 from retrieval.index.cosine import Cosine
 from retrieval.learn.completion import Progress, complete_learned_spaces
 from retrieval.learn.methods import METHODS, method_named
-from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit
-from retrieval.learn.view_cache import view_vectors
-from retrieval.learn.views import VIEWS
-from retrieval.spaces import Space, open_space
+from retrieval.learn.model import LearnOptions, Model, NothingToLearnError
+from retrieval.learn.training_set import TrainingSet, training_set
+from retrieval.spaces import open_space
 from retrieval.spaces.learned import KIND, definitions, model_path, require_one_draft
 
 FOLDS = 5
 CHOICES = ("lda", "head", "blend")
 """Methods among which cross-validation chooses by default."""
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingSet:
-    """Images to learn from: rows (r,) into ids, labels and clusters (n,), and vectors (r, d) of each source.
-
-    The first n rows are the images themselves, in order; the others are views of them.
-    """
-
-    ids: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    clusters: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    vectors: tuple[NDArray[Any], ...]
-
-    def fit(self, images: NDArray[np.int64], options: LearnOptions) -> Model:
-        """A model of some images (m,) with all their views."""
-        chosen = np.isin(self.rows, images)
-        return fit([one[chosen] for one in self.vectors], self.labels[self.rows[chosen]], options)
-
-    @property
-    def frames(self) -> list[NDArray[Any]]:
-        """Vectors (n, d) of the images themselves, of each source."""
-        return [one[: len(self.ids)] for one in self.vectors]
-
-
-def training_set(
-    collection: Collection,
-    sources: Sequence[Space],
-    split: Path | None = None,
-    views: str = "none",
-    progress: Progress = lambda task, done, total: None,
-) -> TrainingSet:
-    """Images that have a class and a vector in every source; with a split, those of its training part.
-
-    Raises NothingToLearnError, SplitFileError.
-    """
-    images = collection.images
-    positions = np.flatnonzero(images.labels >= 0)
-    for source in sources:
-        positions = np.intersect1d(positions, collection.positions(source.name))
-    if split is not None:
-        positions = np.intersect1d(positions, split_from_file(split, images.files).rounds[0].gallery)
-    if not len(positions):
-        raise NothingToLearnError(f"no image of {collection.path} has a class and a vector in every source")
-    ids = images.ids[positions]
-    rows = [np.arange(len(ids))]
-    vectors: list[list[NDArray[Any]]] = [[collection.rows(source.name).take(ids)] for source in sources]
-    for view in VIEWS[views]:
-        done = 0
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            progress("views", done, len(ids) * len(sources))
-
-        made = [view_vectors(collection, source, view, ids, advance) for source in sources]
-        common = ids
-        for made_ids, _ in made:
-            common = np.intersect1d(common, made_ids)
-        rows.append(np.searchsorted(ids, common))
-        for at, (made_ids, of_view) in enumerate(made):
-            vectors[at].append(of_view[np.searchsorted(made_ids, common)])
-    return TrainingSet(
-        ids,
-        images.labels[positions].astype(np.int64),
-        images.clusters[positions],
-        np.concatenate(rows),
-        tuple(np.concatenate(one) for one in vectors),
-    )
 
 
 def validated(training: TrainingSet, options: LearnOptions, seed: int = 0, folds: int = FOLDS) -> dict[str, float]:
@@ -160,7 +88,8 @@ def learn(
             raise SpaceNameError(f"'{one}' is learned itself; learn from frozen spaces")
     opened = [open_space(collection.path, collection.manifest.space(one), "indexing") for one in names]
     require_one_draft(opened)
-    training = training_set(collection, opened, split, views if method != "pca" else "none", progress)
+    part = None if split is None else split_from_file(split, collection.images.files).rounds[0].gallery
+    training = training_set(collection, opened, part, views if method != "pca" else "none", progress)
     figures: Mapping[str, Any] = {}
     if method is None:
         method, figures = choose_method(training, options, progress)

@@ -23,7 +23,8 @@ def summary_lines(space: SpaceResult) -> list[str]:
 
 def _space_or_fusion(space: SpaceResult) -> str:
     if space.fusion is None:
-        return f"Space: {space.metric} distance, {space.dimension:,} dimensions."
+        dimensions = f", {space.dimension:,} dimensions" if space.dimension else ""
+        return f"Space: {space.metric} distance{dimensions}."
     members = [
         f"{name} (weight {weight:g})" for name, weight in zip(space.fusion.spaces, space.fusion.weights, strict=True)
     ]

@@ -17,6 +17,7 @@ from indexer.run import run_dataset
 from retrieval.collection import Collection, CollectionWriter, SpaceNameError
 from retrieval.command_line import kvasir
 from retrieval.evaluation import EvaluationOptions, MeasureOptions, evaluate_collection
+from retrieval.evaluation.learned import SeenQueriesError
 from retrieval.learn import LearnOptions
 from retrieval.learn.training import learn
 from retrieval.learn.view_cache import view_vectors
@@ -102,6 +103,19 @@ def test_an_evaluation_counts_the_queries_that_a_space_was_learned_from(learned:
     assert "learned_from" not in frozen.to_dict()["queries"]
     assert made.to_dict()["queries"]["learned_from"] == 25
     assert "learned from 25 of the queries" in summary_lines(made)[-1]
+
+
+def test_a_method_is_evaluated_by_models_that_have_not_seen_the_queries(indexed: Any) -> None:
+    collection = Collection.open(indexed.path)
+    options = EvaluationOptions(protocol="k-fold", folds=3, measures=MeasureOptions(samples=20), learn=("lda", "pca"))
+    frozen, lda, pca = evaluate_collection(collection, "c", options).spaces
+    assert [lda.space, pca.space] == ["lda(tf_efficientnet_lite0)", "pca(tf_efficientnet_lite0)"]
+    assert lda.files == frozen.files
+    assert lda.learned_from == 0
+    assert 0.5 < lda.means("precision@1").micro <= 1
+    assert not np.array_equal(lda.distances, pca.distances)
+    with pytest.raises(SeenQueriesError, match="leave-cluster-out the queries are in the gallery"):
+        evaluate_collection(collection, "c", EvaluationOptions(learn=("lda",)))
 
 
 def test_a_lost_model_is_a_fault_that_names_the_file(learned: Path, tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""Evaluate a way of learning: within each round a model is learned from the gallery, and its queries stay unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection import Collection
+from retrieval.errors import EvaluationError
+from retrieval.evaluation.options import MeasureOptions
+from retrieval.evaluation.protocols import Protocol
+from retrieval.evaluation.run import evaluate_retriever
+from retrieval.evaluation.space_result import SpaceResult
+from retrieval.index.cosine import Cosine
+from retrieval.learn.model import LearnOptions
+from retrieval.learn.training_set import TrainingSet, training_set
+from retrieval.spaces import open_space
+
+Floats = NDArray[np.floating]
+Rows = NDArray[np.int64]
+
+
+class SeenQueriesError(EvaluationError):
+    """Under this protocol a space would be learned from the queries themselves."""
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedRetriever:
+    """Vectors of a model that is learned from the gallery of each round; a `Retriever` of the training set's images."""
+
+    training: TrainingSet
+    options: LearnOptions
+
+    dimension = None
+    metric_name = Cosine.name
+
+    def distances_to(self, gallery: Rows) -> Callable[[Rows], Floats]:
+        """See `Retriever`."""
+        vectors = self.training.fit(gallery, self.options).transform(self.training.frames).astype(np.float64)
+        searched = vectors[gallery].T
+        return lambda queries: 1 - vectors[queries] @ searched
+
+    def scores(self, distances: Floats) -> Floats:
+        """Cosine similarity."""
+        return Cosine().scores(distances)
+
+
+def evaluate_learning(
+    opened: Collection,
+    protocol: Protocol,
+    sources: Sequence[str],
+    learning: LearnOptions,
+    measures: MeasureOptions,
+    views: str = "central",
+    progress: Callable[[str, int, int], None] = lambda task, done, total: None,
+) -> SpaceResult:
+    """The result of learning by a method, as if the gallery of each round were all that is known.
+
+    sources: frozen spaces, the collection's first where none is given. Raises SeenQueriesError, NothingToLearnError,
+    UnknownMethodError, SpaceNameError.
+    """
+    if any(len(np.intersect1d(one.queries, one.gallery)) for one in protocol.rounds):
+        raise SeenQueriesError(
+            f"by {protocol.name} the queries are in the gallery, so a space would be learned from them; "
+            "give --protocol k-fold, hold-out or a split"
+        )
+    names = [opened.manifest.space(name).name for name in sources] or [opened.spaces[0].name]
+    spaces = [open_space(opened.path, opened.manifest.space(name), "indexing") for name in names]
+    name = f"{learning.method}({'+'.join(names)})"
+    training = training_set(opened, spaces, None, "none" if learning.method == "pca" else views, progress)
+    positions = np.searchsorted(opened.images.ids, training.ids)
+    return evaluate_retriever(
+        LearnedRetriever(training, learning),
+        training.labels,
+        opened.classes,
+        training.clusters,
+        training.ids,
+        [opened.images.files[position] for position in positions],
+        protocol.reindexed(positions),
+        name,
+        measures,
+        progress=lambda done, total: progress(name, done, total),
+    )

@@ -1,0 +1,87 @@
+"""What a space is learned from: images with their classes, clusters and frozen vectors, and views of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection import Collection
+from retrieval.learn.completion import Progress
+from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit
+from retrieval.learn.view_cache import view_vectors
+from retrieval.learn.views import VIEWS
+from retrieval.spaces import Space
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingSet:
+    """Images to learn from: rows (r,) into ids, labels and clusters (n,), and vectors (r, d) of each source.
+
+    The first n rows are the images themselves, in order; the others are views of them.
+    """
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    clusters: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    vectors: tuple[NDArray[Any], ...]
+
+    def fit(self, images: NDArray[np.int64], options: LearnOptions) -> Model:
+        """A model of some images (m,) with all their views."""
+        chosen = np.isin(self.rows, images)
+        return fit([one[chosen] for one in self.vectors], self.labels[self.rows[chosen]], options)
+
+    @property
+    def frames(self) -> list[NDArray[Any]]:
+        """Vectors (n, d) of the images themselves, of each source."""
+        return [one[: len(self.ids)] for one in self.vectors]
+
+
+def training_set(
+    collection: Collection,
+    sources: Sequence[Space],
+    part: NDArray[np.int64] | None = None,
+    views: str = "none",
+    progress: Progress = lambda task, done, total: None,
+) -> TrainingSet:
+    """Images that have a class and a vector in every source. part: rows of the collection's images, all where None.
+
+    Raises NothingToLearnError.
+    """
+    images = collection.images
+    positions = np.flatnonzero(images.labels >= 0)
+    for source in sources:
+        positions = np.intersect1d(positions, collection.positions(source.name))
+    if part is not None:
+        positions = np.intersect1d(positions, part)
+    if not len(positions):
+        raise NothingToLearnError(f"no image of {collection.path} has a class and a vector in every source")
+    ids = images.ids[positions]
+    rows = [np.arange(len(ids))]
+    vectors: list[list[NDArray[Any]]] = [[collection.rows(source.name).take(ids)] for source in sources]
+    for view in VIEWS[views]:
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            progress("views", done, len(ids) * len(sources))
+
+        made = [view_vectors(collection, source, view, ids, advance) for source in sources]
+        common = ids
+        for made_ids, _ in made:
+            common = np.intersect1d(common, made_ids)
+        rows.append(np.searchsorted(ids, common))
+        for at, (made_ids, of_view) in enumerate(made):
+            vectors[at].append(of_view[np.searchsorted(made_ids, common)])
+    return TrainingSet(
+        ids,
+        images.labels[positions].astype(np.int64),
+        images.clusters[positions],
+        np.concatenate(rows),
+        tuple(np.concatenate(one) for one in vectors),
+    )
