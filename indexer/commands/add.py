@@ -12,10 +12,11 @@ import click
 from indexer.commands.outcome import finish
 from indexer.commands.progress import IndexingBar
 from indexer.datasets import Dataset, chosen_pictures, open_dataset
+from indexer.datasets.labels import ClassMap, class_notes, parse_class_map
 from indexer.errors import DatasetError
 from indexer.run import run_dataset
-from retrieval.arguments import LocalPath, require_order
-from retrieval.collection import CollectionWriter
+from retrieval.arguments import LocalPath, map_option, require_order, zip_encoding_option
+from retrieval.collection import Collection, CollectionWriter
 from retrieval.errors import SourceError
 from retrieval.names import nfc
 
@@ -26,8 +27,17 @@ from retrieval.names import nfc
 @click.option(
     "--class", "class_name", help="The class of what is added.  [default: folders' names; for a file its class so far]"
 )
+@map_option
+@zip_encoding_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, a document a path.")
-def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, as_json: bool) -> None:
+def command(
+    collection: Path,
+    paths: tuple[Path, ...],
+    class_name: str | None,
+    class_maps: tuple[str, ...],
+    zip_encoding: str | None,
+    as_json: bool,
+) -> None:
     """Add pictures, folders or zips to COLLECTION, described in every space that it has.
 
     What cannot be opened is listed at the end, and the others are added.
@@ -36,8 +46,11 @@ def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, a
     """
     if class_name is not None and not class_name.strip():
         raise click.UsageError("--class is empty; leave it out for pictures without a class")
-    class_name = class_name and nfc(class_name)
     require_order("kvasir add", collection, paths)
+    stored = Collection.open(collection).classes
+    class_map = parse_class_map(class_maps, stored)
+    if class_name is not None:
+        class_name = nfc(class_name) if class_map is None else class_map.get(nfc(class_name))
     whole: list[Dataset] = []
     files: dict[Path, dict[str, str | None]] = defaultdict(dict)
     refused: list[tuple[str, str]] = []
@@ -51,7 +64,7 @@ def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, a
                     place = path.absolute()
                     files[place.parent][place.name] = class_name
                 else:
-                    whole.append(opened.enter_context(_classed(open_dataset(path), class_name)))
+                    whole.append(opened.enter_context(_open(path, zip_encoding, class_map, class_name)))
             except (SourceError, DatasetError) as error:
                 refused.append((str(path), str(error).removeprefix(f"{path.resolve()}: ")))
         for folder, classes in files.items() if class_name is None else ():
@@ -62,13 +75,18 @@ def command(collection: Path, paths: tuple[Path, ...], class_name: str | None, a
             for number, dataset in enumerate(datasets):
                 if number < len(whole):
                     bar.announce(dataset)
+                for line in class_notes(dataset.classes, stored):
+                    bar.say(f"  {line}")
                 tell = bar.say if number == 0 else lambda line: None  # the spaces are the same for all
                 is_whole = number < len(whole)
                 runs.append(run_dataset(dataset, writer, whole=is_whole, say=tell, on_progress=bar.advance))
     finish(runs, as_json, refused)
 
 
-def _classed(dataset: Dataset, class_name: str | None) -> Dataset:
+def _open(path: Path, zip_encoding: str | None, class_map: ClassMap | None, class_name: str | None) -> Dataset:
+    """A folder or zip whose pictures are all of one class, where it is given."""
+    dataset = open_dataset(path, zip_encoding=zip_encoding, class_map=class_map)
     if class_name is None:
         return dataset
-    return replace(dataset, items=tuple(replace(item, class_name=class_name) for item in dataset.items))
+    items = tuple(replace(item, class_name=class_name) for item in dataset.items)
+    return replace(dataset, items=items, classes=(class_name,))

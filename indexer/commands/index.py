@@ -26,6 +26,7 @@ from retrieval.arguments import (
 )
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import DEFAULT, FORMS, EncoderOptions, Fit, parse_spec
+from retrieval.spaces import KINDS, kind_named
 
 
 @click.command("index")
@@ -51,6 +52,13 @@ from retrieval.encoders import DEFAULT, FORMS, EncoderOptions, Fit, parse_spec
     help="Compute LIRE's descriptors from the pictures: all, or names separated by commas.",
 )
 @click.option(
+    "--space",
+    "spaces",
+    multiple=True,
+    metavar="KIND:SPEC",
+    help=f"A space of any kind ({', '.join(KINDS)}), such as descriptor:JCD; may be given several times.",
+)
+@click.option(
     "--fit",
     type=click.Choice(get_args(Fit)),
     help="How a frame that is not square meets a new encoder's input; field: the part that the endoscope lights.  "
@@ -72,6 +80,7 @@ def command(
     features: Path | None,
     encoders: tuple[str, ...],
     descriptors: tuple[str, ...],
+    spaces: tuple[str, ...],
     fit: str | None,
     options: EncoderOptions,
     labels: Path | None,
@@ -89,6 +98,8 @@ def command(
     require_order("kvasir index", collection, [data], last=True)
     chosen = ",".join(descriptors) or None
     descriptor_names(chosen)  # a misspelled name fails before an encoder is loaded
+    for text in spaces:
+        kind_named(text.partition(":")[0])
     stored: tuple[str, ...] = ()
     if is_collection(collection):
         stored = Collection.open(collection).classes
@@ -111,6 +122,7 @@ def command(
                 chosen,
                 fit,
                 options=options,
+                spaces=spaces,
                 whole=True,
                 say=bar.say,
                 on_progress=bar.advance,

@@ -129,9 +129,12 @@ def create(
 ) -> SpaceDefinition:
     """Add the space of a descriptor named as LIRE does. recipe: what it says beside descriptor and variant.
 
-    Raises UnknownDescriptorError, SpaceNameError.
+    Without a recipe, an existing space is returned as it is. Raises UnknownDescriptorError, SpaceNameError.
     """
     descriptor = descriptor_named(spec)
+    existing = definitions(writer.manifest).get(spec)
+    if existing is not None and recipe is None:
+        return existing
     fields = {"descriptor": spec, "variant": str(variant)} | dict(recipe or {"origin": "computed"})
     dtype: Literal["float32", "float64"] = "float64" if descriptor.dtype is np.float64 else "float32"
     return writer.add_space(spec, KIND, descriptor.length, descriptor.metric_name, fields, dtype)

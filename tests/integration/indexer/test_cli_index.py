@@ -645,3 +645,23 @@ def test_spaces_are_named_by_repeating_or_by_commas(run: Run, made: Path, data: 
     assert repeated["spaces"] == ["JCD", "Tamura"]
     assert run("search", 3, made, "--space", "jcd,tamura", "--json").json == repeated
     assert run("search", 3, made, "--space", "JCD, nosuch").status == 2
+
+
+def test_a_space_of_any_kind_is_made_by_its_kind_and_spec(run: Run, data: Path, tiny_spec: str, tmp_path: Path) -> None:
+    asked = ("index", data, tmp_path / "c", "--space", f"encoder:{tiny_spec}", "--space", "descriptor:JCD", "--json")
+    first = run(*asked)
+    assert (first.status, first.json["added"]) == (0, 26), first.err
+    assert [space.name for space in Collection.open(tmp_path / "c").spaces] == ["test_vit-test_vit", "JCD"]
+    assert {len(Collection.open(tmp_path / "c").ids(name)) for name in ("test_vit-test_vit", "JCD")} == {26}
+    again = run(*asked)
+    assert (again.status, again.json["unchanged"]) == (0, 26), again.err
+    assert run("search", 3, tmp_path / "c", "--space", "JCD").status == 0
+    for wrong, message in (
+        ("colour:JCD", "no kind of space is called 'colour'"),
+        ("JCD", "no kind of space is called 'JCD'"),
+        ("descriptor:jpg", "jpg"),
+        ("learned:x", "kvasir learn"),
+    ):
+        ended = run("index", data, tmp_path / "new", "--space", wrong)
+        assert (ended.status, message in ended.err) == (2, True), ended.err
+        assert not (tmp_path / "new").exists()

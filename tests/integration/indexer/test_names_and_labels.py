@@ -224,3 +224,22 @@ def test_several_spaces_are_fused_as_the_engine_fuses_them(
     assert "similarity" in run("search", 0, collection)[1].splitlines()[0]
     for wrong in ("PHOG=1", "JCD=0", "JCD", "JCD=x", "nosuch=1"):
         assert run("search", 0, collection, "--space", "JCD,Tamura", "--weight", wrong)[0] == 2
+
+
+def test_added_pictures_are_named_as_indexed_ones_are(
+    run: Run, collection: Path, pictures: list[bytes], tmp_path: Path
+) -> None:
+    data = fill(tmp_path / "k", {"normal-cecum/0.jpg": pictures[0], "polyps/1.jpg": pictures[1]})
+    assert run("index", data, collection)[0] == 0
+    with zipfile.ZipFile(tmp_path / "gbk.zip", "w") as archive:
+        archive.writestr(StoredInGbk("息肉/2.jpg"), pictures[2])
+    new = fill(tmp_path / "new", {"3.jpg": pictures[3], "4.jpg": pictures[4]})
+    assert run("add", collection, tmp_path / "gbk.zip", "--zip-encoding", "gbk", "--map", "息肉=polyps")[0] == 0
+    assert run("add", collection, new / "3.jpg", "--class", "cecum", "--map", "known")[0] == 0
+    _, _, err = run("add", collection, new / "4.jpg", "--class", "Polyps")
+    assert "classes that differ only in spelling from the collection's: Polyps, polyps" in err
+    assert [name for file, name in classes(collection).items() if file[-5:] in ("2.jpg", "3.jpg", "4.jpg")] == [
+        "polyps",
+        "normal-cecum",
+        "Polyps",
+    ]
