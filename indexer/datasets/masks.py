@@ -38,10 +38,8 @@ def find_masks(files: Sequence[str]) -> Masks:
     A folder is one of masks where a folder of another name in its place has a picture of the same name for at least
     half of its files; so a class that happens to be called `labels` stays one.
     """
-    names_of_folders = {name for folder in {dirname(file) for file in files} for name in folder.split("/")}
-    if not any(map(_MASKS.fullmatch, names_of_folders)) and not any(
-        _SUFFIX.search(splitext(file)[0]) for file in files
-    ):
+    named = {name for folder in {dirname(file) for file in files} for name in folder.split("/")}
+    if not any(map(_MASKS.fullmatch, named)) and not any(_SUFFIX.search(splitext(file)[0]) for file in files):
         return Masks(frozenset(), frozenset())  # the usual case, in a fraction of the time
     parts = {file: _parts(file) for file in files}
     in_place: defaultdict[tuple[Parts, Parts], set[str]] = defaultdict(set)
