@@ -5,9 +5,9 @@ COLLECTION/
   catalog.sqlite       one row an image
   vectors/             SPACE.float32: row number = image id
   encoders/SPACE/      the encoder as OpenVINO runs it
-  index/               FAISS indexes that take long to build; each can be made again from the vectors
+  index/SPACE/         a FAISS index that takes long to build; it can be made again from the vectors
   greys.rows           small grey pictures that near duplicates are found by; made again from the pictures
-  writer.lock          held by the one process that writes
+  writer.lock          locked by the one process that writes
 """
 
 from retrieval.collection.catalog import DamagedCatalogError

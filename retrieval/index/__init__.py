@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection
-from retrieval.errors import CollectionError
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Backend, CompiledMetric, Index, Metric, Rows, StoredBackend
 from retrieval.index.storage import index_folder
@@ -28,17 +27,11 @@ __all__ = [
     "Entry",
     "Index",
     "Metric",
-    "UnknownMetricError",
     "build_index",
     "is_exact",
-    "metric_named",
     "open_index",
     "stored_backend",
 ]
-
-
-class UnknownMetricError(CollectionError):
-    """A space names a distance that this version does not know."""
 
 
 def _is_cosine(metric: Metric) -> bool:
@@ -109,18 +102,3 @@ def open_index(collection: Collection, space: str, metric: Metric) -> Index:
     definition = collection.manifest.space(space)
     folder = index_folder(collection.path, definition.name)
     return build_index(metric, collection.rows(space), collection.ids(space), folder)
-
-
-def metric_named(name: str) -> Metric:
-    """The distance that a space's definition names.
-
-    Raises UnknownMetricError.
-    """
-    if name == Cosine.name:
-        return Cosine()
-    from retrieval.descriptors import DESCRIPTORS
-
-    for descriptor in DESCRIPTORS.values():
-        if descriptor.metric_name == name:
-            return descriptor.metric
-    raise UnknownMetricError(f"no distance is called '{name}'; the collection may be of a newer version")
