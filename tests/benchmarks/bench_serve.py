@@ -50,8 +50,8 @@ def drawn(seed: int, size: tuple[int, int] = (720, 576)) -> bytes:
     return out.getvalue()
 
 
-def filled_collection(folder: Path) -> Path:
-    """A collection of the default encoder with 8,000 images, of which sixteen are real files."""
+def filled_collection(folder: Path, images: int = IMAGES) -> Path:
+    """A collection of the default encoder, of whose images sixteen are real files."""
     for seed in range(16):
         place = folder / "data" / f"class {seed % 8}"
         place.mkdir(parents=True, exist_ok=True)
@@ -62,8 +62,8 @@ def filled_collection(folder: Path) -> Path:
         run_dataset(dataset, writer)
         space = writer.manifest.spaces[0]
         source = writer.source(folder / "data", "folder")
-        for start in range(16, IMAGES, 996):
-            rows = random.normal(size=(min(996, IMAGES - start), space.dimension)).astype(np.float32)
+        for start in range(16, images, 996):
+            rows = random.normal(size=(min(996, images - start), space.dimension)).astype(np.float32)
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
             writer.append(
                 [
