@@ -27,6 +27,7 @@ from retrieval.cores import available_cores
 from retrieval.images import MAX_PIXELS
 from web import pictures, served_collection
 from web.app import create_app
+from web.keys import create_key
 from web.served_collection import ServedCollection
 from web.settings import Settings
 
@@ -49,6 +50,26 @@ def test_an_added_picture_moves_with_its_collection(held: ServedCollection, new_
     assert ServedCollection(moved, MAX_PIXELS).add(new_picture, "polyps") == (image_id, False)
     ServedCollection(moved, MAX_PIXELS).remove(image_id)
     assert not list((moved / "pictures").iterdir())
+
+
+def test_an_added_copy_joins_the_cluster_of_its_original_at_once(held: ServedCollection, indexed: Any) -> None:
+    _, key = create_key(held.path, "writer", "write")
+    client = create_app(Settings(held.path, rate=""), background=False).test_client()
+    opened = Collection.open(held.path)
+    original = int(opened.images.ids[opened.images.files.index("cecum/3.jpg")])
+    smaller = io.BytesIO()
+    Image.open(indexed.data / "cecum" / "3.jpg").resize((108, 81)).save(smaller, "JPEG", quality=80)
+
+    added = client.post(
+        "/api/v1/images?class=cecum", data=smaller.getvalue(), content_type="image/jpeg", headers={"X-API-Key": key}
+    )
+    copy = added.json["id"]
+    similar = f"/api/v1/images/{original}/similar?k=5"
+
+    assert added.status_code == 201
+    assert added.json["cluster"] == client.get(f"/api/v1/images/{original}").json["cluster"]
+    assert client.get(similar).json["hits"][0]["id"] == copy
+    assert copy not in [hit["id"] for hit in client.get(f"{similar}&exclude_cluster=true").json["hits"]]
 
 
 def test_an_added_picture_is_known_though_a_slow_look_began_before_it(
