@@ -96,13 +96,17 @@ def _update(writer: CollectionWriter, space: SpaceDefinition, searcher: Searcher
     new = np.flatnonzero(held.images.ids >= writer.counter(counter))
     if not len(new):
         return 0
-    parents = _parents(held.images.clusters)
+    clusters_of = held.images.clusters
+    smaller: dict[int, int] = {}
     for first, second in links(searcher, space, new):
-        _join(parents, first, second)
-    roots = [_root(parents, at) for at in range(len(parents))]
-    wanted = held.images.ids[roots]
-    changed = np.flatnonzero(wanted != held.images.clusters)
-    renamed = dict(zip(held.images.ids[changed].tolist(), wanted[changed].tolist(), strict=True))
+        _join(smaller, int(clusters_of[first]), int(clusters_of[second]))
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for cluster in sorted({*smaller, *smaller.values()}):
+        groups[_root(smaller, cluster)].append(cluster)
+    renamed: dict[int, int] = {}
+    for group in groups.values():
+        members = np.concatenate([held.images.ids_of_cluster(cluster) for cluster in group])
+        renamed |= dict.fromkeys(members.tolist(), int(members.min()))
     writer.set_clusters(renamed, counter, int(held.images.ids[-1]) + 1)
     return len(new)
 
@@ -162,21 +166,16 @@ def _same_pixels(held: Collection, first: int, second: int) -> bool:
     return np.array_equal(one, other)
 
 
-# Connected components: each image points to one with a smaller position, its cluster's first to itself.
+# Connected components of clusters: each that was joined points to a smaller one of its component.
 
 
-def _parents(clusters: NDArray[np.int64]) -> list[int]:
-    firsts: dict[int, int] = {}
-    return [firsts.setdefault(cluster, at) for at, cluster in enumerate(clusters.tolist())]
+def _root(smaller: dict[int, int], cluster: int) -> int:
+    while cluster in smaller:
+        cluster = smaller[cluster]
+    return cluster
 
 
-def _root(parents: list[int], at: int) -> int:
-    while parents[at] != at:
-        parents[at] = parents[parents[at]]
-        at = parents[at]
-    return at
-
-
-def _join(parents: list[int], first: int, second: int) -> None:
-    one, other = sorted((_root(parents, first), _root(parents, second)))
-    parents[other] = one
+def _join(smaller: dict[int, int], first: int, second: int) -> None:
+    one, other = sorted((_root(smaller, first), _root(smaller, second)))
+    if one != other:
+        smaller[other] = one
