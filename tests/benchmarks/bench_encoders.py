@@ -12,6 +12,7 @@ Exit status 1 where an architecture neither runs nor is refused with a reason of
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 import tempfile
@@ -21,11 +22,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from retrieval.encoders.recipe import Recipe
 from retrieval.encoders.runtime import ConversionError, OpenVinoEncoder, _least_cosine, convert
-from retrieval.encoders.selftest import require_embeddings
+from retrieval.encoders.selftest import drawn_pictures, require_embeddings
 from retrieval.encoders.spec import EncoderSpec
 from retrieval.encoders.tower import Tower, _dimension
 from retrieval.errors import EncoderError
@@ -111,6 +113,20 @@ def open_clip_model(name: str) -> tuple[torch.nn.Module, tuple[int, int]]:
     return _ImageTower(visual), (width, height)
 
 
+def settle(model: torch.nn.Module, size: tuple[int, int]) -> None:
+    """Give batch normalisations the statistics of three pictures; untrained, deep towers shrink every signal."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
+    width, height = size
+    pictures = [picture.image.resize((width, height)) for picture in drawn_pictures()]
+    pixels = torch.tensor(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    model.train()
+    with torch.no_grad(), contextlib.suppress(Exception):  # those that cannot train so need no settling either
+        model(pixels)
+    model.eval()
+
+
 def survey(library: str, name: str) -> tuple[str, bool]:
     """What becomes of an architecture, and whether that is one of the outcomes that are meant to be."""
     torch.manual_seed(0)
@@ -118,7 +134,7 @@ def survey(library: str, name: str) -> tuple[str, bool]:
         model, size = timm_model(name) if library == "timm" else open_clip_model(name)
     except Exception as error:
         return f"cannot be built: {type(error).__name__}: {error}"[:150], isinstance(error, EncoderError)
-    model.eval()
+    settle(model, size)
     spec = EncoderSpec(f"{library}:{name}", "timm", name, "file", "")
     try:
         dimension = _dimension(model, spec, *size)
