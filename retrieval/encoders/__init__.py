@@ -19,7 +19,7 @@ from retrieval.encoders.selftest import UnusableEmbeddingError
 from retrieval.encoders.spec import DEFAULT, EncoderSpec, EncoderSpecError, WeightsNotFoundError
 
 if TYPE_CHECKING:
-    from retrieval.encoders.tower import Tower
+    from retrieval.encoders.tower_module import Tower
 
 __all__ = [
     "DEFAULT",
@@ -64,7 +64,7 @@ def build_tower(
     """
     parsed = parse_spec(spec)
     require_architecture(parsed)
-    from retrieval.encoders.loading import load_tower
+    from retrieval.encoders.tower import load_tower
 
     return load_tower(parsed, fit, full_size, options)
 

@@ -20,7 +20,7 @@ from retrieval.encoders.selftest import drawn_inputs
 from retrieval.errors import EncoderError
 
 if TYPE_CHECKING:
-    from retrieval.encoders.tower import Tower
+    from retrieval.encoders.tower_module import Tower
 
 MODEL = "tower.xml"
 """File of a converted tower; its weights are in tower.bin next to it."""

@@ -12,7 +12,7 @@ from retrieval.errors import EncoderError
 from retrieval.images import Picture, from_image
 
 if TYPE_CHECKING:
-    from retrieval.encoders.tower import Tower
+    from retrieval.encoders.tower_module import Tower
 
 _SIDE = 384
 _APART = 2e-6

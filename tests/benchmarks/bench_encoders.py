@@ -25,12 +25,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from retrieval.encoders.loading import _dimension
 from retrieval.encoders.recipe import Recipe
 from retrieval.encoders.runtime import ConversionError, OpenVinoEncoder, _least_cosine, convert
 from retrieval.encoders.selftest import drawn_pictures, require_embeddings
 from retrieval.encoders.spec import EncoderSpec
-from retrieval.encoders.tower import Tower
+from retrieval.encoders.tower import _dimension
+from retrieval.encoders.tower_module import Tower
 from retrieval.errors import EncoderError
 
 

@@ -26,7 +26,7 @@ from retrieval.encoders import (
     convert,
     parse_spec,
 )
-from retrieval.encoders.tower import Tower
+from retrieval.encoders.tower_module import Tower
 from retrieval.errors import EncoderError
 from retrieval.images import from_image
 from retrieval.spaces.encoder import create, load_encoder

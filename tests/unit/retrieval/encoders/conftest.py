@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from retrieval.encoders import EncoderOptions, build_tower
-from retrieval.encoders.tower import Tower
+from retrieval.encoders.tower_module import Tower
 from retrieval.images import Picture, from_image
 
 State = dict[str, torch.Tensor]

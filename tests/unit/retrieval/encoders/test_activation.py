@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from retrieval.encoders import EncoderMismatchError, EncoderSpec, build_tower, rebuild_tower
-from retrieval.encoders.loading import load_tower
 from retrieval.encoders.recipe import Recipe
-from retrieval.encoders.tower import Tower
+from retrieval.encoders.tower import load_tower
+from retrieval.encoders.tower_module import Tower
 
 CONFIG = {
     "embed_dim": 32,

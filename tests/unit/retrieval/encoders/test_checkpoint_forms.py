@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from retrieval.encoders import UnreadableWeightsError, WeightsMismatchError, build_tower
-from retrieval.encoders.tower import Tower
+from retrieval.encoders.tower_module import Tower
 
 State = dict[str, torch.Tensor]
 Build = Callable[..., Tower]

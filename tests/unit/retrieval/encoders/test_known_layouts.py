@@ -13,7 +13,7 @@ import torch
 
 from retrieval.encoders import EncoderOptions, build_tower, known_checkpoint, known_to
 from retrieval.encoders.provenance import provenance
-from retrieval.encoders.tower import Tower
+from retrieval.encoders.tower_module import Tower
 
 State = dict[str, torch.Tensor]
 Embed = Callable[[Tower], np.ndarray]

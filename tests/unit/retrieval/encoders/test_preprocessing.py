@@ -21,7 +21,7 @@ from retrieval.encoders import (
 )
 from retrieval.encoders.preprocessing import Source, agreed, canonical, resolve
 from retrieval.encoders.recipe import Recipe
-from retrieval.encoders.tower import Tower
+from retrieval.encoders.tower_module import Tower
 
 State = dict[str, torch.Tensor]
 Build = Callable[..., Tower]

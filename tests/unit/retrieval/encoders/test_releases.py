@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from retrieval.encoders import WeightsMismatchError
-from retrieval.encoders.tower import Tower
+from retrieval.encoders.tower_module import Tower
 
 State = dict[str, torch.Tensor]
 Build = Callable[..., Tower]

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from retrieval.encoders import EncoderSpec, UnusableEmbeddingError
-from retrieval.encoders.loading import NotPooledError, _dimension
 from retrieval.encoders.recipe import Recipe
 from retrieval.encoders.selftest import drawn_pictures, require_embeddings
-from retrieval.encoders.tower import Tower
+from retrieval.encoders.tower import NotPooledError, _dimension
+from retrieval.encoders.tower_module import Tower
 
 RECIPE = Recipe("a spec", "weights", 4, (32, 32), (0.5,) * 3, (0.5,) * 3, "bilinear", "squash", "lib 1")
 
