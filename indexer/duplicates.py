@@ -9,7 +9,6 @@ checked, against all.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from retrieval.cores import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
 from retrieval.search import Searcher
-from retrieval.spaces import open_space
 
 NEIGHBOURS = 3
 """How many nearest images are candidates: on Kvasir a copy's original is nearly always the first."""
@@ -57,58 +55,49 @@ class Cluster:
 
 def clusters(collection: Collection) -> list[Cluster]:
     """The clusters of more than one image, those that span classes first, then by id."""
-    held = collection.images
-    members: defaultdict[int, list[int]] = defaultdict(list)
-    for position, cluster in enumerate(held.clusters.tolist()):
-        members[cluster].append(position)
-    found = [
-        Cluster(
-            cluster,
-            tuple(held.ids[positions].tolist()),
-            tuple(held.files[at] for at in positions),
-            tuple(held.classes[held.labels[at]] if held.labels[at] >= 0 else None for at in positions),
-        )
-        for cluster, positions in members.items()
-        if len(positions) > 1
-    ]
-    return sorted(found, key=lambda cluster: (not cluster.spans_classes, cluster.id))
+    numbers, counts = np.unique(collection.images.clusters, return_counts=True)
+    several = [_cluster(collection, number) for number in numbers[counts > 1].tolist()]
+    return sorted(several, key=lambda cluster: (not cluster.spans_classes, cluster.id))
+
+
+def _cluster(collection: Collection, number: int) -> Cluster:
+    images = collection.images
+    ids = images.ids_of_cluster(number)
+    places = np.searchsorted(images.ids, ids).tolist()
+    labels = images.labels[places].tolist()
+    return Cluster(
+        number,
+        tuple(ids.tolist()),
+        tuple(images.files[place] for place in places),
+        tuple(images.classes[label] if label >= 0 else None for label in labels),
+    )
 
 
 def update_clusters(writer: CollectionWriter, searcher: Searcher | None = None) -> int:
-    """Look for near duplicates of the images that came since the last call; returns how many those were.
+    """Compare the images that came since the last call with all others; returns how many those are.
 
-    Candidates are the neighbours in every encoder's space or, where there is none, in every descriptor's. searcher: a
-    running one on the collection as it is now, whose indexes then serve instead of new ones.
+    Candidates are the neighbours in every encoder's space or, where there is none, in every descriptor's. Takes time
+    with the new images and the clusters that they join, not with all that are stored. searcher: a running one on the
+    collection as it is now, whose indexes then serve instead of new ones.
     """
     searcher = searcher or Searcher(Collection.open(writer.path))
+    ids = searcher.collection.images.ids
     spaces = searcher.collection.spaces
-    proposing = [space for space in spaces if open_space(writer.path, space).proposes_duplicates] or spaces
-    found = 0
+    proposing = [space for space in spaces if searcher.space(space.name).proposes_duplicates] or spaces
+    joined = _Clusters(searcher.collection)
+    counters: dict[str, int] = {}
+    most = 0
     for space in proposing:
-        found = max(found, _update(writer, space, searcher))
-        searcher = searcher.refreshed()  # sees the clusters of the space before
-    return found
-
-
-def _update(writer: CollectionWriter, space: SpaceDefinition, searcher: Searcher) -> int:
-    held = searcher.collection
-    counter = f"duplicates looked for in {space.name}"
-    new = np.flatnonzero(held.images.ids >= writer.counter(counter))
-    if not len(new):
-        return 0
-    clusters_of = held.images.clusters
-    smaller: dict[int, int] = {}
-    for first, second in links(searcher, space, new):
-        _join(smaller, int(clusters_of[first]), int(clusters_of[second]))
-    groups: defaultdict[int, list[int]] = defaultdict(list)
-    for cluster in sorted({*smaller, *smaller.values()}):
-        groups[_root(smaller, cluster)].append(cluster)
-    renamed: dict[int, int] = {}
-    for group in groups.values():
-        members = np.concatenate([held.images.ids_of_cluster(cluster) for cluster in group])
-        renamed |= dict.fromkeys(members.tolist(), int(members.min()))
-    writer.set_clusters(renamed, counter, int(held.images.ids[-1]) + 1)
-    return len(new)
+        counter = f"duplicates looked for in {space.name}"
+        new = np.arange(np.searchsorted(ids, writer.counter(counter)), len(ids))
+        if len(new):
+            most = max(most, len(new))
+            counters[counter] = int(ids[-1]) + 1
+            for first, second in links(searcher, space, new):
+                joined.join(first, second)
+    if counters:
+        writer.set_clusters(joined.changed(), counters)
+    return most
 
 
 def links(searcher: Searcher, space: SpaceDefinition, new: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
@@ -166,16 +155,29 @@ def _same_pixels(held: Collection, first: int, second: int) -> bool:
     return np.array_equal(one, other)
 
 
-# Connected components of clusters: each that was joined points to a smaller one of its component.
+class _Clusters:
+    """A union-find forest over the clusters that links touch; each points to one of a smaller id."""
 
+    def __init__(self, collection: Collection) -> None:
+        self._images = collection.images
+        self._parents: dict[int, int] = {}
 
-def _root(smaller: dict[int, int], cluster: int) -> int:
-    while cluster in smaller:
-        cluster = smaller[cluster]
-    return cluster
+    def join(self, first: int, second: int) -> None:
+        """Make one cluster of those of two images, given as positions in `images`."""
+        roots = {self._root(int(self._images.clusters[position])) for position in (first, second)}
+        if len(roots) == 2:
+            self._parents[max(roots)] = min(roots)
 
+    def _root(self, cluster: int) -> int:
+        root = cluster
+        while root in self._parents:
+            root = self._parents[root]
+        while cluster != root:  # the next look-up takes one step
+            self._parents[cluster], cluster = root, self._parents[cluster]
+        return root
 
-def _join(smaller: dict[int, int], first: int, second: int) -> None:
-    one, other = sorted((_root(smaller, first), _root(smaller, second)))
-    if one != other:
-        smaller[other] = one
+    def changed(self) -> dict[int, int]:
+        """The new cluster of each image, by id, whose cluster joined one of a smaller id."""
+        places = np.flatnonzero(np.isin(self._images.clusters, list(self._parents)))
+        pairs = zip(self._images.ids[places].tolist(), self._images.clusters[places].tolist(), strict=True)
+        return {image_id: self._root(cluster) for image_id, cluster in pairs}

@@ -41,6 +41,28 @@ class Copy:
     copy_of_file: str
 
 
+@dataclass(frozen=True)
+class NewImage:
+    """An added image, and the first image of its cluster where that was stored before it.
+
+    exact: whether it has the very bytes of that one; otherwise it shows the same picture, such as a crop.
+    """
+
+    id: int
+    file: str
+    class_name: str | None
+    same_as: int | None = None
+    same_as_file: str | None = None
+    exact: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """The image as plain values; `copy_of` or `near_duplicate_of` only where there is one."""
+        fields: dict[str, Any] = {"id": self.id, "file": self.file, "class": self.class_name}
+        if self.same_as is not None:
+            fields["copy_of" if self.exact else "near_duplicate_of"] = {"id": self.same_as, "file": self.same_as_file}
+        return fields
+
+
 @dataclass
 class Run:
     """A finished run of the indexer.
@@ -61,6 +83,7 @@ class Run:
     without_features: list[str] = field(default_factory=list)
     without_image: list[str] = field(default_factory=list)
     whole: bool = False
+    new_images: list[NewImage] = field(default_factory=list)
     clusters: list[Cluster] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     moved: list[Copy] = field(default_factory=list)
@@ -74,9 +97,10 @@ class Run:
             return 0
         return 1 if outcome.added + outcome.completed + outcome.unchanged else NOTHING_DONE
 
-    def to_dict(self) -> dict[str, Any]:
-        """The run as plain values."""
-        return {
+    def to_dict(self, *, list_images: bool = False) -> dict[str, Any]:
+        """The run as plain values. list_images: with every new image."""
+        images = {"images": [image.to_dict() for image in self.new_images]} if list_images else {}
+        return images | {
             "collection": str(self.collection),
             "dataset": {"name": self.dataset.name, "source": str(self.dataset.source)} | self.dataset.report.to_dict(),
             "spaces": self.spaces,
@@ -143,7 +167,9 @@ def run_dataset(
     update_clusters(writer)
     collection = Collection.open(writer.path)
     run.clusters = clusters(collection)
-    for new, old in writer.copies(first):
+    copies = writer.copies(first)
+    run.new_images = _new_images(collection, run.outcome.new_images, dict(copies))
+    for new, old in copies:
         why = absence(collection, old)
         repeats = run.moved if why else run.copies
         repeats.append(Copy(new, collection.file_of(new), old, collection.file_of(old)))
@@ -157,6 +183,22 @@ def run_dataset(
         run.without_features = [item.file for item in paired.without_features]
         run.without_image = ["/".join(filter(None, key)) for key in paired.without_image]
     return run
+
+
+def _new_images(collection: Collection, added: Sequence[tuple[int, str]], copies: Mapping[int, int]) -> list[NewImage]:
+    """What is to be said of added images, given as (id, file). copies: by id the first image of the same bytes."""
+    images = []
+    for image_id, file in added:
+        position = collection.images.position(image_id)
+        if position is None:  # the run itself replaced it
+            continue
+        first = copies.get(image_id)
+        if first is None:
+            first = int(collection.images.ids_of_cluster(int(collection.images.clusters[position]))[0])
+        same = first if first < image_id else None
+        same_file = None if same is None else collection.file_of(same)
+        images.append(NewImage(image_id, file, collection.class_of(image_id), same, same_file, image_id in copies))
+    return images
 
 
 def _add_encoders(

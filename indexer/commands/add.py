@@ -40,7 +40,8 @@ def command(
 ) -> None:
     """Add pictures, folders or zips to COLLECTION, described in every space that it has.
 
-    What cannot be opened is listed at the end, and the others are added.
+    The id of each new image is printed, and what it is a copy or near duplicate of. What cannot be opened is listed at
+    the end, and the others are added.
 
     Example:  kvasir add kvasir.collection new/polyp1.jpg new/polyp2.jpg --class polyps
     """
@@ -80,7 +81,7 @@ def command(
                 tell = bar.say if number == 0 else lambda line: None  # the spaces are the same for all
                 is_whole = number < len(whole)
                 runs.append(run_dataset(dataset, writer, whole=is_whole, say=tell, on_progress=bar.advance))
-    finish(runs, as_json, refused)
+    finish(runs, as_json, refused, list_images=True)
 
 
 def _open(path: Path, zip_encoding: str | None, class_map: ClassMap | None, class_name: str | None) -> Dataset:

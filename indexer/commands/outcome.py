@@ -14,15 +14,23 @@ from indexer.run import NOTHING_DONE, Run
 from retrieval.terminal import LISTED, list_faults, one_line
 
 
-def finish(runs: Sequence[Run], as_json: bool, refused: Sequence[tuple[str, str]] = ()) -> None:
-    """Print what was done and leave with the worst exit status. refused: (path, reason) of what could not be opened."""
+def finish(
+    runs: Sequence[Run], as_json: bool, refused: Sequence[tuple[str, str]] = (), *, list_images: bool = False
+) -> None:
+    """Print what was done and leave with the worst exit status.
+
+    refused: (path, reason) of what could not be opened. list_images: with the id of each new image, and what it is a
+    copy of.
+    """
     if as_json:
-        documents = [run.to_dict() for run in runs]
+        documents = [run.to_dict(list_images=list_images) for run in runs]
         documents += [{"path": path, "reason": reason} for path, reason in refused]
         click.echo(json.dumps(documents[0] if len(documents) == 1 else documents, indent=2))
     for run in runs:
         if not as_json:
             click.echo(_summary(run, several=len(runs) > 1))
+            if list_images:
+                _list_images(run)
         list_faults("could not be used", [f"{file}: {reason}" for file, reason in run.outcome.rejected])
         list_faults("with features that cannot be read", [f"{file}: {reason}" for file, reason in run.feature_faults])
         instead = ", whose descriptors were computed" if run.computes else ""
@@ -66,6 +74,15 @@ def _summary(run: Run, several: bool) -> str:
         remedy = f"`kvasir remove {_quoted(run)} --source {quote(str(path))}` takes out all that was indexed there"
         lines.append(one_line(f"{path} is no longer there; {remedy}"))
     return "\n".join(lines + (_copies(run) if run.copies else []))
+
+
+def _list_images(run: Run) -> None:
+    for image in run.new_images[:LISTED]:
+        relation = "a copy of" if image.exact else "a near duplicate of"
+        same = "" if image.same_as is None else f", {relation} image {image.same_as}, {image.same_as_file}"
+        click.echo(one_line(f"image {image.id}: {image.file}{same}"))
+    if len(run.new_images) > LISTED:
+        click.echo(f"… and {len(run.new_images) - LISTED:,} more; --json lists all of them")
 
 
 def _copies(run: Run) -> list[str]:

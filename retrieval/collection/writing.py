@@ -252,13 +252,13 @@ class CollectionWriter:
         with self._transaction():
             return sum(delete_image(self._catalog, int(image_id)) for image_id in ids)
 
-    def set_clusters(self, clusters: Mapping[int, int], counter: str, value: int) -> None:
-        """Give images (by id) other clusters, and a counter its value, both or neither."""
+    def set_clusters(self, clusters: Mapping[int, int], counters: Mapping[str, int]) -> None:
+        """Give images (by id) other clusters, and counters their values, all or nothing."""
         with self._transaction():
             self._catalog.executemany(
                 "UPDATE images SET cluster = ? WHERE id = ?", [(cluster, i) for i, cluster in clusters.items()]
             )
-            self._catalog.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (counter, value))
+            self._catalog.executemany("INSERT OR REPLACE INTO counters VALUES (?, ?)", list(counters.items()))
 
     def counter(self, name: str) -> int:
         """A counter of the catalog; 0 where it was never set."""

@@ -665,3 +665,36 @@ def test_a_space_of_any_kind_is_made_by_its_kind_and_spec(run: Run, data: Path, 
         ended = run("index", data, tmp_path / "new", "--space", wrong)
         assert (ended.status, message in ended.err) == (2, True), ended.err
         assert not (tmp_path / "new").exists()
+
+
+def test_add_names_each_new_image_and_what_it_is_a_copy_of(
+    run: Run, made: Path, data: Path, draw: Any, encode_file: Any, tmp_path: Path
+) -> None:
+    original = Collection.open(made)
+    first = next(i for i in original.images.ids.tolist() if original.file_of(i) == "cecum/3.jpg")
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "copy.jpg").write_bytes((data / "cecum" / "3.jpg").read_bytes())
+    (new / "other.jpg").write_bytes(encode_file(draw(4711), quality=90))
+    with Image.open(data / "cecum" / "3.jpg") as picture:
+        picture.save(new / "again.jpg", quality=60)
+    told = run("add", made, *sorted(new.iterdir()))
+    assert [line for line in told.out.splitlines() if line.startswith("image ")] == [
+        f"image 26: again.jpg, a near duplicate of image {first}, cecum/3.jpg",
+        f"image 27: copy.jpg, a copy of image {first}, cecum/3.jpg",
+        "image 28: other.jpg",
+    ]
+    (new / "third.jpg").write_bytes((data / "cecum" / "3.jpg").read_bytes())
+    assert run("add", made, new / "third.jpg", "--class", "polyps", "--json").json["images"] == [
+        {"id": 29, "file": "third.jpg", "class": "polyps", "copy_of": {"id": first, "file": "cecum/3.jpg"}}
+    ]
+
+
+def test_a_file_that_does_not_exist_is_named_and_leaves_no_source(run: Run, made: Path, tmp_path: Path) -> None:
+    told = run("add", made, tmp_path / "nosuch.jpg")
+    assert told.status == 2
+    assert f"{tmp_path / 'nosuch.jpg'}: no such file, folder or zip" in told.err
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.jpg").write_bytes(b"\xff\xd8 no picture")
+    assert run("add", made, tmp_path / "broken" / "a.jpg").status == 2
+    assert len(Collection.open(made).images.source_paths) == 1

@@ -186,7 +186,7 @@ def test_only_what_is_new_is_looked_at(planted: Path, tmp_path: Path) -> None:
     with CollectionWriter(tmp_path / "c") as writer:
         before = Collection.open(writer.path).images
         assert update_clusters(writer) == 0
-        writer.set_clusters({}, "duplicates looked for in tf_efficientnet_lite0", int(before.ids[-3]))
+        writer.set_clusters({}, {"duplicates looked for in tf_efficientnet_lite0": int(before.ids[-3])})
         assert update_clusters(writer) == 3
     assert np.array_equal(Collection.open(tmp_path / "c").images.clusters, before.clusters)
 
@@ -198,7 +198,7 @@ def test_a_picture_that_is_gone_does_not_stop_the_search(planted: Path, tmp_path
     hidden = source / images.files[0]
     with CollectionWriter(tmp_path / "c") as writer:
         apart = {int(i): int(i) for i in images.ids}
-        writer.set_clusters(apart, "duplicates looked for in tf_efficientnet_lite0", 0)
+        writer.set_clusters(apart, {"duplicates looked for in tf_efficientnet_lite0": 0})
         (tmp_path / "c" / "greys.rows").unlink()
         hidden.rename(hidden.with_suffix(".hidden"))
         try:
@@ -217,7 +217,7 @@ def test_small_greys_that_are_missing_are_made_again(planted: Path, tmp_path: Pa
     (tmp_path / "c" / "greys.rows").unlink()
     with CollectionWriter(tmp_path / "c") as writer:
         apart = {int(i): int(i) for i in images.ids}
-        writer.set_clusters(apart, "duplicates looked for in tf_efficientnet_lite0", 0)
+        writer.set_clusters(apart, {"duplicates looked for in tf_efficientnet_lite0": 0})
         update_clusters(writer)
     assert np.array_equal(Collection.open(tmp_path / "c").images.clusters, images.clusters)
 
@@ -248,9 +248,28 @@ def test_clusters_and_the_counter_change_together_or_not_at_all(planted: Path, t
     with CollectionWriter(tmp_path / "c") as writer:
         before = Collection.open(writer.path).images.clusters
         with pytest.raises(Exception, match="NOT NULL"):
-            writer.set_clusters({0: 5}, "a counter", None)  # type: ignore[arg-type]
+            writer.set_clusters({0: 5}, {"a counter": None})  # type: ignore[arg-type]
         assert writer.counter("a counter") == 0
         assert np.array_equal(Collection.open(writer.path).images.clusters, before)
-        writer.set_clusters({0: 5}, "a counter", 7)
+        writer.set_clusters({0: 5}, {"a counter": 7})
         assert writer.counter("a counter") == 7
         assert Collection.open(writer.path).images.clusters[0] == 5
+
+
+def test_links_join_the_clusters_that_they_touch_and_no_other(planted: Path) -> None:
+    from indexer.duplicates import _Clusters
+
+    collection = Collection.open(planted)
+    images = collection.images
+    random_pairs = np.random.default_rng(3).integers(0, len(images), (30, 2)).tolist()
+    joined = _Clusters(collection)
+    expected = images.clusters.copy()
+    for first, second in random_pairs:
+        joined.join(first, second)
+        low, high = sorted((expected[first], expected[second]))
+        expected[expected == high] = low
+    changed = joined.changed()
+    assert [
+        changed.get(i, cluster) for i, cluster in zip(images.ids.tolist(), images.clusters.tolist(), strict=True)
+    ] == (expected.tolist())
+    assert set(changed) == set(images.ids[expected != images.clusters].tolist())

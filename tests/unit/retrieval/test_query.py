@@ -95,7 +95,7 @@ def test_several_parts_rank_by_their_weighted_mean_distance(plane: Searcher) -> 
 
 def test_the_images_of_a_query_and_their_clusters_are_left_out(plane: Searcher, tmp_path: Path) -> None:
     with CollectionWriter(tmp_path / "c") as writer:
-        writer.set_clusters({1: 0, 5: 4}, "test", 1)
+        writer.set_clusters({1: 0, 5: 4}, {"test": 1})
     engine = retrieval.open(tmp_path / "c")
     query = Query((Part(image_id=0), Part(image_id=4)))
     assert set(engine.search(query, 9).ids) == {1, 2, 3, 5, 6, 7}

@@ -100,7 +100,7 @@ def test_consecutive_rows_are_no_copy_and_see_what_is_appended(writer: Collectio
 def test_a_changed_cluster_changes_no_vector(writer: CollectionWriter, image: Make) -> None:
     writer.append([image(n) for n in range(3)])
     collection = opened(writer)
-    writer.set_clusters({2: 0}, "looked for", 3)
+    writer.set_clusters({2: 0}, {"looked for": 3})
     later, difference = refreshed(collection)
     assert difference.changed.tolist() == [2]
     assert difference.gained["s"].tolist() == difference.lost["s"].tolist() == []
@@ -267,7 +267,7 @@ def test_a_refreshed_collection_equals_one_that_is_opened(image: Make, operation
                 elif name == "remove":
                     writer.remove([values[0]])
                 elif name == "cluster":
-                    writer.set_clusters({values[0]: values[1]}, "x", 1)
+                    writer.set_clusters({values[0]: values[1]}, {"x": 1})
                 elif name == "fill" and opened(writer).images.position(values[0]) is not None:
                     writer.fill({values[0]: {"s": np.full(4, values[0], np.float32)}})
                 elif name == "refresh":
