@@ -96,6 +96,11 @@ class Query:
         """The images of the collection among its parts."""
         return tuple(int(part.image_id) for part in self.parts if part.image_id is not None)
 
+    @cached_property
+    def spaces(self) -> tuple[str, ...]:
+        """The spaces that its vectors belong to, each once."""
+        return tuple(dict.fromkeys(part.space for part in self.parts if part.space is not None))
+
     @property
     def image_id(self) -> int | None:
         """The image that it is, where it has no other part."""

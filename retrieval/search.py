@@ -297,7 +297,7 @@ class Searcher:
         return names
 
     def _default_spaces(self, queries: Sequence[Query]) -> list[str]:
-        named = dict.fromkeys(part.space for query in queries for part in query.parts if part.space is not None)
+        named = dict.fromkeys(space for query in queries for space in query.spaces)
         return self.space_names(list(named) or None)
 
     def _embed(self, query: Query, names: Sequence[str], class_name: str | None) -> EmbeddedQuery:

@@ -10,6 +10,7 @@ from shlex import join
 
 import click
 
+from indexer.commands.query_parts import IMAGE_FORM, VECTOR_FORM, image_part, vector_part
 from indexer.datasets.labels import ClassMap, map_to_collection, parse_class_map
 from retrieval.arguments import (
     LocalPath,
@@ -23,12 +24,29 @@ from retrieval.filters import NoSuchClassError
 from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.hits import Hits
 from retrieval.names import nfc
+from retrieval.query import Query
 from retrieval.search import Searcher, open_collection
 from retrieval.terminal import display_width, note, one_line, padded
 
 
 @click.command("search")
-@click.argument("arguments", metavar="[IMAGE|ID] COLLECTION", nargs=-1, required=True)
+@click.argument("arguments", metavar="[FILE|ID] COLLECTION", nargs=-1, required=True)
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar=IMAGE_FORM,
+    help="A part of the query: a picture or an image of the collection, the region of it that counts, in fractions of "
+    "its width and height, and how much it counts, 1 where it is not given. May be given several times; FILE|ID before "
+    "COLLECTION is a part too.",
+)
+@click.option(
+    "--vector",
+    "vectors",
+    multiple=True,
+    metavar=VECTOR_FORM,
+    help="A part of the query: a vector of SPACE or, without it, of the space that is searched.",
+)
 @click.option(
     "--batch",
     type=LocalPath(),
@@ -59,12 +77,16 @@ from retrieval.terminal import display_width, note, one_line, padded
 )
 @click.option("--class", "classes", multiple=True, help="Only images of this class; may be given several times.")
 @click.option("--query-class", help="The query's class, for precision and recall.  [default: known for an ID]")
-@click.option("--exclude-cluster", is_flag=True, help="Leave out near duplicates of the query, which must be an ID.")
+@click.option(
+    "--exclude-cluster", is_flag=True, help="Leave out near duplicates of the images of the query that are given by ID."
+)
 @map_option
 @zip_encoding_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def command(
     arguments: tuple[str, ...],
+    images: tuple[str, ...],
+    vectors: tuple[str, ...],
     batch: Path | None,
     out: Path | None,
     k: int,
@@ -80,16 +102,19 @@ def command(
 ) -> None:
     """Find the images of COLLECTION that are most similar to a picture file, or to one of its own images by ID.
 
-    With --batch it searches for many queries and reports precision and recall where the queries have classes.
+    Several parts are searched for together: an image's distance is the weighted mean of its distances to them. With
+    --batch it searches for many queries and reports precision and recall where the queries have classes.
 
     Example:  kvasir search polyp.jpg kvasir.collection -k 5 --class polyps --class normal-cecum
+
+    Example:  kvasir search kvasir.collection --image 5 --image polyp.jpg@0.2,0.2,0.5,0.5=0.5
 
     Example:  kvasir search --batch queries/ --out run.csv kvasir.collection
     """
     *query_part, place = arguments
     collection = LocalPath().convert(place, None, None)
     if batch is not None or out is not None:
-        if batch is None or out is None or query_part or exclude_cluster:
+        if batch is None or out is None or query_part or images or vectors or exclude_cluster:
             raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
         require_order("kvasir search --batch", collection, [batch], last=True)
         from indexer.commands.batch import BatchOptions, run_batch
@@ -109,23 +134,24 @@ def command(
         with open_queries(batch, zip_encoding) as queries:
             run_batch(searcher, queries, out, options, as_json)
         return
-    if not query_part and not is_collection(collection):
-        raise click.UsageError(f"COLLECTION is missing: `{join(['kvasir', 'search', place])} COLLECTION`")
-    if len(query_part) != 1:
-        raise click.UsageError("give a picture file or an ID, then COLLECTION; or --batch, --out and COLLECTION")
-    (query,) = query_part
-    require_order("kvasir search", collection, [query], last=True)
-    # A whole number is an id, unless a file of that name lies here.
-    by_id = query.isascii() and query.isdecimal() and not Path(query).exists()
-    if exclude_cluster and not by_id:
-        raise click.UsageError(f"--exclude-cluster needs an ID as query: the file {query} has no known near duplicates")
+    if len(query_part) > 1:
+        raise click.UsageError("give one picture file or ID, then COLLECTION; further ones by --image")
+    written = [*query_part, *images]
+    if not written and not vectors:
+        if not is_collection(collection):
+            raise click.UsageError(f"COLLECTION is missing: `{join(['kvasir', 'search', place])} COLLECTION`")
+        raise click.UsageError("give a picture file or an ID, then COLLECTION; or --image, --vector or --batch")
+    require_order("kvasir search", collection, query_part, last=True)
+    query = Query((*map(image_part, written), *map(vector_part, vectors)))
+    if exclude_cluster and not query.image_ids:
+        raise click.UsageError("--exclude-cluster needs an ID in the query: a file has no known near duplicates")
     searcher = open_collection(collection)
     class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
     hits = searcher.search(
-        int(query) if by_id else query,
+        query,
         k,
         spaces=spaces or None,
-        weights=_weights(weights, searcher, spaces),
+        weights=_weights(weights, searcher, spaces or query.spaces),
         fusion=fusion,
         classes=classes or None,
         exclude_cluster=exclude_cluster,

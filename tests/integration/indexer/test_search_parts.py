@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from retrieval.command_line import main
+from retrieval.query import Part, Query
+from retrieval.search import open_collection
+
+
+@pytest.fixture
+def search(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """`kvasir search` with these arguments: its exit status, output and messages."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["kvasir", "search", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), *capfd.readouterr()
+
+    return run
+
+
+Search = Callable[..., tuple[int, str, str]]
+
+
+def test_parts_are_searched_as_the_same_query_in_python(search: Search, indexed: Any, tmp_path: Path) -> None:
+    engine = open_collection(indexed.path)
+    picture = indexed.data / "polyps" / "2.jpg"
+    vector = engine.vectors_of(9, [engine.collection.spaces[0].name])[engine.collection.spaces[0].name]
+    np.save(tmp_path / "v.npy", vector)
+    query = Query(
+        (
+            Part(image_id=5),
+            Part(picture=picture, region=(0.2, 0.2, 0.5, 0.5), weight=0.5),
+            Part(picture=picture, weight=2),
+            Part(vector=vector, weight=3),
+        )
+    )
+    status, out, err = search(
+        5, indexed.path, "--image", f"{picture}@0.2,0.2,0.5,0.5=0.5", "--image", f"{picture}=2",
+        "--vector", f"{tmp_path / 'v.npy'}=3", "-k", 6, "--json",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    expected = engine.search(query, 6)
+    assert json.loads(out) == json.loads(json.dumps(expected.to_dict()))
+    assert 5 not in expected.ids
+    table = search(indexed.path, "--image", 5, "--image", f"{picture}=2")[1].splitlines()
+    assert table[1].split()[-1] == engine.search(Query((Part(image_id=5), Part(picture=picture, weight=2))))[0].file
+
+
+def test_a_named_space_of_a_vector_is_what_is_searched(search: Search, two_spaces: Path, tmp_path: Path) -> None:
+    engine = open_collection(two_spaces)
+    first, second = (space.name for space in engine.collection.spaces)
+    files = {}
+    for name in (first, second):
+        files[name] = tmp_path / f"{name}.npy"
+        np.save(files[name], engine.vectors_of(3, [name])[name])
+    found = json.loads(search(two_spaces, "--vector", f"{second}:{files[second]}", "-k", 1, "--json")[1])
+    assert (found["spaces"], found["hits"][0]["id"]) == ([second], 3)
+    both = [f"{name}:{file}" for name, file in files.items()]
+    weighted = search(two_spaces, "--vector", both[0], "--vector", both[1], "--weight", f"{second}=2", "--json")[1]
+    assert json.loads(weighted)["spaces"] == [first, second]
+
+
+def test_a_file_named_like_a_part_is_that_file(search: Search, indexed: Any, tmp_path: Path) -> None:
+    for name in ("5=2", "a.jpg@0,0,1,1=2"):
+        (tmp_path / name).write_bytes((indexed.data / "polyps" / "2.jpg").read_bytes())
+        found = json.loads(search(tmp_path / name, indexed.path, "-k", 1, "--json")[1])
+        assert found["hits"][0]["file"] == "polyps/2.jpg"
+
+
+def test_near_duplicates_of_a_part_given_by_id_are_left_out(search: Search, indexed: Any) -> None:
+    engine = open_collection(indexed.path)
+    original = next(hit for hit in engine.search(indexed.data / "polyps" / "0.jpg", 2))
+    arguments = (indexed.path, "--image", original.id, "--image", "1", "-k", 30, "--json")
+    copies = {hit["cluster"] for hit in json.loads(search(*arguments)[1])["hits"]}
+    others = {hit["cluster"] for hit in json.loads(search(*arguments, "--exclude-cluster")[1])["hits"]}
+    assert copies - others == {original.cluster}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--image", "5=x"), "expected FILE|ID[@LEFT,TOP,WIDTH,HEIGHT][=WEIGHT], such as 5@0.2,0.2,0.5,0.5=2"),
+        (("--image", "5=0"), "5=0: a weight is a finite number other than 0, not 0.0; expected FILE|ID"),
+        (("--image", "5=-1"), "negative weights are not supported yet"),
+        (("--image", "5@0,0,1"), "a region is left, top, width and height as fractions between 0 and 1"),
+        (("--image", "5@0,0,a,1"), "expected FILE|ID"),
+        (("--image", "nosuch.jpg=2"), "nosuch.jpg=2"),
+        (("5", "6"), "give one picture file or ID, then COLLECTION; further ones by --image"),
+        (("--image", "999"), "999"),
+        (("--vector", "nosuch.npy"), "--vector nosuch.npy: nosuch.npy: No such file or directory"),
+        (("--vector", "{tmp}/text.npy"), "text.npy is not a .npy file of one vector; expected [SPACE:]FILE.npy"),
+        (("--vector", "{tmp}/table.npy"), "a vector has one dimension, not the shape (2, 3)"),
+        (("--vector", "{tmp}/short.npy"), "3"),
+        (("--vector", "nowhere:{tmp}/short.npy"), "nowhere"),
+        (("--vector", "{tmp}/short.npy=heavy"), "short.npy=heavy"),
+        (("--vector", "{tmp}/short.npy", "--exclude-cluster"), "--exclude-cluster needs an ID in the query"),
+        (("--image", "5", "--batch", "{tmp}", "--out", "o.csv"), "with COLLECTION and no other query"),
+        ((), "give a picture file or an ID, then COLLECTION; or --image, --vector or --batch"),
+    ],
+)  # fmt: skip
+def test_a_part_that_cannot_be_read_is_told(
+    search: Search, indexed: Any, tmp_path: Path, arguments: tuple[str, ...], reason: str
+) -> None:
+    (tmp_path / "text.npy").write_text("1 2 3")
+    np.save(tmp_path / "table.npy", np.zeros((2, 3)))
+    np.save(tmp_path / "short.npy", np.ones(3))
+    *rest, place = (*(text.format(tmp=tmp_path) for text in arguments), indexed.path)
+    status, out, err = search(*rest, place)
+    assert (status, out) == (2, "")
+    assert reason in err
+    assert "Traceback" not in err
