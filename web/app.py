@@ -15,18 +15,15 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from retrieval.cores import available_cores
 from retrieval.report.render import GLOBALS as REPORT_GLOBALS
 from retrieval.report.render import template_loader as report_templates
-from web.auth import SCHEMES, client_name, register_auth
-from web.blueprints import collection, evaluations, images, pages, search, service
-from web.caches import ByteCache
-from web.context import State
+from web.access import SCHEMES, client_name, register_auth, register_security
+from web.blueprints import collection, evaluations, pages, search, service
+from web.context import Settings, State
 from web.jobs import Jobs
-from web.limits import ConcurrencyLimit, register_rate
+from web.limits import ByteCache, ConcurrencyLimit, register_rate
 from web.monitoring import register_monitoring
 from web.problems import Problem, on_validation, register_problems
 from web.requests import require_single
-from web.security import register_security
 from web.served_collection import ServedCollection
-from web.settings import Settings
 
 PICTURE_CACHE = 64 * 2**20
 """Bytes of memory for thumbnails and previews."""
@@ -89,7 +86,7 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
     register_auth(app, served.path)
     app.before_request(lambda: require_single(request.args))
     register_problems(app)
-    for api in (search.api, images.api, collection.api, evaluations.api, service.api):
+    for api in (search.api, collection.api, collection.collection_api, evaluations.api, service.api):
         app.register_api(api)
     for blueprint in (pages.blueprint, collection.blueprint, evaluations.blueprint, service.blueprint):
         app.register_blueprint(blueprint)

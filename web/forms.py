@@ -12,9 +12,9 @@ from werkzeug.datastructures import MultiDict
 from retrieval.images import BadRegionError, region_pixels, upright_size
 from web.context import collection, state
 from web.errors import BadOptionError, NoPictureError
+from web.pictures import cached_query
 from web.requests import MAX_ID, field_faults, field_values, require_single
 from web.search import SearchOptions
-from web.uploads import cached_query
 
 REGION = ("left", "top", "width", "height")
 LABELS = {
@@ -55,9 +55,12 @@ class PageSearch:
         return self.link(image=image_id, **own)
 
 
-def page_search(fields: MultiDict[str, str]) -> PageSearch:
-    """The search that filled fields state. Raises BadOptionError, NoPictureError, QueryGoneError."""
-    options = search_options(fields)
+def page_search(fields: MultiDict[str, str], options: SearchOptions | None = None) -> PageSearch:
+    """The search that filled fields state, whose options may be read already.
+
+    Raises BadOptionError, NoPictureError, QueryGoneError.
+    """
+    options = options or search_options(fields)
     if "upload" in fields:
         name = fields["upload"]
         return PageSearch(cached_query(name), None, name, options, fields)

@@ -19,9 +19,9 @@ from retrieval.evaluation.store import StoredEvaluationError
 from retrieval.images import PictureTooLargeError, UnknownFormatError
 from retrieval.report.store import NotEvaluatedError
 from web import errors
+from web.access import host_is_trusted
 from web.context import state
 from web.requests import field_faults
-from web.security import host_is_trusted
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from retrieval.hits import Hits
 from retrieval.query import Part, Query, QueryLike
 from web.context import searcher, state
 from web.errors import NoPictureError
+from web.pictures import decoded
 from web.requests import MAX_ID, Flag, Name, Numbers, RequestModel, SpaceNames
-from web.uploads import decoded
 
 MAX_K = 1000
 MAX_PARTS = 20

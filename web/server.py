@@ -12,10 +12,9 @@ import socket
 import sys
 from typing import Any
 
+from web.context import Settings
 from web.errors import CannotListenError
 from web.monitoring import log_as_json
-from web.security import bracketed
-from web.settings import Settings
 
 GRACE = 30
 """Seconds that running requests are given after SIGTERM."""
@@ -44,6 +43,11 @@ def require_free(host: str, port: int) -> None:
             trial.bind((host, port))
     except OSError as error:
         raise CannotListenError(f"cannot listen at {host}, port {port} ({error.strerror}); try --port") from None
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def share_one_heap() -> None:

@@ -1,28 +1,51 @@
-"""The collection: /api/v1/collection, and the pages of its classes, images and near duplicates."""
+"""The collection and its images: /api/v1/collection, /api/v1/images, and the pages that show them."""
 
 from __future__ import annotations
 
+import numpy as np
 from flask import Blueprint, Response, jsonify, render_template, request
 from flask_openapi3 import APIBlueprint, Tag
 
 from indexer.duplicates import clusters
+from retrieval.filters import Filter
 from retrieval.names import nfc
 from web import responses
-from web.context import collection
+from web.access import WRITING, write_key_required
+from web.context import collection, rebind, state
 from web.errors import BadOptionError
 from web.forms import whole_number
-from web.requests import MAX_ID
-from web.responses import collection_to_dict, image_to_dict, images_to_dicts
+from web.limits import rate_limited
+from web.pictures import (
+    THUMBNAIL,
+    body_picture,
+    draw_once,
+    etag,
+    form_picture,
+    not_modified,
+    picture_response,
+    reduced,
+    require_picture,
+    without_metadata,
+)
+from web.requests import MAX_ID, ImageListing, ImagePath, NewPicture, PictureVersion, field_values, picture_body
+from web.responses import collection_to_dict, hits_to_dict, image_to_dict, images_to_dicts, vectors_to_dict
+from web.search import SearchOptions, search
 
-api = APIBlueprint("collection", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="collection")])
+collection_api = APIBlueprint("collection", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="collection")])
+api = APIBlueprint("images", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="images")])
 blueprint = Blueprint("browse", __name__, url_prefix="/collection")
 
 IMAGES_A_PAGE = 48
 CLUSTERS_A_PAGE = 24
 SHOWN_OF_CLUSTER = 12
+_PICTURE = {"200": {"content": {"image/jpeg": {}, "image/png": {}}}, "304": {"description": "Not Modified"}}
+_NEW_BODY = picture_body(NewPicture, "A picture as a form's part or as the whole body.")
 
 
-@api.get(
+# REST
+
+
+@collection_api.get(
     "/collection",
     operation_id="get_collection",
     responses=responses.operation({"200": responses.CollectionInfo}, 400, 401),
@@ -32,14 +55,144 @@ def collection_info() -> Response:
     return jsonify(collection_to_dict(collection()))
 
 
+@api.get(
+    "/images",
+    operation_id="list_images",
+    responses=responses.operation({"200": responses.ImagePage}, 400, 401, 422),
+)
+def list_images(query: ImageListing) -> Response:
+    """List images in order of their ids."""
+    opened = collection()
+    classes = None if query.class_name is None else frozenset({query.class_name})
+    ids = Filter(classes=classes).select(opened.images).ids
+    start = 0 if query.cursor is None else int(np.searchsorted(ids, query.cursor))
+    end = start + query.limit
+    following = str(ids[end]) if end < len(ids) else None
+    images = images_to_dicts(opened, ids[start:end].tolist())
+    return jsonify({"images": images, "total": len(ids), "next": following})
+
+
+@api.get(
+    "/images/<int:image_id>",
+    operation_id="get_image",
+    responses=responses.operation({"200": responses.Image}, 400, 401, 404, 422),
+)
+def image(path: ImagePath) -> Response:
+    """An image: its class, file, size, cluster and spaces."""
+    return jsonify(image_to_dict(collection(), path.image_id))
+
+
+@api.get(
+    "/images/<int:image_id>/picture",
+    operation_id="get_picture",
+    responses=responses.operation(_PICTURE, 400, 401, 404, 410, 415, 422, 503),
+)
+def picture(path: ImagePath, query: PictureVersion) -> Response:
+    """An image's picture at full size, without metadata."""
+    opened = collection()
+    opened.position(path.image_id)
+    name = f"picture-{path.image_id}"
+    if response := not_modified(name):
+        return response
+    with state().drawings.slot():
+        return picture_response(*without_metadata(opened.read(path.image_id)), name)
+
+
+@api.get(
+    "/images/<int:image_id>/thumbnail",
+    operation_id="get_thumbnail",
+    responses=responses.operation(_PICTURE, 400, 401, 404, 410, 415, 422, 503),
+)
+def thumbnail(path: ImagePath, query: PictureVersion) -> Response:
+    """An image's picture with its longer side at most 320 pixels."""
+    opened = collection()
+    opened.position(path.image_id)
+    name = f"thumbnail-{path.image_id}"
+    if response := not_modified(name):
+        return response
+    data = draw_once(name, lambda: reduced(opened.read(path.image_id), THUMBNAIL))
+    return picture_response(data, "image/jpeg", name)
+
+
+@api.get(
+    "/images/<int:image_id>/vectors",
+    operation_id="get_vectors",
+    responses=responses.operation({"200": responses.ImageVectors}, 400, 401, 404, 422),
+)
+def vectors(path: ImagePath) -> Response:
+    """An image's vector in each space; searched by `POST /search`, each finds what the image itself finds."""
+    return jsonify(vectors_to_dict(collection(), path.image_id))
+
+
+@api.get(
+    "/images/<int:image_id>/similar",
+    operation_id="similar_images",
+    responses=responses.operation({"200": responses.Hits}, 400, 401, 404, 410, 414, 422, 429, 503),
+)
+@rate_limited
+def similar(path: ImagePath, query: SearchOptions) -> Response:
+    """Find the images most similar to one of the collection."""
+    return jsonify(hits_to_dict(search(path.image_id, query), query.k))
+
+
+@api.post(
+    "/images",
+    operation_id="add_image",
+    openapi_extensions={"requestBody": _NEW_BODY},
+    security=WRITING,
+    responses=responses.operation(
+        {"200": responses.Image, "201": responses.Image}, 400, 401, 403, 408, 413, 415, 422, 429, 503, 507
+    ),
+)
+@write_key_required
+@rate_limited
+def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
+    """Add a picture: it is stored in the collection's folder and indexed in every space; needs a key that may write.
+
+    The same picture again is the same image; under another class it takes that one's place, with a new id.
+    """
+    class_name = query.class_name
+    if request.mimetype == "multipart/form-data":
+        class_name = NewPicture.model_validate(field_values(request.form)).class_name or class_name
+        data = form_picture()
+    else:
+        data = body_picture()
+    require_picture(data)
+    shared = state()
+    with shared.writes.slot(), shared.searches.slot():  # so that of many who add only one keeps searches waiting
+        image_id, new = shared.served.add(data, class_name)
+    rebind(shared.served.searcher)
+    body = image_to_dict(collection(), image_id)
+    return jsonify(body), 201 if new else 200, {"Location": body["links"]["self"]}
+
+
+@api.delete(
+    "/images/<int:image_id>",
+    operation_id="remove_image",
+    security=WRITING,
+    responses=responses.operation({"204": None}, 400, 401, 403, 404, 422, 429, 503, 507),
+)
+@write_key_required
+@rate_limited
+def remove_image(path: ImagePath) -> tuple[str, int]:
+    """Remove an image; its id never comes back. Needs a key that may write."""
+    shared = state()
+    shared.served.remove(path.image_id)
+    shared.pictures.remove(etag(f"thumbnail-{path.image_id}"))
+    return "", 204
+
+
+# Pages
+
+
 @blueprint.get("/")
 def overview() -> str:
     """Numbers by class, and the spaces with how each was made."""
     return render_template("overview.html", facts=collection_to_dict(collection()))
 
 
-@blueprint.get("/images/")
-def images() -> str:
+@blueprint.get("/images/", endpoint="images")
+def images_page() -> str:
     """Images of one class, of none where its name is empty, or all, page by page."""
     opened = collection()
     ids, labels = opened.images.ids, opened.images.labels
@@ -63,8 +216,8 @@ def images() -> str:
     )
 
 
-@blueprint.get("/images/<int:image_id>")
-def image(image_id: int) -> str:
+@blueprint.get("/images/<int:image_id>", endpoint="image")
+def image_page(image_id: int) -> str:
     """One image with its class, file, size, spaces and near duplicates."""
     opened = collection()
     images = opened.images

@@ -21,11 +21,20 @@ from web.errors import NoPictureError
 from web.figures import HEIGHT, WIDTH, class_stylesheet, colour_number, curves
 from web.forms import PageSearch, filled_fields, image_number, page_search, require_region, search_options
 from web.limits import rate_limited
-from web.pictures import PREVIEW, draw_once, not_modified, picture_response, reduced
+from web.pictures import (
+    PREVIEW,
+    cache_query,
+    cached_query,
+    chosen_picture,
+    draw_once,
+    not_modified,
+    picture_response,
+    reduced,
+    require_picture,
+)
 from web.problems import status_of, wants_json
 from web.responses import image_to_dict, images_to_dicts
 from web.search import SearchOptions, search
-from web.uploads import cache_query, cached_query, chosen_picture, require_picture
 
 blueprint = Blueprint("pages", __name__)
 
@@ -71,7 +80,7 @@ def submit() -> BaseResponse | tuple[str, int]:
             fields.pop("image", None)
         elif "image" not in fields and "upload" not in fields:
             raise NoPictureError("choose a picture first, or pick one from the collection")
-        require_region(page_search(fields))
+        require_region(page_search(fields, options))
     except (PictureError, QueryError) as error:
         if wants_json():
             raise

@@ -8,10 +8,10 @@ from flask_openapi3 import APIBlueprint, Tag
 from retrieval.query import QueryLike
 from web import responses
 from web.limits import rate_limited
+from web.pictures import body_picture, form_picture
 from web.requests import field_values, json_body, picture_body
 from web.responses import hits_to_dict
 from web.search import SearchBody, SearchOptions, search
-from web.uploads import body_picture, form_picture
 
 api = APIBlueprint("search", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="search")])
 

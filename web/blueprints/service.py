@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from web import responses
-from web.auth import READING
+from web.access import READING
 from web.context import state
 
 api = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])

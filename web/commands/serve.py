@@ -11,9 +11,9 @@ import click
 
 from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
+from web.context import Settings
 from web.errors import OpenToAllError
 from web.keys import read_keys
-from web.settings import Settings
 
 _SEVERAL = "may be given several times, in the environment with spaces between"
 
@@ -108,8 +108,7 @@ def command(
         trusted_hosts=trusted_hosts,
         proxies=proxies,
     )
-    from web.security import bracketed
-    from web.server import require_free, serve
+    from web.server import bracketed, require_free, serve
 
     require_free(host, port)
     address = f"http://{bracketed(host)}:{port}/"

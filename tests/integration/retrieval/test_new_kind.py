@@ -107,7 +107,7 @@ def test_a_new_kind_is_indexed_searched_evaluated_verified_and_served(
     assert "rgb" in run("info", str(path))
 
     from web.app import create_app
-    from web.settings import Settings
+    from web.context import Settings
 
     client = create_app(Settings(collection=path), background=False).test_client()
     answer = client.post("/api/v1/search", json={"image_id": 0, "k": 5}).get_json()

@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from retrieval.collection import Collection, CollectionWriter, NewImage
 from retrieval.embedder import Embedder
 from web.app import create_app
-from web.settings import Settings
+from web.context import Settings
 
 
 @pytest.fixture(scope="module")

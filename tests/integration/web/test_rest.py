@@ -20,8 +20,8 @@ from PIL import Image
 
 from retrieval.collection import Collection, CollectionWriter
 from web.app import create_app
+from web.context import Settings
 from web.keys import FILE, create_key, revoke_key
-from web.settings import Settings
 
 
 @pytest.fixture(scope="module")

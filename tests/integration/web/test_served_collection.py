@@ -27,9 +27,9 @@ from retrieval.cores import available_cores
 from retrieval.images import MAX_PIXELS
 from web import pictures, served_collection
 from web.app import create_app
+from web.context import Settings
 from web.keys import create_key
 from web.served_collection import ServedCollection
-from web.settings import Settings
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from web.server import _serve_by_waitress
-from web.settings import Settings
+from web.context import Settings
 _serve_by_waitress(Settings(Path(sys.argv[1]), rate=""), "127.0.0.1", int(sys.argv[2]))
 """
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from web.context import Settings
 from web.errors import CannotListenError
 from web.server import _gunicorn_settings, require_free
-from web.settings import Settings
 
 ROOT = Path(__file__).parents[3]
 
