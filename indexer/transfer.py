@@ -6,18 +6,17 @@ The part that has arrived is in `NAME.part`, and `NAME.part.json` beside it says
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from indexer.errors import DownloadError
+from retrieval.disk import locked
 
 if TYPE_CHECKING:
     import httpx
@@ -67,7 +66,12 @@ def fetch(client: httpx.Client, url: str, target: Path, report: Progress, retrie
     """Fetch one file, attempt after attempt; those that bring something new do not count as failed."""
     import httpx
 
-    with _locked(target) as part:
+    busy = AlreadyRunningError(f"{target}: another process is fetching it")
+    # Unbuffered, so that the size of the part is always what has arrived.
+    with locked(part_of(target), busy), part_of(target).open("ab", buffering=0) as part:
+        if target.exists():  # another process completed it before the lock was acquired
+            part_of(target).unlink()
+            return
         most = size_of(part_of(target))
         failures = 0
         while True:
@@ -156,20 +160,6 @@ def _is_cut_zip(path: Path) -> bool:
     with path.open("rb") as stream:
         begins = stream.read(2) == b"PK"
     return begins and not zipfile.is_zipfile(path)
-
-
-@contextmanager
-def _locked(target: Path) -> Iterator[BinaryIO]:
-    """The part, opened to append, unbuffered so that its size is always what has arrived."""
-    with part_of(target).open("ab", buffering=0) as part:
-        try:
-            fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = os.path.samestat(os.fstat(part.fileno()), part_of(target).stat())
-        except (BlockingIOError, FileNotFoundError):
-            mine = False
-        if not mine:  # or the other one renamed it before the lock was ours
-            raise AlreadyRunningError(f"{target}: another process is fetching it")
-        yield part
 
 
 def part_of(target: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all, and a full disk as one error."""
+"""Files that are written as a whole or not at all, a full disk as one error, and locks between processes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from retrieval.errors import RetrievalError
 
@@ -74,3 +76,20 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, busy: RetrievalError) -> Iterator[None]:
+    """Lock a file against other processes that lock it too, by `NAME.lock`, which is deleted at the end.
+
+    Raises `busy` where another process has locked it.
+    """
+    lock = path.with_name(path.name + ".lock")
+    try:
+        with FileLock(lock).acquire(timeout=0):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+    except Timeout:
+        raise busy from None

@@ -39,9 +39,9 @@ class BatchState:
     rejected: list[tuple[str, str]] = field(default_factory=list)
 
 
-def begin_journal(journal: Path, parameters: dict[str, Any]) -> None:
-    """Write a journal's first line; it is on disk, and whole, when this returns."""
-    write_atomically(journal, _line(parameters))
+def begin_journal(journal: Path, parameters: dict[str, Any], state: BatchState) -> None:
+    """Write a journal with its first state; it is on disk, and whole, when this returns. Raises DiskFullError."""
+    write_atomically(journal, _line(parameters) + _line(asdict(state)))
 
 
 def append_state(stream: BinaryIO, state: BatchState, rejected: list[tuple[str, str]]) -> None:

@@ -10,6 +10,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -18,10 +19,15 @@ from urllib.parse import quote
 from retrieval.batch import Answer
 from retrieval.batch.journal import BatchState, OtherRunError, append_state, begin_journal, read_journal
 from retrieval.batch.quality import BatchQuality
+from retrieval.disk import full_disk, locked, write_atomically
 from retrieval.errors import QueryError, RetrievalError
 from retrieval.hits import Hits
 
 COLUMNS = ("query", "query_class", "rank", "id", "class", "score", "distance", "file")
+
+
+class OutputBusyError(QueryError):
+    """Another process is writing the results of a batch to the same file."""
 
 
 class UnknownOutputError(QueryError):
@@ -64,7 +70,7 @@ class BatchOutput:
     """The file of results, new or continued.
 
     parameters: what the run depends on, as JSON values. A file that this very run did not begin is never touched.
-    Raises UnknownOutputError, OtherRunError, DamagedJournalError.
+    Raises UnknownOutputError, OutputBusyError, OtherRunError, DamagedJournalError, DiskFullError.
     """
 
     def __init__(self, path: Path, parameters: dict[str, Any], k: int) -> None:
@@ -72,26 +78,37 @@ class BatchOutput:
             raise UnknownOutputError(f"{path}: results are written as {', '.join(FORMS)}; name the file so")
         head, self._form = FORMS[path.suffix.lower()]
         self._path, self._journal_path = path, path.with_name(path.name + ".journal")
-        state = None
-        if self._journal_path.exists():
-            state = read_journal(self._journal_path, parameters, path, k)
-        self._new = state is None
-        self.state = state or BatchState(BatchQuality(k))
-        if self._new:
-            if path.exists() and path.stat().st_size:
-                raise OtherRunError(f"{path} exists already; delete it, or name another output file")
-            begin_journal(self._journal_path, parameters)
-            self._file: BinaryIO = path.open("wb")
-            self._journal = self._journal_path.open("ab")
-            self._file.write(head.encode())
-            self._save([])
-        else:
-            if not path.exists() or path.stat().st_size < self.state.length:
+        busy = OutputBusyError(f"another process is writing {path}; wait until it is done, or name another output file")
+        with ExitStack() as opened:
+            opened.enter_context(locked(self._journal_path, busy))
+            state = None
+            if self._journal_path.exists():
+                state = read_journal(self._journal_path, parameters, path, k)
+            self._new = state is None
+            self.state = state or BatchState(BatchQuality(k))
+            if self._new:
+                self._begin(head.encode(), parameters)
+            elif not self.state.done and not path.exists():  # stopped between the journal and the first line
+                write_atomically(path, head.encode())
+            elif not path.exists() or path.stat().st_size < self.state.length:
                 raise OtherRunError(f"{path} is shorter than {self._journal_path} says; delete both to begin anew")
-            self._file = path.open("r+b")
-            self._journal = self._journal_path.open("ab")
+            self._file: BinaryIO = opened.enter_context(path.open("r+b"))
+            self._journal = opened.enter_context(self._journal_path.open("ab"))
             self._file.truncate(self.state.length)
             self._file.seek(self.state.length)
+            self._opened = opened.pop_all()
+
+    def _begin(self, head: bytes, parameters: dict[str, Any]) -> None:
+        """Write the journal, with its first state, and the first line of OUT, or nothing where the disk is full."""
+        if self._path.exists() and self._path.stat().st_size:
+            raise OtherRunError(f"{self._path} exists already; delete it, or name another output file")
+        self.state.length = len(head)
+        begin_journal(self._journal_path, parameters, self.state)
+        try:
+            write_atomically(self._path, head)
+        except BaseException:
+            self._journal_path.unlink()
+            raise
 
     def write(self, results: Sequence[Answer]) -> None:
         """Write one batch; it is on disk when this returns."""
@@ -105,10 +122,15 @@ class BatchOutput:
         self._save(rejected)
 
     def _save(self, rejected: list[tuple[str, str]]) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self.state.length = self._file.tell()
-        append_state(self._journal, self.state, rejected)
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self.state.length = self._file.tell()
+            append_state(self._journal, self.state, rejected)
+        except OSError as error:
+            if (full := full_disk(error, self._path, "make room; the same command continues")) is not None:
+                raise full from error
+            raise
 
     def __enter__(self) -> BatchOutput:
         return self
@@ -116,8 +138,7 @@ class BatchOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        self._journal.close()
+        self._opened.close()
         if error is not None and self._new and not self.state.done:  # a wrong parameter, not a stopped run
             self._path.unlink()
             self._journal_path.unlink()

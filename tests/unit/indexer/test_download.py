@@ -266,19 +266,22 @@ def test_directory_that_is_a_file_is_an_error(site: Site, tmp_path: Path) -> Non
 
 def test_second_process_is_refused(site: Site, tmp_path: Path) -> None:
     code = """if True:
-        import fcntl, sys
-        with open(sys.argv[1], "ab") as part:
-            fcntl.flock(part, fcntl.LOCK_EX)
-            print("held", flush=True)
+        import sys
+        from pathlib import Path
+        from retrieval.disk import locked
+        with locked(Path(sys.argv[1]), Exception()):
+            print("locked", flush=True)
             input()
     """
     part = str(tmp_path / "kvasir-dataset-v2.zip.part")
     with subprocess.Popen([sys.executable, "-c", code, part], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
+        assert other.stdout.readline() == b"locked\n"
         with pytest.raises(AlreadyRunningError, match="another process"):
             list(download([site.url], tmp_path))
         other.communicate(b"\n")
+    (fetched,) = download([site.url], tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == [fetched.path.name]
 
 
 def test_port_that_is_closed_is_unreachable(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.disk import DiskFullError, full_disk, new_file, write_atomically
+from retrieval.disk import DiskFullError, full_disk, locked, new_file, write_atomically
+from retrieval.errors import RetrievalError
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -51,3 +52,14 @@ def test_only_errors_that_mean_a_full_disk_are_told_as_such() -> None:
     assert str(full_disk(sqlite, place, "go on")) == "catalog.sqlite: no space left on the disk; go on"
     assert full_disk(OSError(errno.EACCES, "denied"), place) is None
     assert full_disk(ValueError(), place) is None
+
+
+def test_a_lock_is_of_one_process_and_leaves_no_file(tmp_path: Path) -> None:
+    busy = RetrievalError("another process")
+    with locked(tmp_path / "a", busy):
+        assert [entry.name for entry in tmp_path.iterdir()] == ["a.lock"]
+        with pytest.raises(RetrievalError, match="another process"), locked(tmp_path / "a", busy):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    with locked(tmp_path / "a", busy):
+        pass

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +14,9 @@ from PIL import Image
 
 from retrieval.batch import BATCH, BatchQuery, answers
 from retrieval.batch.journal import DamagedJournalError, OtherRunError
-from retrieval.batch.output import BatchOutput, UnknownOutputError
+from retrieval.batch.output import BatchOutput, OutputBusyError, UnknownOutputError
 from retrieval.batch.quality import BatchQuality
+from retrieval.disk import DiskFullError
 from retrieval.errors import PictureError
 from retrieval.filters import NoSuchClassError
 from retrieval.hits import Hits
@@ -242,6 +245,46 @@ def test_a_journal_that_is_not_of_this_run_never_lets_it_touch_a_file(
         BatchOutput(path, {"k": 2}, 2)
     assert journal.read_bytes() == content
     assert (path.read_bytes() if path.exists() else None) == letter
+
+
+def test_a_stop_between_the_journal_and_the_file_begins_the_file(
+    searcher: Searcher, queries: list[BatchQuery], tmp_path: Path
+) -> None:
+    with BatchOutput(tmp_path / "run.csv", {"k": 2}, 2):
+        pass
+    (tmp_path / "run.csv").unlink()
+    written(tmp_path / "run.csv", searcher, queries)
+    assert len((tmp_path / "run.csv").read_text().splitlines()) == 9
+
+
+def test_a_second_process_of_one_batch_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.csv"
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from retrieval.batch.output import BatchOutput
+        with BatchOutput(Path(sys.argv[1]), {"k": 2}, 2):
+            print("open", flush=True)
+            input()
+    """
+    with subprocess.Popen([sys.executable, "-c", code, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"open\n"
+        with pytest.raises(OutputBusyError, match=f"another process is writing {path}; wait until it is done, or name"):
+            BatchOutput(path, {"k": 2}, 2)
+        other.communicate(b"\n")
+    with BatchOutput(path, {"k": 2}, 2):
+        pass
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["run.csv", "run.csv.journal"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("full", ["run.csv.journal.new", "run.csv.new"])
+def test_a_batch_that_cannot_begin_on_a_full_disk_leaves_nothing(tmp_path: Path, full: str) -> None:
+    (tmp_path / full).symlink_to("/dev/full")
+    with pytest.raises(DiskFullError, match=r"run\.csv.*: no space left on the disk"):
+        BatchOutput(tmp_path / "run.csv", {"k": 2}, 2)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_appeared_before_a_stopped_run_began_its_own_is_not_touched(tmp_path: Path) -> None:
