@@ -13,6 +13,7 @@
     │       ├── NoPictureError         422  a picture is missing
     │       ├── SeveralPicturesError   422  more pictures than one
     │       ├── NotBase64Error         422  a picture in JSON is not base64
+    │       ├── DataURLError           422  a data: URL is damaged or not of a picture
     │       ├── UnsupportedBodyError   415  the body is of an unknown type
     │       └── QueryGoneError         410  an uploaded picture has left the cache
     ├── PictureError
@@ -85,6 +86,10 @@ class SeveralPicturesError(RequestError):
 
 class NotBase64Error(RequestError):
     """A picture in JSON is not base64."""
+
+
+class DataURLError(RequestError):
+    """A data: URL is damaged or not of a picture."""
 
 
 class UnsupportedBodyError(RequestError):

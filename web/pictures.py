@@ -12,12 +12,14 @@ import hashlib
 import io
 import re
 from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
 
 from flask import Response, request
 
 from retrieval.images import MAX_PIXELS, decode, probe, thumbnail
 from web.context import collection_version, state
 from web.errors import (
+    DataURLError,
     NoPictureError,
     NotBase64Error,
     QueryGoneError,
@@ -80,11 +82,20 @@ def body_picture() -> bytes:
 
 
 def decoded(text: str) -> bytes:
-    """A picture in base64. Raises NotBase64Error, NoPictureError, UploadTooLargeError."""
-    try:
-        return _checked(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError) as error:
-        raise NotBase64Error(f"the picture is not base64 ({error})") from None
+    """A picture that stands in JSON, as base64 or as a `data:` URL (RFC 2397), whose media type must be a picture's.
+
+    Raises NotBase64Error, DataURLError, NoPictureError, UploadTooLargeError.
+    """
+    if text[:5].lower() != "data:":
+        return _checked(_from_base64(text))
+    head, comma, payload = text[5:].partition(",")
+    if not comma:
+        raise DataURLError("a data: URL has a comma before its data: data:image/jpeg;base64,…")
+    media_type, *parameters = (part.strip().lower() for part in head.split(";"))
+    if media_type and media_type != "application/octet-stream" and not media_type.startswith("image/"):
+        raise DataURLError(f"the data: URL is of '{media_type[:40]}'; it must be of a picture, such as image/jpeg")
+    data = unquote_to_bytes(payload)
+    return _checked(_from_base64(data) if "base64" in parameters[-1:] else data)
 
 
 def require_picture(data: bytes) -> None:
@@ -111,6 +122,17 @@ def cached_query(name: str) -> bytes:
             "give the picture again"
         )
     return data
+
+
+def _from_base64(text: str | bytes) -> bytes:
+    """Raises NotBase64Error; line breaks, which many encoders write, are no fault."""
+    ascii_text = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    try:
+        return base64.b64decode(ascii_text.translate(None, b" \t\r\n"), validate=True)
+    except binascii.Error as error:
+        remote = ascii_text[:8].lower().startswith((b"http://", b"https://"))
+        reason = "it is an address, and the server fetches none" if remote else str(error)
+        raise NotBase64Error(f"the picture is neither base64 nor a data: URL ({reason})") from None
 
 
 def _checked(data: bytes) -> bytes:

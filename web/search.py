@@ -99,7 +99,7 @@ class QueryPart(RequestModel):
     model_config = _exactly_one("image_id", "image", "text", "vector")
 
     image_id: ImageId = Field(-1, description="An image of the collection.")
-    image: str = Field("", min_length=1, description="A picture file in base64.")
+    image: str = Field("", min_length=1, description="A picture file in base64, or a data: URL of it.")
     text: str = Field("", min_length=1, max_length=1000, description="Words, for spaces that have a text encoder.")
     vector: Vector = Field([], description="A vector of `space`, or without it of every space that is searched.")
     space: Name = Field("", description="The space of the vector.")
@@ -109,7 +109,7 @@ class QueryPart(RequestModel):
     weight: PartWeight = Field(1.0, description="How much this part counts; more than 0 for now.")
 
     def to_part(self) -> Part:
-        """The engine's part. Raises BadQueryError, NotBase64Error, NoPictureError, UploadTooLargeError."""
+        """The engine's part. Raises BadQueryError and what `decoded` raises."""
         given = self.model_fields_set
         return Part(
             image_id=self.image_id if "image_id" in given else None,
@@ -130,12 +130,12 @@ class SearchBody(SearchOptions):
     query: list[QueryPart] = Field(
         [], min_length=1, max_length=MAX_PARTS, description="Parts that are searched for together."
     )
-    image: str = Field("", min_length=1, description="A picture file in base64.")
+    image: str = Field("", min_length=1, description="A picture file in base64, or a data: URL of it.")
     image_id: ImageId = Field(-1, description="An image of the collection.")
     vector: Vector = Field([], description="A vector of the one space that is searched.")
 
     def to_query(self) -> QueryLike:
-        """What to search for. Raises NoPictureError, BadQueryError, NotBase64Error, UploadTooLargeError."""
+        """What to search for. Raises BadQueryError and what `decoded` raises."""
         given = self.model_fields_set & {"query", "image", "image_id", "vector"}
         if len(given) != 1:
             raise NoPictureError("give exactly one of query, image (base64), image_id and vector")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -72,6 +73,51 @@ def test_a_form_a_body_and_base64_get_one_answer(api: httpx.Client, picture: byt
     best = form.json()["hits"][0]
     assert (best["file"], best["class"]) == ("polyps/3.jpg", "polyps")
     assert best["score"] == pytest.approx(1, abs=1e-4)
+
+
+def test_a_picture_in_json_may_be_a_data_url(api: httpx.Client, picture: bytes, encode_file: Any) -> None:
+    text = base64.b64encode(picture).decode()
+    plain = ids(api.post("/api/v1/search", json={"image": text, "k": 5}))
+    for address in (
+        f"data:image/jpeg;base64,{text}",
+        f"DATA:IMAGE/JPEG;BASE64,{text}",
+        f"data:image/jpeg;charset=utf-8;base64,{text}",
+        f"data:application/octet-stream;base64,{text}",
+        f"data:;base64,{text}",
+        f"data:image/jpeg;base64,{quote(text, safe='')}",
+        f"data:image/jpeg,{quote(picture, safe='')}",
+        base64.encodebytes(picture).decode(),  # with line breaks
+    ):
+        assert ids(api.post("/api/v1/search", json={"image": address, "k": 5})) == plain
+        assert ids(api.post("/api/v1/search", json={"query": [{"image": address}], "k": 5})) == plain
+    # What it says of itself is not believed: its content is read.
+    png = base64.b64encode(encode_file(Image.open(io.BytesIO(picture)), "PNG")).decode()
+    assert len(ids(api.post("/api/v1/search", json={"image": f"data:image/jpeg;base64,{png}", "k": 5}))) == 5
+
+
+@pytest.mark.parametrize(
+    ("image", "status", "kind", "word"),
+    [
+        ("data:text/html;base64,aGFsbG8=", 422, "data-url", "'text/html'"),
+        ("data:video/mp4,abc", 422, "data-url", "'video/mp4'"),
+        ("data:image/jpeg;base64", 422, "data-url", "comma"),
+        ("data:image/jpeg;base64,/9j/4AAQ!", 422, "not-base64", "neither base64 nor a data: URL"),
+        ("data:image/jpeg;base64,/9j/4A", 422, "not-base64", "padding"),
+        ("data:image/jpeg;base64,", 422, "no-picture", "no picture"),
+        ("data:image/jpeg,%FF%D8%FF", 415, "unknown-format", ""),
+        ("data:image/jpeg;base64,aGFsbG8=", 415, "unknown-format", ""),
+        ("data:image/svg+xml,%3Csvg/%3E", 415, "unknown-format", ""),
+        ("https://example.org/a.jpg", 422, "not-base64", "the server fetches none"),
+        ("Grüße", 422, "not-base64", "neither base64"),
+    ],
+)
+def test_a_data_url_that_is_no_pictures_is_told(
+    api: httpx.Client, image: str, status: int, kind: str, word: str
+) -> None:
+    for body in ({"image": image}, {"query": [{"image_id": 3}, {"image": image}]}):
+        refused = api.post("/api/v1/search", json=body)
+        assert problem(refused, status) == f"urn:kvasir:{kind}"
+        assert word in refused.json()["detail"]
 
 
 def test_an_image_id_leaves_itself_out_and_knows_its_class(api: httpx.Client) -> None:
