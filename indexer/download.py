@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from indexer.errors import DownloadError
 from indexer.transfer import Progress, check_status, fetch, may_pass, part_of, remote_file, size_of
-from retrieval.disk import DiskFullError
+from retrieval.disk import DiskFullError, full_disk
 
 if TYPE_CHECKING:
     import httpx
@@ -80,6 +80,8 @@ def download(
                 folder.rmdir()
         raise
     except OSError as error:
+        if (full := full_disk(error, directory, "make room and run it again to go on")) is not None:
+            raise full from error
         raise CannotStoreError(f"{error.filename or directory}: {error.strerror or error}") from error
 
 

@@ -21,6 +21,7 @@ from indexer.datasets.classes import class_names
 from indexer.datasets.dataset import Item
 from indexer.errors import FeaturesError
 from retrieval.descriptors import DESCRIPTORS
+from retrieval.disk import write_atomically
 from retrieval.names import nfc
 from retrieval.sources import FileUnreadableError, Source, open_source
 
@@ -232,9 +233,7 @@ def write_features(path: Path, vectors: Mapping[str, NDArray[Any]]) -> None:
     """Write one file in Kvasir's form; folders are made. Raises as `format_features` does."""
     text = format_features(vectors)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.part")
-    temporary.write_text(text, encoding="ascii", newline="\n")
-    temporary.replace(path)
+    write_atomically(path, text.encode("ascii"), sync=False)
 
 
 def _java(value: float) -> str:

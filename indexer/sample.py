@@ -16,6 +16,7 @@ from PIL import Image
 from indexer.datasets.official import DRAWN, KVASIR_CLASSES
 from indexer.drawing import DEEP, LABEL, Scene, framed, step
 from indexer.errors import DatasetError
+from retrieval.disk import new_file, write_atomically
 from retrieval.sources.source import metadata_reason
 
 README_FILE = "README.txt"
@@ -36,22 +37,21 @@ def make_sample(directory: Path, per_class: int = 24, seed: int = 0) -> list[Pat
     """Draw `per_class` JPEG pictures of each class into class folders; the same seed gives the same pictures.
 
     Pictures that exist are left as they are. Returns all paths, by class and number.
-    Raises NotASampleError for a folder that is neither empty nor an earlier sample.
+    Raises NotASampleError for a folder that is neither empty nor an earlier sample, DiskFullError.
     """
     _require_sample_or_empty(directory)
     paths = [
         directory / name / f"{DRAWN}{seed}-{number:03}.jpg" for name in KVASIR_CLASSES for number in range(per_class)
     ]
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / README_FILE).write_text(README, encoding="utf-8")  # first: it marks the folder as a sample
+    write_atomically(directory / README_FILE, README.encode())  # first: it marks the folder as a sample
     for name in KVASIR_CLASSES:
         (directory / name).mkdir(exist_ok=True)
 
     def draw_one(path: Path) -> None:
         number = int(path.stem.rpartition("-")[2])
-        temporary = path.with_suffix(".part")
-        draw(path.parent.name, number, seed).save(temporary, "JPEG", quality=88)
-        temporary.replace(path)
+        with new_file(path, sync=False) as stream:
+            draw(path.parent.name, number, seed).save(stream, "JPEG", quality=88)
 
     with ThreadPoolExecutor(4) as threads:  # NumPy and Pillow release the GIL
         list(threads.map(draw_one, (path for path in paths if not path.exists())))

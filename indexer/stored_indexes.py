@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from retrieval.collection import Collection, SpaceDefinition
+from retrieval.disk import PARTIAL
 from retrieval.index import stored_backend
-from retrieval.index.storage import FOLDER, LOCK, PARTIAL, earlier_files, is_intact
+from retrieval.index.storage import FOLDER, LOCK, earlier_files, is_intact
 from retrieval.spaces import metric_of
 
 

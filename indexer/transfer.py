@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from indexer.errors import DownloadError
-from retrieval.disk import locked
+from retrieval.disk import locked, write_atomically
 
 if TYPE_CHECKING:
     import httpx
@@ -115,7 +115,7 @@ def _attempt(client: httpx.Client, url: str, target: Path, part: BinaryIO, repor
         if answer.status_code != 206:  # the first time, a server without ranges, or another file by now
             have = 0
             part.truncate(0)
-            _note(target).write_text(json.dumps(asdict(remote)), encoding="utf-8")
+            write_atomically(_note(target), json.dumps(asdict(remote)).encode(), sync=False)
         for chunk in answer.iter_raw():
             have += len(chunk)
             while chunk:  # an unbuffered write may take less than all

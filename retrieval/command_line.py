@@ -10,10 +10,12 @@ import sqlite3
 import sys
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
+from retrieval.disk import full_disk
 from retrieval.errors import RetrievalError
 
 COMMANDS = {
@@ -86,11 +88,13 @@ def main() -> None:
     """Run `kvasir`; an error of the project or of the disk becomes one line on stderr and exit status 2."""
     try:
         kvasir()
-    except (RetrievalError, sqlite3.Error) as error:
+    except RetrievalError as error:
         _end(str(error))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _end(f"{where}{error.strerror or error}")
+    except (OSError, sqlite3.Error) as error:
+        if (full := full_disk(error, Path.cwd())) is not None:
+            _end(str(full))
+        where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        _end(f"{where}{getattr(error, 'strerror', None) or error}")
 
 
 def _end(message: str) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from retrieval.errors import RetrievalError
 
 PARTIAL = ".new"
 """Ends the name of a file that is still being written."""
+_NO_ROOM = 1 << 20
+"""Free bytes below which a library's failure to write is taken for a full disk."""
 
 
 class DiskFullError(RetrievalError):
@@ -41,36 +44,68 @@ def full_disk(error: BaseException, place: Path, advice: str = "make room and tr
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` when the block ends, in one step that survives a stop.
-
-    Where the block or the disk fails, what was there before stays, and nothing else. Raises DiskFullError.
-    """
-    partial = path.with_name(path.name + PARTIAL)
+def full_disk_told(place: Path, advice: str) -> Iterator[None]:
+    """Raise DiskFullError for an OSError of the block that means a full disk, see `full_disk`."""
     try:
-        with partial.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-        sync_directory(path.parent)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if (full := full_disk(error, path)) is not None:
+        yield
+    except OSError as error:
+        if (full := full_disk(error, place, advice)) is not None:
             raise full from error
         raise
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file as a whole or not at all, see `new_file`. Raises DiskFullError."""
-    with new_file(path) as stream:
+def library_full_disk(error: BaseException, place: Path) -> DiskFullError | None:
+    """The same for an error of a C++ library that wrote to `place`: FAISS and OpenVINO raise RuntimeError for all."""
+    full = full_disk(error, place)
+    folder = next(folder for folder in place.absolute().parents if folder.exists())
+    if full is None and isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < _NO_ROOM:
+        full = DiskFullError(f"{place}: no space left on the disk; make room and try again")
+    return full
+
+
+@contextmanager
+def new_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """The name of a file to write that takes the place of `path` when the block ends, in one step.
+
+    Where the block or the disk fails, what was there before stays, and nothing else. sync: whether the file must
+    survive a power cut, for what a second run does not make again. Raises DiskFullError.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    try:
+        yield partial
+        if sync:
+            _sync(partial)
+        partial.replace(path)
+        if sync:
+            sync_directory(path.parent)
+    except BaseException as error:
+        full = library_full_disk(error, path)
+        partial.unlink(missing_ok=True)
+        if full is not None:
+            raise full from error
+        raise
+
+
+@contextmanager
+def new_file(path: Path, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """An open file that takes the place of `path` when the block ends, see `new_path`. Raises DiskFullError."""
+    with new_path(path, sync=sync) as partial, partial.open("wb") as stream:
+        yield stream
+
+
+def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a file as a whole or not at all, see `new_path`. Raises DiskFullError."""
+    with new_file(path, sync=sync) as stream:
         stream.write(data)
 
 
 def sync_directory(path: Path) -> None:
     """Force a folder's own entries to disk, so that a rename or a new file survives a power cut."""
-    if os.name == "nt":
-        return
+    if os.name != "nt":
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

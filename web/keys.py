@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from filelock import FileLock, Timeout
 from pydantic import Field, TypeAdapter, ValidationError
 
 from retrieval.collection.manifest import read_manifest
-from retrieval.disk import sync_directory
+from retrieval.disk import new_path
 from web.errors import KeysFileError, NoSuchKeyError
 
 FILE = "keys.json"
@@ -116,13 +115,7 @@ def _locked(collection: Path) -> Iterator[None]:
 
 def _write_keys(collection: Path, keys: Sequence[Key]) -> None:
     """Replace the file in one step; nobody but its owner may read it, at any moment."""
-    path = collection / FILE
-    new = path.with_name(f"{FILE}.new")
-    new.unlink(missing_ok=True)  # of a process that was stopped
-    new.touch(mode=0o600, exist_ok=False)
-    with new.open("wb") as file:
-        file.write(json.dumps([asdict(key) for key in keys], indent=2).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync_directory(collection)
+    with new_path(collection / FILE) as new:
+        new.unlink(missing_ok=True)  # of a process that was stopped
+        new.touch(mode=0o600, exist_ok=False)
+        new.write_bytes(json.dumps([asdict(key) for key in keys], indent=2).encode() + b"\n")

@@ -19,6 +19,7 @@ from retrieval.arguments import LocalPath, is_collection, zip_encoding_option
 from retrieval.cores import available_cores
 from retrieval.descriptors import extract_all, warm_up
 from retrieval.descriptors.variant import VARIANTS, Variant, parse_variant
+from retrieval.disk import write_atomically
 from retrieval.errors import RetrievalError
 from retrieval.images import decode, rejection
 from retrieval.terminal import counted, list_faults, note, progress_bar
@@ -89,7 +90,7 @@ def _keep_to(variant: str, out: Path) -> None:
             f"{out} holds features of LIRE variant `{noted}`; write those of `{variant}` to another folder"
         )
     out.mkdir(parents=True, exist_ok=True)
-    note.write_text(f"{variant}\n")
+    write_atomically(note, f"{variant}\n".encode())
 
 
 Done = Literal["written", "already_there"]
@@ -114,7 +115,7 @@ def _write_all(dataset: Dataset, out: Path, variant: Variant) -> Iterator[tuple[
             return rejection(error)
         try:
             write_features(path, vectors)
-        except RetrievalError as error:
+        except FeaturesError as error:
             return error
         return "written"
 

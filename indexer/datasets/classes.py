@@ -16,7 +16,7 @@ HEIC_EXTENSIONS = frozenset(HEIC.endings)
 """Pictures where pillow-heif is installed."""
 
 OTHER_EXTENSIONS = frozenset(
-    {".avi", ".csv", ".features", ".gz", ".h5", ".html", ".json", ".md", ".mp4", ".npy", ".npz", ".part"}
+    {".avi", ".csv", ".features", ".gz", ".h5", ".html", ".json", ".md", ".mp4", ".new", ".npy", ".npz", ".part"}
     | {".pdf", ".pt", ".py", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip"}
 )
 """Files that are not opened to see whether they are pictures after all."""

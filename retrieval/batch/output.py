@@ -19,10 +19,11 @@ from urllib.parse import quote
 from retrieval.batch import Answer
 from retrieval.batch.journal import BatchState, OtherRunError, append_state, begin_journal, read_journal
 from retrieval.batch.quality import BatchQuality
-from retrieval.disk import full_disk, locked, write_atomically
+from retrieval.disk import full_disk_told, locked, write_atomically
 from retrieval.errors import QueryError, RetrievalError
 from retrieval.hits import Hits
 
+_ADVICE = "make room; the same command continues"
 COLUMNS = ("query", "query_class", "rank", "id", "class", "score", "distance", "file")
 
 
@@ -111,26 +112,22 @@ class BatchOutput:
             raise
 
     def write(self, results: Sequence[Answer]) -> None:
-        """Write one batch; it is on disk when this returns."""
+        """Write one batch; it is on disk when this returns. Raises DiskFullError."""
         rejected = [(query.name, str(hits)) for query, hits in results if isinstance(hits, RetrievalError)]
-        for query, hits in results:
-            if not isinstance(hits, RetrievalError):
-                self._file.write(self._form(query.name, hits).encode())
-                self.state.quality.add(hits)
-        self.state.done += len(results)
-        self.state.rejected += rejected
-        self._save(rejected)
+        with full_disk_told(self._path, _ADVICE):
+            for query, hits in results:
+                if not isinstance(hits, RetrievalError):
+                    self._file.write(self._form(query.name, hits).encode())
+                    self.state.quality.add(hits)
+            self.state.done += len(results)
+            self.state.rejected += rejected
+            self._save(rejected)
 
     def _save(self, rejected: list[tuple[str, str]]) -> None:
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self.state.length = self._file.tell()
-            append_state(self._journal, self.state, rejected)
-        except OSError as error:
-            if (full := full_disk(error, self._path, "make room; the same command continues")) is not None:
-                raise full from error
-            raise
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.state.length = self._file.tell()
+        append_state(self._journal, self.state, rejected)
 
     def __enter__(self) -> BatchOutput:
         return self
@@ -138,7 +135,8 @@ class BatchOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._opened.close()
+        with full_disk_told(self._path, _ADVICE):  # a file whose last write failed tries again
+            self._opened.close()
         if error is not None and self._new and not self.state.done:  # a wrong parameter, not a stopped run
             self._path.unlink()
             self._journal_path.unlink()

@@ -64,8 +64,12 @@ class CollectionWriter:
         try:
             self._open(name)
         except BaseException as error:
+            full = full_disk(error, self.path / catalog.NAME, _ADVICE)
+            if full is not None and self._new:
+                delete_all(self.path)
             self._lock.release()
-            self._raise_full_disk(error)
+            if full is not None:
+                raise full from error
             if isinstance(error, sqlite3.OperationalError):
                 raise not_writable(self.path, f"{catalog.NAME}: {error}") from error
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import queue
 import shlex
+import shutil
 import sys
 import warnings
 from collections import deque
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.cores import available_cores
+from retrieval.disk import library_full_disk
 from retrieval.encoders.recipe import Recipe
 from retrieval.encoders.selftest import drawn_inputs
 from retrieval.errors import EncoderError
@@ -138,7 +140,7 @@ def convert(tower: Tower, directory: Path) -> str:
     """Write a tower in OpenVINO's form into a folder; returns the SHA-256 of what was written.
 
     Raises ConversionError where OpenVINO's PyTorch front end cannot, or where the converted tower gives other
-    embeddings than the tower itself.
+    embeddings than the tower itself, and DiskFullError.
     """
     import torch
 
@@ -155,6 +157,9 @@ def convert(tower: Tower, directory: Path) -> str:
         openvino.save_model(model, directory / MODEL, compress_to_fp16=False)
         cosine = _least_cosine(OpenVinoEncoder(directory, tower.recipe, "latency"), tower)
     except Exception as error:
+        if (full := library_full_disk(error, directory / MODEL)) is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise full from error
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConversionError(f"{tower.recipe.spec}: OpenVINO cannot convert it ({reason})") from error
     if not cosine >= LEAST_COSINE:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from retrieval.disk import locked, write_atomically
+from retrieval.errors import RetrievalError
 
 log = logging.getLogger(__name__)
 
@@ -80,11 +82,9 @@ def _load(file: Path, digest: str) -> Statistics | None:
 
 
 def _save(file: Path, digest: str, statistics: Statistics) -> None:
-    new = file.with_name(f"{file.name}.{os.getpid()}.new")
     try:
         file.parent.mkdir(exist_ok=True)
-        new.write_text(json.dumps({"ids": digest} | asdict(statistics)) + "\n", "utf-8")
-        new.replace(file)
-    except OSError as error:  # a full disk or a read-only collection costs time, not the answer
-        new.unlink(missing_ok=True)
+        with locked(file, RetrievalError("another process is writing it")):
+            write_atomically(file, json.dumps({"ids": digest} | asdict(statistics)).encode() + b"\n", sync=False)
+    except (OSError, RetrievalError) as error:  # a full disk or a read-only collection costs time, not the answer
         log.warning("%s cannot be written and will be computed again next time (%s)", file, error)

@@ -14,13 +14,13 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from retrieval.disk import PARTIAL, DiskFullError, new_path
+
 log = logging.getLogger(__name__)
 
 FOLDER = "index"
 LOCK = "writer.lock"
 """File in each space's folder that is locked while another is written there."""
-PARTIAL = ".new"
-"""Suffix of a file that is being written."""
 _MARK = b"kvasir index sha256 "
 _BLOCK = 1 << 20
 
@@ -55,7 +55,7 @@ def write_index(index: Any, file: Path) -> bool:
     except Timeout:
         log.info("the index %s is being written by another process", file)
         return False
-    except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError for whatever it cannot write
+    except (OSError, RuntimeError, DiskFullError) as error:  # FAISS raises RuntimeError for whatever it cannot write
         log.warning("the index %s cannot be stored and will be built again next time (%s)", file, error)
         return False
     return True
@@ -64,16 +64,11 @@ def write_index(index: Any, file: Path) -> bool:
 def _write_index(index: Any, file: Path) -> None:
     import faiss
 
-    partial = file.with_name(file.name + PARTIAL)
     for left in file.parent.glob(f"*{PARTIAL}"):
         left.unlink()
-    try:
+    with new_path(file, sync=False) as partial:  # an index that a power cut damages is built again
         faiss.write_index(index, str(partial))
         append_digest(partial)
-        partial.replace(file)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
     for other in file.parent.iterdir():
         if other.name not in (file.name, LOCK):
             other.unlink()

@@ -6,7 +6,6 @@ One file for each space and view; a row is valid while its image has the same by
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from retrieval.collection import Collection
 from retrieval.cores import prefetch
-from retrieval.disk import write_atomically
+from retrieval.disk import new_file
 from retrieval.errors import RetrievalError
 from retrieval.images import Picture, decode
 from retrieval.spaces import Space
@@ -49,10 +48,9 @@ def view_vectors(
         stored_ids, stored = np.concatenate(made_ids), np.concatenate(made)
         order = np.argsort(stored_ids)
         stored_ids, stored = stored_ids[order], stored[order]
-        out = io.BytesIO()
-        np.savez(out, ids=stored_ids, vectors=stored)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, out.getvalue())
+        with new_file(path, sync=False) as stream:
+            np.savez(stream, ids=stored_ids, vectors=stored)
     wanted = np.isin(stored_ids, ids)
     return stored_ids[wanted], stored[wanted]
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval.disk import new_file
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.result import SCHEMA, SCHEMA_FILE, Evaluation
 from retrieval.report import formats
@@ -39,32 +41,35 @@ def write_report(result: Evaluation, report: Report, opened: Collection, protoco
     """Write index.html and, as files, the same for programs and papers; returns the path of the page.
 
     They are evaluation.json with its schema, means.csv, queries.csv, tables.tex, qrels.txt and a run of each space.
-    protocol: the one evaluated, for all images of the collection. Raises NotAReportError, OSError.
+    protocol: the one evaluated, for all images of the collection. Raises NotAReportError, DiskFullError, OSError.
     """
     prepare_folder(folder)
     for name in _earlier_runs(folder):
         (folder / name).unlink(missing_ok=True)
     write_tables(result, folder)
-    with (folder / "qrels.txt").open("w", encoding="utf-8") as file:
-        file.writelines(formats.trec_qrels(protocol, opened.images.ids, opened.images.labels))
+    _write(folder / "qrels.txt", formats.trec_qrels(protocol, opened.images.ids, opened.images.labels))
     for space in result.spaces:
-        with (folder / formats.run_name(space.space)).open("w", encoding="utf-8") as file:
-            file.writelines(formats.trec_run(space))
+        _write(folder / formats.run_name(space.space), formats.trec_run(space))
     runs = [formats.run_name(space.space) for space in result.spaces]
     hits = max(space.neighbours.shape[1] for space in result.spaces)
     page = folder / "index.html"
-    page.write_text(render_page(report, opened, Files(runs, hits)), "utf-8")
+    _write(page, [render_page(report, opened, Files(runs, hits))])
     return page
 
 
 def write_tables(result: Evaluation, folder: Path) -> None:
     """Write evaluation.json with its schema, means.csv, queries.csv and tables.tex."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False), "utf-8")
-    (folder / SCHEMA_FILE.name).write_bytes(SCHEMA_FILE.read_bytes())
-    (folder / "means.csv").write_text(formats.means_csv(result), "utf-8")
-    (folder / "queries.csv").write_text(formats.queries_csv(result), "utf-8")
-    (folder / "tables.tex").write_text(formats.latex(result), "utf-8")
+    _write(folder / "evaluation.json", [json.dumps(result.to_dict(), indent=1, allow_nan=False)])
+    _write(folder / SCHEMA_FILE.name, [SCHEMA_FILE.read_text("utf-8")])
+    _write(folder / "means.csv", [formats.means_csv(result)])
+    _write(folder / "queries.csv", [formats.queries_csv(result)])
+    _write(folder / "tables.tex", [formats.latex(result)])
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with new_file(path, sync=False) as stream:
+        stream.writelines(line.encode() for line in lines)
 
 
 def _earlier_evaluation(folder: Path) -> dict[str, Any] | None:

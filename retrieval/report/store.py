@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from retrieval.collection import Collection
+from retrieval.disk import write_atomically
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.store import StoredEvaluationError, load_json
 
@@ -75,7 +76,7 @@ def store_evaluation(opened: Collection, evaluation: StoredEvaluation, result: E
             (_REPORT, report.to_dict()),
             (_FACTS, facts),
         ):
-            (unfinished / name).write_text(json.dumps(value, allow_nan=False), "utf-8")
+            write_atomically(unfinished / name, json.dumps(value, allow_nan=False).encode())
         unfinished.rename(folder / evaluation.id)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

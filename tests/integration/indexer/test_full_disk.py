@@ -43,6 +43,24 @@ SCRIPT = """
 """
 
 
+def on_a_small_disk(script: str, disk: Path, size: int, *arguments: Path | str) -> subprocess.CompletedProcess[str]:
+    """Run a script where a file system of this many bytes is mounted on `disk`."""
+    mount = f"mount -t tmpfs -o size={size} tmpfs {disk}"
+    apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
+    try:
+        subprocess.run([*apart, mount], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small file system cannot be mounted here")
+    return subprocess.run(
+        [*apart, f'{mount} && exec "$@"', "sh", sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+
+
 def test_a_full_disk_is_told_with_the_file_and_what_to_do_and_the_run_goes_on_when_there_is_room(
     gallery_folder: Path, tiny_spec: str, draw: Callable[..., Image.Image], tmp_path: Path
 ) -> None:
@@ -55,21 +73,7 @@ def test_a_full_disk_is_told_with_the_file_and_what_to_do_and_the_run_goes_on_wh
         assert run_dataset(dataset, writer, encoders=(tiny_spec,)).exit_status == 0
     size = sum(file.stat().st_size for file in (tmp_path / "made").rglob("*") if file.is_file())
     # Encoders that were loaded keep their room after they are deleted.
-    mount = f"mount -t tmpfs -o size={16 * size} tmpfs {disk}"
-    apart = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    try:
-        subprocess.run([*apart, mount], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("a small file system cannot be mounted here")
-    command = [*apart, f'{mount} && exec "$@"', "sh", sys.executable, "-c", textwrap.dedent(SCRIPT)]
-    ended = subprocess.run(
-        [*command, str(tmp_path / "made"), str(new.parent), str(disk)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        check=False,
-    )
+    ended = on_a_small_disk(SCRIPT, disk, 16 * size, tmp_path / "made", new.parent, disk)
     assert ended.returncode == 0, ended.stderr  # not ended by SIGBUS
     told: list[list[Any]] = json.loads(ended.stdout)
     refused = [message for faults, _, _ in told for kind, message in faults if kind != "NoneType"]
@@ -80,3 +84,113 @@ def test_a_full_disk_is_told_with_the_file_and_what_to_do_and_the_run_goes_on_wh
     assert {Path(message.partition(":")[0]).name for message in refused} >= {"catalog.sqlite", "greys.rows"}
     assert {again for _, again, _ in told} == {0}
     assert {sound for _, _, sound in told} == {f"{disk}/c: sound (38 images in 1 space)\n"}
+
+
+WRITERS = """
+    import http.server, io, json, logging, pathlib, shutil, sys, threading
+    import faiss, numpy as np
+    from click.testing import CliRunner
+    from retrieval.command_line import kvasir
+    from retrieval.fusion import statistics
+    from retrieval.index.storage import write_index
+
+    made, data, disk, spec = sys.argv[1:]
+    made, data, disk = map(pathlib.Path, (made, data, disk))
+
+    class Site(http.server.BaseHTTPRequestHandler):
+        # A file of unknown length, so that its room cannot be checked first.
+        def do_HEAD(self):
+            self.send_response(200)
+            self.end_headers()
+        def do_GET(self):
+            self.do_HEAD()
+            self.wfile.write(bytes(1 << 20))
+        def log_message(self, *_):
+            ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    site = f"http://127.0.0.1:{server.server_port}"
+    space = json.loads((made / "manifest.json").read_text())["spaces"][0]["name"]
+
+    commands = {
+        "sample": ("sample", disk / "sample"),
+        "features": ("features", data, disk / "features"),
+        "key": ("key", "create", disk / "c"),
+        "batch": ("search", "--batch", data, "--out", disk / "run.csv", made),
+        "report": ("evaluate", made, "--report", disk / "report", "--samples", 0),
+        "keep": ("evaluate", disk / "c", "--keep", "--samples", 0),
+        "index": ("index", data, disk / "new", "--encoder", spec),
+        "learn": ("learn", disk / "c", "learned", "--from", space, "--method", "pca"),
+        "download": ("download", "v1", disk / "data", "--base-url", site),
+    }
+    log = io.StringIO()
+    logging.basicConfig(stream=log, format="%(message)s")
+
+    def store_index():
+        index = faiss.IndexFlatL2(64)
+        index.add(np.zeros((1000, 64), np.float32))
+        if not write_index(index, disk / "i" / "flat.faiss"):
+            raise RuntimeError(log.getvalue()[start:])
+
+    def store_statistics():
+        ids = np.arange(300)
+        statistics.stored_statistics(disk / "c", "s", ids, lambda sample: np.ones((len(sample), len(sample))))
+        if log.tell() > start:
+            raise RuntimeError(log.getvalue()[start:])
+
+    told = {}
+    for name, arguments in (commands | {"faiss": store_index, "statistics": store_statistics}).items():
+        for left in (0, 8, 300):
+            for entry in disk.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            shutil.copytree(made, disk / "c")
+            with (disk / "filler").open("wb") as filler:
+                filler.write(bytes(shutil.disk_usage(disk).free - 1024 * left))
+            before = {*disk.rglob("*")}
+            start, error = log.tell(), None
+            if isinstance(arguments, tuple):
+                error = CliRunner().invoke(kvasir, [*map(str, arguments)]).exception
+            else:
+                try:
+                    arguments()
+                except RuntimeError as caught:
+                    error = caught
+            (disk / "filler").unlink()
+            new = sorted(str(path.relative_to(disk)) for path in {*disk.rglob("*")} - before if path.is_file())
+            told[f"{name} {left}"] = [type(error).__name__, str(error), new]
+    print(json.dumps(told))
+"""
+
+
+def test_every_writer_says_that_the_disk_is_full_and_leaves_no_partial_file(
+    gallery_folder: Path, tiny_spec: str, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with open_dataset(gallery_folder) as dataset, CollectionWriter(tmp_path / "made", create=True) as writer:
+        assert run_dataset(dataset, writer, encoders=(tiny_spec,)).exit_status == 0
+    ended = on_a_small_disk(WRITERS, disk, 16 << 20, tmp_path / "made", gallery_folder, disk, tiny_spec)
+    assert ended.returncode == 0, ended.stderr
+    told: dict[str, tuple[str, str, list[str]]] = json.loads(ended.stdout)
+    complete = {
+        "sample",
+        "features",
+        "report",
+        "learn",
+        "download",
+    }  # what was complete stays
+    for name, (kind, message, files) in told.items():
+        assert kind in {"DiskFullError", "RuntimeError", "NoneType"}, (name, kind, message)
+        if kind == "NoneType":
+            assert not name.endswith(" 0")
+            continue
+        assert "no space left on the disk; make room" in message, name
+        left = {Path(file).name for file in files} - {"writer.lock", "keys.lock"}
+        assert not [file for file in left if file.endswith((".new", ".lock"))], name
+        if name.partition(" ")[0] not in complete:
+            assert left in (set(), {"run.csv", "run.csv.journal"}), name
+    assert {name.partition(" ")[0] for name, (kind, *_) in told.items() if kind != "NoneType"} == {
+        "sample", "features", "key", "batch", "report", "keep", "index", "learn", "faiss", "statistics",
+        "download",
+    }  # fmt: skip
