@@ -251,9 +251,13 @@ class Searcher:
         made = self._embedder.vectors(Query.of(query, region), spaces)
         return {name: found.vectors[0] for name, found in made.items()}
 
-    def embed(self, query: QueryLike, spaces: Sequence[str], class_name: str | None = None) -> EmbeddedQuery:
-        """A query as `search_embedded` takes it."""
-        return self._embed(Query.of(query), spaces, class_name)
+    def embed(
+        self, query: QueryLike, spaces: str | Sequence[str] | None = None, class_name: str | None = None
+    ) -> EmbeddedQuery:
+        """A query as `search_embedded` takes it; spaces and class as in `search`."""
+        parsed = Query.of(query)
+        names = self._default_spaces([parsed]) if spaces is None else self.space_names(spaces)
+        return self._embed(parsed, names, class_name)
 
     def pictures(self, query: QueryLike, spaces: Sequence[str]) -> dict[str, Picture]:
         """What each space sees of a query's picture, for those who time or bundle the steps to its vectors."""

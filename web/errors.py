@@ -14,6 +14,8 @@
     │       ├── SeveralPicturesError   422  more pictures than one
     │       ├── NotBase64Error         422  a picture in JSON is not base64
     │       ├── DataURLError           422  a data: URL is damaged or not of a picture
+    │       ├── BadSearchError         422  one search of a batch cannot be understood
+    │       ├── BatchTooLargeError     413  a batch has too many searches, hits, pictures or pixels
     │       ├── UnsupportedBodyError   415  the body is of an unknown type
     │       └── QueryGoneError         410  an uploaded picture has left the cache
     ├── PictureError
@@ -90,6 +92,14 @@ class NotBase64Error(RequestError):
 
 class DataURLError(RequestError):
     """A data: URL is damaged or not of a picture."""
+
+
+class BadSearchError(RequestError):
+    """One search of a batch cannot be understood."""
+
+
+class BatchTooLargeError(RequestError):
+    """A batch has too many searches, hits, pictures or pixels."""
 
 
 class UnsupportedBodyError(RequestError):

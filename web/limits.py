@@ -87,8 +87,17 @@ class ByteCache:
 
 def rate_limited(view: Callable[P, R]) -> Callable[P, R]:
     """Mark a view that counts towards its client's rate; beyond it, the response is 429 with Retry-After."""
-    view.rate_limited = True  # type: ignore[attr-defined]
-    return view
+    return rate_limited_by(lambda: 1)(view)
+
+
+def rate_limited_by(cost: Callable[[], int]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Mark a view whose requests each count as several, of which there are `cost()`."""
+
+    def mark(view: Callable[P, R]) -> Callable[P, R]:
+        view.rate_cost = cost  # type: ignore[attr-defined]
+        return view
+
+    return mark
 
 
 def register_rate(app: Flask, rate: str, client: Callable[[], str]) -> None:
@@ -96,7 +105,7 @@ def register_rate(app: Flask, rate: str, client: Callable[[], str]) -> None:
     if not rate:
         return
     limiter = Limiter(client, app=app, storage_uri="memory://", strategy="moving-window", headers_enabled=True)
-    limit = limiter.shared_limit(rate, scope="searches and writes")
     for endpoint, view in app.view_functions.items():
-        if getattr(view, "rate_limited", False):
+        if cost := getattr(view, "rate_cost", None):
+            limit = limiter.shared_limit(rate, scope="searches and writes", cost=cost)
             app.view_functions[endpoint] = limit(view)  # type: ignore[assignment]

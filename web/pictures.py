@@ -49,14 +49,19 @@ stored, each at its own length. All others, whatever follows these, and COM may 
 # Pictures of requests
 
 
-def form_picture(part: str = "image") -> bytes:
-    """The bytes of the file in a form's part. Raises NoPictureError, SeveralPicturesError, UploadTooLargeError."""
-    files = request.files
-    if unknown := sorted(set(files) - {part}):
-        raise SeveralPicturesError(f"the form has a file as '{unknown[0][:40]}'; send one picture, as '{part}'")
-    if len(parts := files.getlist(part)) > 1:
-        raise SeveralPicturesError(f"the form has {len(parts)} parts '{part}'; send one picture")
-    return _checked(parts[0].read() if parts else b"")
+def form_picture() -> bytes:
+    """The file of a form's part `image`. Raises NoPictureError, SeveralPicturesError, UploadTooLargeError."""
+    parts = form_pictures()
+    if len(parts) > 1:
+        raise SeveralPicturesError(f"the form has {len(parts)} parts 'image'; send one picture")
+    return checked(parts[0] if parts else b"")
+
+
+def form_pictures() -> list[bytes]:
+    """The files of a form's parts `image`, in order and not yet checked. Raises SeveralPicturesError."""
+    if unknown := sorted(set(request.files) - {"image"}):
+        raise SeveralPicturesError(f"the form has a file as '{unknown[0][:40]}'; send one picture a part, as 'image'")
+    return [part.read() for part in request.files.getlist("image")]
 
 
 def chosen_picture(part: str) -> bytes | None:
@@ -67,14 +72,14 @@ def chosen_picture(part: str) -> bytes | None:
     files = [data for file in request.files.getlist(part) if (data := file.read())]
     if len(files) > 1:
         raise SeveralPicturesError(f"{len(files)} pictures are chosen; choose one")
-    return _checked(files[0]) if files else None
+    return checked(files[0]) if files else None
 
 
 def body_picture() -> bytes:
     """The whole body as a picture. Raises UnsupportedBodyError, NoPictureError, UploadTooLargeError."""
     kind = request.mimetype
     if kind.startswith("image/") or kind == "application/octet-stream":
-        return _checked(request.get_data())
+        return checked(request.get_data())
     raise UnsupportedBodyError(
         f"a body of type '{kind or 'none'}' is not understood: send multipart/form-data, image/* or, to search, "
         "application/json"
@@ -87,7 +92,7 @@ def decoded(text: str) -> bytes:
     Raises NotBase64Error, DataURLError, NoPictureError, UploadTooLargeError.
     """
     if text[:5].lower() != "data:":
-        return _checked(_from_base64(text))
+        return checked(_from_base64(text))
     head, comma, payload = text[5:].partition(",")
     if not comma:
         raise DataURLError("a data: URL has a comma before its data: data:image/jpeg;base64,…")
@@ -95,7 +100,7 @@ def decoded(text: str) -> bytes:
     if media_type and media_type != "application/octet-stream" and not media_type.startswith("image/"):
         raise DataURLError(f"the data: URL is of '{media_type[:40]}'; it must be of a picture, such as image/jpeg")
     data = unquote_to_bytes(payload)
-    return _checked(_from_base64(data) if "base64" in parameters[-1:] else data)
+    return checked(_from_base64(data) if "base64" in parameters[-1:] else data)
 
 
 def require_picture(data: bytes) -> None:
@@ -135,7 +140,8 @@ def _from_base64(text: str | bytes) -> bytes:
         raise NotBase64Error(f"the picture is neither base64 nor a data: URL ({reason})") from None
 
 
-def _checked(data: bytes) -> bytes:
+def checked(data: bytes) -> bytes:
+    """The bytes of one uploaded picture. Raises NoPictureError, UploadTooLargeError."""
     if not data:
         raise NoPictureError("the request has no picture: send one as the part `image`, as the body, or in JSON")
     most = state().settings.max_upload

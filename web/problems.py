@@ -40,6 +40,7 @@ STATUS: dict[type[RetrievalError], int] = {
     StoredEvaluationError: 410,
     PictureTooLargeError: 413,
     errors.UploadTooLargeError: 413,
+    errors.BatchTooLargeError: 413,
     UnknownFormatError: 415,
     errors.UnsupportedBodyError: 415,
     errors.BusyError: 503,
@@ -109,16 +110,25 @@ def on_validation(error: ValidationError) -> Response:
     return _response(422, "urn:kvasir:invalid-request", "The request does not fit.", detail, faults)
 
 
-def _on_error(error: RetrievalError) -> Response:
+def problem_of(error: RetrievalError) -> dict[str, Any]:
+    """The problem document of an error, without what the server keeps to itself."""
     status = status_of(error)
     kind = type(error).__name__.removesuffix("Error")
     name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", kind).lower()
     title = (type(error).__doc__ or kind).splitlines()[0]
     if status == 500:
+        detail = "The server's log has the details under this request id."
+    else:
+        detail = without_server_paths(str(error), state().served.path_names())
+    return _document(status, f"urn:kvasir:{name}", title, detail)
+
+
+def _on_error(error: RetrievalError) -> Response:
+    problem = problem_of(error)
+    status: int = problem["status"]
+    if status == 500:
         log.error("%s: %s", type(error).__name__, error)
-        return _response(500, f"urn:kvasir:{name}", title, "The server's log has the details under this request id.")
-    detail = without_server_paths(str(error), state().served.path_names())
-    response = _response(status, f"urn:kvasir:{name}", title, detail)
+    response = _response(status, problem["type"], problem["title"], problem["detail"])
     if isinstance(error, errors.KeyNeededError):
         # To read, a browser may ask its user for a password, for pictures and the API's documentation as well.
         for scheme in ("Basic", "Bearer") if error.scope == "read" else ("Bearer",):
@@ -153,7 +163,10 @@ def _on_http(error: HTTPException) -> Response:
     if isinstance(error, RequestEntityTooLarge):
         limit = state().settings.max_upload
         detail = f"A picture may have at most {limit / 2**20:g} MiB."
-        if (request.content_length or limit + 1) <= limit:  # so it is a field that has more than fields may
+        if request.path.endswith("/batch"):
+            most = (request.max_content_length or 0) / 2**20
+            detail = f"A request may have at most {most:.1f} MiB; send the batch in parts."
+        elif (request.content_length or limit + 1) <= limit:  # so it is a field that has more than fields may
             detail = "A field of the form is too long. Send the picture as a file (with curl: -F image=@FILE)."
     if status == 429:
         detail = f"this server takes {detail} of searches and writes from one client; Retry-After says when to go on"
@@ -196,6 +209,10 @@ def _wants_picture() -> bool:
     return accepted["image/svg+xml"] > accepted["application/json"]
 
 
+def _document(status: int, kind: str, title: str, detail: str) -> dict[str, Any]:
+    return {"type": kind, "title": title, "status": status, "detail": detail, "request_id": g.get("request_id", "")}
+
+
 def _response(status: int, kind: str, title: str, detail: str, faults: list[dict[str, Any]] | None = None) -> Response:
     if status != 408:
         _drain()
@@ -203,13 +220,7 @@ def _response(status: int, kind: str, title: str, detail: str, faults: list[dict
         placeholder = Path(__file__).with_name("static") / "no-picture.svg"
         response = Response(placeholder.read_bytes(), mimetype="image/svg+xml")
     elif wants_json():
-        document: dict[str, Any] = {
-            "type": kind,
-            "title": title,
-            "status": status,
-            "detail": detail,
-            "request_id": g.get("request_id", ""),
-        }
+        document = _document(status, kind, title, detail)
         if faults:
             document["faults"] = faults
         response = jsonify(document)

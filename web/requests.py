@@ -169,6 +169,19 @@ def picture_body(form: type[RequestModel], description: str, **others: Any) -> d
     return {"required": True, "description": description, "content": content}
 
 
+def pictures_body(form: type[RequestModel], most: int, description: str, **others: Any) -> dict[str, Any]:
+    """The OpenAPI schema of a form with several parts `image` and the fields of a model. others: as above."""
+    image = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1, "maxItems": most}
+    schema = {
+        "type": "object",
+        "required": ["image"],
+        "additionalProperties": False,
+        "properties": {"image": image} | _form_properties(form),
+    }
+    content = {"multipart/form-data": {"schema": schema}} | others
+    return {"required": True, "description": description, "content": content}
+
+
 def _form_properties(model: type[RequestModel]) -> dict[str, Any]:
     """The properties of a model's JSON schema as a form can send them.
 

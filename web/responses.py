@@ -13,7 +13,7 @@ from retrieval import hits as engine
 from retrieval.collection import Collection
 from retrieval.collection.facts import facts_of
 from web.context import collection_version
-from web.problems import MEDIA_TYPE
+from web.problems import MEDIA_TYPE, Problem
 
 _CLASS = Field(alias="class", description="The class, or null where it is unknown.")
 
@@ -97,6 +97,14 @@ class Hits(_Response):
     recall_ceiling: float | None = Field(description="The best recall that k hits allow.")
     relevant: int | None = Field(description="How many images of the query's class were searched.")
     hits: list[Hit]
+
+
+class BatchResults(_Response):
+    """What a batch of searches gave."""
+
+    results: list[Hits | Problem] = Field(
+        description="In the order of the searches: the hits, or a problem document, which alone has a `status`."
+    )
 
 
 class SpaceInfo(_Response):

@@ -1,24 +1,37 @@
-"""A search as a request states it, and the search itself."""
+"""Searches as requests state them, one or a batch, and the searches themselves."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field
 
+from retrieval.embedder import EmbeddedQuery
+from retrieval.errors import PictureError, QueryError, RetrievalError
 from retrieval.filters import Filter
 from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.hits import Hits
+from retrieval.images import probe
 from retrieval.query import Part, Query, QueryLike
-from web.context import searcher, state
-from web.errors import NoPictureError
+from web.context import collection, searcher, state
+from web.errors import BadSearchError, BatchTooLargeError, DataURLError, NoPictureError, NotBase64Error
 from web.pictures import decoded
+from web.problems import status_of
 from web.requests import MAX_ID, Flag, Name, Numbers, RequestModel, SpaceNames
 
 MAX_K = 1000
 MAX_PARTS = 20
 MAX_IDS = 100_000
+MAX_BATCH = 100
+"""Searches of a batch, and pictures that they have together."""
+MAX_BATCH_HITS = 20_000
+"""Hits that the searches of a batch ask for together."""
+MAX_BATCH_PIXELS = 8
+"""Pixels that the pictures of a batch have together, in times the limit of a single picture."""
 
 
 def _region(region: list[float] | None) -> list[float] | None:
@@ -148,20 +161,129 @@ class SearchBody(SearchOptions):
         return decoded(self.image)
 
 
+@dataclass(frozen=True)
+class BatchItem:
+    """One search of a batch: its query, or why it has none; and the options that the request's body sets for it."""
+
+    query: QueryLike | RetrievalError
+    options: SearchOptions
+
+
+class BatchBody(SearchOptions):
+    """Several searches in JSON. The options are those of every search that does not set them itself."""
+
+    searches: list[SearchBody] = Field(min_length=1, max_length=MAX_BATCH, description="The searches, in order.")
+
+    def to_items(self) -> list[BatchItem]:
+        """The searches. Raises BadSearchError for one whose query cannot be understood."""
+        shared = SearchOptions.model_construct().overridden_by(self)
+        return [BatchItem(_query_of(at, one), shared.overridden_by(one)) for at, one in enumerate(self.searches)]
+
+
 def search(query: QueryLike, options: SearchOptions) -> Hits:
     """Run a search under the concurrency limit. Raises BusyError, and whatever the engine raises."""
-    engine = searcher()
-    region: Any = tuple(options.region) if options.region else None
-    complete = Query.of(query, region)
+    complete = _complete(query, options)
     with state().searches.slot():
-        return engine.search(
-            complete,
-            options.k,
-            spaces=options.spaces,
-            weights=options.weights,
-            fusion=options.fusion,
-            filter=options.filter(),
-            exclude_self=options.exclude_self,
-            exclude_cluster=options.exclude_cluster,
-            query_class=options.query_class,
+        return _rank([_embed(complete, options)], options)[0]
+
+
+def search_batch(items: Sequence[BatchItem], defaults: SearchOptions) -> list[Hits | RetrievalError]:
+    """The hits of each search, or the error that it alone ends with; those of equal options are one call of the index.
+
+    Each query is embedded under the concurrency limit by itself, so that other clients' searches go between. Raises
+    BadSearchError, BatchTooLargeError, BusyError, and errors that are the server's own.
+    """
+    options = [defaults.overridden_by(item.options) for item in items]
+    results: dict[int, Hits | RetrievalError] = {}
+    queries: dict[int, Query] = {}
+    for at, item in enumerate(items):
+        if isinstance(item.query, RetrievalError):
+            results[at] = item.query
+            continue
+        try:
+            queries[at] = _complete(item.query, options[at])
+        except QueryError as error:
+            raise BadSearchError(f"searches.{at}: {error}") from None
+    _require_batch(list(queries.values()), sum(one.k for one in options))
+    groups: dict[tuple[Any, ...], dict[int, EmbeddedQuery]] = {}
+    for at, query in queries.items():
+        with state().searches.slot():
+            try:
+                embedded = _embed(query, options[at])
+            except RetrievalError as error:
+                results[at] = _of_client(error)
+                continue
+        shared = options[at].model_dump_json(exclude={"spaces", "query_class", "region"})
+        groups.setdefault((shared, *embedded.vectors), {})[at] = embedded
+    for members in groups.values():
+        with state().searches.slot():
+            try:
+                results |= zip(members, _rank(list(members.values()), options[min(members)]), strict=True)
+            except RetrievalError as error:
+                results |= dict.fromkeys(members, _of_client(error))
+    return [results[at] for at in range(len(items))]
+
+
+def _query_of(at: int, body: SearchBody) -> QueryLike | RetrievalError:
+    try:
+        return body.to_query()
+    except (PictureError, NotBase64Error, DataURLError) as error:
+        return error
+    except QueryError as error:
+        raise BadSearchError(f"searches.{at}: {error}") from None
+
+
+def _complete(query: QueryLike, options: SearchOptions) -> Query:
+    """A query with the region of the options. Raises BadQueryError."""
+    region: Any = tuple(options.region) if options.region else None
+    return Query.of(query, region)
+
+
+def _embed(query: Query, options: SearchOptions) -> EmbeddedQuery:
+    return searcher().embed(query, options.spaces, options.query_class)
+
+
+def _rank(queries: Sequence[EmbeddedQuery], options: SearchOptions) -> list[Hits]:
+    return searcher().search_embedded(
+        queries,
+        options.k,
+        weights=options.weights,
+        fusion=options.fusion,
+        filter=options.filter(),
+        exclude_self=options.exclude_self,
+        exclude_cluster=options.exclude_cluster,
+    )
+
+
+def _require_batch(queries: Sequence[Query], hits: int) -> None:
+    """Raise BatchTooLargeError where the searches of a batch together ask for too much."""
+    if hits > MAX_BATCH_HITS:
+        raise BatchTooLargeError(f"the searches ask for {hits:,} hits together; the limit is {MAX_BATCH_HITS:,}")
+    seen = [part for query in queries for part in query.parts if part.picture is not None or part.region is not None]
+    if len(seen) > MAX_BATCH:
+        raise BatchTooLargeError(f"the searches have {len(seen)} pictures together; the limit is {MAX_BATCH}")
+    limit = MAX_BATCH_PIXELS * state().settings.max_pixels
+    if (pixels := sum(map(_pixels, seen))) > limit:
+        raise BatchTooLargeError(
+            f"the pictures have {pixels / 1e6:.1f} megapixels together; the limit is {limit / 1e6:g}"
         )
+
+
+def _pixels(part: Part) -> int:
+    """Width x height of a part's picture; 0 where it is unusable, of which its own search tells."""
+    with suppress(RetrievalError):
+        if isinstance(part.picture, bytes):
+            width, height, _ = probe(part.picture, max_pixels=state().settings.max_pixels)
+            return width * height
+        if part.image_id is not None:
+            opened = collection()
+            width, height = opened.images.sizes[opened.position(part.image_id)].tolist()
+            return int(width * height)
+    return 0
+
+
+def _of_client(error: RetrievalError) -> RetrievalError:
+    """An error that the client causes; raises one that is the server's own."""
+    if status_of(error) >= 500:
+        raise error
+    return error

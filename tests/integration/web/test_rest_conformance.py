@@ -90,6 +90,7 @@ def test_the_document_is_openapi_3_1_and_names_every_operation(served: Any) -> N
     operations = {(method, path) for path, item in document["paths"].items() for method in item}
     assert operations == {
         ("post", "/api/v1/search"),
+        ("post", "/api/v1/search/batch"),
         ("get", "/api/v1/images"),
         ("post", "/api/v1/images"),
         ("get", "/api/v1/images/{image_id}"),
