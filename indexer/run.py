@@ -19,6 +19,7 @@ from retrieval.collection import Collection, CollectionWriter, SourceGoneError
 from retrieval.encoders import DEFAULT, EncoderOptions, Fit
 from retrieval.errors import EncoderError
 from retrieval.learn.completion import complete_learned_spaces
+from retrieval.search import Searcher
 from retrieval.spaces import Space, create_space, encoder, open_space
 
 _AS_NAMED = EncoderOptions()
@@ -164,8 +165,9 @@ def run_dataset(
     # Some reasons begin with the file, which stands beside them here.
     run.outcome.rejected = [(file, reason.removeprefix(f"{file}: ")) for file, reason in run.outcome.rejected]
     complete_learned_spaces(writer)
-    update_clusters(writer)
-    collection = Collection.open(writer.path)
+    searcher = Searcher(Collection.open(writer.path))
+    update_clusters(writer, searcher)
+    collection, _ = searcher.collection.refreshed()  # reads again what the clusters changed alone
     run.clusters = clusters(collection)
     copies = writer.copies(first)
     run.new_images = _new_images(collection, run.outcome.new_images, dict(copies))
@@ -217,7 +219,7 @@ def _add_encoders(
     manifest = writer.manifest
     default = options.features != "last" or not (manifest.spaces or others)
     for spec in specs or ([DEFAULT] if default else []):
-        if encoder.definition_of(manifest, spec) is None:
+        if encoder.definition_of(manifest, spec, options.features) is None:
             say(f"loading the weights of {spec} and converting them, once for this collection …")
         encoder.create(writer, spec, fit, full_size, options)
     if not specs:

@@ -698,3 +698,14 @@ def test_a_file_that_does_not_exist_is_named_and_leaves_no_source(run: Run, made
     (tmp_path / "broken" / "a.jpg").write_bytes(b"\xff\xd8 no picture")
     assert run("add", made, tmp_path / "broken" / "a.jpg").status == 2
     assert len(Collection.open(made).images.source_paths) == 1
+
+
+def test_an_encoders_other_features_are_told_as_a_space_that_is_made_and_only_once(
+    run: Run, made: Path, data: Path, tiny_spec: str
+) -> None:
+    told = f"loading the weights of {tiny_spec}"
+    for expected in (True, False):
+        ended = run("index", data, made, "--encoder", tiny_spec, "--encoder-features", "multi")
+        assert ended.status == 0
+        assert (told in ended.err) == expected
+    assert [space.name for space in Collection.open(made).spaces] == ["test_vit-test_vit", "test_vit-test_vit-multi"]

@@ -18,7 +18,7 @@ from retrieval.index.cosine import Cosine
 from retrieval.index.descriptor_ivf import DescriptorIVF
 from retrieval.index.faiss_index import FaissIndex
 from retrieval.index.rows import ArrayRows
-from retrieval.index.storage import is_intact
+from retrieval.index.storage import is_intact, stored_size
 
 COUNT = 50_001
 
@@ -92,6 +92,44 @@ def test_each_fault_of_a_stored_index_is_told_and_mended(large: Path, tmp_path: 
         f"index dots/{index.name} is no longer used: the collection has another size",
     )
     assert len(mended(path)) == 6
+
+
+def test_indexes_of_a_space_whose_name_begins_as_anothers_are_never_taken_for_the_others(
+    large: Path, tmp_path: Path
+) -> None:
+    """A collection of the spaces `vit` and `vit.in1k`, with the indexes of both."""
+    path = tmp_path / "c"
+    ids, vectors = Collection.open(large).vectors("dots")
+    with CollectionWriter(path, create=True) as writer:
+        for name in ("vit", "vit.in1k"):
+            writer.add_space(name, "encoder", 4, "cosine", {"spec": name})
+        source = writer.source(path, "folder")
+        both = [{"vit": vector, "vit.in1k": -vector} for vector in vectors]
+        writer.append(
+            [
+                NewImage(source, str(n), None, 1, 1, 1, 1, int(n).to_bytes(32), made)
+                for n, made in zip(ids, both, strict=True)
+            ]
+        )
+    for name in ("vit", "vit.in1k"):
+        retrieval.open(path).index(name)
+    short, long = (path / "index" / name / "HNSW32.faiss" for name in ("vit", "vit.in1k"))
+    assert stored_size(path, "vit") == short.stat().st_size
+    assert faults(path) == []
+    sound = long.read_bytes()
+    short.write_bytes(short.read_bytes()[:-1])
+    assert faults(path) == [("index", "index vit/HNSW32.faiss is damaged")]
+    assert mended(path) == ["deleted HNSW32.faiss", "space vit: its index was built anew"]
+    assert long.read_bytes() == sound
+    # As versions named them that had no folder for each space.
+    for file in (short, long):
+        file.rename(path / "index" / f"{file.parent.name}.{file.name}")
+    assert [message for _, message in faults(path)] == [
+        "index vit.HNSW32.faiss was made by an earlier version",
+        "index vit.in1k.HNSW32.faiss was made by an earlier version",
+    ]
+    retrieval.open(path).index("vit")
+    assert sorted(file.name for file in (path / "index").iterdir() if file.is_file()) == ["vit.in1k.HNSW32.faiss"]
 
 
 def test_a_damaged_index_is_not_searched_but_built_again_with_a_word(
