@@ -6,6 +6,7 @@ Nothing here is a stand-in: the pictures are real files, the encoders real tower
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import json
 import os
@@ -13,10 +14,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -249,3 +252,70 @@ def browser() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+# A reverse proxy, as it stands before servers of several applications.
+
+
+class _Proxied(BaseHTTPRequestHandler):
+    """Passes what lies under its server's prefix on, without the prefix; nothing else exists."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        server: Any = self.server
+        if not self.path.startswith(f"{server.prefix}/"):
+            server.strayed.append(self.path)
+            self.send_error(404)
+            return
+        length = int(self.headers.get("Content-Length", 0))
+        passed = {name: value for name, value in self.headers.items() if name != "Connection"}
+        passed |= {
+            "X-Forwarded-For": self.client_address[0],
+            "X-Forwarded-Proto": "http",
+            "X-Forwarded-Host": self.headers["Host"],
+            "X-Forwarded-Prefix": server.prefix,
+        }
+        with contextlib.closing(http.client.HTTPConnection(server.behind, timeout=60)) as connection:
+            connection.request(self.command, self.path[len(server.prefix) :], self.rfile.read(length), passed)
+            answer = connection.getresponse()
+            body = answer.read()
+        self.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            if name not in ("Connection", "Transfer-Encoding", "Content-Length"):
+                self.send_header(name, value)
+        if answer.status != 304:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815  # http.server looks for this name
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@dataclass
+class Proxy:
+    """A running proxy: the address of what it passes on, and paths outside the prefix that were asked of it."""
+
+    url: str
+    strayed: list[str]
+
+
+@pytest.fixture
+def proxy() -> Iterator[Callable[..., Proxy]]:
+    """(server, prefix) -> a reverse proxy before a server, on a port of its own."""
+    running: list[ThreadingHTTPServer] = []
+
+    def start(server: Served, prefix: str) -> Proxy:
+        made: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Proxied)
+        made.prefix, made.behind, made.strayed = prefix, server.url.removeprefix("http://"), []
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        running.append(made)
+        return Proxy(f"http://127.0.0.1:{made.server_port}{prefix}", made.strayed)
+
+    yield start
+    for one in running:
+        one.shutdown()
+        one.server_close()

@@ -6,6 +6,7 @@ endpoint, a key comes by one of three ways (Bearer, X-API-Key, Basic), and the w
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -15,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from flask import Flask, Response, current_app, g, request
 
 from web.context import state
-from web.errors import ForeignHostError, ForeignPageError, KeyNeededError, KeyRefusedError
+from web.errors import BadPrefixError, ForeignHostError, ForeignPageError, KeyNeededError, KeyRefusedError
 from web.keys import FILE, Key, find_key, read_keys
 
 P = ParamSpec("P")
@@ -51,6 +52,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+_PREFIX = re.compile(r"(/[\w~-][\w.~-]*)*/?", re.ASCII)
+"""The path that a proxy serves this server under. Two slashes at its start would lead to another host."""
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -78,6 +81,8 @@ def register_security(app: Flask, trusted_hosts: tuple[str, ...]) -> None:
     def refuse_foreign() -> None:
         if not host_is_trusted():
             raise ForeignHostError(f"this server does not answer for the host name '{request.host[:100]}'")
+        if not _PREFIX.fullmatch(request.environ["SCRIPT_NAME"]):
+            raise BadPrefixError("the proxy's X-Forwarded-Prefix is no path: it has to be like /kvasir")
         if request.method == "POST" and not request.path.startswith("/api/") and _from_another_site():
             raise ForeignPageError(
                 "open this server's own page, under the address that you see now, and send it from there"

@@ -92,8 +92,8 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
         app.register_blueprint(blueprint)
     register_rate(app, settings.rate, client_name)
     if settings.proxies:
-        count = settings.proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=count)  # type: ignore[method-assign]
+        believed = dict.fromkeys(("x_for", "x_proto", "x_host", "x_prefix"), settings.proxies)
+        app.wsgi_app = ProxyFix(app.wsgi_app, **believed)  # type: ignore[method-assign]
     if background:
         threading.Thread(target=_warm_up_and_watch, args=(served,), name="collection", daemon=True).start()
     return app

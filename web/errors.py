@@ -3,6 +3,7 @@
     RetrievalError
     ├── AccessError                  the client may not have what it requests
     │   ├── ForeignHostError           400  the host name is not one of this server's
+    │   ├── BadPrefixError             400  a proxy names no path as the prefix
     │   ├── KeyNeededError             401  no valid key was sent
     │   ├── ForeignPageError           403  a page of another site sent the form
     │   └── KeyRefusedError            403  the key may only read
@@ -47,6 +48,10 @@ class AccessError(RetrievalError):
 
 class ForeignHostError(AccessError):
     """The server does not answer for this host name."""
+
+
+class BadPrefixError(AccessError):
+    """A reverse proxy names no path as its prefix."""
 
 
 class ForeignPageError(AccessError):

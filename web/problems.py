@@ -29,6 +29,7 @@ MEDIA_TYPE = "application/problem+json"
 
 STATUS: dict[type[RetrievalError], int] = {
     errors.ForeignHostError: 400,
+    errors.BadPrefixError: 400,
     errors.KeyNeededError: 401,
     errors.KeyRefusedError: 403,
     errors.ForeignPageError: 403,

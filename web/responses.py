@@ -157,12 +157,12 @@ def operation(good: dict[str, Any], *problems: int) -> dict[Any, Any]:
     return good | {str(status): dict(_PROBLEM) for status in {422, *problems}}
 
 
-def image_links() -> Callable[[int], dict[str, str]]:
-    """A function from an image id to the addresses of its parts, as this request was addressed."""
+def image_links() -> Callable[[int | str], dict[str, str]]:
+    """A function from an image id, or what stands for one, to the addresses of its parts, as this request came."""
     # Spelled out, because url_for takes longer than the search where there are many hits.
     images, version = f"{request.script_root}/api/v1/images", collection_version()
 
-    def links(image_id: int) -> dict[str, str]:
+    def links(image_id: int | str) -> dict[str, str]:
         address = f"{images}/{image_id}"
         return {
             "self": address,

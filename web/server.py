@@ -91,6 +91,7 @@ def _gunicorn_settings(settings: Settings, host: str, port: int) -> dict[str, An
         "keepalive": 75,  # longer than clients keep a connection, so that theirs is the end that closes
         "limit_request_line": 8190,
         "control_socket_disable": True,
+        "forwarded_allow_ips": "",  # the application itself believes what --proxies says
         "loglevel": "warning",
         "proc_name": "kvasir",
     }
@@ -102,4 +103,10 @@ def _serve_by_waitress(settings: Settings, host: str, port: int) -> None:
     from web.app import create_app
 
     log_as_json()
-    run(create_app(settings), host=host, port=port, threads=settings.queue + SPARE_THREADS)
+    run(
+        create_app(settings),
+        host=host,
+        port=port,
+        threads=settings.queue + SPARE_THREADS,
+        clear_untrusted_proxy_headers=not settings.proxies,
+    )

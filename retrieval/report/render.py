@@ -49,7 +49,10 @@ def stylesheet() -> str:
 
 
 def script() -> str:
-    """The script of the maps, on a constant `pictures`: `map_points` and, on the site, `place`, a picture's address."""
+    """The script of the maps, on a constant `pictures`: `map_points` and, on the site, `place`.
+
+    place: the address of a picture, with `{image}` for its id.
+    """
     return (files("retrieval.report") / "report.js").read_text("utf-8")
 
 

@@ -29,7 +29,7 @@ function show(one) {
     const picture = new Image();
     picture.className = "picture";
     picture.alt = "";
-    picture.src = pictures.place.replace("ID", one.image);
+    picture.src = pictures.place.replace("{image}", one.image);
     box.append(picture);
   } else if (document.getElementById(`i${one.image}`)) {
     const picture = document.createElementNS(SVG, "svg"), use = document.createElementNS(SVG, "use");

@@ -392,5 +392,5 @@ def test_the_documentation_of_the_api_needs_nothing_from_outside(page: Any, serv
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.goto("/api/v1/docs")
-    expect(page.get_by_text("/api/v1/search")).to_be_visible()
+    expect(page.get_by_text("/api/v1/search", exact=True)).to_be_visible()
     assert all(url.startswith((served.url, "data:", "blob:")) for url in asked)

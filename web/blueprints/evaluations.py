@@ -94,6 +94,7 @@ def page() -> str:
     if part not in names:
         raise NotEvaluatedError(f"this evaluation has no part '{part[:80]}'")
     space = next((space for space in report.spaces if space.name == part), None)
+    links = image_links()
     return render_template(
         "report.html",
         **facts,
@@ -103,8 +104,8 @@ def page() -> str:
         space=space,
         definition_of=definition_of,
         is_shown=lambda image: collection().images.position(image) is not None,
-        links=image_links(),
-        points=map_points([space] if space else []) | {"place": image_links()(0)["thumbnail"].replace("/0/", "/ID/")},
+        links=links,
+        points=map_points([space] if space else []) | {"place": links("{image}")["thumbnail"]},
     )
 
 

@@ -149,12 +149,13 @@ def classes_css() -> Response:
 @blueprint.post("/theme")
 def theme() -> BaseResponse:
     """Switch between the dark and the light look, for browsers without JavaScript as well."""
-    back = request.form.get("back", "/")
+    back = request.form.get("back", "")
     if not _HERE.fullmatch(back):
-        back = "/"
+        back = url_for("pages.query")
     response = redirect(back, 303)
     look = "light" if request.form.get("to") == "light" else "dark"
-    response.set_cookie("theme", look, max_age=31_536_000, samesite="Strict", httponly=True)
+    path = request.script_root or "/"
+    response.set_cookie("theme", look, max_age=31_536_000, path=path, samesite="Strict", httponly=True)
     return response
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import flask_openapi3_swagger
-from flask import Blueprint, Response, current_app, jsonify, render_template
+from flask import Blueprint, Response, current_app, jsonify, render_template, request
 from flask_openapi3 import APIBlueprint, Tag
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
@@ -66,7 +66,9 @@ def metrics() -> Response:
 def document() -> dict[str, Any]:
     """The OpenAPI document."""
     api_doc: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
-    return api_doc | {"security": READING} if state().settings.require_key else api_doc
+    security = {"security": READING} if state().settings.require_key else {}
+    servers = {"servers": [{"url": request.script_root}]} if request.script_root else {}
+    return api_doc | security | servers
 
 
 @blueprint.get("/docs")

@@ -69,7 +69,7 @@ def _setting(name: str, *others: str, **more: Any) -> Callable[[Callable[..., No
     "--proxies",
     default=0,
     type=click.IntRange(0, 5),
-    help="Reverse proxies before the server, whose X-Forwarded headers are believed.",
+    help="Reverse proxies before the server, whose X-Forwarded-For, -Proto, -Host and -Prefix are believed.",
 )
 def command(
     collection: Path,

@@ -115,10 +115,11 @@ function askForPicture(form) {
 /** Where to search by the image that a dragged address of this site is of; nothing for any other text. */
 function pageOf(text) {
   const address = URL.canParse(text) ? new URL(text) : null;
-  if (address?.origin !== location.origin) return null;
-  const { searchParams: fields, pathname } = address;
-  const id = fields.get("hit") ?? fields.get("image") ?? pathname.match(/\/images\/(\d+)/)?.[1];
-  return id && new URL(`?image=${encodeURIComponent(id)}`, document.querySelector(".brand").href);
+  const home = new URL(document.querySelector(".brand").href); // a proxy may serve this site under a prefix
+  if (address?.origin !== home.origin || !address.pathname.startsWith(home.pathname)) return null;
+  const [fields, path] = [address.searchParams, address.pathname.slice(home.pathname.length - 1)];
+  const id = fields.get("hit") ?? fields.get("image") ?? path.match(/\/images\/(\d+)/)?.[1];
+  return id && new URL(`?image=${encodeURIComponent(id)}`, home);
 }
 
 /** Draw a box on a picture; the four numbers below are the same box, for the keyboard. */

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from web.server import _serve_by_waitress
 from web.context import Settings
-_serve_by_waitress(Settings(Path(sys.argv[1]), rate=""), "127.0.0.1", int(sys.argv[2]))
+_serve_by_waitress(Settings(Path(sys.argv[1]), rate="", proxies=1), "127.0.0.1", int(sys.argv[2]))
 """
 
 
@@ -45,6 +45,9 @@ def test_waitress_serves_a_query_and_refuses_what_is_no_picture(two_spaces: Path
             assert refused.status_code == 415
             assert refused.headers["Content-Type"] == "application/problem+json"
             assert api.get("/").text.startswith("<!doctype html>")
+            proxied = {"X-Forwarded-Prefix": "/kvasir", "X-Forwarded-Host": "a.example", "X-Forwarded-Proto": "https"}
+            page = api.get("/answer?image=3", headers=proxied)
+            assert 'value="https://a.example/kvasir/answer?image=3"' in page.text
     finally:
         server.terminate()
         server.wait(40)
