@@ -26,7 +26,7 @@ def command(collection: Path, as_json: bool) -> None:
     """
     found = clusters(Collection.open(collection))
     if as_json:
-        click.echo(json.dumps([_to_json(cluster) for cluster in found], indent=2))
+        click.echo(json.dumps([_to_dict(cluster) for cluster in found], indent=2))
         return
     for cluster in found:
         mark = f"  IN SEVERAL CLASSES: {', '.join(cluster.classes)}" if cluster.spans_classes else ""
@@ -45,7 +45,7 @@ def summary(found: list[Cluster]) -> str:
     return f"near duplicates: {counted(len(found), 'cluster')} of {images:,} images; {spanning:,} in several classes"
 
 
-def _to_json(cluster: Cluster) -> dict[str, object]:
+def _to_dict(cluster: Cluster) -> dict[str, object]:
     images = [
         {"id": image_id, "file": file, "class": class_name}
         for image_id, file, class_name in zip(cluster.ids, cluster.files, cluster.class_names, strict=True)

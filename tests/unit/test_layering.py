@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from retrieval.spaces import KINDS
+
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("retrieval", "indexer", "web")
 HEAVY = ("torch", "timm", "open_clip", "openvino", "faiss", "numba", "httpx", "rich", "flask", "indexer", "web")
@@ -64,3 +66,56 @@ def test_importing_the_engine_loads_nothing_heavy(module: str) -> None:
     script = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     assert told.stdout == "[]\n"
+
+
+def test_nothing_outside_the_spaces_asks_what_kind_a_space_is(modules: Mapping[str, Any]) -> None:
+    asking = [
+        f"{module.name}:{node.lineno}: {ast.unparse(node)}"
+        for module in modules.values()
+        if not module.name.startswith("retrieval.spaces")
+        for node in ast.walk(module.tree)
+        if asks_for_a_kind(node)
+    ]
+    assert asking == []
+
+
+def asks_for_a_kind(node: ast.AST) -> bool:
+    """Whether code compares the kind of a space, or asks for the class of one."""
+    parts = list(ast.walk(node))
+    names = {part.id for part in parts if isinstance(part, ast.Name)}
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+        return any(name.endswith("Space") for name in names)
+    if isinstance(node, ast.Compare | ast.MatchValue):
+        texts = {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
+        of_kind = isinstance(node, ast.MatchValue) or any(
+            isinstance(part, ast.Attribute) and part.attr == "kind" for part in parts
+        )
+        return of_kind and bool(texts & set(KINDS) or "KIND" in names)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("code", "asks"),
+    [
+        ("space.kind == 'encoder'", True),
+        ("'descriptor' != definition.kind", True),
+        ("space.kind in ('encoder', 'learned')", True),
+        ("isinstance(space, EncoderSpace)", True),
+        ("match space.kind:\n case 'encoder': x", True),
+        ("source.kind == 'zip'", False),
+        ("isinstance(space, str)", False),
+    ],
+)
+def test_code_that_asks_for_a_kind_is_recognised(code: str, asks: bool) -> None:
+    assert any(map(asks_for_a_kind, ast.walk(ast.parse(code)))) == asks
+
+
+def test_a_serialiser_has_one_name(modules: Mapping[str, Any]) -> None:
+    others = {"to_json", "from_json", "as_dict", "as_json", "to_plain", "serialize", "serialise"}
+    defined = {
+        f"{module.name}.{node.name}"
+        for module in modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef) and node.name.lstrip("_") in others
+    }
+    assert defined == set()
