@@ -284,6 +284,14 @@ class Searcher:
                 self._indexes[name] = open_index(self.collection, name, self.metric(name))
             return self._indexes[name]
 
+    def flush(self) -> None:
+        """Bring what takes long to build of the loaded indexes up to date, and store it for the next start.
+
+        May take minutes, in which searches go on with the indexes as they are.
+        """
+        for name in list(self._indexes):
+            self._indexes[name].flush()
+
     # The query
 
     def space_names(self, spaces: str | Sequence[str] | None) -> list[str]:

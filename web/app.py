@@ -44,7 +44,8 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
     """The application.
 
     background: load encoders and indexes in a thread, /readyz tells when they have, and then watch for writes of other
-    processes there. Without it, they load with their first use, and requests look for writes themselves.
+    processes there; another thread stores indexes that writes have outdated. Without it, they load with their first
+    use, and requests look for writes themselves.
 
     Raises NotACollectionError, FormatError, DamagedCatalogError.
     """
@@ -95,10 +96,12 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
         believed = dict.fromkeys(("x_for", "x_proto", "x_host", "x_prefix"), settings.proxies)
         app.wsgi_app = ProxyFix(app.wsgi_app, **believed)  # type: ignore[method-assign]
     if background:
-        threading.Thread(target=_warm_up_and_watch, args=(served,), name="collection", daemon=True).start()
+        stop = threading.Event()  # never set: the threads end with the process
+        threading.Thread(target=_warm_up_and_watch, args=(served, stop), name="collection", daemon=True).start()
+        threading.Thread(target=served.flush_after_writes, args=(stop,), name="flush", daemon=True).start()
     return app
 
 
-def _warm_up_and_watch(served: ServedCollection) -> None:
+def _warm_up_and_watch(served: ServedCollection, stop: threading.Event) -> None:
     served.warm_up()
-    served.watch(threading.Event())
+    served.watch(stop)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
+import sys
 import threading
 import time
 from pathlib import Path
@@ -19,6 +21,8 @@ log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 """Seconds between two checks whether another process wrote to the collection."""
+FLUSH_NICENESS = 10
+"""Added to the niceness of the thread that builds indexes after writes."""
 
 
 class ServedCollection:
@@ -89,6 +93,24 @@ class ServedCollection:
                 if str(error) != reason:
                     reason = str(error)
                     log.error("the collection has changed and cannot be read: %s", reason)
+
+    def flush_after_writes(self, stop: threading.Event) -> None:
+        """Flush the indexes of each state that a write brings, until `stop`; for a thread of its own.
+
+        A flush builds only what has come to lack a tenth of its vectors, so it gets rarer as a collection grows. One
+        that the end of the server cuts off is lost; the next start builds that index.
+        """
+        if sys.platform == "linux":  # where the calling thread alone, and those that it starts, yield to searches
+            os.setpriority(os.PRIO_PROCESS, 0, FLUSH_NICENESS)
+        flushed = self._searcher
+        while not stop.wait(CHECK_SECONDS):
+            current = self._searcher
+            if current is not flushed:
+                try:
+                    current.flush()
+                except (RetrievalError, OSError) as error:
+                    log.error("an index could not be brought up to date: %s", error)
+                flushed = current
 
     def add(self, data: bytes, class_name: str | None) -> tuple[int, bool]:
         """Store a picture; returns its id and whether it is new. Raises CollectionBusyError, a PictureError."""

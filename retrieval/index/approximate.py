@@ -253,10 +253,15 @@ class ApproximateIndex(ABC):
             self._state = replace(state, ids=without_ids(state.ids, np.unique(ids)), exact=exact)
 
     def flush(self) -> None:
-        """Build the FAISS index anew where it lacks more than a tenth of the vectors, and store it."""
+        """Build the FAISS index anew where it lacks more than a tenth of the vectors, and store it.
+
+        It is loaded instead where another copy of this index has stored one since that lacks less.
+        """
         with self._changing:
-            if self._state.is_outdated:
-                self._state = self._built_state(self._state.ids)
+            state = self._state
+            if state.is_outdated:
+                stored = None if len(state.replaced) else self._stored_state(state.ids)
+                self._state = stored or self._built_state(state.ids)
 
     def copy(self) -> Self:
         """An independent index that shares all memory."""

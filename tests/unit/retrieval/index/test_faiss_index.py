@@ -252,6 +252,21 @@ def test_what_is_added_and_removed_is_seen_at_once_and_stored_by_flush(tier: str
 
 
 @pytest.mark.parametrize("tier", sorted(TIERS))
+def test_what_a_copy_has_stored_is_loaded_by_flush_and_not_built_again(tier: str, many: Array, tmp_path: Path) -> None:
+    index = TIERS[tier](many, ids_of(many[:3_000]), tmp_path)
+    later = index.copy()
+    index.add(np.arange(3_000, 4_500), many[3_000:4_500])
+    later.add(np.arange(3_000, 4_600), many[3_000:4_600])
+    index.flush()
+    age(tmp_path)
+    later.flush()
+    assert aged(tmp_path)
+    assert len(later) == 4_600
+    assert len(later._state.recent) == 100
+    assert later.search(many[[3_700, 4_550]], 1)[1].tolist() == [[3_700], [4_550]]
+
+
+@pytest.mark.parametrize("tier", sorted(TIERS))
 def test_many_queries_get_what_each_gets_alone(tier: str, many: Array, stored: Path) -> None:
     index = TIERS[tier](many, ids_of(many), stored / tier)
     without = [np.array([at]) for at in range(40)]
