@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from indexer.alignment import SAME, SIDE, similarity, small_grey
 from indexer.greys import GreyFile
-from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
+from retrieval.collection import Collection, CollectionWriter, Images, SpaceDefinition
 from retrieval.cores import available_cores
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
@@ -76,15 +76,17 @@ def _cluster(collection: Collection, number: int) -> Cluster:
 def update_clusters(writer: CollectionWriter, searcher: Searcher | None = None) -> int:
     """Compare the images that came since the last call with all others; returns how many those are.
 
-    Candidates are the neighbours in every encoder's space or, where there is none, in every descriptor's. Takes time
-    with the new images and the clusters that they join, not with all that are stored. searcher: a running one on the
-    collection as it is now, whose indexes then serve instead of new ones.
+    One that was stored as vectors alone has no picture to compare. Candidates are the neighbours in every encoder's
+    space or, where there is none, in every descriptor's. Takes time with the new images and the clusters that they
+    join, not with all that are stored. searcher: a running one on the collection as it is now, whose indexes then serve
+    instead of new ones.
     """
     searcher = searcher or Searcher(Collection.open(writer.path))
-    ids = searcher.collection.images.ids
+    images = searcher.collection.images
+    ids = images.ids
     spaces = searcher.collection.spaces
     proposing = [space for space in spaces if searcher.space(space.name).proposes_duplicates] or spaces
-    joined = _Clusters(searcher.collection)
+    joined = ClusterForest(searcher.collection.images)
     counters: dict[str, int] = {}
     most = 0
     for space in proposing:
@@ -93,7 +95,7 @@ def update_clusters(writer: CollectionWriter, searcher: Searcher | None = None) 
         if len(new):
             most = max(most, len(new))
             counters[counter] = int(ids[-1]) + 1
-            for first, second in links(searcher, space, new):
+            for first, second in links(searcher, space, new[images.with_pictures[new]]):
                 joined.join(first, second)
     if counters:
         writer.set_clusters(joined.changed(), counters)
@@ -155,11 +157,11 @@ def _same_pixels(held: Collection, first: int, second: int) -> bool:
     return np.array_equal(one, other)
 
 
-class _Clusters:
+class ClusterForest:
     """A union-find forest over the clusters that links touch; each points to one of a smaller id."""
 
-    def __init__(self, collection: Collection) -> None:
-        self._images = collection.images
+    def __init__(self, images: Images) -> None:
+        self._images = images
         self._parents: dict[int, int] = {}
 
     def join(self, first: int, second: int) -> None:

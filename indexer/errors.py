@@ -3,6 +3,7 @@
     RetrievalError                 (retrieval.errors)
     ├── DatasetError               a folder or zip that cannot be taken as a data set
     ├── FeaturesError              a `.features` archive or file that cannot be trusted
+    ├── VectorsError               embeddings of others, or their table, that cannot be imported
     └── DownloadError              an archive that cannot be fetched
 
 Each leaf is defined beside the code that finds the fault.
@@ -19,6 +20,10 @@ class DatasetError(RetrievalError):
 
 class FeaturesError(RetrievalError):
     """A `.features` archive or one of its files cannot be trusted."""
+
+
+class VectorsError(RetrievalError):
+    """Embeddings that others made, or their table, cannot be imported."""
 
 
 class DownloadError(RetrievalError):

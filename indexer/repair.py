@@ -17,6 +17,7 @@ from pathlib import Path
 from indexer.datasets import chosen_pictures
 from indexer.features import FeatureArchive, open_features
 from indexer.run import run_dataset
+from indexer.vector_import import imported_again
 from indexer.verification import Finding, check, check_vectors
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.descriptors import DESCRIPTORS
@@ -91,9 +92,12 @@ def _describe_again(
         image_id: held.file_of(image_id) for image_id in sorted(again) if held.images.position(image_id) is not None
     }
     by_source: defaultdict[int, dict[str, str | None]] = defaultdict(dict)
+    bare = {image_id for image_id in files if not held.images.with_pictures[held.position(image_id)]}
+    made = _import_again(writer, held, {image_id: again[image_id] for image_id in bare}, mended)
     for image_id, file in files.items():
+        if image_id in bare:
+            continue
         by_source[held.images.sources[held.position(image_id)]][file] = held.class_of(image_id)
-    made = 0
     with ExitStack() as stack:
         archive = _archive(writer)
         if archive is not None:
@@ -128,6 +132,26 @@ def _describe_again(
         place = held.images.source_paths[held.images.sources[held.position(image_id)]]
         if (new := ids.get((place, file), image_id)) != image_id:
             mended.renumbered.append((image_id, new, file))
+
+
+def _import_again(
+    writer: CollectionWriter, held: Collection, again: Mapping[int, frozenset[str]], mended: Repair
+) -> int:
+    """Read vectors of images without pictures (id -> spaces) from the files of their import; returns of how many."""
+    done: set[int] = set()
+    for definition in held.spaces:
+        ids = [image_id for image_id, spaces in again.items() if definition.name in spaces]
+        if not ids:
+            continue
+        vectors = imported_again(held, definition, ids)
+        writer.fill({image_id: {definition.name: vector} for image_id, vector in vectors.items()})
+        done |= vectors.keys()
+        mended.failed += [
+            (held.file_of(image_id), f"no file that was imported has its vector in the space '{definition.name}'")
+            for image_id in ids
+            if image_id not in vectors
+        ]
+    return len(done)
 
 
 def _archive(writer: CollectionWriter) -> FeatureArchive | None:

@@ -20,7 +20,7 @@ from retrieval.encoders import DEFAULT, EncoderOptions, Fit
 from retrieval.errors import EncoderError
 from retrieval.learn.completion import complete_learned_spaces
 from retrieval.search import Searcher
-from retrieval.spaces import Space, create_space, encoder, open_space
+from retrieval.spaces import Space, UnsupportedQueryError, create_space, encoder, open_space
 
 _AS_NAMED = EncoderOptions()
 
@@ -244,7 +244,7 @@ def _open_spaces(writer: CollectionWriter, broken: dict[str, str] | None, say: S
     summaries: defaultdict[str, list[str]] = defaultdict(list)
     for definition in writer.manifest.spaces:
         space = open_space(writer.path, definition, "indexing")
-        if space.derived:
+        if space.derived or not space.embeds_pictures:
             continue
         try:
             space.warm_up()
@@ -255,6 +255,11 @@ def _open_spaces(writer: CollectionWriter, broken: dict[str, str] | None, say: S
             continue
         opened.append(space)
         summaries[space.summary].append(space.name)
+    if not opened and not broken:
+        raise UnsupportedQueryError(
+            f"no space of {writer.path} has an encoder, so no picture can be added; give one by `kvasir index DATA "
+            f"{writer.path} --encoder SPEC`, or further vectors by --vectors"
+        )
     for summary, names in summaries.items():
         say(f"space{'s' if len(names) > 1 else ''} {', '.join(names)}: {summary}")
     return opened

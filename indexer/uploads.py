@@ -15,6 +15,7 @@ from retrieval.learn.completion import complete_learned_spaces
 from retrieval.names import nfc
 from retrieval.search import Searcher
 from retrieval.sources import open_source
+from retrieval.spaces import UnsupportedQueryError
 
 FOLDER = "pictures"
 """Where uploaded pictures lie inside a collection, named by their SHA-256."""
@@ -31,8 +32,13 @@ def add_picture(writer: CollectionWriter, searcher: Searcher, data: bytes, class
 
     searcher: a running one on the collection, whose encoders and indexes serve.
 
-    The same bytes and class again are the same image. Raises a PictureError, and keeps nothing then.
+    The same bytes and class again are the same image. Raises UnsupportedQueryError or a PictureError, and keeps
+    nothing then.
     """
+    spaces = [searcher.space(definition.name) for definition in searcher.collection.spaces]
+    embedding = [space for space in spaces if space.embeds_pictures and not space.derived]
+    if not embedding:
+        raise UnsupportedQueryError("no space of this collection has an encoder, so no picture can be added")
     picture = decode(data)
     folder = writer.path / FOLDER
     folder.mkdir(exist_ok=True)
@@ -48,8 +54,7 @@ def add_picture(writer: CollectionWriter, searcher: Searcher, data: bytes, class
     report = Report({class_name: 1} if class_name else {}, 0 if class_name else 1)
     classes = (class_name,) if class_name else ()
     dataset = Dataset(source.path, "folder", "uploads", classes, (item,), report, source)
-    spaces = [searcher.space(definition.name) for definition in searcher.collection.spaces]
-    outcome = index_dataset(dataset, writer, [space for space in spaces if not space.derived])
+    outcome = index_dataset(dataset, writer, embedding)
     if outcome.rejected:
         if new:
             path.unlink()

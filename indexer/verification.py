@@ -137,7 +137,7 @@ def _check_leftovers(collection: Collection) -> Iterator[Finding]:
 def _check_pictures(collection: Collection, on_progress: Callable[[int], None]) -> Iterator[Finding]:
     with closing(connect(collection.path)) as connection, damage_told(collection.path):
         expected = dict(connection.execute("SELECT id, sha256 FROM images"))
-    ids = collection.images.ids.tolist()
+    ids = collection.images.ids[collection.images.with_pictures].tolist()
 
     def fault(image_id: int) -> tuple[str, str] | None:
         """Which fault a picture has, and the reason where it needs one."""

@@ -24,6 +24,7 @@ COMMANDS = {
     "index": ("indexer.commands.index", "Make or complete a collection from a folder or zip of pictures."),
     "features": ("indexer.commands.features", "Write LIRE's descriptors of pictures in Kvasir's file form."),
     "add": ("indexer.commands.add", "Add pictures to a collection."),
+    "export": ("retrieval.commands.export", "Write a collection's vectors as .npy files with tables."),
     "remove": ("indexer.commands.remove", "Remove pictures from a collection."),
     "info": ("retrieval.commands.info", "Show what a collection holds and how it was made."),
     "verify": ("indexer.commands.verify", "Check a collection against itself, and repair it."),

@@ -179,7 +179,7 @@ def _thumbnail(collection: Collection, image_id: int) -> tuple[str, str]:
     from retrieval.images import decode, thumbnail
 
     try:
-        picture = thumbnail(decode(collection.read(image_id), draft=(320, 320)), 160)
+        picture = thumbnail(decode(collection.display(image_id), draft=(320, 320)), 160)
     except (PictureError, PictureGoneError) as error:
         return "", str(error)
     return base64.b64encode(picture).decode(), ""

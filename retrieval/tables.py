@@ -19,7 +19,7 @@ from retrieval.errors import TableError
 Row = tuple[int, list[str]]
 """Number of the line, from 1, and its fields without blanks around them."""
 
-Column = Literal["id", "file", "class", "split"]
+Column = Literal["id", "file", "class", "split", "cluster"]
 HEADINGS: dict[Column, tuple[str, ...]] = {
     "id": ("id", "query-id", "qid", "topic", "topic-id", "query-number"),
     "file": (
@@ -60,6 +60,7 @@ HEADINGS: dict[Column, tuple[str, ...]] = {
         "annotation",
     ),
     "split": ("split", "split-index", "fold", "part", "subset"),
+    "cluster": ("cluster", "cluster-id", "group", "near-duplicates"),
 }
 """Column -> headings that name it, the surest first, in lower case with hyphens for blanks and underscores."""
 
@@ -72,12 +73,15 @@ class UnreadableTableError(TableError):
 
 
 def rows_of(
-    path: Path, separator: str | None = None, is_file: Callable[[str], bool] = lambda field: False
+    path: Path,
+    separator: str | None = None,
+    is_file: Callable[[str], bool] = lambda field: False,
+    strip: bool = True,
 ) -> Iterator[Row]:
     """The rows of a table, read line by line.
 
     separator: None to detect it; an empty one makes each line one field. is_file: whether a
-    line that begins with `#` names a file.
+    line that begins with `#` names a file. strip: without the blanks around fields.
     Raises UnreadableTableError.
     """
     try:
@@ -87,7 +91,7 @@ def rows_of(
             raise UnreadableTableError(f"{path} is a zip or a spreadsheet, not text; save the table as CSV (UTF-8)")
         utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         with path.open(encoding="utf-16" if utf16 else "utf-8-sig", newline="") as lines:
-            yield from _rows(lines, separator, is_file)
+            yield from _rows(lines, separator, is_file, strip)
     except UnicodeDecodeError as error:
         raise UnreadableTableError(
             f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save the table as UTF-8"
@@ -96,7 +100,7 @@ def rows_of(
         raise UnreadableTableError(f"{path}: cannot be read as a table ({error})") from error
 
 
-def _rows(lines: Iterator[str], separator: str | None, is_file: Callable[[str], bool]) -> Iterator[Row]:
+def _rows(lines: Iterator[str], separator: str | None, is_file: Callable[[str], bool], strip: bool) -> Iterator[Row]:
     skipped = 0
     first = ""
     for first in lines:
@@ -115,7 +119,7 @@ def _rows(lines: Iterator[str], separator: str | None, is_file: Callable[[str], 
         reader = csv.reader(rest, delimiter=separator or _separator(first))
         numbered = ((reader.line_num, fields) for fields in reader)
     for number, fields in numbered:
-        row = [field.strip() for field in fields]
+        row = [field.strip() for field in fields] if strip else fields
         if any(row) and not (row[0].startswith("#") and not is_file(row[0])):
             yield skipped + number, row
 

@@ -80,7 +80,7 @@ def require_region(search: PageSearch) -> None:
         return
     left, top, width, height = region
     if isinstance(search.query, int):
-        size = upright_size(collection().read(search.query))
+        size = upright_size(collection().display(search.query))
     else:
         size = upright_size(search.query, max_pixels=state().settings.max_pixels)
     try:

@@ -8,6 +8,7 @@ from typing import get_args
 import click
 
 from indexer.commands.encoder_options import encoder_options
+from indexer.commands.import_vectors import run_import, space_to_import
 from indexer.commands.outcome import finish
 from indexer.commands.progress import IndexingBar
 from indexer.datasets import open_dataset
@@ -30,8 +31,8 @@ from retrieval.spaces import KINDS, kind_named
 
 
 @click.command("index")
-@click.argument("data", type=LocalPath())
-@click.argument("collection", type=LocalPath())
+@click.argument("data", type=LocalPath(), required=False, metavar="DATA")
+@click.argument("collection", type=LocalPath(), required=False, metavar="COLLECTION")
 @click.option(
     "--features",
     type=LocalPath(),
@@ -56,7 +57,21 @@ from retrieval.spaces import KINDS, kind_named
     "spaces",
     multiple=True,
     metavar="KIND:SPEC",
-    help=f"A space of any kind ({', '.join(KINDS)}), such as descriptor:JCD; may be given several times.",
+    help=f"A space of any kind ({', '.join(KINDS)}), such as descriptor:JCD; may be given several times. With "
+    "--vectors the space that they are of, NAME for one of its own.  [default there: the .npy file's name]",
+)
+@click.option(
+    "--vectors",
+    type=LocalPath(),
+    metavar="FILE.npy",
+    help="Make images of embeddings instead of DATA, without pictures; --encoder says which encoder made them.",
+)
+@click.option(
+    "--table",
+    type=LocalPath(),
+    metavar="FILE.csv",
+    help="What each row of --vectors is of: columns file and, optionally, class, cluster and id, as "
+    "`kvasir export` writes them.",
 )
 @click.option(
     "--fit",
@@ -75,12 +90,14 @@ from retrieval.spaces import KINDS, kind_named
 @zip_encoding_option
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
-    data: Path,
-    collection: Path,
+    data: Path | None,
+    collection: Path | None,
     features: Path | None,
     encoders: tuple[str, ...],
     descriptors: tuple[str, ...],
     spaces: tuple[str, ...],
+    vectors: Path | None,
+    table: Path | None,
     fit: str | None,
     options: EncoderOptions,
     labels: Path | None,
@@ -88,13 +105,31 @@ def command(
     zip_encoding: str | None,
     as_json: bool,
 ) -> None:
-    """Make or complete COLLECTION from DATA, a folder of class folders or a zip of one.
+    r"""Make or complete COLLECTION from DATA, a folder of class folders or a zip of one.
 
     Pictures are read where they lie; nothing is unpacked or copied. A stopped run continues where it was, and a second
     run adds only what is new.
 
-    Example:  kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
+    \b
+    Examples:
+      kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
+      kvasir index --vectors embeddings.npy --table embeddings.csv other.collection
     """
+    chosen_fit: Fit | None = next((name for name in get_args(Fit) if name == fit), None)
+    if vectors is not None or table is not None:
+        others = {
+            "DATA": data if collection is not None else None,
+            "--features": features,
+            "--descriptors": descriptors,
+            "--labels": labels,
+            "--map": class_maps,
+            "--zip-encoding": zip_encoding,
+        }
+        create = space_to_import(spaces, encoders, chosen_fit, options)
+        run_import(vectors, table, collection or data, create, others, as_json)
+        return
+    if data is None or collection is None:
+        raise click.UsageError("give DATA and COLLECTION, or --vectors FILE.npy --table FILE.csv COLLECTION")
     require_order("kvasir index", collection, [data], last=True)
     chosen = ",".join(descriptors) or None
     descriptor_names(chosen)  # a misspelled name fails before an encoder is loaded

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from indexer.datasets.classes import (
     EXTENSIONS,
@@ -33,7 +33,7 @@ from retrieval.formats import (
     format_of_content,
     format_of_name,
 )
-from retrieval.sources import Entry, FileUnreadableError, Source, open_source
+from retrieval.sources import Entry, FileUnreadableError, Source, SourceKind, open_source
 from retrieval.terminal import counted, one_line
 
 LABELLED = {"labeled-images", "labelled-images"}
@@ -65,7 +65,7 @@ class Dataset:
     """The pictures of a folder or zip; `items` are sorted by file."""
 
     source: Path
-    kind: Literal["folder", "zip"]
+    kind: SourceKind
     name: str
     classes: tuple[str, ...]
     items: tuple[Item, ...]

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.names import nfc
+from retrieval.sources import has_pictures
 
 _COLUMNS = "class, cluster, width, height, file, source, checksums"
 
@@ -49,6 +50,11 @@ class Images:
         """Where an id stands in the arrays, or None."""
         at = int(np.searchsorted(self.ids, image_id))
         return at if at < len(self.ids) and self.ids[at] == image_id else None
+
+    @cached_property
+    def with_pictures(self) -> NDArray[np.bool_]:
+        """Which images have a picture, (n,); the others were stored as vectors alone."""
+        return np.array([has_pictures(kind) for _, kind in self.source_paths], bool)[self.sources]
 
     def ids_of_label(self, label: int) -> NDArray[np.int64]:
         """The ids of one class's images, ascending int64; -1 is the label of those without a class."""

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 from retrieval.errors import CollectionError, SourceError
-from retrieval.sources import FileMissingError, Source, open_source
+from retrieval.sources import FileMissingError, Source, open_stored
 
 
 class PictureGoneError(CollectionError):
@@ -25,13 +25,14 @@ _sources: OrderedDict[tuple[Path, int], Source] = OrderedDict()
 _lock = threading.Lock()
 
 
-def read_picture(source: Path, file: str) -> bytes:
+def read_picture(source: Path, kind: str, file: str) -> bytes:
     """The bytes of one file of a source, from any thread. `file` comes from the catalog, never from a client.
 
-    Raises PictureGoneError, SourceGoneError, and FileUnreadableError where it is there but cannot be read.
+    kind: of the source. Raises PictureGoneError, SourceGoneError, FileUnreadableError where it is there but cannot be
+    read, and NoStoredPictureError.
     """
     try:
-        opened = _opened(source)
+        opened = _opened(source, kind)
     except (SourceError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{source}: ")
         raise SourceGoneError(f"{source} cannot be opened ({reason}); put it back") from error
@@ -50,12 +51,12 @@ def _is_empty(folder: Path) -> bool:
         return next(entries, None) is None
 
 
-def _opened(source: Path) -> Source:
+def _opened(source: Path, kind: str) -> Source:
     """A source stays open, because listing a zip of 8,000 pictures takes 30 ms; a replaced zip is opened anew."""
     status = source.stat()
     key = (source, 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns)
     with _lock:
-        opened = _sources.pop(key, None) or open_source(source)
+        opened = _sources.pop(key, None) or open_stored(source, kind)
         _sources[key] = opened
         if len(_sources) > _KEPT:
             _sources.popitem(last=False)  # closed when the last reader lets go of it

@@ -18,6 +18,7 @@ from retrieval.collection.manifest import Manifest, SpaceDefinition, read_manife
 from retrieval.collection.pictures import read_picture
 from retrieval.collection.vectors import StoredRows, vectors_path
 from retrieval.errors import CollectionError, QueryError
+from retrieval.sources import has_pictures
 
 
 class NoSuchImageError(QueryError):
@@ -181,16 +182,32 @@ class Collection:
 
     def source_of(self, image_id: int) -> Path:
         """The folder or zip that an image was indexed in."""
-        path, _ = self.images.source_paths[int(self.images.sources[self.position(image_id)])]
+        path, _ = self._source_of(image_id)
         return path
+
+    def _source_of(self, image_id: int) -> tuple[Path, str]:
+        return self.images.source_paths[int(self.images.sources[self.position(image_id)])]
 
     def read(self, image_id: int) -> bytes:
         """The bytes of an image's file, from the folder or zip that it was indexed in.
 
         Raises PictureGoneError where it is no longer there, its subclass SourceGoneError where the folder or zip is
-        not, and FileUnreadableError where it cannot be read.
+        not, FileUnreadableError where it cannot be read, and NoStoredPictureError where it was stored as vectors alone.
         """
-        return read_picture(self.source_of(image_id), self.file_of(image_id))
+        path, kind = self._source_of(image_id)
+        return read_picture(path, kind, self.file_of(image_id))
+
+    def display(self, image_id: int) -> bytes:
+        """The bytes of a picture to show: the image's file, or a placeholder where it was stored as vectors alone.
+
+        Raises PictureGoneError, FileUnreadableError.
+        """
+        _, kind = self._source_of(image_id)
+        if has_pictures(kind):
+            return self.read(image_id)
+        from retrieval.placeholder import placeholder  # few collections need it
+
+        return placeholder(self.class_of(image_id), self.file_of(image_id))
 
     @cached_property
     def _stored(self) -> dict[str, StoredRows]:

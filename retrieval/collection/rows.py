@@ -86,14 +86,14 @@ def known_rows(
 
 
 def insert_images(
-    connection: sqlite3.Connection, first: int, images: Sequence[NewImage], checksums: Iterable[bytes]
+    connection: sqlite3.Connection, ids: Sequence[int], images: Sequence[NewImage], checksums: Iterable[bytes]
 ) -> None:
-    """Store images under consecutive ids from `first` on; to be called within a transaction.
+    """Store images under ascending ids; to be called within a transaction.
 
     An image of the same file is replaced, and an exact copy of a stored image joins its cluster.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    for image_id, (image, packed) in enumerate(zip(images, checksums, strict=True), start=first):
+    for image_id, image, packed in zip(ids, images, checksums, strict=True):
         same = "SELECT id FROM images WHERE source = ? AND file = ?"
         replaced = connection.execute(same, (image.source, image.file)).fetchone()
         if replaced is not None:
@@ -117,7 +117,7 @@ def insert_images(
                 packed,
             ),
         )
-    connection.execute("UPDATE counters SET value = ? WHERE name = 'next image'", (first + len(images),))
+    connection.execute("UPDATE counters SET value = ? WHERE name = 'next image'", (ids[-1] + 1,))
 
 
 def delete_image(connection: sqlite3.Connection, image_id: int) -> bool:

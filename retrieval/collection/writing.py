@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -140,6 +140,14 @@ class CollectionWriter:
         self._replace_manifest(replace(self.manifest, spaces=(*self.manifest.spaces, space)))
         return space
 
+    def withdraw_space(self, name: str) -> None:
+        """Take the last space out again, before any image has a vector in it."""
+        *others, last = self.manifest.spaces
+        if last.name != name:
+            raise SpaceNameError(f"only the last space can be withdrawn, '{last.name}'")
+        self._replace_manifest(replace(self.manifest, spaces=tuple(others)))
+        shutil.rmtree(tower_folder(self.path, name), ignore_errors=True)
+
     def update_recipe(self, name: str, recipe: dict[str, Any]) -> None:
         """Replace what is recorded about how a space was made."""
         old = self.manifest.space(name)
@@ -197,28 +205,37 @@ class CollectionWriter:
         )
         return [(int(copy), int(original)) for copy, original in rows]
 
-    def append(self, images: Sequence[NewImage]) -> list[int]:
+    def append(self, images: Sequence[NewImage], ids: Sequence[int] | None = None) -> list[int]:
         """Store images and return their ids; when this returns they are on disk.
 
-        A file that is stored already is replaced under a new id: an id never changes its picture. An exact copy of a
-        stored image joins its cluster.
+        ids: the ids to store them under, ascending, none that was ever given; by default the next ones. A file that is
+        stored already is replaced under a new id: an id never changes its picture. An exact copy of a stored image
+        joins its cluster.
         """
         if not images:
             return []
         first = self.counter("next image")
+        numbers = list(range(first, first + len(images)) if ids is None else ids)
+        if numbers[0] < first or any(b <= a for a, b in pairwise(numbers)) or len(numbers) != len(images):
+            raise ValueError(f"ids must ascend from {first} on, one for each of {len(images)} images")
         checksums = np.zeros((len(images), len(self.manifest.spaces)), "<u4")
         for space in self.manifest.spaces:
             vectors = [image.vectors.get(space.name) for image in images]
-            # One write for each run of images that have a vector in the space.
-            for has_vector, run in groupby(enumerate(vectors), lambda pair: pair[1] is not None):
-                rows, made = zip(*run, strict=True)
+            # One write for each run of consecutive ids that have a vector in the space.
+            keys = [
+                (vector is not None, number - at)
+                for at, (vector, number) in enumerate(zip(vectors, numbers, strict=True))
+            ]
+            for (has_vector, _), run in groupby(range(len(images)), keys.__getitem__):
+                rows = list(run)
                 if has_vector:
-                    checksums[list(rows), space.number] = self._file(space.name).put(first + rows[0], made)
+                    made = [vector for row in rows if (vector := vectors[row]) is not None]
+                    checksums[rows, space.number] = self._file(space.name).put(numbers[rows[0]], made)
         self._sync_files()
         with self._transaction():
             self._sources.store({image.source for image in images})
-            insert_images(self._catalog, first, images, (packed.tobytes() for packed in checksums))
-        return list(range(first, first + len(images)))
+            insert_images(self._catalog, numbers, images, (packed.tobytes() for packed in checksums))
+        return numbers
 
     def fill(
         self,

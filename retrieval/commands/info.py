@@ -15,6 +15,7 @@ from retrieval.collection import Collection, SpaceDefinition
 from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
 from retrieval.index import is_exact, open_index
+from retrieval.sources import has_pictures
 from retrieval.spaces import Space, metric_of, open_space
 from retrieval.terminal import counted, display_width, one_line, padded
 
@@ -64,6 +65,13 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def _source(kind: str, path: str) -> str:
+    """Where pictures are, or that there are none."""
+    return (
+        f"pictures: {kind} {one_line(path)}" if has_pictures(kind) else "pictures: none of the images of vectors alone"
+    )
+
+
 def _text(facts: dict[str, Any], spaces: Sequence[Space]) -> str:
     lines = [f"{facts['name']}: {counted(facts['images'], 'image')} in {facts['path']} (made {facts['created']})"]
     classes = {one_line(name): count for name, count in facts["classes"].items()}
@@ -73,7 +81,7 @@ def _text(facts: dict[str, Any], spaces: Sequence[Space]) -> str:
     lines += [f"  {padded(name, width)}  {count:>7,}" for name, count in classes.items()]
     if facts["clusters_of_duplicates"]:
         lines.append(f"{counted(facts['clusters_of_duplicates'], 'cluster')} of near duplicates")
-    lines += [f"pictures: {source['kind']} {one_line(source['path'])}" for source in facts["sources"]]
+    lines += [_source(source["kind"], source["path"]) for source in facts["sources"]]
     origins: defaultdict[str, list[str]] = defaultdict(list)  # shared by the descriptors of one archive
     for space, stated in zip(spaces, facts["spaces"], strict=True):
         lines.append(

@@ -41,7 +41,7 @@ def thumbnails(opened: Collection, images: Iterable[int], side: int = SIDE) -> d
 
 def _thumbnail(opened: Collection, side: int, image: int) -> Thumbnail | None:
     try:
-        small = decode(opened.read(image), draft=(side, side)).bare()
+        small = decode(opened.display(image), draft=(side, side)).bare()
     except (RetrievalError, OSError):
         return None
     small.thumbnail((side, side))

@@ -1,7 +1,8 @@
-"""Path -> source: a folder or a zip."""
+"""Path -> source: a folder or a zip; and for what is stored, by the kind that the catalog names."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from retrieval.sources.address import remote_reason
@@ -13,6 +14,20 @@ from retrieval.sources.source import (
     SourceNotFoundError,
     SourceUnreadableError,
 )
+from retrieval.sources.vectors import Vectors
+
+WITHOUT_PICTURES: dict[str, Callable[[Path], Source]] = {Vectors.kind: Vectors}
+"""Kinds of sources whose images have no pictures."""
+
+
+def has_pictures(kind: str) -> bool:
+    """Whether a source of this kind has pictures to read."""
+    return kind not in WITHOUT_PICTURES
+
+
+def open_stored(path: Path, kind: str) -> Source:
+    """A source that the catalog names. Raises what `open_source` raises."""
+    return WITHOUT_PICTURES[kind](path) if kind in WITHOUT_PICTURES else open_source(path)
 
 
 def open_source(path: Path, zip_encoding: str | None = None) -> Source:

@@ -13,6 +13,8 @@ from retrieval.errors import PictureError, SourceError
 MAX_BYTES = 1 << 30
 """No file larger than this is read into memory; the largest endoscopy still is a thousand times smaller."""
 
+SourceKind = Literal["folder", "zip", "vectors"]
+
 METADATA = {
     "__macosx": "macOS metadata",
     "@eadir": "NAS thumbnails",
@@ -70,7 +72,7 @@ class Source(Protocol):
         ...
 
     @property
-    def kind(self) -> Literal["folder", "zip"]:
+    def kind(self) -> SourceKind:
         """What the path is."""
         ...
 

@@ -71,6 +71,8 @@ class DescriptorSpace(Space):
     def origin(self) -> str:
         """Computed, or shipped in an archive."""
         recipe = self.definition.recipe
+        if (imported := super().origin) is not None:
+            return imported
         if recipe["origin"] == "computed":
             return "computed from the pictures"
         pictures = recipe.get("compared_pictures")

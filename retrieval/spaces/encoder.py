@@ -39,7 +39,8 @@ from retrieval.errors import EncoderError
 from retrieval.images import Draft, Picture, from_array
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
-from retrieval.spaces.protocol import Purpose, Space, VectorError, finite_vector
+from retrieval.spaces.protocol import Purpose, Space
+from retrieval.spaces.unit_vectors import UnitVectorSpace
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class WeightsChangedError(EncoderError):
     """A weights file holds other weights than those that made a space."""
 
 
-class EncoderSpace(Space):
+class EncoderSpace(UnitVectorSpace):
     """One encoder with its recipe. Its weights load with the first picture, under a lock of its own."""
 
     proposes_duplicates = True
@@ -88,11 +89,6 @@ class EncoderSpace(Space):
             if self._encoder is None:
                 self._encoder = load_encoder(self._collection, self.definition, self._purpose)
             return self._encoder
-
-    @property
-    def metric(self) -> Cosine:
-        """Cosine distance."""
-        return Cosine()
 
     @property
     def draft(self) -> Draft:
@@ -132,20 +128,6 @@ class EncoderSpace(Space):
         if not len(prepared):
             return np.empty((0, self.definition.dimension), np.float32)
         return self.encoder.encode(np.stack(prepared))
-
-    def validate(self, vector: NDArray[Any]) -> NDArray[Any]:
-        """The vector at unit length, whatever its own."""
-        checked = finite_vector(vector, self.definition)
-        length = float(np.linalg.norm(checked.astype(np.float64)))
-        if length == 0:
-            raise VectorError("the vector is zero, so it has no direction to compare")
-        return (checked / length).astype(self.definition.dtype)
-
-    def combine(self, vectors: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[Any] | None:
-        """The direction of the weighted sum: a sum of cosines is the cosine to the sum, but for its length."""
-        total = weights @ vectors.astype(np.float64)
-        length = float(np.linalg.norm(total))
-        return (total / length).astype(self.definition.dtype) if length > 1e-6 * weights.sum() else None
 
     def warm_up(self) -> None:
         """Load the encoder and what prepares pictures, and embed one."""

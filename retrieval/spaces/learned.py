@@ -21,12 +21,13 @@ from retrieval.images import Draft, Picture
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
 from retrieval.learn.model import DamagedModelError, Model
-from retrieval.spaces.protocol import Purpose, Space, UnsupportedQueryError, VectorError, finite_vector
+from retrieval.spaces.protocol import Purpose, Space, UnsupportedQueryError
+from retrieval.spaces.unit_vectors import UnitVectorSpace
 
 KIND = "learned"
 
 
-class LearnedSpace(Space):
+class LearnedSpace(UnitVectorSpace):
     """A model on the vectors of its sources."""
 
     derived = True
@@ -35,16 +36,12 @@ class LearnedSpace(Space):
         self.definition = definition
         self.sources = tuple(sources)
         self._collection = collection
+        self.embeds_pictures = all(source.embeds_pictures for source in sources)
 
     @cached_property
     def model(self) -> Model:
         """The model. Raises DamagedModelError."""
         return Model.load(model_path(self._collection, self.name), self.definition.recipe["model"])
-
-    @property
-    def metric(self) -> Cosine:
-        """Cosine distance."""
-        return Cosine()
 
     @property
     def draft(self) -> Draft:
@@ -92,20 +89,6 @@ class LearnedSpace(Space):
     def derive(self, vectors: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Vectors (n, d) of images whose vectors (n, d') in each source are known."""
         return self.model.transform(vectors)
-
-    def validate(self, vector: NDArray[Any]) -> NDArray[Any]:
-        """The vector at unit length, whatever its own."""
-        checked = finite_vector(vector, self.definition)
-        length = float(np.linalg.norm(checked.astype(np.float64)))
-        if length == 0:
-            raise VectorError("the vector is zero, so it has no direction to compare")
-        return (checked / length).astype(self.definition.dtype)
-
-    def combine(self, vectors: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[Any] | None:
-        """The direction of the weighted sum: a sum of cosines is the cosine to the sum, but for its length."""
-        total = weights @ vectors.astype(np.float64)
-        length = float(np.linalg.norm(total))
-        return (total / length).astype(self.definition.dtype) if length > 1e-6 * weights.sum() else None
 
     def warm_up(self) -> None:
         """Load the model and the sources' encoders."""

@@ -21,6 +21,10 @@ Purpose = Literal["latency", "throughput", "indexing"]
 `throughput`, on CUDA where there is one."""
 
 
+IMPORTED = "imported"
+"""Field of a recipe: the files that vectors were imported from, a list of {"vectors": NPY, "table": CSV}."""
+
+
 class VectorError(BadQueryError):
     """A vector does not fit the space that it is to be compared in."""
 
@@ -48,6 +52,9 @@ class Space(ABC):
 
     proposes_duplicates: bool = False
     """Whether its neighbours are candidates for near duplicates; where no space's are, those of all spaces serve."""
+
+    embeds_pictures: bool = True
+    """Whether it makes vectors of pictures; one that does not has only those that were imported."""
 
     derived: bool = False
     """Whether an image's vector is made of its vectors in other spaces, once those are stored."""
@@ -83,7 +90,8 @@ class Space(ABC):
     @property
     def origin(self) -> str | None:
         """Where its vectors come from, where that is not clear from how it was made; often the same for several."""
-        return None
+        imports = self.definition.recipe.get(IMPORTED, [])
+        return f"imported from {', '.join(pair['vectors'] for pair in imports)}" if imports else None
 
     @abstractmethod
     def prepare(self, picture: Picture) -> NDArray[Any]:
@@ -99,6 +107,15 @@ class Space(ABC):
     def validate(self, vector: NDArray[Any]) -> NDArray[Any]:
         """A vector (d,) from outside as the space stores it, such as of unit length. Raises VectorError."""
         ...
+
+    def import_rows(self, vectors: NDArray[Any]) -> tuple[NDArray[Any], dict[int, str]]:
+        """Vectors (n, d) from outside as the space stores them, a copy; and by row why one cannot be stored."""
+        with np.errstate(over="ignore"):  # what overflows is refused as not finite
+            rows = np.array(vectors, self.definition.dtype)
+        finite = np.isfinite(rows).all(axis=1)
+        faults = dict.fromkeys(np.flatnonzero(~finite).tolist(), "has values that are not finite numbers")
+        possible = self.plausible(np.where(finite[:, None], rows, 0))
+        return rows, dict.fromkeys(np.flatnonzero(~possible).tolist(), "has values that the space cannot have") | faults
 
     def combine(self, vectors: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[Any] | None:
         """The vector (d,) that ranks images as their weighted mean distance to vectors (p, d) does, if there is one."""

@@ -95,7 +95,7 @@ def picture(path: ImagePath, query: PictureVersion) -> Response:
     if response := not_modified(name):
         return response
     with state().drawings.slot():
-        return picture_response(*without_metadata(opened.read(path.image_id)), name)
+        return picture_response(*without_metadata(opened.display(path.image_id)), name)
 
 
 @api.get(
@@ -110,7 +110,7 @@ def thumbnail(path: ImagePath, query: PictureVersion) -> Response:
     name = f"thumbnail-{path.image_id}"
     if response := not_modified(name):
         return response
-    data = draw_once(name, lambda: reduced(opened.read(path.image_id), THUMBNAIL))
+    data = draw_once(name, lambda: reduced(opened.display(path.image_id), THUMBNAIL))
     return picture_response(data, "image/jpeg", name)
 
 

@@ -1,0 +1,343 @@
+"""Embeddings that others made -> images of a collection, without pictures.
+
+The images of all imports are of one source, and a file's name tells them apart: so the same rows again add nothing, and
+vectors of another space join the images that have these files. Everything is checked before anything is stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexer.duplicates import ClusterForest
+from indexer.errors import VectorsError
+from indexer.vector_file import open_vectors
+from indexer.vector_table import VectorTable, read_vector_table
+from retrieval.collection import Collection, CollectionWriter, NewImage, SpaceDefinition
+from retrieval.collection.catalog import checksum
+from retrieval.errors import TableError
+from retrieval.learn.completion import complete_learned_spaces
+from retrieval.placeholder import SIZE
+from retrieval.sources.vectors import Vectors
+from retrieval.spaces import Space, create_space, open_space, vectors
+from retrieval.spaces.protocol import IMPORTED
+from retrieval.terminal import counted, one_line
+
+_BLOCK = 2048
+"""Rows that are read, checked and committed together."""
+_LISTED = 3
+
+CreateSpace = Callable[[CollectionWriter, int], SpaceDefinition]
+"""Adds the space that vectors of a dimension go to, or returns the one that there is."""
+
+
+class VectorsFitError(VectorsError):
+    """Vectors do not fit their table, the space or the images that are stored already."""
+
+
+@dataclass
+class Import:
+    """What an import did.
+
+    completed: stored images that got a vector that they lacked. scaled: vectors that were not of the length that the
+    space stores. renumbered: images whose id in the table could not be given again.
+    """
+
+    collection: Path
+    space: str
+    added: int = 0
+    completed: int = 0
+    unchanged: int = 0
+    scaled: int = 0
+    renumbered: int = 0
+    clusters: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The import as plain values."""
+        return {
+            "collection": str(self.collection),
+            "space": self.space,
+            "added": self.added,
+            "completed": self.completed,
+            "unchanged": self.unchanged,
+            "scaled": self.scaled,
+            "renumbered": self.renumbered,
+            "clusters": self.clusters,
+            "notes": self.notes,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def named_space(name: str) -> CreateSpace:
+    """The space of a name, or one to create: of imported vectors or, as KIND:SPEC, of another kind."""
+
+    def create(writer: CollectionWriter, dimension: int) -> SpaceDefinition:
+        if name in {space.name for space in writer.manifest.spaces}:
+            return writer.manifest.space(name)
+        return create_space(writer, name) if ":" in name else vectors.create(writer, name, dimension)
+
+    return create
+
+
+def import_vectors(
+    writer: CollectionWriter,
+    array: NDArray[Any],
+    table: VectorTable,
+    create: CreateSpace,
+    *,
+    origin: tuple[Path, Path] | None = None,
+    on_progress: Callable[[int], None] = lambda rows: None,
+) -> Import:
+    """Store vectors (n, d) as images of a collection, in one space.
+
+    origin: the files of vectors and table, stored so that a damaged vector can be read again. on_progress is called
+    with the rows that were checked or stored since. Raises VectorsFitError and what creating the space raises.
+    """
+    start = time.perf_counter()
+    if len(array) != len(table.files):
+        raise VectorsFitError(
+            f"{_named(origin, 0)} has {counted(len(array), 'row')}, {_named(origin, 1)} {len(table.files):,}; "
+            "each vector has one row of the table, in the same order"
+        )
+    before = {space.name for space in writer.manifest.spaces}
+    definition = create(writer, array.shape[1])
+    space = open_space(writer.path, definition, "throughput")
+    step = _Import(writer, array, table, space, origin, on_progress)
+    try:
+        step.check()
+    except BaseException:
+        if definition.name not in before:
+            writer.withdraw_space(definition.name)
+        raise
+    step.store()
+    step.join_clusters()
+    complete_learned_spaces(writer)
+    step.done.seconds = time.perf_counter() - start
+    return step.done
+
+
+def import_files(
+    writer: CollectionWriter,
+    npy: Path,
+    csv: Path,
+    create: CreateSpace,
+    on_progress: Callable[[int], None] = lambda rows: None,
+) -> Import:
+    """`import_vectors` of a `.npy` file and its table. Raises VectorsError and TableError as well."""
+    origin = (npy.expanduser().absolute(), csv.expanduser().absolute())
+    return import_vectors(
+        writer, open_vectors(npy), read_vector_table(csv), create, origin=origin, on_progress=on_progress
+    )
+
+
+def imported_again(
+    collection: Collection, definition: SpaceDefinition, ids: Sequence[int]
+) -> dict[int, NDArray[Any]]:
+    """The vectors of images, by id, from the files of their import; of those alone that are what was stored."""
+    images = collection.images
+    wanted = {collection.file_of(image_id): image_id for image_id in ids}
+    space = open_space(collection.path, definition)
+    vectors: dict[int, NDArray[Any]] = {}
+    for pair in definition.recipe.get(IMPORTED, []):
+        try:
+            array, table = open_vectors(Path(pair["vectors"])), read_vector_table(Path(pair["table"]))
+        except (VectorsError, TableError):  # no longer there, or another file
+            continue
+        if array.shape != (len(table.files), definition.dimension):
+            continue
+        rows = [at for at, file in enumerate(table.files) if file in wanted]
+        for start in range(0, len(rows), _BLOCK):
+            some = rows[start : start + _BLOCK]
+            made, _ = space.import_rows(array[some])
+            for at, vector in zip(some, made, strict=True):
+                image_id = wanted[table.files[at]]
+                if checksum(vector.tobytes()) == images.checksums[collection.position(image_id), definition.number]:
+                    vectors[image_id] = vector
+    return vectors
+
+
+class _Import:
+    """One call of `import_vectors`: its steps, in order, and what they count."""
+
+    def __init__(
+        self,
+        writer: CollectionWriter,
+        array: NDArray[Any],
+        table: VectorTable,
+        space: Space,
+        origin: tuple[Path, Path] | None,
+        on_progress: Callable[[int], None],
+    ) -> None:
+        self.writer = writer
+        self.array = array
+        self.table = table
+        self.space = space
+        self.origin = origin
+        self.done = Import(writer.path, space.name)
+        self._progress = on_progress
+        self._source = writer.source(writer.path.resolve() / "vectors", Vectors.kind)
+        self._stored = Collection.open(writer.path)
+
+    def check(self) -> None:
+        """Raise VectorsFitError unless every row can be stored."""
+        definition = self.space.definition
+        if self.array.shape[1] != definition.dimension:
+            raise VectorsFitError(
+                f"{_named(self.origin, 0)} has vectors of {self.array.shape[1]:,} numbers, the space "
+                f"'{self.space.name}' of {definition.dimension:,}; give the vectors of the same encoder, or another "
+                "--space NAME"
+            )
+        faults: dict[int, str] = {}
+        checksums = np.zeros(len(self.array), np.uint32)
+        for start in range(0, len(self.array), _BLOCK):
+            rows, bad = self._rows(np.arange(start, min(start + _BLOCK, len(self.array))))
+            faults |= {start + at: reason for at, reason in bad.items()}
+            checksums[start : start + len(rows)] = [checksum(row.tobytes()) for row in rows]
+            self._progress(len(rows))
+        if faults:
+            self._raise(faults, "mend them where they were made, or leave these rows out of both files")
+        self._places = self._stored_positions()
+        numbers = self._stored.images.checksums[self._places, definition.number] if len(self._stored) else checksums * 0
+        known = self._places >= 0
+        self._require_same(known, numbers, checksums)
+        self._unchanged = known & (numbers == checksums)
+        self._lacking = known & ~self._unchanged
+
+    def store(self) -> None:
+        """Write what is new, block by block; a stop leaves the blocks before it."""
+        if self.origin is not None:
+            self._record(self.origin)
+        self.done.unchanged = int(self._unchanged.sum())
+        self._progress(self.done.unchanged)
+        lacking = np.flatnonzero(self._lacking)
+        for start in range(0, len(lacking), _BLOCK):
+            some = lacking[start : start + _BLOCK]
+            ids = self._stored.images.ids[self._places[some]].tolist()
+            self.writer.fill({i: {self.space.name: row} for i, row in zip(ids, self._counted(some), strict=True)})
+            self._progress(len(some))
+        self.done.completed = len(lacking)
+        new = np.flatnonzero(self._places < 0)
+        ids = self._new_ids(new)
+        order = np.argsort(ids)
+        new, ids = new[order], ids[order]
+        for start in range(0, len(new), _BLOCK):
+            some = new[start : start + _BLOCK]
+            images = [self._image(at, row) for at, row in zip(some.tolist(), self._counted(some), strict=True)]
+            self.writer.append(images, ids[start : start + len(some)].tolist())
+            self._progress(len(some))
+        self.done.added = len(new)
+
+    def join_clusters(self) -> None:
+        """Give the images of each cluster of the table one cluster."""
+        by_name: defaultdict[str, list[int]] = defaultdict(list)
+        self._stored = Collection.open(self.writer.path)
+        places = self._stored_positions().tolist()
+        for place, name in zip(places, self.table.clusters, strict=True):
+            if name is not None:
+                by_name[name].append(place)
+        forest = ClusterForest(self._stored.images)
+        for first, *others in by_name.values():
+            for other in others:
+                forest.join(first, other)
+        changed = forest.changed()
+        if changed:
+            self.writer.set_clusters(changed, {})
+        self.done.clusters = sum(len(members) > 1 for members in by_name.values())
+        if not self.table.has_clusters:
+            self.done.notes.append("the table has no column cluster, so each image is a cluster of its own")
+
+    def _rows(self, places: NDArray[np.int64]) -> tuple[NDArray[Any], dict[int, str]]:
+        """Rows of the array as the space stores them, and by row why one cannot be stored."""
+        consecutive = places[-1] - places[0] == len(places) - 1
+        return self.space.import_rows(self.array[places[0] : places[-1] + 1] if consecutive else self.array[places])
+
+    def _counted(self, places: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows to store; those whose length was changed are counted."""
+        rows, _ = self._rows(places)
+        given = self.array[places]
+        self.done.scaled += int((~np.isclose(rows, given, rtol=1e-3, atol=1e-6)).any(axis=1).sum())
+        return rows
+
+    def _image(self, at: int, row: NDArray[Any]) -> NewImage:
+        file = self.table.files[at]
+        return NewImage(
+            source=self._source,
+            file=file,
+            class_name=self.table.classes[at],
+            width=SIZE[0],
+            height=SIZE[1],
+            file_size=0,
+            stamp=0,
+            sha256=hashlib.sha256(b"vectors " + file.encode()).digest(),  # no two images have the same
+            vectors={self.space.name: row},
+        )
+
+    def _stored_positions(self) -> NDArray[np.int64]:
+        """Where the image of each row stands in the collection, (n,); -1 for a new one."""
+        images = self._stored.images
+        known = {images.files[at]: at for at in np.flatnonzero(~images.with_pictures).tolist()}
+        return np.array([known.get(file, -1) for file in self.table.files], np.int64)
+
+    def _require_same(self, known: NDArray[np.bool_], numbers: NDArray[Any], checksums: NDArray[np.uint32]) -> None:
+        """Raise VectorsFitError where a stored image has another class, id or vector than its row states."""
+        images, table, faults = self._stored.images, self.table, {}
+        for at in np.flatnonzero(known).tolist():
+            place = int(self._places[at])
+            label = int(images.labels[place])
+            class_name = images.classes[label] if label >= 0 else None
+            if class_name != table.classes[at]:
+                faults[at] = f"is stored as image {images.ids[place]} of {class_name or 'no class'}"
+            elif numbers[at] not in (0, checksums[at]):
+                faults[at] = f"is stored as image {images.ids[place]} with another vector"
+        if faults:
+            ids = " ".join(str(images.ids[self._places[at]]) for at in list(faults)[:_LISTED])
+            self._raise(
+                faults,
+                f"take those images out first (`kvasir remove {self.writer.path} {ids}`), or import into another "
+                "collection",
+            )
+
+    def _raise(self, faults: dict[int, str], remedy: str) -> NoReturn:
+        listed = "; ".join(
+            f"row {at} ({one_line(self.table.files[at])}, line {self.table.lines[at]} of the table) {faults[at]}"
+            for at in sorted(faults)[:_LISTED]
+        )
+        more = f", and {len(faults) - _LISTED:,} more" if len(faults) > _LISTED else ""
+        raise VectorsFitError(f"{_named(self.origin, 0)}: {listed}{more}; {remedy}")
+
+    def _new_ids(self, new: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The ids of new images: those of the table, but for ids that were given already, which never come back."""
+        first = self.writer.counter("next image")
+        if self.table.ids is None:
+            return np.arange(first, first + len(new))
+        ids = np.array(self.table.ids, np.int64)[new]
+        given = np.flatnonzero(ids < first)
+        ids[given] = np.arange(len(given)) + max(first, int(ids.max(initial=-1)) + 1)
+        self.done.renumbered = len(given)
+        if len(given):
+            self.done.notes.append(
+                f"{counted(len(given), 'image')} got another id than the table states: the collection has given it "
+                "before, and no id comes back"
+            )
+        return ids
+
+    def _record(self, origin: tuple[Path, Path]) -> None:
+        """Store where the vectors came from in the space's recipe."""
+        recipe = self.writer.manifest.space(self.space.name).recipe
+        pair = {"vectors": str(origin[0]), "table": str(origin[1])}
+        if pair not in recipe.get(IMPORTED, []):
+            self.writer.update_recipe(self.space.name, recipe | {IMPORTED: [*recipe.get(IMPORTED, []), pair]})
+
+
+def _named(origin: tuple[Path, Path] | None, which: int) -> str:
+    return str(origin[which]) if origin is not None else ("the array", "the table")[which]

@@ -1,0 +1,285 @@
+"""Vectors out of a collection: for each space a `.npy` file and a table of its rows, for other programs and for import.
+
+An export is a folder with an `export.json`, written beside its place and renamed, so a stop leaves the earlier one.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection import Collection, SpaceDefinition
+from retrieval.collection.manifest import NAME as MANIFEST
+from retrieval.disk import PARTIAL, full_disk, new_file, sync_directory
+from retrieval.errors import CollectionError
+
+COLUMNS = ("id", "file", "class", "cluster")
+"""Of a table; a file of several sources is given with its source's path, an image without class has an empty one."""
+
+NAME = "export.json"
+_KIND = "kvasir export"
+_EARLIER = ".earlier"
+"""Ends the name of the export that a new one takes the place of, for the moment between two renames."""
+_BLOCK = 4096
+"""Rows that are read and written together."""
+
+
+_DIALECT: dict[str, Any] = {"quoting": csv.QUOTE_NONNUMERIC, "lineterminator": "\n"}
+"""Texts always in quotes: a name may begin or end with a blank, or have a line break of any system."""
+
+Row = tuple[int, str, str | None, int]
+"""Values of COLUMNS."""
+
+
+class ExportPlaceError(CollectionError):
+    """An export cannot be written to a folder that holds other things."""
+
+
+class ParquetError(CollectionError):
+    """Parquet cannot be written without pyarrow."""
+
+
+@dataclass(frozen=True)
+class ExportedSpace:
+    """One space of an export: names of the files in its folder, and the shape of the vectors."""
+
+    name: str
+    kind: str
+    images: int
+    dimension: int
+    dtype: str
+    metric: str
+    vectors: str
+    table: str
+    parquet: str | None
+
+
+@dataclass(frozen=True)
+class Export:
+    """A finished export."""
+
+    folder: Path
+    collection: str
+    spaces: tuple[ExportedSpace, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The export as plain values."""
+        return {
+            "folder": str(self.folder),
+            "collection": self.collection,
+            "spaces": [asdict(space) for space in self.spaces],
+        }
+
+
+def can_write_parquet() -> bool:
+    """Whether pyarrow is installed."""
+    return find_spec("pyarrow") is not None
+
+
+def export(
+    collection: Collection,
+    folder: Path,
+    spaces: Sequence[str] = (),
+    *,
+    parquet: bool | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[int], None] = lambda rows: None,
+) -> Export:
+    """Write the vectors of spaces, all by default, into a new folder or over an earlier export.
+
+    parquet: whether each space gets a Parquet file as well; by default where pyarrow is installed. overwrite: replace
+    a folder that is not an export, too. on_progress is called with the rows written so far.
+
+    Raises ExportPlaceError, ParquetError, SpaceNameError, DamagedVectorError, DiskFullError.
+    """
+    if parquet and not can_write_parquet():
+        raise ParquetError("Parquet needs pyarrow; `pip install 'kvasir-retrieval[parquet]'`, or leave --parquet out")
+    parquet = can_write_parquet() if parquet is None else parquet
+    names = dict.fromkeys(collection.manifest.space(name).name for name in spaces) or [
+        s.name for s in collection.spaces
+    ]
+    definitions = [collection.manifest.space(name) for name in names]
+    folder = folder.expanduser().absolute()
+    partly = folder.with_name(folder.name + PARTIAL)
+    _require_place(collection, folder, overwrite)
+    earlier = folder.with_name(folder.name + _EARLIER)
+    for leftover in (partly, earlier):  # of an export that was stopped
+        _require_place(collection, leftover, overwrite)
+    stated = tuple(_stated(collection, definition, parquet) for definition in definitions)
+    done = Export(folder, collection.manifest.name, stated)
+    try:
+        _remove(partly)
+        if earlier.exists() and not folder.exists():
+            earlier.rename(folder)
+        _remove(earlier)
+        partly.mkdir(parents=True)
+        with new_file(partly / NAME) as stream:  # first, so that what a stop leaves is known as a part of an export
+            stream.write(json.dumps({"kind": _KIND} | _document(collection, done), indent=2).encode() + b"\n")
+        files = _file_names(collection)
+        for definition, space in zip(definitions, stated, strict=True):
+            _write_space(collection, definition, space, partly, files, on_progress)
+        if folder.exists():
+            folder.rename(earlier)
+        partly.rename(folder)
+        sync_directory(folder.parent)
+        _remove(earlier)
+    except BaseException as error:
+        shutil.rmtree(partly, ignore_errors=True)
+        if (full := full_disk(error, folder)) is not None:
+            raise full from error
+        raise
+    return done
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder is an export."""
+    try:
+        fields = json.loads((folder / NAME).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(fields, dict) and fields.get("kind") == _KIND
+
+
+def _require_place(collection: Collection, folder: Path, overwrite: bool) -> None:
+    """Raise ExportPlaceError where something else would be lost."""
+    if not folder.exists():
+        return
+    if collection.path.resolve().is_relative_to(folder.resolve()) or (folder / MANIFEST).exists():
+        raise ExportPlaceError(f"{folder} is or holds a collection; give another folder")
+    if not folder.is_dir():
+        raise ExportPlaceError(f"{folder} is a file; give a folder")
+    if not overwrite and any(folder.iterdir()) and not is_export(folder):
+        raise ExportPlaceError(
+            f"{folder} is not an earlier export and not empty; give a new folder, or --overwrite to replace it"
+        )
+
+
+def _stated(collection: Collection, space: SpaceDefinition, parquet: bool) -> ExportedSpace:
+    return ExportedSpace(
+        space.name,
+        space.kind,
+        len(collection.ids(space.name)),
+        space.dimension,
+        space.dtype,
+        space.metric,
+        f"{space.name}.npy",
+        f"{space.name}.csv",
+        f"{space.name}.parquet" if parquet else None,
+    )
+
+
+def _document(collection: Collection, done: Export) -> dict[str, Any]:
+    recipes = {space.name: space.recipe for space in collection.spaces}
+    spaces = [asdict(space) | {"recipe": recipes[space.name]} for space in done.spaces]
+    return {"collection": done.collection, "spaces": spaces}
+
+
+def _file_names(collection: Collection) -> list[str]:
+    """A name for each image, no two alike: its file or, where several sources have that file, the whole path."""
+    images = collection.images
+    counts = Counter(images.files)
+    paths = [path for path, _ in images.source_paths]
+    return [
+        file if counts[file] == 1 else str(paths[source] / file)
+        for file, source in zip(images.files, images.sources.tolist(), strict=True)
+    ]
+
+
+def _write_space(
+    collection: Collection,
+    definition: SpaceDefinition,
+    space: ExportedSpace,
+    folder: Path,
+    files: Sequence[str],
+    on_progress: Callable[[int], None],
+) -> None:
+    images, stored = collection.images, collection.rows(definition.name)
+    positions = collection.positions(definition.name)
+
+    def blocks() -> Iterator[tuple[list[Row], NDArray[Any]]]:
+        for start in range(0, len(positions), _BLOCK):
+            some = positions[start : start + _BLOCK]
+            ids = images.ids[some]
+            collection.require_undamaged(definition.name, ids)
+            labels = [images.classes[label] if label >= 0 else None for label in images.labels[some].tolist()]
+            names = [files[at] for at in some.tolist()]
+            rows = list(zip(ids.tolist(), names, labels, images.clusters[some].tolist(), strict=True))
+            yield rows, np.ascontiguousarray(stored.take(ids))
+            on_progress(len(some))
+
+    with ExitStack() as stack:
+        vectors = stack.enter_context(new_file(folder / space.vectors))
+        table = csv.writer(stack.enter_context(_text(stack.enter_context(new_file(folder / space.table)))), **_DIALECT)
+        parquet = None
+        if space.parquet is not None:
+            parquet = stack.enter_context(_ParquetFile(folder / space.parquet, definition))
+        np.lib.format.write_array_header_1_0(vectors, _header(space))
+        table.writerow(COLUMNS)
+        for rows, block in blocks():
+            vectors.write(block.tobytes())
+            table.writerows(rows)
+            if parquet is not None:
+                parquet.write(rows, block)
+
+
+def _header(space: ExportedSpace) -> dict[str, Any]:
+    """What a `.npy` file begins with."""
+    descr = np.lib.format.dtype_to_descr(np.dtype(space.dtype))
+    return {"descr": descr, "fortran_order": False, "shape": (space.images, space.dimension)}
+
+
+@contextmanager
+def _text(stream: BinaryIO) -> Iterator[TextIOWrapper]:
+    """A text file on an open binary one, which stays open."""
+    text = TextIOWrapper(stream, "utf-8", newline="")
+    try:
+        yield text
+    finally:
+        text.detach()  # flushed
+
+
+class _ParquetFile:
+    """A Parquet file with the columns of the table and the vectors as lists of one length."""
+
+    def __init__(self, path: Path, space: SpaceDefinition) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        number = pyarrow.float32() if space.dtype == "float32" else pyarrow.float64()
+        self._types = [pyarrow.int64(), pyarrow.string(), pyarrow.string(), pyarrow.int64()]
+        self._vector = pyarrow.list_(number, space.dimension)
+        fields = [*zip(COLUMNS, self._types, strict=True), ("vector", self._vector)]
+        self._schema = pyarrow.schema(fields)
+        self._writer = parquet.ParquetWriter(path, self._schema)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, rows: Sequence[Row], vectors: NDArray[Any]) -> None:
+        """Write rows of the table with their vectors (n, d)."""
+        import pyarrow
+
+        columns = zip(*rows, strict=True)
+        arrays = [pyarrow.array(column, kind) for column, kind in zip(columns, self._types, strict=True)]
+        arrays.append(pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), type=self._vector))
+        self._writer.write_table(pyarrow.Table.from_arrays(arrays, schema=self._schema))
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
