@@ -126,23 +126,7 @@ def import_vectors(
     return step.done
 
 
-def import_files(
-    writer: CollectionWriter,
-    npy: Path,
-    csv: Path,
-    create: CreateSpace,
-    on_progress: Callable[[int], None] = lambda rows: None,
-) -> Import:
-    """`import_vectors` of a `.npy` file and its table. Raises VectorsError and TableError as well."""
-    origin = (npy.expanduser().absolute(), csv.expanduser().absolute())
-    return import_vectors(
-        writer, open_vectors(npy), read_vector_table(csv), create, origin=origin, on_progress=on_progress
-    )
-
-
-def imported_again(
-    collection: Collection, definition: SpaceDefinition, ids: Sequence[int]
-) -> dict[int, NDArray[Any]]:
+def imported_again(collection: Collection, definition: SpaceDefinition, ids: Sequence[int]) -> dict[int, NDArray[Any]]:
     """The vectors of images, by id, from the files of their import; of those alone that are what was stored."""
     images = collection.images
     wanted = {collection.file_of(image_id): image_id for image_id in ids}
@@ -309,11 +293,15 @@ class _Import:
 
     def _raise(self, faults: dict[int, str], remedy: str) -> NoReturn:
         listed = "; ".join(
-            f"row {at} ({one_line(self.table.files[at])}, line {self.table.lines[at]} of the table) {faults[at]}"
+            f"row {at}{self._line(at)}, {one_line(self.table.files[at])}, {faults[at]}"
             for at in sorted(faults)[:_LISTED]
         )
         more = f", and {len(faults) - _LISTED:,} more" if len(faults) > _LISTED else ""
         raise VectorsFitError(f"{_named(self.origin, 0)}: {listed}{more}; {remedy}")
+
+    def _line(self, at: int) -> str:
+        line = self.table.lines[at]
+        return "" if line is None else f" (line {line} of the table)"
 
     def _new_ids(self, new: NDArray[np.int64]) -> NDArray[np.int64]:
         """The ids of new images: those of the table, but for ids that were given already, which never come back."""

@@ -20,14 +20,23 @@ class VectorTableError(VectorsError):
 
 @dataclass(frozen=True)
 class VectorTable:
-    """n rows in the order of the vectors; ids is None without such a column, a cluster is None where it is empty."""
+    """n rows in the order of the vectors; ids is None without such a column, a cluster is None where it is empty.
+
+    lines: where each row stands in its file.
+    """
 
     files: tuple[str, ...]
     classes: tuple[str | None, ...]
     clusters: tuple[str | None, ...]
     ids: tuple[int, ...] | None
-    lines: tuple[int, ...]
+    lines: tuple[int | None, ...]
     has_clusters: bool
+
+    @staticmethod
+    def of(files: Sequence[str], classes: Sequence[str | None] | None = None) -> VectorTable:
+        """A table that lies in no file: distinct names of files and, by file, classes."""
+        empty = (None,) * len(files)
+        return VectorTable(tuple(files), empty if classes is None else tuple(classes), empty, None, empty, False)
 
 
 def read_vector_table(path: Path) -> VectorTable:

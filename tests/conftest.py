@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 HUES = {"cecum": (200, 120, 90), "polyps": (90, 160, 60), "pylorus": (70, 80, 190)}
@@ -92,6 +93,37 @@ def indexed(tmp_path_factory: pytest.TempPathFactory, gallery_folder: Path) -> I
     with open_dataset(gallery_folder) as dataset, CollectionWriter(path, name="drawn", create=True) as writer:
         assert run_dataset(dataset, writer).exit_status == 0
     return Indexed(path, gallery_folder)
+
+
+def store_vectors(
+    path: Path, spaces: Mapping[str, NDArray[Any]], classes: Sequence[str | None] | None = None, first: int = 0
+) -> Path:
+    """A collection of vectors (n, d) by space, without pictures, or further images of one: 20,000 a second.
+
+    A space that is not there yet is of imported vectors; the files are called 0, 1, ... from `first` on.
+    """
+    from indexer.vector_import import import_vectors, named_space
+    from indexer.vector_table import VectorTable
+    from retrieval.collection import CollectionWriter
+
+    with CollectionWriter(path, create=True) as writer:
+        for name, vectors in spaces.items():
+            files = [str(first + number) for number in range(len(vectors))]
+            import_vectors(writer, vectors, VectorTable.of(files, classes), named_space(name))
+    return path
+
+
+def random_vectors(count: int, dimension: int, seed: int = 0) -> NDArray[np.float32]:
+    """Vectors (count, dimension) of unit length in random directions."""
+    vectors = np.random.default_rng(seed).standard_normal((count, dimension), np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+@pytest.fixture(scope="session")
+def vector_collection() -> Callable[..., Path]:
+    """(path, {space: vectors}, classes) -> a collection without pictures, however large; see `store_vectors`."""
+    return store_vectors
 
 
 # Small checkpoints: architectures of the libraries' own, untrained, from fixed seeds.

@@ -17,8 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import store_vectors
+
 import retrieval
-from retrieval.collection import Collection, CollectionWriter, NewImage
+from retrieval.collection import Collection
 from retrieval.cores import available_cores
 
 IMAGES, DIMENSION, K = 8_000, 1_280, 10
@@ -41,19 +44,6 @@ def drawn() -> np.ndarray:
     centres = random.standard_normal((50, DIMENSION))
     vectors = centres[random.integers(0, 50, 924)] + 0.7 * random.standard_normal((924, DIMENSION))
     return vectors / np.arange(1, DIMENSION + 1) ** 0.7
-
-
-def store(path: Path, vectors: np.ndarray) -> None:
-    """A collection of these vectors, without pictures."""
-    with CollectionWriter(path, create=True) as writer:
-        writer.add_space("mixtures", "encoder", vectors.shape[1], "cosine", {"spec": "none"})
-        source = writer.source(path, "folder")
-        writer.append(
-            [
-                NewImage(source, f"{n}.jpg", None, 1, 1, 1, 1, n.to_bytes(32), {"mixtures": vector})
-                for n, vector in enumerate(vectors)
-            ]
-        )
 
 
 def seconds(work: Callable[[], object], rounds: int = 3) -> tuple[float, float]:
@@ -82,7 +72,7 @@ def main() -> None:
     else:
         vectors = mixtures(drawn())
     with tempfile.TemporaryDirectory() as scratch:
-        store(Path(scratch) / "c", vectors)
+        store_vectors(Path(scratch) / "c", {"mixtures": vectors})
         engine = retrieval.open(Path(scratch) / "c")
         index, own = engine.index("mixtures"), [np.array([at]) for at in range(IMAGES)]
         print(f"{IMAGES:,} queries, {IMAGES:,} images, {vectors.shape[1]} dimensions; {available_cores()} cores")

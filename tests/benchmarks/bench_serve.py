@@ -2,7 +2,8 @@
 
     python tests/benchmarks/bench_serve.py [COLLECTION PICTURE] [--seconds 60]
 
-Without arguments it draws its own pictures and fills a collection up to 8,000 images with random unit vectors.
+Without arguments it draws its own pictures and fills a collection up to 8,000 images with random
+unit vectors, which have no pictures.
 """
 
 from __future__ import annotations
@@ -27,9 +28,12 @@ import numpy as np
 import psutil
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import random_vectors, store_vectors
+
 from indexer.datasets import open_dataset
 from indexer.run import run_dataset
-from retrieval.collection import CollectionWriter, NewImage
+from retrieval.collection import CollectionWriter
 from retrieval.encoders.resizing import resize
 from retrieval.images import decode
 from retrieval.search import open_collection
@@ -57,31 +61,11 @@ def filled_collection(folder: Path, images: int = IMAGES) -> Path:
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{seed}.jpg").write_bytes(drawn(seed))
     path = folder / "bench.collection"
-    random = np.random.default_rng(0)
     with open_dataset(folder / "data") as dataset, CollectionWriter(path, create=True) as writer:
         run_dataset(dataset, writer)
         space = writer.manifest.spaces[0]
-        source = writer.source(folder / "data", "folder")
-        for start in range(16, images, 996):
-            rows = random.normal(size=(min(996, images - start), space.dimension)).astype(np.float32)
-            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-            writer.append(
-                [
-                    NewImage(
-                        source,
-                        f"none/{start + n}.jpg",
-                        f"class {n % 8}",
-                        720,
-                        576,
-                        1,
-                        0,
-                        os.urandom(32),
-                        {space.name: v},
-                    )
-                    for n, v in enumerate(rows)
-                ]
-            )
-    return path
+    classes = [f"class {n % 8}" for n in range(images - 16)]
+    return store_vectors(path, {space.name: random_vectors(images - 16, space.dimension)}, classes, first=16)
 
 
 class Server:

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/bench_write.py [--images 50000] [--writes 20]
 
-The collection is made of random unit vectors of the default encoder's space, and of sixteen real files.
+The collection is made of random unit vectors of the default encoder's space, and of sixteen real pictures.
 """
 
 from __future__ import annotations

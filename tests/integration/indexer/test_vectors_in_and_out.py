@@ -129,8 +129,8 @@ def test_a_collection_without_pictures_is_shown_with_placeholders_and_refuses_pi
 
 def test_a_collection_without_pictures_is_served(bare: Path, gallery_folder: Path, tmp_path: Path) -> None:
     from web.app import create_app
+    from web.context import Settings
     from web.keys import create_key
-    from web.settings import Settings
 
     collection = shutil.copytree(bare, tmp_path / "c")
     _, key = create_key(collection, "test", "write")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import retrieval
 from indexer.repair import repair
 from indexer.verification import Finding, check
-from retrieval.collection import Collection, CollectionWriter, NewImage
+from retrieval.collection import Collection, CollectionWriter
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.index import descriptor_ivf, faiss_index
 from retrieval.index.cosine import Cosine
@@ -24,20 +25,12 @@ COUNT = 50_001
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large(tmp_path_factory: pytest.TempPathFactory, vector_collection: Callable[..., Path]) -> Path:
     """One image more than are compared one by one, by vectors of four numbers; its index is kept."""
     path = tmp_path_factory.mktemp("large") / "c"
     vectors = np.random.default_rng(3).normal(size=(COUNT, 4)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    with CollectionWriter(path, create=True) as writer:
-        writer.add_space("dots", "encoder", 4, "cosine", {"spec": "none"})
-        source = writer.source(path, "folder")
-        writer.append(
-            [
-                NewImage(source, str(n), None, 1, 1, 1, 1, n.to_bytes(32), {"dots": vector})
-                for n, vector in enumerate(vectors)
-            ]
-        )
+    vector_collection(path, {"dots": vectors})
     retrieval.open(path).index("dots")
     return path
 
