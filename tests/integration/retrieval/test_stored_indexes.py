@@ -12,7 +12,7 @@ import pytest
 import retrieval
 from indexer.repair import repair
 from indexer.verification import Finding, check
-from retrieval.collection import Collection, CollectionWriter
+from retrieval.collection import Collection, CollectionWriter, NewImage
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.index import descriptor_ivf, faiss_index
 from retrieval.index.cosine import Cosine
