@@ -133,17 +133,22 @@ def main(arguments: list[str]) -> int:
 def _evaluate(path: Path, evaluation: StoredEvaluation) -> None:
     from retrieval.collection import Collection
     from retrieval.evaluation.collection import evaluate_collection
-    from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
+    from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
     from retrieval.report.build import build_report
 
     request = evaluation.request
     measures = MeasureOptions(samples=request["samples"])
-    options = EvaluationOptions(spaces=tuple(request["spaces"]), protocol=request["protocol"], measures=measures)
+    options = EvaluationOptions(
+        spaces=tuple(request["spaces"]),
+        protocol=request["protocol"],
+        measures=measures,
+        fusions=tuple(map(Fusion.parse, request["fusions"])),
+    )
     opened = Collection.open(path)
     clusters = opened.images.clusters.tolist()
-    # Where near duplicates are left out, every space is measured once more with them.
+    # Where near duplicates are left out, all is measured once more with them.
     twice = options.protocol == "leave-cluster-out" and len(set(clusters)) < len(clusters)
-    rounds = len(options.spaces) * (1 + twice)
+    rounds = (len(options.spaces) + len(options.fusions)) * (1 + twice)
     finished = 0
 
     def measured(_: str, done: int, total: int) -> None:

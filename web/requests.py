@@ -10,10 +10,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from werkzeug.datastructures import MultiDict
 
 from retrieval.evaluation.options import MeasureOptions
+from retrieval.fusion import DEFAULT_METHOD, METHODS
 from web.errors import RepeatedFieldError
 
 MAX_ID = 2**53
 """The largest integer that JSON keeps in every language."""
+MAX_FUSIONS = 20
 LISTS = frozenset({"spaces", "weights", "classes", "ids", "exclude_ids", "region"})
 """Fields of an address or a form that may stand there several times; all others have one value."""
 
@@ -110,6 +112,12 @@ class EvaluationRequest(RequestModel):
     """What to evaluate."""
 
     spaces: SpaceNames = Field(None, description="Spaces to evaluate; all by default.")
+    fusions: list[Annotated[str, Field(min_length=3, max_length=1000)]] = Field(
+        [],
+        max_length=MAX_FUSIONS,
+        description="Also these spaces fused: A+B; A=2+B gives A twice the weight; METHOD:A+B fuses by another method "
+        f"than {DEFAULT_METHOD}: {', '.join(sorted(set(METHODS) - {DEFAULT_METHOD}))}.",
+    )
     protocol: Literal["leave-one-out", "leave-cluster-out"] = Field(
         "leave-cluster-out", description="What each image is searched in: all others, or all but its near duplicates."
     )

@@ -323,9 +323,13 @@ def test_an_evaluation_is_started_from_the_page_and_its_report_appears(
     shutil.copytree(two_spaces, path, ignore=shutil.ignore_patterns("evaluations"))
     page.goto(f"{serve(path).url}/evaluation/")
     expect(page.get_by_role("heading", name="Not evaluated yet")).to_be_visible()
+    page.get_by_label("All spaces are also fused by").select_option("zscore")
     page.get_by_role("button", name="Evaluate now").click()
-    expect(page.get_by_role("progressbar")).to_be_visible()
+    expect(page.get_by_role("progressbar", name=re.compile("2 spaces and 1 fusion"))).to_be_visible()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible(timeout=90_000)
+    parts = page.get_by_role("navigation", name="Parts of the report")
+    parts.get_by_role("link", name=re.compile(r"^zscore:.+\+")).click()
+    expect(page.get_by_role("heading", name="Precision and recall over k")).to_be_visible()
 
 
 def test_the_whole_report_is_in_the_site_under_its_policy(page: Any, evaluated: Any) -> None:

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, jsonify, redirect, render_template, reque
 from flask_openapi3 import APIBlueprint, Tag
 from werkzeug.wrappers import Response as BaseResponse
 
+from retrieval.evaluation.options import Fusion
 from retrieval.evaluation.store import StoredEvaluationError
 from retrieval.report.definitions import definition_of
 from retrieval.report.document import map_points
@@ -112,8 +113,12 @@ def page() -> str:
 @blueprint.post("/")
 @rate_limited
 def start_from_page() -> BaseResponse:
-    """Start an evaluation of every space."""
-    _start(EvaluationRequest.model_validate({"protocol": request.form.get("protocol", "leave-cluster-out")}))
+    """Start an evaluation of every space and, where a method is chosen, of all of them fused."""
+    spaces = tuple(space.name for space in collection().spaces)
+    method = request.form.get("fusion")
+    fusions = [Fusion(spaces, (1.0,) * len(spaces), method).name] if method else []
+    protocol = request.form.get("protocol", "leave-cluster-out")
+    _start(EvaluationRequest.model_validate({"protocol": protocol, "fusions": fusions}))
     return redirect(url_for("report.page"), 303)
 
 
@@ -149,12 +154,13 @@ def script() -> Response:
 
 
 def _start(wanted: EvaluationRequest) -> Job:
-    """Start a job. Raises JobRunningError, SpaceNameError."""
+    """Start a job. Raises JobRunningError, SpaceNameError, FusionTextError."""
     shared, opened = state(), collection()
     spaces = wanted.spaces or [space.name for space in opened.spaces]
-    for name in spaces:
+    fusions = list(dict.fromkeys(map(Fusion.parse, wanted.fusions)))
+    for name in (*spaces, *(space for fusion in fusions for space in fusion.spaces)):
         opened.manifest.space(name)
-    request = wanted.model_dump() | {"spaces": spaces}
+    request = wanted.model_dump() | {"spaces": spaces, "fusions": [fusion.name for fusion in fusions]}
     return shared.jobs.start(request, lambda job: evaluate(shared.served.path, job))
 
 

@@ -20,6 +20,8 @@ import pytest
 from PIL import Image
 
 from retrieval.collection import Collection, CollectionWriter
+from retrieval.evaluation.collection import evaluate_collection
+from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
 from web.app import create_app
 from web.context import Settings
 from web.keys import FILE, create_key, revoke_key
@@ -612,6 +614,39 @@ def test_an_evaluation_is_kept_in_the_collection_and_its_files_are_those_of_a_re
         assert f"/evaluation/?evaluation={job['id']}" in api.get("/evaluation/").text
         assert api.get("/evaluation/", params={"evaluation": newer["id"]}).status_code == 200
         assert api.get("/evaluation/", params={"evaluation": "none"}).status_code == 404
+
+
+def test_an_evaluation_measures_fusions_as_the_command_does(api: httpx.Client, two_spaces: Path) -> None:
+    a, b = [space["name"] for space in api.get("/api/v1/collection").json()["spaces"]]
+    wanted = {"samples": 0, "fusions": [f"{a}+{b}", f" zscore: {a}=2 + {b}=0.5", f"{a}+{b}"]}
+    names = [f"{a}+{b}", f"zscore:{a}=2+{b}=0.5"]
+    done = finished(api, api.post("/api/v1/evaluations", json=wanted))
+    assert done["request"]["fusions"] == names
+    options = EvaluationOptions(measures=MeasureOptions(samples=0), fusions=tuple(map(Fusion.parse, names)))
+    opened = Collection.open(two_spaces)
+    by_command = evaluate_collection(opened, opened.manifest.name, options).to_dict()
+    assert [space["space"] for space in done["result"]["spaces"]] == [a, b, *names]
+    for mine, theirs in zip(done["result"]["spaces"], by_command["spaces"], strict=True):
+        for field in ("measures", "fusion", "fusion_method"):
+            assert mine.get(field) == theirs.get(field)
+
+
+@pytest.mark.parametrize(
+    ("fusions", "kind", "word"),
+    [
+        (["tf_efficientnet_lite0"], "fusion-text", "needs two spaces or more"),
+        (["tf_efficientnet_lite0+tf_efficientnet_lite0"], "fusion-text", "each once"),
+        (["sum:tf_efficientnet_lite0+test_vit"], "fusion-text", "no fusion method is called 'sum'"),
+        (["tf_efficientnet_lite0=0+test_vit"], "fusion-text", "positive weights"),
+        (["tf_efficientnet_lite0+none"], "space-name", "none"),
+        ([5], "invalid-request", "fusions.0"),
+        (["a+b"] * 21, "invalid-request", "fusions"),
+    ],
+)
+def test_a_fusion_that_cannot_be_evaluated_is_told(api: httpx.Client, fusions: list[Any], kind: str, word: str) -> None:
+    refused = api.post("/api/v1/evaluations", json={"fusions": fusions})
+    assert problem(refused, 422) == f"urn:kvasir:{kind}"
+    assert word in refused.json()["detail"]
 
 
 def test_a_report_that_cannot_be_shown_is_told_with_what_to_do(serve: Callable[..., Any], writable: Any) -> None:
