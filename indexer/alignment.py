@@ -49,17 +49,17 @@ def similarity(first: Greys, second: Greys) -> Stack:
     """
     left, right = first.astype(np.float32), second.astype(np.float32)
     moves = np.tile(np.array([1, 0, 1, 0], np.float32), (len(left), 1))
-    kept = np.arange(len(left))
+    remaining = np.arange(len(left))
     for side, steps, least in _COARSE:
         coarse = _shrunk(left, side), _shrunk(right, side)
         moves = _register(*coarse, moves, steps)
         seen, known = _moved(coarse[1], _known(coarse[1]), moves)
         alike = np.flatnonzero(_correlation(coarse[0], seen, known * _known(coarse[0])) >= least)
-        left, right, moves, kept = left[alike], right[alike], moves[alike], kept[alike]
-    found = _fine_correlation(left, right, moves)
-    found = np.maximum(found, _fine_correlation(left, right, _register(left, right, moves, 3)))
+        left, right, moves, remaining = left[alike], right[alike], moves[alike], remaining[alike]
+    correlation = _fine_correlation(left, right, moves)
+    correlation = np.maximum(correlation, _fine_correlation(left, right, _register(left, right, moves, 3)))
     result = np.zeros(len(first), np.float32)
-    result[kept] = found
+    result[remaining] = correlation
     return result
 
 
@@ -83,12 +83,12 @@ def _fine_correlation(left: Stack, right: Stack, moves: Stack) -> Stack:
     """The correlation of the fine structure after the right pictures are moved, (n,)."""
     seen, known = _moved(right, _known(right), moves)
     known *= _known(left)
-    found = _correlation(_locally_normal(left, known), _locally_normal(seen, known), known)
-    return np.where(known.mean((1, 2)) >= _LEAST_AREA, found, 0).astype(np.float32)
+    correlation = _correlation(_locally_normal(left, known), _locally_normal(seen, known), known)
+    return np.where(known.mean((1, 2)) >= _LEAST_AREA, correlation, 0).astype(np.float32)
 
 
 def _known(greys: Stack) -> Stack:
-    """1 where a picture shows something, 0 where it is black or beside something black."""
+    """1 where a picture shows something, 0 where it is black or next to something black."""
     dark = np.pad(greys <= DARK, ((0, 0), (1, 1), (1, 1)))
     near = dark[:, 1:-1] | dark[:, :-2] | dark[:, 2:]
     near = near[:, :, 1:-1] | near[:, :, :-2] | near[:, :, 2:]

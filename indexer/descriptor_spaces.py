@@ -1,7 +1,7 @@
 """Descriptor spaces: their vectors come from a shipped archive, from the pictures, or from both.
 
 Which variant of LIRE made an archive is determined by computing a few of its pictures, and stored in the spaces'
-recipes, so that a query is described by the same variant, or refused.
+recipes, so that a query is computed by the same variant, or refused.
 """
 
 from __future__ import annotations

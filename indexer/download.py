@@ -19,8 +19,8 @@ from retrieval.disk import DiskFullError, full_disk
 if TYPE_CHECKING:
     import httpx
 
-FIRST_ANSWER = 8.0
-"""Seconds until a site that has not answered counts as unreachable, name look-up included."""
+FIRST_RESPONSE = 8.0
+"""Seconds until a site that has not responded counts as unreachable, name look-up included."""
 
 SILENCE = 30.0
 """Seconds without a byte after which a transfer counts as broken off."""
@@ -33,7 +33,7 @@ MARGIN = 64 << 20
 
 
 class SiteUnreachableError(DownloadError):
-    """A site does not answer: no network, no such name, or a firewall."""
+    """A site does not respond: no network, no such name, or a firewall."""
 
 
 class CannotStoreError(DownloadError):
@@ -60,7 +60,7 @@ def download(
     *,
     on_progress: Progress | None = None,
     retries: int = RETRIES,
-    first_answer: float = FIRST_ANSWER,
+    first_response: float = FIRST_RESPONSE,
     backoff: float = 1.0,
 ) -> Iterator[Downloaded]:
     """Fetch each file into a directory, one after the other; a file that exists is not requested again.
@@ -73,7 +73,7 @@ def download(
     report = on_progress or (lambda name, done, total: None)
     new = [folder for folder in (directory, *directory.parents) if not folder.exists()]
     try:
-        yield from _download(urls, directory, report, retries, first_answer, backoff)
+        yield from _download(urls, directory, report, retries, first_response, backoff)
     except DownloadError:
         with suppress(OSError):  # a folder with a part of a file stays
             for folder in new:
@@ -86,17 +86,17 @@ def download(
 
 
 def _download(
-    urls: Sequence[str], directory: Path, report: Progress, retries: int, first_answer: float, backoff: float
+    urls: Sequence[str], directory: Path, report: Progress, retries: int, first_response: float, backoff: float
 ) -> Iterator[Downloaded]:
     import httpx
 
     targets = {url: directory / _name(url) for url in urls}
     wanted = {url: target for url, target in targets.items() if not target.exists()}
     directory.mkdir(parents=True, exist_ok=True)
-    timeout = httpx.Timeout(SILENCE, connect=first_answer / 2)
+    timeout = httpx.Timeout(SILENCE, connect=first_response / 2)
     headers = {"Accept-Encoding": "identity"}  # a range of a compressed body would be another range
     with httpx.Client(timeout=timeout, headers=headers, follow_redirects=True) as client:
-        lengths = {url: _length_of(client, url, first_answer) for url in wanted}
+        lengths = {url: _length_of(client, url, first_response) for url in wanted}
         _check_disk(directory, {wanted[url]: length for url, length in lengths.items()})
         for url, target in targets.items():
             if url in wanted:

@@ -6,7 +6,7 @@
     ├── VectorsError               embeddings of others, or their table, that cannot be imported
     └── DownloadError              an archive that cannot be fetched
 
-Each leaf is defined beside the code that finds the fault.
+Each leaf is defined in the module that detects the fault.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One file over HTTP, attempt after attempt, continued where it broke off.
 
-The part that has arrived is in `NAME.part`, and `NAME.part.json` beside it says which file it is a part of
+The part that has arrived is in `NAME.part`, and `NAME.part.json` says which file it is a part of
 (its ETag or date), so that a part is never completed with the bytes of another file.
 """
 
@@ -26,11 +26,11 @@ Progress = Callable[[str, int, int | None], None]
 
 
 class RefusedError(DownloadError):
-    """A server answers, but not with the file."""
+    """A server responds, but not with the file."""
 
 
 class BrokenOffError(DownloadError):
-    """A transfer broke off again and again; what arrived is kept for the next run."""
+    """A transfer broke off again and again; what arrived stays for the next attempt."""
 
 
 class NotAZipError(DownloadError):
@@ -85,7 +85,7 @@ def fetch(client: httpx.Client, url: str, target: Path, report: Progress, retrie
             failures = 1 if have > most else failures + 1
             most = max(most, have)
             if failures > retries:
-                raise BrokenOffError(f"{url}: {fault}; {have:,} bytes are kept, run it again to go on")
+                raise BrokenOffError(f"{url}: {fault}; {have:,} bytes are stored, run it again to go on")
             time.sleep(backoff * 2 ** (failures - 1))
         os.fsync(part.fileno())
         if target.suffix == ".zip" and not zipfile.is_zipfile(part_of(target)):
@@ -102,21 +102,21 @@ def _attempt(client: httpx.Client, url: str, target: Path, part: BinaryIO, repor
     headers = {}
     if known and known.validator:
         headers = {"Range": f"bytes={have}-", "If-Range": known.validator}
-    with client.stream("GET", url, headers=headers) as answer:
-        remote = remote_file(answer)
-        if answer.status_code == 416 and known and remote.length == have == known.length:
+    with client.stream("GET", url, headers=headers) as response:
+        remote = remote_file(response)
+        if response.status_code == 416 and known and remote.length == have == known.length:
             return None  # all had come, but the last run ended before the renaming
-        if answer.status_code == 416 or (answer.status_code == 206 and not _continues(answer, known, have)):
+        if response.status_code == 416 or (response.status_code == 206 and not _continues(response, known, have)):
             part.truncate(0)
             return "the file on the server has changed"
-        if may_pass(answer):
-            return f"{answer.status_code} {answer.reason_phrase}"
-        check_status(answer, url)
-        if answer.status_code != 206:  # the first time, a server without ranges, or another file by now
+        if may_pass(response):
+            return f"{response.status_code} {response.reason_phrase}"
+        check_status(response, url)
+        if response.status_code != 206:  # the first time, a server without ranges, or another file by now
             have = 0
             part.truncate(0)
             write_atomically(_note(target), json.dumps(asdict(remote)).encode(), sync=False)
-        for chunk in answer.iter_raw():
+        for chunk in response.iter_raw():
             have += len(chunk)
             while chunk:  # an unbuffered write may take less than all
                 chunk = chunk[part.write(chunk) :]
@@ -128,27 +128,27 @@ def _attempt(client: httpx.Client, url: str, target: Path, part: BinaryIO, repor
     return None
 
 
-def check_status(answer: httpx.Response, url: str) -> None:
-    """Raise `RefusedError` for an answer that is an error."""
-    if answer.status_code >= 400:
-        raise RefusedError(f"{url}: {answer.status_code} {answer.reason_phrase}")
+def check_status(response: httpx.Response, url: str) -> None:
+    """Raise `RefusedError` for a response that is an error."""
+    if response.status_code >= 400:
+        raise RefusedError(f"{url}: {response.status_code} {response.reason_phrase}")
 
 
-def may_pass(answer: httpx.Response) -> bool:
-    """Whether the server may answer better a little later."""
-    return answer.status_code in (408, 429) or answer.status_code >= 500
+def may_pass(response: httpx.Response) -> bool:
+    """Whether the server may respond better a little later."""
+    return response.status_code in (408, 429) or response.status_code >= 500
 
 
-def _continues(answer: httpx.Response, known: RemoteFile | None, have: int) -> bool:
+def _continues(response: httpx.Response, known: RemoteFile | None, have: int) -> bool:
     """Whether a 206 carries the bytes that follow those that are there, of the same file."""
-    first = answer.headers.get("content-range", "").removeprefix("bytes ").partition("-")[0]
-    return known is not None and known.is_same(remote_file(answer)) and first == str(have)
+    first = response.headers.get("content-range", "").removeprefix("bytes ").partition("-")[0]
+    return known is not None and known.is_same(remote_file(response)) and first == str(have)
 
 
-def remote_file(answer: httpx.Response) -> RemoteFile:
-    """What the headers of an answer say of the whole file."""
-    headers = answer.headers
-    if answer.status_code in (206, 416):
+def remote_file(response: httpx.Response) -> RemoteFile:
+    """What the headers of a response say of the whole file."""
+    headers = response.headers
+    if response.status_code in (206, 416):
         length = headers.get("content-range", "").rpartition("/")[2]
     else:
         length = headers.get("content-length", "")
@@ -163,7 +163,7 @@ def _is_cut_zip(path: Path) -> bool:
 
 
 def part_of(target: Path) -> Path:
-    """Where what has arrived of a file is kept."""
+    """Where what has arrived of a file is stored."""
     return target.with_name(f"{target.name}.part")
 
 

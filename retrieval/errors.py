@@ -5,11 +5,11 @@
     ├── SourceError                a folder or zip that pictures cannot be read from
     ├── EncoderError               an encoder that cannot be built or run
     ├── CollectionError            a collection that cannot be opened, written or trusted
-    ├── QueryError                 a question that has no answer
+    ├── QueryError                 a query that cannot be searched for
     ├── TableError                 a table of files, classes or splits that cannot be read or contradicts itself
     └── EvaluationError            an evaluation that cannot be made, read or compared
 
-Each leaf is defined beside the code that finds the fault and derives from one of these, so that
+Each leaf is defined in the module that detects the fault and derives from one of these, so that
 `except PictureError` catches every fault of a picture. The command line prints the message as one
 line on stderr and exits with 2; REST turns it into a problem document.
 """
@@ -40,7 +40,7 @@ class TableError(RetrievalError):
 
 
 class QueryError(RetrievalError):
-    """A question to the engine has no answer as it was put."""
+    """A query cannot be searched for."""
 
 
 class EvaluationError(RetrievalError):

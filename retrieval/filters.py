@@ -94,8 +94,8 @@ def among(ids: NDArray[Any], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
     if not len(ascending):
         return np.zeros(np.shape(ids), bool)
     places = np.minimum(np.searchsorted(ascending, ids), len(ascending) - 1)
-    found: NDArray[np.bool_] = ascending[places] == ids
-    return found
+    members: NDArray[np.bool_] = ascending[places] == ids
+    return members
 
 
 def _ascending(ids: Iterable[int]) -> NDArray[np.int64]:

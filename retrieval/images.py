@@ -125,7 +125,7 @@ _TURNS = {
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: Draft = None) -> Picture:
-    """Decode a picture file held in memory.
+    """Decode a picture file in memory.
 
     draft: a JPEG may be decoded at a half, a quarter or an eighth of its size, never below this. Never for descriptors.
 

@@ -51,7 +51,7 @@ class SearchOptions(TypedDict, total=False):
 
 
 class Searcher:
-    """Answers queries on one state of a collection.
+    """Searches one state of a collection.
 
     Safe to share between threads. Encoders and indexes load with their first use, each under a lock of its own.
     purpose: "latency" lets one query use every core; "throughput" gives each of many queries at once a core of its own.
@@ -95,7 +95,7 @@ class Searcher:
         query_class: str | None = None,
         region: Region | None = None,
     ) -> Hits | list[Hits]:
-        """The k nearest images to a query; a list of queries is answered together, with one index call a space.
+        """The k nearest images to a query; a list of queries is searched together, with one index call a space.
 
         spaces: one or several names, by default the spaces of the query's vectors or else the collection's first;
         several are fused with the given weights. fusion: rrf, zscore or minmax, see `retrieval.fusion`. filter and
@@ -114,7 +114,7 @@ class Searcher:
         parsed = [Query.of(value, region) for value in queries]
         names = self._default_spaces(parsed) if spaces is None else self.space_names(spaces)
         embedded = [self._embed(one, names, query_class) for one in parsed]
-        answers = self.search_embedded(
+        results = self.search_embedded(
             embedded,
             k,
             weights=weights,
@@ -124,7 +124,7 @@ class Searcher:
             exclude_self=exclude_self,
             exclude_cluster=exclude_cluster,
         )
-        return answers if isinstance(query, list) else answers[0]
+        return results if isinstance(query, list) else results[0]
 
     def search_by_vectors(
         self,
@@ -167,7 +167,7 @@ class Searcher:
         exclude_self: bool = True,
         exclude_cluster: bool = False,
     ) -> list[Hits]:
-        """Answer queries that are embedded already, all in the same spaces, with one index call a space.
+        """Search for queries that are embedded already, all in the same spaces, with one index call a space.
 
         The checksums of the hits' vectors are compared. Raises DamagedVectorError and what `search` raises.
         """
@@ -184,7 +184,7 @@ class Searcher:
         depth = k if len(names) == 1 else max(DEPTH, 10 * k)
         nearest = [search.nearest(queries, depth, selection, without) for search in searches.values()]
 
-        def answer(
+        def hits_at(
             at: int, ids: NDArray[np.int64], scores: NDArray[Any], distances: Mapping[str, NDArray[np.float64]]
         ) -> Hits:
             query = queries[at]
@@ -209,26 +209,26 @@ class Searcher:
             metric = searches[names[0]].space.metric
             self._require_undamaged(names, [ids for ids, _ in nearest[0]])
             return [
-                answer(at, ids, metric.scores(distances), {names[0]: distances})
+                hits_at(at, ids, metric.scores(distances), {names[0]: distances})
                 for at, (ids, distances) in enumerate(nearest[0])
             ]
-        answers: list[Hits] = []
+        results: list[Hits] = []
         for start in range(0, len(queries), _FUSED_AT_ONCE):
             block = slice(start, start + _FUSED_AT_ONCE)
-            lists = self._ranked_lists(searches, queries[block], [found[block] for found in nearest], method)
+            lists = self._ranked_lists(searches, queries[block], [lists[block] for lists in nearest], method)
             fused, scores = fuse(lists, shares, method.name)
             self._require_undamaged(names, [row[row >= 0] for row in fused[:, :k]])
             for row, query in enumerate(queries[block]):
                 ids = fused[row, :k][fused[row, :k] >= 0]
                 distances = {name: search.distances(query.vectors[name], ids) for name, search in searches.items()}
-                answers.append(answer(start + row, ids, scores[row, : len(ids)], distances))
-        return answers
+                results.append(hits_at(start + row, ids, scores[row, : len(ids)], distances))
+        return results
 
     def refreshed(self) -> Searcher:
         """A searcher on the collection as it is now; this one where nothing has changed.
 
         Encoders of unchanged spaces are shared, and indexes are copied and changed by the difference: neither is loaded
-        or built again. This searcher goes on answering from the state that it has.
+        or built again. This searcher goes on searching the state that it has.
         """
         collection, difference = self.collection.refreshed()
         if collection is self.collection:
@@ -249,7 +249,7 @@ class Searcher:
     ) -> dict[str, NDArray[Any]]:
         """The vector (d,) of a query of one part in each space, made by the space's own recipe."""
         made = self._embedder.vectors(Query.of(query, region), spaces)
-        return {name: found.vectors[0] for name, found in made.items()}
+        return {name: query_vectors.vectors[0] for name, query_vectors in made.items()}
 
     def embed(
         self, query: QueryLike, spaces: str | Sequence[str] | None = None, class_name: str | None = None
@@ -260,7 +260,7 @@ class Searcher:
         return self._embed(parsed, names, class_name)
 
     def pictures(self, query: QueryLike, spaces: Sequence[str]) -> dict[str, Picture]:
-        """What each space sees of a query's picture, for those who time or bundle the steps to its vectors."""
+        """A query's picture as each space embeds it, for timing or batching the steps to its vectors."""
         pictures = self._embedder.pictures(Query.of(query).parts[0], spaces)
         return {name: pictures[self.space(name).draft] for name in spaces}
 
@@ -357,7 +357,7 @@ class Searcher:
         return None if stated is None else stated.select(self.collection.images)
 
     def _left_out(self, query: EmbeddedQuery, exclude_self: bool, exclude_cluster: bool) -> NDArray[np.int64]:
-        """Ids, ascending, that this query leaves out beside the filter."""
+        """Ids, ascending, that this query leaves out in addition to the filter."""
         images = self.collection.images
         own = np.unique(np.array(query.image_ids, np.int64))
         if not exclude_cluster or not len(own):
@@ -366,7 +366,7 @@ class Searcher:
         members = np.unique(np.concatenate([images.ids_of_cluster(cluster) for cluster in clusters]))
         return members if exclude_self else members[~among(members, own)]
 
-    # The answer
+    # The results
 
     def _space_search(self, name: str) -> SpaceSearch:
         if name not in self._searches:

@@ -35,7 +35,7 @@ class SpaceSearch:
     ) -> list[Nearest]:
         """The nearest `depth` images of each query, from one call of the index.
 
-        without: ids that each query leaves out beside the selection.
+        without: ids that each query leaves out in addition to the selection.
         """
         vectors = [query.vectors[self.space.name] for query in queries]
         searched = [self._searched(made) for made in vectors]

@@ -155,7 +155,7 @@ class TiffDirectory:
         """The file as classic TIFF with another first directory behind all else, and none after it.
 
         changes: new values of tags, as LONG, or none to leave a tag out. order: of the directory's numbers; that of
-        the samples stays. tags: those that are kept; None for all.
+        the samples stays. tags: those to retain; None for all.
         """
         order = order or self.order
         fields: dict[int, tuple[int, tuple[int, ...]]] = {}

@@ -38,7 +38,7 @@ def command(
     zip_encoding: str | None,
     as_json: bool,
 ) -> None:
-    """Add pictures, folders or zips to COLLECTION, described in every space that it has.
+    """Add pictures, folders or zips to COLLECTION, embedded in every space that it has.
 
     The id of each new image is printed, and what it is a copy or near duplicate of. What cannot be opened is listed at
     the end, and the others are added.

@@ -13,7 +13,7 @@ import click
 
 from indexer.datasets.labels import ClassMap
 from indexer.queries import Queries
-from retrieval.batch import answers
+from retrieval.batch import search_in_batches
 from retrieval.batch.journal import BatchState
 from retrieval.batch.output import BatchOutput
 from retrieval.batch.quality import MEASURES
@@ -77,7 +77,7 @@ def run_batch(searcher: Searcher, queries: Queries, out: Path, options: BatchOpt
             )
             for query in islice(queries, output.state.done, None)
         )
-        batches = answers(
+        batches = search_in_batches(
             searcher,
             remaining,
             options.k,

@@ -19,30 +19,30 @@ from retrieval.terminal import counted, one_line
 def command(collection: Path, as_json: bool) -> None:
     """List the pictures of COLLECTION that show the same: copies, and near duplicates such as crops and re-encodings.
 
-    They are found when pictures are indexed or added. Those that lie in several classes come first: at least one of
+    They are detected when pictures are indexed or added. Those that lie in several classes come first: at least one of
     their labels is wrong or doubtful.
 
     Example:  kvasir duplicates kvasir.collection
     """
-    found = clusters(Collection.open(collection))
+    listed = clusters(Collection.open(collection))
     if as_json:
-        click.echo(json.dumps([_to_dict(cluster) for cluster in found], indent=2))
+        click.echo(json.dumps([_to_dict(cluster) for cluster in listed], indent=2))
         return
-    for cluster in found:
+    for cluster in listed:
         mark = f"  IN SEVERAL CLASSES: {', '.join(cluster.classes)}" if cluster.spans_classes else ""
         click.echo(f"cluster {cluster.id}, {len(cluster.ids)} images{mark}")
         for image_id, file in zip(cluster.ids, cluster.files, strict=True):
             click.echo(f"  {image_id:>7}  {one_line(file)}")
-    click.echo(summary(found))
+    click.echo(summary(listed))
 
 
-def summary(found: list[Cluster]) -> str:
+def summary(listed: list[Cluster]) -> str:
     """The clusters of a collection in one line."""
-    if not found:
+    if not listed:
         return "near duplicates: none"
-    images = sum(len(cluster.ids) for cluster in found)
-    spanning = sum(cluster.spans_classes for cluster in found)
-    return f"near duplicates: {counted(len(found), 'cluster')} of {images:,} images; {spanning:,} in several classes"
+    images = sum(len(cluster.ids) for cluster in listed)
+    spanning = sum(cluster.spans_classes for cluster in listed)
+    return f"near duplicates: {counted(len(listed), 'cluster')} of {images:,} images; {spanning:,} in several classes"
 
 
 def _to_dict(cluster: Cluster) -> dict[str, object]:

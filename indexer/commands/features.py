@@ -65,7 +65,7 @@ def command(data: Path, out: Path, variant: str, zip_encoding: str | None, as_js
             note(line)
         results = _write_all(dataset, out, parse_variant(variant))
         with progress_bar() as bar:
-            for item, done in bar.track(results, len(dataset.items), description="describing"):
+            for item, done in bar.track(results, len(dataset.items), description="computing descriptors"):
                 if isinstance(done, RetrievalError):
                     rejected.append((item.file, str(done)))
                 else:

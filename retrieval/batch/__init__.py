@@ -1,4 +1,4 @@
-"""Many queries from outside a collection, answered as a stream.
+"""Many queries from outside a collection, searched as a stream.
 
 Threads decode ahead inside a bounded window while the encoders run on batches, so memory does not grow with the number
 of queries, and a picture is encoded exactly as a single query is.
@@ -24,7 +24,7 @@ from retrieval.search import Searcher
 from retrieval.spaces import prepare_all
 
 BATCH = 64
-"""Queries that are encoded, answered and written together; a stop repeats at most this many."""
+"""Queries that are encoded, searched and written together; a stop repeats at most this many."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class BatchQuery:
     read: Callable[[], bytes]
 
 
-Answer = tuple[BatchQuery, Hits | RetrievalError]
+BatchResult = tuple[BatchQuery, Hits | RetrievalError]
 """A query with its hits, or with the reason why it has none."""
 
 
-def answers(
+def search_in_batches(
     searcher: Searcher,
     queries: Iterable[BatchQuery],
     k: int,
@@ -48,8 +48,8 @@ def answers(
     classes: Sequence[str] | None,
     weights: Sequence[float] | None = None,
     fusion: str = DEFAULT_METHOD,
-) -> Iterator[list[Answer]]:
-    """Batches of answers, in the order of the queries. A bad picture is answered with its fault.
+) -> Iterator[list[BatchResult]]:
+    """Batches of results, in the order of the queries; that of a bad picture is its error.
 
     Raises what `Searcher.search` raises for other reasons than the picture.
     """
@@ -76,5 +76,5 @@ def answers(
             )
             for row, (query, _) in enumerate(usable)
         ]
-        found = iter(searcher.search_embedded(embedded, k, classes=classes, weights=weights, fusion=fusion))
-        yield [(query, made if isinstance(made, RetrievalError) else next(found)) for query, made in batch]
+        hits = iter(searcher.search_embedded(embedded, k, classes=classes, weights=weights, fusion=fusion))
+        yield [(query, made if isinstance(made, RetrievalError) else next(hits)) for query, made in batch]

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from retrieval.batch import Answer
+from retrieval.batch import BatchResult
 from retrieval.batch.journal import BatchState, OtherRunError, append_state, begin_journal, read_journal
 from retrieval.batch.quality import BatchQuality
 from retrieval.disk import full_disk_told, locked, write_atomically
@@ -111,7 +111,7 @@ class BatchOutput:
             self._journal_path.unlink()
             raise
 
-    def write(self, results: Sequence[Answer]) -> None:
+    def write(self, results: Sequence[BatchResult]) -> None:
         """Write one batch; it is on disk when this returns. Raises DiskFullError."""
         rejected = [(query.name, str(hits)) for query, hits in results if isinstance(hits, RetrievalError)]
         with full_disk_told(self._path, _ADVICE):

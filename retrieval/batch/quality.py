@@ -1,4 +1,4 @@
-"""How good the answers of a batch are, as sums: they take no more room for a million queries than for ten."""
+"""Quality of the results of a batch, as sums: they take no more room for a million queries than for ten."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class BatchQuality:
         return quality
 
     def add(self, hits: Hits) -> None:
-        """Count one answer."""
+        """Count the hits of one query."""
         quality, name = hits.quality, hits.query_class
         if quality is None or name is None:
             self.without_class += 1

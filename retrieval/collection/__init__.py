@@ -6,7 +6,7 @@ COLLECTION/
   vectors/             SPACE.float32: row number = image id
   encoders/SPACE/      the encoder as OpenVINO runs it
   index/SPACE/         a FAISS index that takes long to build; it can be made again from the vectors
-  greys.rows           small grey pictures that near duplicates are found by; made again from the pictures
+  greys.rows           small grey pictures that near duplicates are compared by; made again from the pictures
   writer.lock          locked by the one process that writes
 """
 

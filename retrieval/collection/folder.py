@@ -59,7 +59,7 @@ def _require_free(path: Path) -> None:
 
 
 def delete_all(path: Path) -> None:
-    """Delete a collection whose lock is held."""
+    """Delete a collection whose lock this process has acquired."""
     for entry in path.iterdir():
         if entry.name != LOCK:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

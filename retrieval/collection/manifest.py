@@ -96,8 +96,8 @@ def read_manifest(collection: Path) -> Manifest:
     except (ValueError, OSError) as error:
         raise FormatError(f"{path} is damaged ({error}); {REMEDY}") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-        found = fields.get("format") if isinstance(fields, dict) else None
-        raise FormatError(f"{path} has format {found}; this version reads format {FORMAT}")
+        version = fields.get("format") if isinstance(fields, dict) else None
+        raise FormatError(f"{path} has format {version}; this version reads format {FORMAT}")
     stated = fields.pop("sha256", None)  # older ones have none
     if stated is not None and stated != _digest(fields):
         raise FormatError(f"{path} is damaged (its SHA-256 differs); {REMEDY}")

@@ -38,9 +38,9 @@ def map_vectors(collection: Path, space: SpaceDefinition, start: int, stop: int)
 class StoredRows:
     """A space's vectors by image id, memory-mapped; sees rows that are appended later.
 
-    What is appended is mapped beside the rest, until it is an eighth of it: the pages of a new map of everything would
-    have to be faulted in one by one by the searches after a write. `take` and `one` raise FormatError where the file is
-    shorter than it must be to have the row of an id.
+    Appended rows have a map of their own, until they are an eighth of the rest: the pages of a new map of everything
+    would have to be faulted in one by one by the searches after a write. `take` and `one` raise FormatError where the
+    file is shorter than it must be to have the row of an id.
     """
 
     def __init__(self, collection: Path, space: SpaceDefinition) -> None:

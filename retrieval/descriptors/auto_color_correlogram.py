@@ -82,14 +82,14 @@ def _count_pairs(colors: NDArray[np.uint8], histogram: NDArray[np.int64], pairs:
         met[:] = 0
         here = colors[y, 4 : 4 + width]
         for distance in range(1, 5):
-            found = met[distance - 1]
+            counts = met[distance - 1]
             for dy in range(distance + 1):
                 edge = dy == distance
                 for dx in range(-distance, distance + 1, 1 if edge else 2 * distance):
                     if dy > 0 or dx > 0:
                         there = colors[y + dy, 4 + dx : 4 + dx + width]
                         for x in range(width):
-                            found[x] += np.uint8(here[x] == there[x])
+                            counts[x] += np.uint8(here[x] == there[x])
         for x in range(width):
             color = here[x]
             histogram[color] += 1

@@ -122,7 +122,7 @@ def _city_block(queries: NDArray[np.uint8], gallery: NDArray[np.uint8], out: NDA
                 row = gallery[j]
                 total = np.int32(0)
                 for c in range(len(row)):
-                    # kept to 32 bits at each step, so that the compiler takes the byte instruction for this
+                    # cut to 32 bits at each step, so that the compiler takes the byte instruction for this
                     total = np.int32(total + abs(np.int32(np.int32(query[c]) - np.int32(row[c]))))
                 out[i, j] = total
 

@@ -1,7 +1,7 @@
 """A weights file -> the named tensors in it, under every wrapper that training tools put around them.
 
 What a file is, is told by its content: safetensors, or a PyTorch checkpoint of plain data. No code of a checkpoint is
-run: PyTorch's `weights_only` reading is kept, and lets only plain data through that checkpoints carry along.
+run: PyTorch's `weights_only` loading stays on, and lets only plain data through that checkpoints carry along.
 """
 
 from __future__ import annotations
@@ -225,10 +225,10 @@ def _blocked(path: Path) -> list[str]:
 
     allowed = {entry[1] if isinstance(entry, tuple) else _full_name(entry) for entry in _plain_data()}
     try:
-        found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # not a checkpoint, or its first pickle is cut short
         return []
-    return sorted(set(found) - allowed)
+    return sorted(set(unsafe) - allowed)
 
 
 def _ordered(*factory: Any) -> collections.OrderedDict[Any, Any]:
@@ -246,7 +246,7 @@ def _full_name(kind: type) -> str:
 
 
 def _plain_data() -> list[Any]:
-    """Types without behaviour that checkpoints carry beside tensors: settings, NumPy values, paths, containers.
+    """Types without behaviour that checkpoints carry in addition to tensors: settings, NumPy values, paths, containers.
 
     Under the names of NumPy 1 and 2 alike; a path of either system is read as a pure path.
     """

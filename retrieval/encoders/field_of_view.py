@@ -18,7 +18,7 @@ _LEAST = 0.25
 
 
 def field_of_view(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the field of view of (h, w, 3) uint8; the whole frame where none is found."""
+    """Left, top, right and bottom of the field of view of (h, w, 3) uint8; the whole frame where none is detected."""
     height, width = pixels.shape[:2]
     lit = pixels.max(axis=2) > DARK
     rows = np.flatnonzero(lit.mean(axis=1) > LIT_SHARE)

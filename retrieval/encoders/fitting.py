@@ -73,7 +73,7 @@ class Target:
 
     shapes: of every parameter and persistent buffer; filters: ways of reading a release's names, tried in turn;
     heads: names of its classifiers; optional: tensors that it computes itself, so that they may be there or not;
-    text: whether tensors of a text tower may stand beside it.
+    text: whether tensors of a text tower may accompany it.
     """
 
     shapes: Mapping[str, torch.Size]

@@ -52,7 +52,7 @@ def from_transformers(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
         new = name
         for pattern, replacement in _RENAMED:
             new = pattern.sub(replacement, new)
-        if name.startswith("head.attention.in_proj"):  # SigLIP's probe asks, the tokens are asked
+        if name.startswith("head.attention.in_proj"):  # SigLIP's probe is the query, the tokens are keys and values
             kind = name.rpartition("_")[2]
             query, rest = value[: len(value) // 3], value[len(value) // 3 :]
             renamed |= {f"attn_pool.q.{kind}": query, f"attn_pool.kv.{kind}": rest}

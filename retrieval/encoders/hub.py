@@ -42,7 +42,7 @@ def hub_file(spec: EncoderSpec, repository: str, names: Sequence[str], revision:
 
 
 def url_file(spec: EncoderSpec, url: str) -> Path:
-    """A file that stands at an address of its own, kept where PyTorch's hub keeps its downloads.
+    """A file at an address of its own, cached where PyTorch's hub caches its downloads.
 
     Raises WeightsNotFoundError.
     """

@@ -3,7 +3,7 @@
     >>> known_checkpoint("endovit").mean
     (0.3464, 0.228, 0.2228)
 
-The table is known.toml beside this file. Nothing is fetched but what a person names.
+The table is known.toml in this folder. Nothing is fetched but what a person names.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def load_image_model(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
     checkpoint = read_checkpoint(path, spec.text, key)
     if spec.source == "file":
         stated = Source("from the weights file", checkpoint.configuration)
-        beside = [] if spec.known else sidecars(path, lambda table: _describes(table, config))
-        sources = [stated, *beside, *sources] if not spec.known else [*sources, stated]
+        adjacent = [] if spec.known else sidecars(path, lambda table: _describes(table, config))
+        sources = [stated, *adjacent, *sources] if not spec.known else [*sources, stated]
     quick, notes = _activation(spec, config, options)
     visual = _build(spec, config, quick, options.size or _size_of(sources, spec))
     if (size := getattr(visual, "image_size", None)) is not None:
@@ -155,7 +155,7 @@ def _weights(spec: EncoderSpec) -> Path:
 
 
 def _describes(table: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether a configuration beside the weights is of this architecture; one that names none is taken to be."""
+    """Whether a configuration in the weights' folder is of this architecture; one that names none is taken to be."""
     model = table.get("model_cfg")
     if isinstance(model, dict):
         return bool(model.get("vision_cfg") == config["vision_cfg"])

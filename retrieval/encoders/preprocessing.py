@@ -1,7 +1,7 @@
 """What an encoder's input must be (size, mean, std, interpolation), and where each of these values comes from.
 
 Values are never assumed in silence: the recipe says for each whether it was given, or stands in the weights file, in a
-file beside it, in a published configuration, or is only the library's default.
+file in its folder, in a published configuration, or is only the library's default.
 """
 
 from __future__ import annotations
@@ -92,19 +92,19 @@ def resolve(sources: Iterable[Source], spec: str) -> Preprocessing:
 
 def canonical(values: Mapping[str, Any], place: str) -> dict[str, Any]:
     """The fields of a configuration of timm, open_clip or transformers, in this project's form; None is no value."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for name, key in (("mean", "image_mean"), ("std", "image_std")):
         value = values.get(name, values.get(key))
         if value is not None:
-            found[name] = _channels(value, f"{place}: {name}", positive=name == "std")
+            settings[name] = _channels(value, f"{place}: {name}", positive=name == "std")
     interpolation = values.get("interpolation")
     if interpolation is None and isinstance(values.get("resample"), int):
         interpolation = _resampling(values["resample"], place)
     if interpolation is not None:
-        found["interpolation"] = _interpolation(interpolation, place)
+        settings["interpolation"] = _interpolation(interpolation, place)
     if (size := _size(values, place)) is not None:
-        found["size"] = size
-    return found
+        settings["size"] = size
+    return settings
 
 
 def _channels(value: Any, place: str, *, positive: bool) -> tuple[float, ...]:
@@ -155,7 +155,7 @@ def _size(values: Mapping[str, Any], place: str) -> tuple[int, int] | None:
 
 
 def given_options(options: EncoderOptions) -> Source:
-    """What a person asked for, which goes before all else."""
+    """What the user set, which overrides all else."""
     values = {**options.given}
     if options.size is not None:
         values["size"] = (options.size[1], options.size[0])
@@ -164,9 +164,9 @@ def given_options(options: EncoderOptions) -> Source:
 
 
 def sidecars(weights: Path, describes: Callable[[Mapping[str, Any]], bool]) -> list[Source]:
-    """Configurations that lie beside a weights file: its own (same name, .json), timm's, open_clip's, transformers'.
+    """Configurations in the folder of a weights file: its own (same name, .json), timm's, open_clip's, transformers'.
 
-    describes: whether a configuration with an architecture is of the one asked for; others are passed over, since a
+    describes: whether a configuration with an architecture is of the requested one; others are passed over, since a
     folder may hold weights of several.
     """
     sources = []

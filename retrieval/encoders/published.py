@@ -39,8 +39,8 @@ def timm_tags(architecture: str) -> list[str]:
     """The tags of an architecture's published weights."""
     import timm
 
-    found = (name.partition(".") for name in timm.list_pretrained(f"{architecture}*"))
-    return [tag for name, _, tag in found if name == architecture and tag]
+    parts = (name.partition(".") for name in timm.list_pretrained(f"{architecture}*"))
+    return [tag for name, _, tag in parts if name == architecture and tag]
 
 
 def _require_open_clip(spec: EncoderSpec) -> None:
@@ -56,7 +56,7 @@ def _require_open_clip(spec: EncoderSpec) -> None:
 def near_names(name: str, names: Collection[str]) -> str:
     """`; near: A, B` for a misspelt name, or nothing where no known one resembles it."""
     by_lower = {known.lower(): known for known in sorted(names)}
-    near = [by_lower[found] for found in get_close_matches(name.lower(), by_lower, 5)]
+    near = [by_lower[match] for match in get_close_matches(name.lower(), by_lower, 5)]
     return f"; near: {', '.join(near)}" if near else ""
 
 

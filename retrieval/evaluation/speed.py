@@ -1,4 +1,4 @@
-"""How fast a space or a fusion answers: the whole query path and each stage of it."""
+"""Query latency of a space or a fusion: the whole query path and each stage of it."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ DEFAULT_METHOD = ReciprocalRank.name
 
 @dataclass(frozen=True, eq=False)
 class RankedList:
-    """What one space answers to q queries.
+    """Ranked results of one space for q queries.
 
     ids: (q, m) int64, -1 where a query's list has ended. scores: similarities (q, m) float64, or None where the method
     goes by ranks alone. statistics: of the space, where the method needs them.

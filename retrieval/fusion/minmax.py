@@ -14,9 +14,9 @@ from retrieval.fusion.statistics import Statistics
 class MinMax:
     """Points (score - minimum) / (1 - minimum): 1 for equal vectors, 0 for the least similar of random pairs.
 
-    The bounds are the collection's, not those of one answer, so a score means the same for every query; it is below 0
-    for an image less similar than all sampled pairs. An image without a vector in a space gets 0 points, as if it were
-    the least similar.
+    The bounds are the collection's, not those of one result list, so a score means the same for every query; it is
+    below 0 for an image less similar than all sampled pairs. An image without a vector in a space gets 0 points, as if
+    it were the least similar.
     """
 
     name: str = "minmax"

@@ -63,9 +63,9 @@ def stored_statistics(
     if stored is not None:
         return stored
     chosen = sampled(ids)
-    found = of_scores(measure(chosen)[np.triu_indices(len(chosen), 1)])
-    _save(file, digest, found)
-    return found
+    statistics = of_scores(measure(chosen)[np.triu_indices(len(chosen), 1)])
+    _save(file, digest, statistics)
+    return statistics
 
 
 def _load(file: Path, digest: str) -> Statistics | None:
@@ -86,5 +86,5 @@ def _save(file: Path, digest: str, statistics: Statistics) -> None:
         file.parent.mkdir(exist_ok=True)
         with locked(file, RetrievalError("another process is writing it")):
             write_atomically(file, json.dumps({"ids": digest} | asdict(statistics)).encode() + b"\n", sync=False)
-    except (OSError, RetrievalError) as error:  # a full disk or a read-only collection costs time, not the answer
+    except (OSError, RetrievalError) as error:  # a full disk or a read-only collection costs time, not the search
         log.warning("%s cannot be written and will be computed again next time (%s)", file, error)

@@ -60,7 +60,7 @@ class Entry:
 
 
 BACKENDS = (
-    # 50,000: beyond, a graph answers faster (measured at 512 dimensions).
+    # 50,000: beyond, a graph is faster (measured at 512 dimensions).
     Entry("retrieval.index.int8_scan", _is_cosine, up_to=50_000, exact=True),
     Entry("retrieval.index.faiss_index", _is_cosine, up_to=inf, exact=False),
     Entry("retrieval.index.descriptor_scan", _is_compiled, up_to=100_000, exact=True),

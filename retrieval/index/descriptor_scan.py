@@ -196,7 +196,7 @@ class _State:
         return positions
 
     def without(self, ids: NDArray[np.int64]) -> _State:
-        """The same without images (m,) ascending; copied together where more than a quarter is gone."""
+        """The same without images (m,) ascending; copied together where more than a quarter is removed."""
         positions = self.positions(ids)
         removed = np.union1d(self.removed, positions[positions >= 0])
         if 4 * len(removed) <= len(self.ids):

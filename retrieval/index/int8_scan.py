@@ -173,7 +173,7 @@ class _Segment:
 
     ids: (n,) ascending. codes: a FAISS index of them. step: what a code of 1 stands for. lost: the most that coding
     took from a vector, as a length. length: the longest coded vector's. alive: (n,) bool, None where all are; what was
-    removed stays coded until a quarter is gone.
+    removed stays coded until a quarter is removed.
     """
 
     ids: NDArray[np.int64]
@@ -209,7 +209,7 @@ class _Segment:
         return None if self.alive is None else _bitmap(self.alive)
 
     def without(self, ids: NDArray[np.int64], rows: Rows) -> _Segment:
-        """The same without images (m,) ascending; coded anew where more than a quarter is gone."""
+        """The same without images (m,) ascending; coded anew where more than a quarter is removed."""
         present = ids[among(ids, self.ids)]
         if not len(present):
             return self

@@ -20,8 +20,8 @@ def fit(features: Floats, labels: NDArray[np.int64], seed: int) -> dict[str, NDA
     squared = 2 - 2 * landmarks @ landmarks.T
     gamma = 1 / np.median(squared[np.triu_indices(len(squared), 1)])
     values, vectors = np.linalg.eigh(np.exp(-gamma * np.maximum(squared, 0)))
-    kept = values > 1e-6 * values.max()
-    root = vectors[:, kept] / np.sqrt(values[kept])
+    positive = values > 1e-6 * values.max()
+    root = vectors[:, positive] / np.sqrt(values[positive])
     arrays = {
         "landmarks": landmarks.astype(np.float32),
         "gamma": np.array(gamma, np.float32),

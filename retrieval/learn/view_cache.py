@@ -1,4 +1,4 @@
-"""Vectors of augmented views, extracted once and stored beside the collection, so that a second `learn` takes seconds.
+"""Vectors of augmented views, cached in the collection's folder, so that a second `learn` takes seconds.
 
 One file for each space and view; a row is valid while its image has the same bytes, which an id promises.
 """
@@ -84,7 +84,7 @@ def _extracted(
 def _prepared(
     collection: Collection, space: Space, view: Callable[[Picture], Picture], image_id: int
 ) -> NDArray[Any] | None:
-    """The view as the space's `embed` takes it; None where the picture is gone: it then teaches by its frame alone."""
+    """The view as the space's `embed` takes it; None where the picture is missing: only the frame trains then."""
     try:
         picture = decode(collection.read(image_id), draft=space.draft)
         return space.prepare(view(picture))

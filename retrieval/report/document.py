@@ -57,7 +57,7 @@ class Map:
 
 @dataclass(frozen=True)
 class Overview:
-    """All spaces beside each other.
+    """All spaces side by side.
 
     intervals, leave_one_out: whether the table has them. speed: of queries, where they were timed. standings: a plot,
     and summary and sentences of the comparison, where several spaces have the same queries; not_compared: why not.

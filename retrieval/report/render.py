@@ -27,7 +27,7 @@ GLOBALS = {
     "notation": NOTATION,
     "definitions": Table(("measure", "definition"), DEFINITIONS),
 }
-"""What the templates need beside the report."""
+"""What the templates need in addition to the report."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def script() -> str:
 
 
 def render_page(report: Report, opened: Collection, folder: Files | None = None) -> str:
-    """The whole report as one self-contained HTML page; an image whose file is gone has no picture.
+    """The whole report as one self-contained HTML page; an image whose file is missing has no picture.
 
     folder: the files that the page is stored with, if there are any.
     """

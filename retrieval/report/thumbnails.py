@@ -32,7 +32,7 @@ class Thumbnail:
 
 
 def thumbnails(opened: Collection, images: Iterable[int], side: int = SIDE) -> dict[int, Thumbnail]:
-    """Small pictures by image id; an image whose file is gone or broken is left out."""
+    """Small pictures by image id; an image whose file is missing or broken is left out."""
     wanted = list(dict.fromkeys(images))
     with ThreadPoolExecutor(available_cores()) as pool:
         made = pool.map(partial(_thumbnail, opened, side), wanted)

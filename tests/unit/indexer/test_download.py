@@ -122,7 +122,7 @@ def fetch(site: Site, directory: Path, retries: int = 3) -> Path:
 def stop_early(site: Site, directory: Path, after: int = 100_000) -> None:
     """A first run that gets some of the file."""
     site.break_after = [after]
-    with pytest.raises(BrokenOffError, match="100,000 bytes are kept"):
+    with pytest.raises(BrokenOffError, match="100,000 bytes are stored"):
         list(download([site.url], directory, retries=0, backoff=0))
     site.ranges.clear()
 
@@ -215,7 +215,7 @@ def test_busy_server_is_asked_again(site: Site, tmp_path: Path) -> None:
 
 def test_server_that_stays_busy_is_given_up(site: Site, tmp_path: Path) -> None:
     site.statuses = [503] * 9
-    with pytest.raises(BrokenOffError, match="503 Service Unavailable; 0 bytes are kept"):
+    with pytest.raises(BrokenOffError, match="503 Service Unavailable; 0 bytes are stored"):
         list(download([site.url], tmp_path, retries=2, backoff=0))
     assert len(site.ranges) == 3
 
@@ -296,7 +296,7 @@ def test_site_that_accepts_and_stays_silent_is_unreachable(tmp_path: Path) -> No
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/a.zip"
         with pytest.raises(SiteUnreachableError, match=r"no answer within 0\.2 s"):
-            list(download([url], tmp_path, first_answer=0.2))
+            list(download([url], tmp_path, first_response=0.2))
 
 
 @pytest.mark.parametrize("url", ["ftp://example.org/a.zip", "https://example.org/", "a.zip"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval.batch import BATCH, BatchQuery, answers
+from retrieval.batch import BATCH, BatchQuery, search_in_batches
 from retrieval.batch.journal import DamagedJournalError, OtherRunError
 from retrieval.batch.output import BatchOutput, OutputBusyError, UnknownOutputError
 from retrieval.batch.quality import BatchQuality
@@ -46,7 +46,7 @@ def queries(draw: Draw, encode_file: EncodeFile) -> list[BatchQuery]:
 
 def all_answers(searcher: Searcher, queries: list[BatchQuery], **options: Any) -> list[Any]:
     asked = {"k": 4, "spaces": [SPACE], "classes": None} | options
-    return [answer for batch in answers(searcher, queries, **asked) for answer in batch]
+    return [answer for batch in search_in_batches(searcher, queries, **asked) for answer in batch]
 
 
 # Answers
@@ -93,7 +93,7 @@ def test_pictures_are_read_in_a_bounded_window_ahead(searcher: Searcher, draw: D
             asked += 1
             yield BatchQuery(str(asked), None, lambda: data)
 
-    stream = answers(searcher, endless(), 1, [SPACE], None)
+    stream = search_in_batches(searcher, endless(), 1, [SPACE], None)
     for answered in range(1, 4):
         assert len(next(stream)) == BATCH
         assert asked <= (answered + 2) * BATCH
@@ -136,7 +136,7 @@ def test_quality_of_no_scored_query_is_undefined_not_zero() -> None:
 
 def written(path: Path, searcher: Searcher, queries: list[BatchQuery], k: int = 2) -> BatchOutput:
     with BatchOutput(path, {"k": k}, k) as output:
-        for batch in answers(searcher, queries[output.state.done :], k, [SPACE], None):
+        for batch in search_in_batches(searcher, queries[output.state.done :], k, [SPACE], None):
             output.write(batch)
     return output
 
