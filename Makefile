@@ -3,10 +3,13 @@
 #   make run                                        Kvasir v2, downloaded; drawn pictures where its site is out of reach
 #   make run DATA=folder-or-zip FEATURES=archive    your own pictures, with shipped features if you have them
 #   make test                                       every test
+#   make quick                                      lint, types and the tests that matter while editing
 #   make check                                      lint, format, types
+#   make lowest                                     the quick tests, on the lowest declared version of each dependency
 #
-# VENV and WORK say where the installation and the data go, SITE where Kvasir is fetched from, and THEN what follows the
-# evaluation in place of `serve`, such as THEN='serve --port 9000'.
+# VENV and WORK say where the installation and the data go, SITE where Kvasir is fetched from, THEN what follows the
+# evaluation in place of `serve`, such as THEN='serve --port 9000', WORKERS how many processes test at once, and ROUNDS
+# how many rounds each test of tests/faults/ makes.
 
 PYTHON ?= python3
 DATA ?=
@@ -16,14 +19,17 @@ THEN := serve
 VENV := .venv
 WORK := .data
 BIN := $(VENV)/bin
+LOWEST := $(VENV)-lowest
+WORKERS := $(shell nproc 2>/dev/null || echo 2)
+ROUNDS :=
 
-SETTINGS := PYTHON DATA FEATURES SITE THEN VENV WORK SHELL
+SETTINGS := PYTHON DATA FEATURES SITE THEN VENV WORK WORKERS ROUNDS SHELL
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 ifneq ($(filter-out $(SETTINGS),$(GIVEN)),)
 $(error there is no setting $(filter-out $(SETTINGS),$(GIVEN)); the settings, in capitals: $(SETTINGS))
 endif
 
-.PHONY: run test check clean
+.PHONY: run test quick check lowest clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -60,13 +66,29 @@ run: $(VENV)/installed
 	echo "the collection, for any other command: $$COLLECTION"; \
 	exec $$BIN/kvasir $$THEN "$$COLLECTION"'
 
+PYTEST := -m pytest --numprocesses $(WORKERS) --dist loadfile
+QUICK := -m 'not slow' tests/unit
+
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+quick: check
+	$(BIN)/python $(PYTEST) --quiet $(QUICK)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Old libraries warn about what newer ones bring: only here a warning is no error.
+lowest: $(LOWEST)/installed
+	$(LOWEST)/bin/python $(PYTEST) --quiet -W ignore::DeprecationWarning $(QUICK)
+
+$(LOWEST)/installed: pyproject.toml .ci/lowest.py $(VENV)/installed-dev
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(BIN)/python .ci/lowest.py $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --constraint $(LOWEST)/constraints.txt --editable '.[dev]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(WORK) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) $(WORK) .mypy_cache .ruff_cache .pytest_cache .hypothesis

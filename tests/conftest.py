@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import hashlib
 import io
 import json
 import os
@@ -20,13 +21,54 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+# Rounds and counts of the tests in tests/faults/
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, help="rounds of each test in tests/faults/, not the few that CI makes")
+
+
+@pytest.fixture
+def rounds(pytestconfig: pytest.Config) -> Callable[[int], int]:
+    """(few) -> how many rounds to make: those of `--rounds`, or few."""
+    given: int | None = pytestconfig.getoption("rounds")
+    return lambda few: few if given is None else given
+
+
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """(kills=300, lost=0) -> nothing; the counts are printed when all tests have ended."""
+
+    def add(**counts: object) -> None:
+        for name, count in counts.items():
+            record_property("tally", f"{name.replace('_', ' ')}: {count}")
+
+    return add
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    reports = [report for status in ("passed", "failed") for report in terminalreporter.getreports(status)]
+    lines = {
+        report.nodeid: ", ".join(text for name, text in report.user_properties if name == "tally")
+        for report in reports
+        if report.when == "call" and any(name == "tally" for name, _ in report.user_properties)
+    }
+    if lines:
+        terminalreporter.section("counts")
+        for nodeid, counts in lines.items():
+            terminalreporter.line(f"{nodeid}: {counts}")
+
 
 HUES = {"cecum": (200, 120, 90), "polyps": (90, 160, 60), "pylorus": (70, 80, 190)}
 
@@ -62,16 +104,39 @@ def encode_file() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
-def gallery_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """(name, make) -> the path that `make` filled, once for all workers of pytest-xdist. Read only."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder = root / "shared" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if not (folder / "made").exists():
+                make(folder / name)
+                (folder / "made").touch()
+        return folder / name
+
+    return made
+
+
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def gallery_folder(make_once: MakeOnce) -> Path:
     """Three classes of eight pictures; the ninth of polyps is a copy of its first; one picture has no class."""
-    folder = tmp_path_factory.mktemp("data") / "drawn"
+    return make_once("drawn", _draw_gallery)
+
+
+def _draw_gallery(folder: Path) -> None:
     for number, (name, colour) in enumerate(HUES.items()):
         (folder / name).mkdir(parents=True)
         for index in range(8):
             (folder / name / f"{index}.jpg").write_bytes(encoded(drawn(100 * number + index, colour), quality=92))
     (folder / "polyps" / "copy of 0.jpg").write_bytes((folder / "polyps" / "0.jpg").read_bytes())
     (folder / "without class.png").write_bytes(encoded(drawn(999), "PNG"))
-    return folder
 
 
 @dataclass(frozen=True)
@@ -83,16 +148,76 @@ class Indexed:
 
 
 @pytest.fixture(scope="session")
-def indexed(tmp_path_factory: pytest.TempPathFactory, gallery_folder: Path) -> Indexed:
-    """The drawn gallery, indexed with the default encoder. Read only: copy it before writing."""
+def write_collection() -> Callable[..., Path]:
+    """(path, vectors, classes, options) -> a collection of given vectors: see `_write_collection`."""
+    return _write_collection
+
+
+def _write_collection(
+    path: Path,
+    vectors: Mapping[str, NDArray[Any]],
+    classes: Sequence[str | None] | None = None,
+    *,
+    contents: Sequence[object] | None = None,
+    source: Path | None = None,
+    size: tuple[int, int] = (10, 10),
+    first: int = 0,
+) -> Path:
+    """Write images that have vectors and no pictures; makes the collection, or adds to it.
+
+    vectors: space -> (n, d), with rows of NaN where an image has none. A space called as a LIRE descriptor is that
+    descriptor, any other an encoder's. Images of equal contents are exact copies; without contents all differ. The
+    n-th file is CLASS/N.jpg below the source, counted from `first`, which keeps the files of a second call apart.
+    """
+    from retrieval.collection import CollectionWriter, NewImage
+    from retrieval.descriptors import DESCRIPTORS
+
+    count = len(next(iter(vectors.values())))
+    classes = classes or [None] * count
+    contents = contents or [f"content {first + n}" for n in range(count)]
+    with CollectionWriter(path, create=True) as writer:
+        known = {space.name for space in writer.manifest.spaces}
+        for name in [name for name in vectors if name not in known]:
+            dimension, dtype = vectors[name].shape[1], vectors[name].dtype.name
+            if name in DESCRIPTORS:
+                writer.add_space(name, "descriptor", dimension, DESCRIPTORS[name].metric_name, {}, dtype)
+            else:
+                writer.add_space(name, "encoder", dimension, "cosine", {"spec": "none"}, dtype)
+        source_id = writer.source(source or path, "folder")
+        images = []
+        for n in range(count):
+            rows = {name: rows[n] for name, rows in vectors.items() if not np.isnan(rows[n]).any()}
+            digest = hashlib.sha256(repr(contents[n]).encode()).digest()
+            file = f"{classes[n] or '.'}/{first + n}.jpg".removeprefix("./")
+            images.append(NewImage(source_id, file, classes[n], *size, 1, 0, digest, rows))
+        writer.append(images)
+    return path
+
+
+@pytest.fixture(scope="session")
+def index_folder() -> Callable[..., Path]:
+    """(folder of pictures, collection, *encoders, options) -> the collection, made or added to as `kvasir index` does.
+
+    No encoder means the default one, or the spaces that the collection has; options are those of `run_dataset`.
+    """
+    return _index_folder
+
+
+def _index_folder(data: Path, path: Path, *encoders: str, **options: Any) -> Path:
     from indexer.datasets import open_dataset
     from indexer.run import run_dataset
     from retrieval.collection import CollectionWriter
 
-    path = tmp_path_factory.mktemp("collections") / "drawn.collection"
-    with open_dataset(gallery_folder) as dataset, CollectionWriter(path, name="drawn", create=True) as writer:
-        assert run_dataset(dataset, writer).exit_status == 0
-    return Indexed(path, gallery_folder)
+    name = path.name.removesuffix(".collection")
+    with open_dataset(data) as dataset, CollectionWriter(path, name=name, create=True) as writer:
+        assert run_dataset(dataset, writer, encoders=encoders, **options).exit_status == 0
+    return path
+
+
+@pytest.fixture(scope="session")
+def indexed(make_once: MakeOnce, gallery_folder: Path) -> Indexed:
+    """The drawn gallery, indexed with the default encoder. Read only: copy it before writing."""
+    return Indexed(make_once("drawn.collection", partial(_index_folder, gallery_folder)), gallery_folder)
 
 
 def store_vectors(
@@ -129,26 +254,27 @@ def vector_collection() -> Callable[..., Path]:
 # Small checkpoints: architectures of the libraries' own, untrained, from fixed seeds.
 
 
-def _timm_weights(folder: Path, architecture: str, suffix: str) -> Path:
+def _save_timm_weights(architecture: str, path: Path) -> None:
     import timm
     import torch
     from safetensors.torch import save_file
 
     torch.manual_seed(7)
     state = timm.create_model(architecture).state_dict()
-    path = folder / f"{architecture}{suffix}"
-    if suffix == ".safetensors":
+    if path.suffix == ".safetensors":
         save_file(state, path)
     else:
         torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, path)
-    return path
 
 
 @pytest.fixture(scope="session")
-def timm_weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def timm_weights(make_once: MakeOnce) -> Callable[..., Path]:
     """(architecture, suffix) -> a file of its untrained weights."""
-    folder = tmp_path_factory.mktemp("timm")
-    return lambda architecture, suffix=".safetensors": _timm_weights(folder, architecture, suffix)
+
+    def weights(architecture: str, suffix: str = ".safetensors") -> Path:
+        return make_once(f"{architecture}{suffix}", partial(_save_timm_weights, architecture))
+
+    return weights
 
 
 @pytest.fixture(scope="session")
@@ -217,32 +343,45 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def two_spaces(tmp_path_factory: pytest.TempPathFactory, indexed: Indexed, tiny_spec: str) -> Path:
+def two_spaces(make_once: MakeOnce, indexed: Indexed, tiny_spec: str) -> Path:
     """The drawn gallery with two spaces: the default encoder's and a tiny one's."""
-    from indexer.datasets import open_dataset
-    from indexer.run import run_dataset
-    from retrieval.collection import CollectionWriter
 
-    path = tmp_path_factory.mktemp("served") / "drawn.collection"
-    shutil.copytree(indexed.path, path)
-    with open_dataset(indexed.data) as dataset, CollectionWriter(path) as writer:
-        assert run_dataset(dataset, writer, encoders=(tiny_spec,)).exit_status == 0
-    return path
+    def make(path: Path) -> None:
+        shutil.copytree(indexed.path, path)
+        _index_folder(indexed.data, path, tiny_spec)
+
+    return make_once("two spaces.collection", make)
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Served]]:
-    """(collection, *flags) -> a ready server on a free port of this machine; it ends with the tests.
+def free_port() -> Callable[[], int]:
+    """() -> a port that nobody listens on and that no other call gives.
 
-    first: what its process runs before it serves.
+    Below the ports that the system gives to clients, and each worker of pytest-xdist has its own hundred.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = cycle(range(20_000 + 100 * worker, 20_100 + 100 * worker))
+
+    def free() -> int:
+        for port in ports:
+            with socket.socket() as trial, contextlib.suppress(OSError):
+                trial.bind(("127.0.0.1", port))
+                return port
+        raise AssertionError
+
+    return free
+
+
+Start = Callable[..., Served]
+
+
+@contextlib.contextmanager
+def _servers(logs: Path, free_port: Callable[[], int]) -> Iterator[Start]:
     running: list[subprocess.Popen[bytes]] = []
 
     def start(collection: Path, *flags: str, environment: dict[str, str] | None = None, first: str = "") -> Served:
-        with socket.socket() as trial:
-            trial.bind(("127.0.0.1", 0))
-            port = trial.getsockname()[1]
-        log = tmp_path_factory.mktemp("logs") / "serve.log"
+        port = free_port()
+        log = logs / f"{port}.log"
         program = f"{first}\nfrom retrieval.command_line import main; main()"
         command = [sys.executable, "-c", program, "serve", str(collection), "--port", str(port), *flags]
         root = Path(__file__).parents[1]
@@ -267,10 +406,23 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
         process.wait(40)
 
 
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Start]:
+    """(collection, *flags) -> a ready server on a free port of this machine; it ends with the module's tests.
+
+    first: what its process runs before it serves.
+    """
+    with _servers(tmp_path_factory.mktemp("logs"), free_port) as start:
+        yield start
+
+
 @pytest.fixture(scope="session")
-def served(serve: Callable[..., Served], two_spaces: Path) -> Served:
+def served(
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int], two_spaces: Path
+) -> Iterator[Served]:
     """A server that many tests read from; nobody writes to its collection."""
-    return serve(two_spaces, "--rate", "off")
+    with _servers(tmp_path_factory.mktemp("logs"), free_port) as start:
+        yield start(two_spaces, "--rate", "off")
 
 
 @pytest.fixture(scope="module")

@@ -58,9 +58,9 @@ def test_every_dependency_is_imported(modules: Mapping[str, Any]) -> None:
 
 
 def test_every_import_of_the_tests_is_declared() -> None:
-    files = list((ROOT / "tests").rglob("*.py"))
-    own = {path.stem for path in files}  # benchmarks import each other
-    imported = distributions(name for path in files for name in imports(path) - own)
+    paths = list((ROOT / "tests").rglob("*.py"))
+    siblings = {path.stem for path in paths}  # a benchmark imports another's module
+    imported = distributions(name for path in paths for name in imports(path) - siblings)
     assert imported - DECLARED - FOR_DEVELOPMENT == set()
 
 

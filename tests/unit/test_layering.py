@@ -1,11 +1,11 @@
-"""Which module may import which."""
+"""Which module may import which, and where the kind of a space decides."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from retrieval.spaces import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("retrieval", "indexer", "web")
+OTHER_KINDS = {"source", "opened", "dataset", "finding", "f"}
+"""Names of variables whose `kind` is not a space's: folder or zip, and what a verification tells."""
 HEAVY = ("torch", "timm", "open_clip", "openvino", "faiss", "numba", "httpx", "rich", "flask", "indexer", "web")
 
 
@@ -57,6 +59,28 @@ def test_no_blueprint_imports_another(modules: Mapping[str, Any]) -> None:
     blueprints = {name for name in modules if name.startswith("web.blueprints.")}
     assert len(blueprints) > 4
     assert {name: graph[name] & blueprints for name in blueprints if graph[name] & blueprints} == {}
+
+
+def comparisons_of_kinds(tree: ast.Module) -> Iterator[str]:
+    """Every place that decides by the kind of a space."""
+    for node in ast.walk(tree):
+        operands: list[ast.expr] = []
+        if isinstance(node, ast.Compare):
+            operands = [node.left, *node.comparators]
+        elif isinstance(node, ast.Match):
+            operands = [node.subject]
+        elif isinstance(node, ast.Subscript):
+            operands = [node.slice]
+        for operand in operands:
+            if isinstance(operand, ast.Attribute) and operand.attr == "kind":
+                owner = operand.value.id if isinstance(operand.value, ast.Name) else ""
+                if owner not in OTHER_KINDS:
+                    yield ast.unparse(node)
+
+
+def test_nothing_outside_the_spaces_package_asks_what_kind_a_space_is(modules: Mapping[str, Any]) -> None:
+    outside = [module for name, module in modules.items() if not name.startswith("retrieval.spaces")]
+    assert {module.name: told for module in outside if (told := list(comparisons_of_kinds(module.tree)))} == {}
 
 
 @pytest.mark.parametrize(

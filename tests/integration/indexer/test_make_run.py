@@ -7,11 +7,11 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ def environment() -> dict[str, str]:
 
 
 def test_make_run_indexes_evaluates_and_serves_and_a_second_run_reuses_the_first(
-    command: list[str], tmp_path: Path
+    command: list[str], free_port: Callable[[], int], tmp_path: Path
 ) -> None:
     first = subprocess.run(
         [*command, "THEN=info"], capture_output=True, text=True, env=environment(), timeout=300, check=False
@@ -62,9 +62,7 @@ def test_make_run_indexes_evaluates_and_serves_and_a_second_run_reuses_the_first
     assert f"drawn sample: {count} images in {collection}" in first.stdout  # what THEN asked for
     (kept,) = stored_evaluations(collection)
 
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
+    port = free_port()
     said = tmp_path / "second"
     with said.open("w") as out:
         second = subprocess.Popen(

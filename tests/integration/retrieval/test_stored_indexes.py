@@ -12,7 +12,7 @@ import pytest
 import retrieval
 from indexer.repair import repair
 from indexer.verification import Finding, check
-from retrieval.collection import Collection, CollectionWriter, NewImage
+from retrieval.collection import Collection, CollectionWriter
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.index import descriptor_ivf, faiss_index
 from retrieval.index.cosine import Cosine
@@ -27,7 +27,6 @@ COUNT = 50_001
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory, vector_collection: Callable[..., Path]) -> Path:
     """One image more than are compared one by one, by vectors of four numbers; its index is kept."""
-    path = tmp_path_factory.mktemp("large") / "c"
     vectors = np.random.default_rng(3).normal(size=(COUNT, 4)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     vector_collection(path, {"dots": vectors})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from retrieval.collection import Collection, CollectionWriter, NewImage
+from retrieval.collection import Collection, CollectionWriter
 from retrieval.embedder import Embedder
 from web.app import create_app
 from web.context import Settings
@@ -34,21 +35,13 @@ def uploaded(client: FlaskClient, indexed: Any) -> str:
 
 
 @pytest.fixture
-def labelled(tmp_path: Path) -> Any:
+def labelled(write_collection: Callable[..., Path], tmp_path: Path) -> Any:
     """(classes) -> a client of a collection with one image of each; the n-th is the n-th nearest to the first."""
 
     def made(*classes: str | None) -> FlaskClient:
-        with CollectionWriter(tmp_path / "made", create=True) as writer:
-            writer.add_space("s", "encoder", 2, "cosine", {})
-            source = writer.source(tmp_path, "folder")
-            angles = np.arange(len(classes)) * 0.01
-            vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
-            writer.append(
-                [
-                    NewImage(source, f"{n}.jpg", name, 40, 30, 1, 0, bytes([n]) * 32, {"s": vectors[n]})
-                    for n, name in enumerate(classes)
-                ]
-            )
+        angles = np.arange(len(classes)) * 0.01
+        vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+        write_collection(tmp_path / "made", {"s": vectors}, classes, size=(40, 30))
         return create_app(Settings(tmp_path / "made"), background=False).test_client()
 
     return made

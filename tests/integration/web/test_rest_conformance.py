@@ -15,9 +15,6 @@ from typing import Any
 import httpx
 import pytest
 
-from indexer.datasets import open_dataset
-from indexer.run import run_dataset
-from retrieval.collection import CollectionWriter
 from web.keys import create_key
 
 CHECKS = [
@@ -43,14 +40,16 @@ expected-statuses = [400, 401, 403, 404, 405, 406, 409, 414, 415, 422, 428, 429,
 
 @pytest.fixture(scope="module")
 def writable(
-    serve: Callable[..., Any], indexed: Any, two_spaces: Path, tmp_path_factory: pytest.TempPathFactory
+    serve: Callable[..., Any],
+    index_folder: Callable[..., Path],
+    indexed: Any,
+    two_spaces: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
     """Spaces of both kinds, since each takes other vectors."""
     path = tmp_path_factory.mktemp("conformance") / "drawn.collection"
     shutil.copytree(two_spaces, path)
-    with open_dataset(indexed.data) as dataset, CollectionWriter(path) as writer:
-        assert run_dataset(dataset, writer, descriptors="JCD").exit_status == 0
-    return serve(path, "--rate", "off")
+    return serve(index_folder(indexed.data, path, descriptors="JCD"), "--rate", "off")
 
 
 def test_every_answer_conforms_to_the_document(writable: Any, tmp_path: Path) -> None:

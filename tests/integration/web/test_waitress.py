@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -21,11 +21,11 @@ _serve_by_waitress(Settings(Path(sys.argv[1]), rate="", proxies=1), "127.0.0.1",
 """
 
 
-def test_waitress_serves_a_query_and_refuses_what_is_no_picture(two_spaces: Path, tmp_path: Path) -> None:
+def test_waitress_serves_a_query_and_refuses_what_is_no_picture(
+    free_port: Callable[[], int], two_spaces: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("waitress", reason="waitress is not installed; it serves on Windows only")
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port = trial.getsockname()[1]
+    port = free_port()
     log = tmp_path / "log"
     with log.open("wb") as stderr:
         command = [sys.executable, "-c", PROGRAM, str(two_spaces), str(port)]

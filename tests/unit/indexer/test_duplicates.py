@@ -127,10 +127,11 @@ def test_a_collection_of_descriptors_alone_finds_copies_too(planted: Path, tmp_p
     assert np.mean([planted_share(found, kind) for kind in PLANTED]) >= 0.9
 
 
-def test_an_encoder_that_sees_nothing_links_nothing_wrong(planted: Path, tmp_path: Path, tiny_spec: str) -> None:
+def test_an_encoder_that_sees_nothing_links_nothing_wrong(
+    index_folder: Callable[..., Path], planted: Path, tmp_path: Path, tiny_spec: str
+) -> None:
     """An untrained encoder takes any picture for any other's neighbour, at cosines above 0.99."""
-    with open_dataset(planted.parent / "data") as dataset, CollectionWriter(tmp_path / "c", create=True) as writer:
-        run_dataset(dataset, writer, encoders=(tiny_spec,))
+    index_folder(planted.parent / "data", tmp_path / "c", tiny_spec)
     found = by_name(tmp_path / "c")
     assert len({found[f"{seed}.jpg"] for seed in range(20)}) == 20
     assert planted_share(found, "re-encoded") >= 0.95

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from PIL import Image
 
 import retrieval
 from retrieval import Searcher
-from retrieval.collection import CollectionWriter, NewImage, NoSuchImageError
+from retrieval.collection import CollectionWriter, NoSuchImageError
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.filters import Filter
 from retrieval.query import BadQueryError, Part, Query
@@ -25,15 +26,11 @@ ANGLES = [0, 10, 20, 45, 70, 80, 90, 180]
 
 
 @pytest.fixture
-def plane(tmp_path: Path) -> Searcher:
-    with CollectionWriter(tmp_path / "c", create=True) as writer:
-        writer.add_space("plane", "encoder", 2, "cosine", {"spec": "none"})
-        writer.add_space("other", "encoder", 2, "cosine", {"spec": "none"})
-        writer.source(tmp_path, "folder")
-        for n, angle in enumerate(ANGLES):
-            vectors = {"plane": unit(angle)} | ({"other": unit(22.5 * n)} if n != 5 else {})
-            writer.append([NewImage(1, f"{n}.jpg", "ab"[n % 2], 1, 1, 1, 1, bytes([n]) * 32, vectors)])
-    return retrieval.open(tmp_path / "c")
+def plane(write_collection: Callable[..., Path], tmp_path: Path) -> Searcher:
+    other = np.array([unit(22.5 * n) for n in range(8)])
+    other[5] = np.nan
+    vectors = {"plane": np.array([unit(angle) for angle in ANGLES]), "other": other}
+    return retrieval.open(write_collection(tmp_path / "c", vectors, list("abababab")))
 
 
 @pytest.mark.parametrize(
@@ -110,19 +107,13 @@ def test_opposite_parts_have_no_common_direction_and_are_ranked_all_the_same(pla
     assert [hit.distance for hit in hits] == pytest.approx([1.0] * 6, abs=1e-6)
 
 
-def test_parts_of_a_descriptor_rank_by_the_mean_of_its_own_distance(tmp_path: Path) -> None:
+def test_parts_of_a_descriptor_rank_by_the_mean_of_its_own_distance(
+    write_collection: Callable[..., Path], tmp_path: Path
+) -> None:
     descriptor = DESCRIPTORS["EdgeHistogram"]
     random = np.random.default_rng(0)
     vectors = random.integers(0, 8, (30, descriptor.length)).astype(np.float32)
-    with CollectionWriter(tmp_path / "c", create=True) as writer:
-        writer.add_space("EdgeHistogram", "descriptor", descriptor.length, descriptor.metric_name, {})
-        writer.source(tmp_path, "folder")
-        writer.append(
-            [
-                NewImage(1, f"{n}", None, 1, 1, 1, 1, bytes([n]) * 32, {"EdgeHistogram": vector})
-                for n, vector in enumerate(vectors)
-            ]
-        )
+    write_collection(tmp_path / "c", {"EdgeHistogram": vectors})
     hits = retrieval.open(tmp_path / "c").search(Query((Part(image_id=3), Part(image_id=8, weight=2))), 10)
     means = np.array([1, 2]) @ descriptor.metric.distances(vectors[[3, 8]], vectors) / 3
     means[[3, 8]] = np.inf

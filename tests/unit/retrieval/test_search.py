@@ -20,7 +20,6 @@ from retrieval.collection import (
     Collection,
     CollectionWriter,
     DamagedVectorError,
-    NewImage,
     NoSuchImageError,
     SpaceNameError,
 )
@@ -67,26 +66,28 @@ def on_circle(degrees: float) -> np.ndarray:
     return np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))], np.float32)
 
 
-def plane(
-    path: Path, angles: dict[float, tuple[str | None, str]], *, second: dict[int, float] | None = None
-) -> Searcher:
-    with CollectionWriter(path, create=True) as writer:
-        writer.add_space("plane", "encoder", 2, "cosine", {"spec": "none"})
-        writer.source(path, "folder")
-        writer.append(
-            [
-                NewImage(1, f"{n}.jpg", name, 1, 1, 1, 1, content.encode().ljust(32), {"plane": on_circle(angle)})
-                for n, (angle, (name, content)) in enumerate(angles.items())
-            ]
-        )
-        if second:
-            writer.add_space("second", "encoder", 2, "cosine", {"spec": "none"})
-            writer.fill({image_id: {"second": on_circle(angle)} for image_id, angle in second.items()})
-    return retrieval.open(path)
+Plane = Callable[..., Searcher]
 
 
 @pytest.fixture
-def paper(tmp_path: Path) -> Searcher:
+def plane(write_collection: Callable[..., Path]) -> Plane:
+    """(path, angles, second) -> a searcher; second: image id -> angle in another space, which the others lack."""
+
+    def made(
+        path: Path, angles: dict[float, tuple[str | None, str]], *, second: dict[int, float] | None = None
+    ) -> Searcher:
+        vectors = {"plane": np.array([on_circle(angle) for angle in angles], np.float32).reshape(-1, 2)}
+        if second:
+            vectors["second"] = np.full((len(angles), 2), np.nan, np.float32)
+            vectors["second"][list(second)] = [on_circle(angle) for angle in second.values()]
+        classes, contents = zip(*angles.values(), strict=True) if angles else ((), ())
+        return retrieval.open(write_collection(path, vectors, classes, contents=contents))
+
+    return made
+
+
+@pytest.fixture
+def paper(plane: Plane, tmp_path: Path) -> Searcher:
     return plane(tmp_path / "c", ANGLES)
 
 
@@ -103,14 +104,13 @@ def test_hits_come_by_distance_with_rank_and_score(paper: Searcher) -> None:
     assert (hits.query_id, hits.query_class, hits.searched) == (0, "a", 6)
 
 
-def test_rounding_makes_no_distance_negative_and_no_score_larger_than_one(tmp_path: Path) -> None:
-    path = tmp_path / "c"
-    with CollectionWriter(path, create=True) as writer:
-        writer.add_space("plane", "encoder", 2, "cosine", {"spec": "none"})
-        writer.source(path, "folder")
-        a_little_long = on_circle(30) * np.float32(1 + 1e-6)
-        writer.append([NewImage(1, "0.jpg", "a", 1, 1, 1, 1, b"0".ljust(32), {"plane": a_little_long})])
-    hit = retrieval.open(path).search(0, 1, exclude_self=False)[0]
+def test_rounding_makes_no_distance_negative_and_no_score_larger_than_one(
+    write_collection: Callable[..., Path], tmp_path: Path
+) -> None:
+    a_little_long = on_circle(30) * np.float32(1 + 1e-6)
+    hit = retrieval.open(write_collection(tmp_path / "c", {"plane": a_little_long[None]})).search(
+        0, 1, exclude_self=False
+    )[0]
     assert (hit.distance, hit.distances, hit.score) == (0, {"plane": 0}, 1)
 
 
@@ -197,15 +197,13 @@ def test_vectors_that_have_no_direction_here_are_refused(paper: Searcher, query:
 @pytest.mark.parametrize(
     ("name", "value"), [("JCD", -5.5), ("JCD", 1e308), ("Tamura", -3.7), ("EdgeHistogram", 9), ("PHOG", 0.5)]
 )
-def test_a_vector_that_is_none_of_the_descriptors_is_refused(tmp_path: Path, name: str, value: float) -> None:
+def test_a_vector_that_is_none_of_the_descriptors_is_refused(
+    write_collection: Callable[..., Path], tmp_path: Path, name: str, value: float
+) -> None:
     descriptor = DESCRIPTORS[name]
     dtype = descriptor.dtype
-    with CollectionWriter(tmp_path / "c", create=True) as writer:
-        writer.add_space(name, "descriptor", descriptor.length, descriptor.metric_name, {}, np.dtype(dtype).name)  # type: ignore[arg-type]
-        writer.source(tmp_path, "folder")
-        zero = np.zeros(descriptor.length, dtype)
-        writer.append([NewImage(1, "0.jpg", None, 1, 1, 1, 1, bytes(32), {name: zero})])
-    engine = retrieval.open(tmp_path / "c")
+    zero = np.zeros(descriptor.length, dtype)
+    engine = retrieval.open(write_collection(tmp_path / "c", {name: zero[None]}))
     assert engine.search(zero).ids == [0]
     with pytest.raises(VectorError):
         engine.search(np.full(descriptor.length, value))
@@ -223,21 +221,17 @@ def test_what_is_no_query_says_what_one_is(engine: Searcher, query: Any) -> None
         engine.search(query)
 
 
-def test_equal_distances_are_ordered_by_id(tmp_path: Path) -> None:
+def test_equal_distances_are_ordered_by_id(write_collection: Callable[..., Path], plane: Plane, tmp_path: Path) -> None:
     same = {n + 0.0: ("a", str(n)) for n in range(3)}
-    engine = plane(tmp_path / "c", same)
-    with CollectionWriter(tmp_path / "c") as writer:
-        writer.append(
-            [NewImage(1, f"x{n}", "a", 1, 1, 1, 1, bytes([n]) * 32, {"plane": on_circle(1)}) for n in range(60)]
-        )
-    engine = retrieval.open(tmp_path / "c")
+    plane(tmp_path / "c", same)
+    engine = retrieval.open(write_collection(tmp_path / "c", {"plane": np.array([on_circle(1)] * 60)}, first=3))
     assert engine.search(1, 50).ids == list(range(3, 53))
 
 
 # Several spaces
 
 
-def test_spaces_are_fused_by_reciprocal_ranks(tmp_path: Path) -> None:
+def test_spaces_are_fused_by_reciprocal_ranks(plane: Plane, tmp_path: Path) -> None:
     # plane from 0: 1 2 3 4 5 6; second from 0: 6 4 and the rest without
     engine = plane(tmp_path / "c", ANGLES, second={0: 0, 6: 1, 4: 2})
     hits = engine.search(0, 6, spaces=["plane", "second"])
@@ -260,7 +254,7 @@ def test_spaces_are_fused_by_reciprocal_ranks(tmp_path: Path) -> None:
     assert engine.search(0, 6, spaces="second").ids == [6, 4]
 
 
-def test_an_image_without_a_vector_in_the_space_cannot_ask_there(tmp_path: Path) -> None:
+def test_an_image_without_a_vector_in_the_space_cannot_ask_there(plane: Plane, tmp_path: Path) -> None:
     engine = plane(tmp_path / "c", ANGLES, second={0: 0, 6: 1})
     with pytest.raises(BadQueryError, match="image 3 has no vector in the space 'second'"):
         engine.search(3, spaces=["plane", "second"])
@@ -269,7 +263,7 @@ def test_an_image_without_a_vector_in_the_space_cannot_ask_there(tmp_path: Path)
 @pytest.mark.parametrize(
     "weights", [[1], [1, -1], [1, 0], [1, float("nan")], [1, 1, 1], ["a", 1], ["1", "2"], [True, 1], "12", 3, [None, 1]]
 )
-def test_weights_must_be_one_positive_number_a_space(tmp_path: Path, weights: Any) -> None:
+def test_weights_must_be_one_positive_number_a_space(plane: Plane, tmp_path: Path, weights: Any) -> None:
     engine = plane(tmp_path / "c", ANGLES, second={0: 0})
     with pytest.raises(BadQueryError, match=r"one positive number as weight for each space \(2\), not "):
         engine.search(0, spaces=["plane", "second"], weights=weights)
@@ -298,7 +292,7 @@ def test_a_region_is_four_numbers(paper: Searcher, region: Any) -> None:
         paper.search(0, region=region)
 
 
-def test_a_space_is_found_in_any_case_and_a_slip_names_the_nearest(tmp_path: Path) -> None:
+def test_a_space_is_found_in_any_case_and_a_slip_names_the_nearest(plane: Plane, tmp_path: Path) -> None:
     engine = plane(tmp_path / "c", ANGLES, second={0: 0, 6: 1})
     assert engine.search(0, 1, spaces="PLANE").spaces == ("plane",)
     with pytest.raises(BadQueryError, match="once"):
@@ -311,7 +305,7 @@ def test_a_space_is_found_in_any_case_and_a_slip_names_the_nearest(tmp_path: Pat
         engine.search(0, spaces="xyz")
 
 
-def test_a_damaged_vector_is_told_and_never_a_silent_wrong_answer(tmp_path: Path) -> None:
+def test_a_damaged_vector_is_told_and_never_a_silent_wrong_answer(plane: Plane, tmp_path: Path) -> None:
     engine = plane(tmp_path / "c", ANGLES)
     path = tmp_path / "c" / "vectors" / "plane.float32"
     data = bytearray(path.read_bytes())
@@ -332,7 +326,7 @@ def test_spaces_are_named_once_and_must_exist(paper: Searcher) -> None:
             paper.search(0, spaces=names)
 
 
-def test_a_collection_without_spaces_or_images_says_so(tmp_path: Path) -> None:
+def test_a_collection_without_spaces_or_images_says_so(plane: Plane, tmp_path: Path) -> None:
     with CollectionWriter(tmp_path / "bare", create=True):
         pass
     with pytest.raises(EmptySpaceError, match="is empty; `kvasir index"):

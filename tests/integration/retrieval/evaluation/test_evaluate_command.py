@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,34 +18,18 @@ CLASSES = ("esophagitis", "polyps")
 
 
 @pytest.fixture(scope="module")
-def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def collection(write_collection: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve images: each is an exact copy of its neighbour by content, so that clusters matter."""
-    path = tmp_path_factory.mktemp("evaluate") / "small"
-    random = np.random.default_rng(0)
-    with CollectionWriter(path, create=True) as writer:
-        for name in ("one", "two"):
-            writer.add_space(name, "encoder", 8, "cosine", {})
-        source = writer.source(path, "folder")
-        images = []
-        for number in range(12):
-            vectors = random.standard_normal((2, 8)).astype(np.float32)
-            vectors[0, number % 2] += 4
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-            images.append(
-                NewImage(
-                    source=source,
-                    file=f"{CLASSES[number % 2]}/{number}.jpg",
-                    class_name=CLASSES[number % 2],
-                    width=10,
-                    height=10,
-                    file_size=1,
-                    stamp=0,
-                    sha256=bytes([number // 4 * 2 + number % 2]) * 32,
-                    vectors={"one": vectors[0], "two": vectors[1]},
-                )
-            )
-        writer.append(images)
-    return path
+    vectors = np.random.default_rng(0).standard_normal((12, 2, 8)).astype(np.float32)
+    numbers = np.arange(12)
+    vectors[numbers, 0, numbers % 2] += 4
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    return write_collection(
+        tmp_path_factory.mktemp("evaluate") / "small",
+        {"one": vectors[:, 0], "two": vectors[:, 1]},
+        [CLASSES[number % 2] for number in range(12)],
+        contents=[(number // 4, number % 2) for number in range(12)],
+    )
 
 
 def run(*arguments: str | Path) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from retrieval.collection import Collection, CollectionWriter, NewImage
+from retrieval.collection import Collection
 from retrieval.evaluation.collection import evaluate_collection
 from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
 from retrieval.search import Searcher
@@ -20,40 +21,21 @@ LACKING = range(40, 60)
 
 
 @pytest.fixture(scope="module")
-def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def collection(write_collection: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random vectors in two embeddings and a descriptor; every tenth image is a copy of the one before."""
-    path = tmp_path_factory.mktemp("fused") / "c"
     random = np.random.default_rng(0)
-    with CollectionWriter(path, create=True) as writer:
-        writer.add_space("one", "encoder", 8, "cosine", {})
-        writer.add_space("two", "encoder", 6, "cosine", {})
-        writer.add_space("EdgeHistogram", "descriptor", 80, "lire-edge-histogram", {})
-        source = writer.source(path, "folder")
-        images = []
-        for number in range(COUNT):
-            kind = number % 3
-            vectors: dict[str, np.ndarray] = {}
-            for name, length in (("one", 8), ("two", 6)):
-                vector = random.standard_normal(length) + 1.5 * (np.arange(length) == kind)
-                vectors[name] = (vector / np.linalg.norm(vector)).astype(np.float32)
-            vectors["EdgeHistogram"] = random.integers(0, 8, 80).astype(np.float64)
-            if number in LACKING:
-                del vectors["two"]
-            images.append(
-                NewImage(
-                    source=source,
-                    file=f"{kind}/{number}.jpg",
-                    class_name="abc"[kind],
-                    width=10,
-                    height=10,
-                    file_size=1,
-                    stamp=0,
-                    sha256=(number - (number % 10 == 9)).to_bytes(32, "big"),
-                    vectors=vectors,
-                )
-            )
-        writer.append(images)
-    return path
+    numbers = np.arange(COUNT)
+    vectors = {"EdgeHistogram": random.integers(0, 8, (COUNT, 80)).astype(np.float64)}
+    for name, length in (("one", 8), ("two", 6)):
+        rows = random.standard_normal((COUNT, length)) + 1.5 * (np.arange(length) == numbers[:, None] % 3)
+        vectors[name] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    vectors["two"][list(LACKING)] = np.nan
+    return write_collection(
+        tmp_path_factory.mktemp("fused") / "c",
+        {name: vectors[name] for name in ("one", "two", "EdgeHistogram")},
+        ["abc"[number % 3] for number in range(COUNT)],
+        contents=[number - (number % 10 == 9) for number in range(COUNT)],
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from retrieval.collection import CollectionWriter, NewImage
 from retrieval.commands.evaluate import command
 from retrieval.report.folder import NotAReportError
 
@@ -21,38 +21,23 @@ CLASSES = ("esophagitis", "polyps", "normal-cecum")
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(write_collection: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    pictures, path = folder / "pictures", folder / "collection"
-    random = np.random.default_rng(0)
-    with CollectionWriter(path, create=True) as writer:
-        for name in ("one", "two"):
-            writer.add_space(name, "encoder", 8, "cosine", {})
-        source = writer.source(pictures, "folder")
-        images = []
-        for number in range(45):
-            kind = number % 3
-            file = pictures / CLASSES[kind] / f"{number}.jpg"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            if number != 7:  # one picture is gone since
-                Image.new("RGB", (40, 30), (80 * kind, 100, number)).save(file)
-            vectors = random.standard_normal((2, 8)).astype(np.float32)
-            vectors[0, kind] += 4
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-            images.append(
-                NewImage(
-                    source=source,
-                    file=f"{CLASSES[kind]}/{number}.jpg",
-                    class_name=CLASSES[kind],
-                    width=40,
-                    height=30,
-                    file_size=1,
-                    stamp=0,
-                    sha256=bytes([number]) * 32,
-                    vectors={"one": vectors[0], "two": vectors[1]},
-                )
-            )
-        writer.append(images)
+    pictures, numbers = folder / "pictures", np.arange(45)
+    for number in numbers[numbers != 7].tolist():  # one picture is gone since
+        file = pictures / CLASSES[number % 3] / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (80 * (number % 3), 100, number)).save(file)
+    vectors = np.random.default_rng(0).standard_normal((45, 2, 8)).astype(np.float32)
+    vectors[numbers, 0, numbers % 3] += 4
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    path = write_collection(
+        folder / "collection",
+        {"one": vectors[:, 0], "two": vectors[:, 1]},
+        [CLASSES[number % 3] for number in range(45)],
+        source=pictures,
+        size=(40, 30),
+    )
     arguments = [str(path), "--report", str(folder / "out"), "--samples", "100", "--fuse", "one=2+two"]
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -19,7 +20,7 @@ from PIL import Image
 from retrieval.collection import Collection, NotACollectionError
 from retrieval.collection.catalog import checksum
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 PICTURES = 200
 
 WORKER = """
@@ -149,12 +150,18 @@ def test_killed_between_two_steps(
 
 
 def test_killed_again_and_again_at_any_moment(
-    data: Path, tmp_path: Path, undisturbed: dict[str, tuple[int, bytes, bytes]]
+    data: Path,
+    tmp_path: Path,
+    undisturbed: dict[str, tuple[int, bytes, bytes]],
+    rounds: Callable[[int], int],
+    tally: Callable[..., None],
 ) -> None:
-    random = np.random.default_rng(int.from_bytes(os.urandom(4)))
+    seed, count = int.from_bytes(os.urandom(4)), rounds(8)
+    tally(seed=seed)
+    random = np.random.default_rng(seed)
     path = tmp_path / "c"
     done = 0
-    for _ in range(8):
+    for _ in range(count):
         child = work(data, path)
         assert child.stdout is not None
         line = child.stdout.readline()  # it has begun
@@ -164,4 +171,8 @@ def test_killed_again_and_again_at_any_moment(
         partial = state(path)
         assert len(partial) >= done
         assert all(undisturbed[file] == entry for file, entry in partial.items())
+        if len(partial) == PICTURES:
+            shutil.rmtree(path)
+            done = 0
     check_and_complete(data, path, done, undisturbed)
+    tally(kills=count)

@@ -14,11 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from indexer.datasets import open_dataset
-from indexer.run import run_dataset
-from retrieval.collection import CollectionWriter
-
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
     import json, pathlib, shutil, sys
@@ -62,15 +58,18 @@ def on_a_small_disk(script: str, disk: Path, size: int, *arguments: Path | str) 
 
 
 def test_a_full_disk_is_told_with_the_file_and_what_to_do_and_the_run_goes_on_when_there_is_room(
-    gallery_folder: Path, tiny_spec: str, draw: Callable[..., Image.Image], tmp_path: Path
+    index_folder: Callable[..., Path],
+    gallery_folder: Path,
+    tiny_spec: str,
+    draw: Callable[..., Image.Image],
+    tmp_path: Path,
 ) -> None:
     disk, new = tmp_path / "disk", tmp_path / "new" / "polyps"
     disk.mkdir()
     new.mkdir(parents=True)
     for number in range(12):
         draw(900 + number).save(new / f"{number}.png")
-    with open_dataset(gallery_folder) as dataset, CollectionWriter(tmp_path / "made", create=True) as writer:
-        assert run_dataset(dataset, writer, encoders=(tiny_spec,)).exit_status == 0
+    index_folder(gallery_folder, tmp_path / "made", tiny_spec)
     size = sum(file.stat().st_size for file in (tmp_path / "made").rglob("*") if file.is_file())
     # Encoders that were loaded keep their room after they are deleted.
     ended = on_a_small_disk(SCRIPT, disk, 16 * size, tmp_path / "made", new.parent, disk)
