@@ -52,6 +52,14 @@ class Cluster:
         """Whether one picture has several labels."""
         return len(self.classes) > 1
 
+    def to_dict(self) -> dict[str, object]:
+        """The cluster as JSON."""
+        images = [
+            {"id": image_id, "file": file, "class": class_name}
+            for image_id, file, class_name in zip(self.ids, self.files, self.class_names, strict=True)
+        ]
+        return {"cluster": self.id, "spans_classes": self.spans_classes, "images": images}
+
 
 def clusters(collection: Collection) -> list[Cluster]:
     """The clusters of more than one image, those that span classes first, then by id."""

@@ -26,7 +26,7 @@ def command(collection: Path, as_json: bool) -> None:
     """
     listed = clusters(Collection.open(collection))
     if as_json:
-        click.echo(json.dumps([_to_dict(cluster) for cluster in listed], indent=2))
+        click.echo(json.dumps([cluster.to_dict() for cluster in listed], indent=2))
         return
     for cluster in listed:
         mark = f"  IN SEVERAL CLASSES: {', '.join(cluster.classes)}" if cluster.spans_classes else ""
@@ -43,11 +43,3 @@ def summary(listed: list[Cluster]) -> str:
     images = sum(len(cluster.ids) for cluster in listed)
     spanning = sum(cluster.spans_classes for cluster in listed)
     return f"near duplicates: {counted(len(listed), 'cluster')} of {images:,} images; {spanning:,} in several classes"
-
-
-def _to_dict(cluster: Cluster) -> dict[str, object]:
-    images = [
-        {"id": image_id, "file": file, "class": class_name}
-        for image_id, file, class_name in zip(cluster.ids, cluster.files, cluster.class_names, strict=True)
-    ]
-    return {"cluster": cluster.id, "spans_classes": cluster.spans_classes, "images": images}

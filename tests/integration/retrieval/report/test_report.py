@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from retrieval.collection import CollectionWriter
 from retrieval.commands.evaluate import command
 from retrieval.report.folder import NotAReportError
 
