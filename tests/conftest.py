@@ -6,8 +6,8 @@ Nothing here is a stand-in: the pictures are real files, the encoders real tower
 from __future__ import annotations
 
 import contextlib
-import http.client
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -20,8 +20,8 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 from pathlib import Path
 from typing import Any

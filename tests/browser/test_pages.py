@@ -18,6 +18,13 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not 
 expect = sync_api.expect
 
 
+@pytest.fixture(scope="module")
+def served(serve: Callable[..., Any], two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A server of this module's own: it gets an evaluation."""
+    path = shutil.copytree(two_spaces, tmp_path_factory.mktemp("pages") / "drawn.collection")
+    return serve(path, "--rate", "off")
+
+
 @pytest.fixture
 def page(browser: Any, served: Any) -> Iterator[Any]:
     """A page that fails its test where anything is blocked, missing or broken."""

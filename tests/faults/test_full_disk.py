@@ -163,12 +163,11 @@ WRITERS = """
 
 
 def test_every_writer_says_that_the_disk_is_full_and_leaves_no_partial_file(
-    gallery_folder: Path, tiny_spec: str, tmp_path: Path
+    gallery_folder: Path, index_folder: Callable[..., Path], tiny_spec: str, tmp_path: Path
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    with open_dataset(gallery_folder) as dataset, CollectionWriter(tmp_path / "made", create=True) as writer:
-        assert run_dataset(dataset, writer, encoders=(tiny_spec,)).exit_status == 0
+    index_folder(gallery_folder, tmp_path / "made", tiny_spec)
     ended = on_a_small_disk(WRITERS, disk, 16 << 20, tmp_path / "made", gallery_folder, disk, tiny_spec)
     assert ended.returncode == 0, ended.stderr
     told: dict[str, tuple[str, str, list[str]]] = json.loads(ended.stdout)

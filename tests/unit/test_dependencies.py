@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 import tomllib
@@ -27,9 +28,12 @@ def names(requirements: Iterable[str]) -> set[str]:
     return {normalised(re.split(r"[^\w.-]", text, maxsplit=1)[0]) for text in requirements}
 
 
+_holders = functools.cache(packages_distributions)
+
+
 def distributions(imported: Iterable[str]) -> set[str]:
     """The installed distributions that hold modules from outside the standard library and this project."""
-    holders = packages_distributions()
+    holders = _holders()
     roots = {name.partition(".")[0] for name in imported} - sys.stdlib_module_names - FIRST_PARTY
     return {normalised(holder) for root in roots for holder in set(holders.get(root, [root]))}
 

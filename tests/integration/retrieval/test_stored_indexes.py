@@ -29,7 +29,7 @@ def large(tmp_path_factory: pytest.TempPathFactory, vector_collection: Callable[
     """One image more than are compared one by one, by vectors of four numbers; its index is kept."""
     vectors = np.random.default_rng(3).normal(size=(COUNT, 4)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    vector_collection(path, {"dots": vectors})
+    path = vector_collection(tmp_path_factory.mktemp("large") / "c", {"dots": vectors})
     retrieval.open(path).index("dots")
     return path
 
@@ -87,22 +87,12 @@ def test_each_fault_of_a_stored_index_is_told_and_mended(large: Path, tmp_path: 
 
 
 def test_indexes_of_a_space_whose_name_begins_as_anothers_are_never_taken_for_the_others(
-    large: Path, tmp_path: Path
+    large: Path, write_collection: Callable[..., Path], tmp_path: Path
 ) -> None:
     """A collection of the spaces `vit` and `vit.in1k`, with the indexes of both."""
     path = tmp_path / "c"
-    ids, vectors = Collection.open(large).vectors("dots")
-    with CollectionWriter(path, create=True) as writer:
-        for name in ("vit", "vit.in1k"):
-            writer.add_space(name, "encoder", 4, "cosine", {"spec": name})
-        source = writer.source(path, "folder")
-        both = [{"vit": vector, "vit.in1k": vector} for vector in vectors]
-        writer.append(
-            [
-                NewImage(source, str(n), None, 1, 1, 1, 1, int(n).to_bytes(32), made)
-                for n, made in zip(ids, both, strict=True)
-            ]
-        )
+    _, vectors = Collection.open(large).vectors("dots")
+    write_collection(path, {"vit": vectors, "vit.in1k": vectors})
     for name in ("vit", "vit.in1k"):
         shutil.copytree(large / "index" / "dots", path / "index" / name)
     short, long = (path / "index" / name / "HNSW32.faiss" for name in ("vit", "vit.in1k"))

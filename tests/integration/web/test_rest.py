@@ -577,8 +577,9 @@ def finished(api: httpx.Client, started: httpx.Response) -> dict[str, Any]:
     return dict(job)
 
 
-def test_evaluations_are_jobs_with_progress(api: httpx.Client) -> None:
-    job = finished(api, api.post("/api/v1/evaluations", json={"samples": 0}))
+def test_evaluations_are_jobs_with_progress(api: httpx.Client, writable: Any) -> None:
+    with httpx.Client(base_url=writable.url, timeout=60) as writing:
+        job = finished(writing, writing.post("/api/v1/evaluations", json={"samples": 0}))
     assert (job["state"], job["progress"]) == ("done", 1)
     assert len(job["result"]["spaces"]) == 2
     assert 0 < job["result"]["spaces"][0]["measures"]["mAP"]["macro"] <= 1

@@ -66,6 +66,7 @@ def test_a_changed_copy_is_the_same_picture(draw: Draw, change: str) -> None:
     assert np.mean(np.array(alike(copies, originals)) >= SAME) >= 0.95
 
 
+@pytest.mark.slow
 def test_pictures_of_the_same_kind_are_not_the_same() -> None:
     def scene(seed: int) -> Image.Image:
         """A lumen that all share, with folds and texture of its own."""

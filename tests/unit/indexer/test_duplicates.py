@@ -104,6 +104,7 @@ def planted_share(clusters: dict[str, int], kind: str) -> float:
     return float(np.mean([clusters[f"{seed}.jpg"] == clusters[f"{seed} {kind}.jpg"] for seed in range(20)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PLANTED)
 def test_planted_copies_are_found(planted: Path, kind: str) -> None:
     assert planted_share(by_name(planted), kind) >= 0.95
@@ -114,6 +115,7 @@ def test_different_pictures_of_a_kind_stay_apart(planted: Path) -> None:
     assert len({found[f"{seed}.jpg"] for seed in range(20)}) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", ["EdgeHistogram", "ColorLayout,PHOG", "all"])
 def test_a_collection_of_descriptors_alone_finds_copies_too(planted: Path, tmp_path: Path, names: str) -> None:
     """No encoder: the descriptors propose candidates, and the same alignment decides."""
@@ -137,6 +139,7 @@ def test_an_encoder_that_sees_nothing_links_nothing_wrong(
     assert planted_share(found, "re-encoded") >= 0.95
 
 
+@pytest.mark.slow
 def test_a_second_encoder_proposes_as_well_and_undoes_nothing(planted: Path, tmp_path: Path, tiny_spec: str) -> None:
     shutil.copytree(planted, tmp_path / "c")
     with open_dataset(planted.parent / "data") as dataset, CollectionWriter(tmp_path / "c") as writer:

@@ -215,6 +215,7 @@ def test_an_id_that_is_not_there_is_told(paper: Searcher, image_id: int) -> None
         paper.search(image_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", [None, 3.5, True, np.bool_(False), {"id": 3}, (1, 2), object()])
 def test_what_is_no_query_says_what_one_is(engine: Searcher, query: Any) -> None:
     with pytest.raises(BadQueryError, match="give an image id, file, bytes, picture or vector"):

@@ -248,6 +248,7 @@ OPERATIONS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(operations=OPERATIONS)
 def test_a_refreshed_collection_equals_one_that_is_opened(image: Make, operations: list[tuple[Any, ...]]) -> None:

@@ -212,6 +212,7 @@ def test_an_assumed_variant_is_read_back_and_says_once_that_its_values_compare_w
     assert "made by `modern,1024`, are not comparable" in said
 
 
+@pytest.mark.slow
 def test_the_first_use_after_installation_says_that_it_compiles_and_later_ones_nothing(tmp_path):
     code = """
 import numpy as np

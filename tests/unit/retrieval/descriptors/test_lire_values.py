@@ -30,6 +30,7 @@ def values_of(oracle, name):
     return next(image for image in oracle["images"] if image["file"] == name)
 
 
+@pytest.mark.slow
 def test_drawn_picture_with_the_modern_grey_map(oracle, draw, picture_name):
     expected = values_of(oracle, picture_name)["modern"]
     ours = extract_all(draw(picture_name), variant=Variant("modern"))

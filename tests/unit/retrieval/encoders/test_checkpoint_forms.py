@@ -40,6 +40,7 @@ def check(build: Build, embed: Embed, state: State, content: Any) -> Tower:
     return tower
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prefix",
     [
@@ -70,6 +71,7 @@ def test_wrappers_within_wrappers_are_opened(build: Build, embed: Embed, resnet_
     assert tower.recipe.weights_key == "checkpoint.model.state_dict"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plain", "averaged"),
     [

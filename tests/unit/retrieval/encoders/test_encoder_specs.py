@@ -123,6 +123,7 @@ def test_a_folder_without_weights_or_with_a_damaged_configuration_is_told_as_its
         parse_spec(f"open_clip:local-dir:{tmp_path}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "instead"),
     [

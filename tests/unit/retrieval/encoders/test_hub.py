@@ -58,6 +58,7 @@ print(recipe.weights, recipe.preprocessing, os.environ == before)
 """
 
 
+@pytest.mark.slow
 def test_a_tag_is_loaded_from_the_cache_without_a_network(
     build: Callable[..., Any], resnet_state: State, tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_a_tag_is_loaded_from_the_cache_without_a_network(
         assert told.endswith(" True\n")  # the hub's client was told nothing by the environment
 
 
+@pytest.mark.slow
 def test_a_repository_says_its_architecture_and_preprocessing(resnet_state: State, tmp_path: Path) -> None:
     stated = {"mean": [0.3, 0.2, 0.1], "std": [0.25] * 3, "interpolation": "bilinear", "input_size": [3, 96, 96]}
     config = {"architecture": "test_resnet", "pretrained_cfg": stated}

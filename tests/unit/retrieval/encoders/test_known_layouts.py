@@ -39,6 +39,7 @@ def check(
     return tower
 
 
+@pytest.mark.slow
 def test_gastronet_is_flat_as_timm_names_it(untrained: Untrained, tmp_path: Path, embed: Embed) -> None:
     vit = untrained("vit_small_patch16_224", num_classes=0)
     tower = check("gastronet-5m-vits16", vit, tmp_path, embed, "timm:vit_small_patch16_224", vit, 224)
@@ -47,6 +48,7 @@ def test_gastronet_is_flat_as_timm_names_it(untrained: Untrained, tmp_path: Path
     check("gastronet-5m-resnet50", resnet, tmp_path, embed, "timm:resnet50", resnet, 224)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "architecture", "size"),
     [
@@ -61,6 +63,7 @@ def test_surgenet(name: str, architecture: str, size: int, untrained: Untrained,
     check(name, released, tmp_path, embed, f"timm:{architecture}", state, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["gamma_{}", "ls{}.gamma"])
 def test_surgenet_dinov3_as_its_training_code_names_it(scale: str, tmp_path: Path, embed: Embed) -> None:
     """Without registers, with biases of queries, keys and values in one, and with tensors that only training needs."""
@@ -91,6 +94,7 @@ def test_surgenet_dinov3_as_its_training_code_names_it(scale: str, tmp_path: Pat
     assert any(name.endswith("k_bias") for name in tower.image_model.state_dict())  # so that the digest covers it
 
 
+@pytest.mark.slow
 def test_endovit_is_a_masked_autoencoder_under_model(untrained: Untrained, tmp_path: Path, embed: Embed) -> None:
     state = untrained("vit_base_patch16_224", num_classes=0)
     decoder = {"mask_token": torch.zeros(1, 1, 512), "decoder_embed.weight": torch.zeros(512, 768)}
@@ -102,6 +106,7 @@ def test_endovit_is_a_masked_autoencoder_under_model(untrained: Untrained, tmp_p
     assert tower.recipe.weights_key == "model"
 
 
+@pytest.mark.slow
 def test_biomedclip_is_an_open_clip_model_of_its_own(tmp_path: Path, embed: Embed) -> None:
     import open_clip
 

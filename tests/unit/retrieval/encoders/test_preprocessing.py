@@ -208,6 +208,7 @@ def recipe_of(architecture: str, tmp_path: Path, **options: Any) -> Recipe:
     return build_tower(f"open_clip:{architecture}/{tmp_path / 'w.pt'}", options=EncoderOptions(**options)).recipe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "mean", "std", "interpolation"),
     [

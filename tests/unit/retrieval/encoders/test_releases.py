@@ -84,6 +84,7 @@ def test_another_size_of_input_is_built_for(build: Build, vit_state: State) -> N
     assert tower.image_model.pos_embed.shape == (1, 8 * 6 + 1, 64)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_dinov2_under_its_official_names(build: Build, embed: Embed, untrained: Callable[..., State]) -> None:
     """With registers the release gives the class token a place of its own, which timm adds to the token."""
     encoder = "timm:vit_small_patch14_reg4_dinov2"
@@ -161,6 +162,7 @@ def siglip_of_transformers(state: State, blocks: int) -> State:
     return made
 
 
+@pytest.mark.slow
 def test_siglip_of_transformers(build: Build, embed: Embed, untrained: Callable[..., State]) -> None:
     """As MedSigLIP is published: a text tower beside it, a probe that pools, one projection each for q, k and v."""
     state = untrained("vit_base_patch16_siglip_224", num_classes=0)

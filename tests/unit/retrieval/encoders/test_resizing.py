@@ -13,6 +13,7 @@ from retrieval.encoders.resizing import resize
 side = st.integers(1, 300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @settings(max_examples=200, deadline=None)
 @given(width=side, height=side, to_width=side, to_height=side, seed=st.integers(0, 99))

@@ -33,6 +33,7 @@ def test_each_stage_gives_mean_and_deviation_of_its_channels_at_one_length() -> 
     assert out == pytest.approx([2 / 3, 2 / 3, 1 / 3, 0, 1, 0], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_default_encoder_by_its_stages_runs_alike_in_both_forms(tmp_path: Path) -> None:
     tower = build_tower("timm:tf_efficientnet_lite0", options=EncoderOptions(features="multi"))
     recipe = tower.recipe

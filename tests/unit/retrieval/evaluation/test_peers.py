@@ -46,6 +46,7 @@ def qrels_and_run(vectors: np.ndarray) -> tuple[dict[str, dict[str, int]], dict[
     return qrels, run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [

@@ -43,6 +43,7 @@ GALLERIES: dict[str, Callable[[], Array]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GALLERIES)
 def test_a_batch_is_its_single_searches(name: str) -> None:
     vectors = GALLERIES[name]()

@@ -66,6 +66,7 @@ def test_trec_eval_computes_our_figures_from_run_and_qrels(evaluation: Evaluatio
         assert [theirs_by_query[query] for query in space.ids] == pytest.approx(space.measures[ours].tolist(), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_ranx_and_pytrec_eval_read_the_same_files(evaluation: Evaluation, protocol: Protocol, tmp_path: Path) -> None:
     (space,) = evaluation.spaces
     run, qrels = tmp_path / "space.run", tmp_path / "qrels.txt"
