@@ -58,6 +58,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_is_the_same_picture(draw: Draw, change: str) -> None:
     originals = [draw(seed, TISSUE, SIZE) for seed in range(20)]

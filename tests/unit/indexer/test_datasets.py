@@ -218,6 +218,7 @@ def test_stamp_of_a_zip_member_is_its_crc(tmp_path: Path) -> None:
         assert dataset.items[0].stamp == zlib.crc32(picture())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_many_threads_read_a_zip_right(tmp_path: Path, compression: int) -> None:
     noise = random.Random(0)

@@ -129,6 +129,7 @@ def test_a_collection_of_descriptors_alone_finds_copies_too(planted: Path, tmp_p
     assert np.mean([planted_share(found, kind) for kind in PLANTED]) >= 0.9
 
 
+@pytest.mark.slow
 def test_an_encoder_that_sees_nothing_links_nothing_wrong(
     index_folder: Callable[..., Path], planted: Path, tmp_path: Path, tiny_spec: str
 ) -> None:

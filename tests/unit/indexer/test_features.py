@@ -110,6 +110,7 @@ def test_bytes_that_are_no_text_are_an_error() -> None:
         parse_features(b"JCD:\xff", "a.features")
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(0, allow_infinity=False), min_size=18, max_size=18),
     st.lists(st.floats(0, width=32, allow_infinity=False), min_size=168, max_size=168),

@@ -75,6 +75,7 @@ def test_second_run_draws_only_what_is_missing(tmp_path: Path) -> None:
     assert [a == path.stat().st_mtime_ns for a, path in zip(stamps, paths, strict=True)].count(False) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("class_name", SCENES)
 def test_pictures_are_determined_by_number_and_seed_and_vary(class_name: str) -> None:
     first = draw(class_name, 0)
@@ -83,6 +84,7 @@ def test_pictures_are_determined_by_number_and_seed_and_vary(class_name: str) ->
     assert all(np.abs(a - b).mean() > 2 for a, b in pairwise(small))
 
 
+@pytest.mark.slow
 def test_dyed_classes_are_blue_and_colitis_is_red() -> None:
     blue = {name: _share(name, lambda r, g, b: b > r) for name in KVASIR_CLASSES}
     assert all((share > 0.03) == name.startswith("dyed-") for name, share in blue.items()), blue

@@ -388,6 +388,7 @@ def test_many_threads_get_the_answers_that_one_gets(engine: Searcher, indexed: A
         assert [d for _, d in one] == pytest.approx([d for _, d in other], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_while_one_index_is_built_other_spaces_are_searched(
     two_spaces: Path, indexed: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,6 +422,7 @@ def test_a_file_gets_the_vector_that_indexing_gave_it(engine: Searcher, indexed:
     assert float(made @ stored) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_searching_by_a_file_tells_nobody(indexed: Any) -> None:
     file = indexed.data / "polyps" / "2.jpg"
     script = f"""

@@ -83,6 +83,7 @@ def test_a_bad_picture_is_answered_with_its_fault_and_the_others_with_hits(
     assert isinstance(answered[2][1], PictureError)
 
 
+@pytest.mark.slow
 def test_pictures_are_read_in_a_bounded_window_ahead(searcher: Searcher, draw: Draw, encode_file: EncodeFile) -> None:
     data = encode_file(draw(1))
     asked = 0
@@ -173,6 +174,7 @@ def test_a_trec_run_keeps_the_order_and_has_no_white_space_in_names(
     assert [image for _, image in sorted(run["1%20new.jpg"])] == searcher.search(queries[1].read(), 3).ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "jsonl", "trec"])
 @pytest.mark.parametrize("stop", [1, 3, 5])
 def test_a_run_that_stopped_anywhere_goes_on_to_the_same_bytes(

@@ -136,6 +136,7 @@ def test_coarseness_of_frames_that_are_not_scaled_is_as_defined(shape):
     assert DESCRIPTORS["Tamura"].extract(picture, Variant("modern"))[0] == coarseness_as_written(columns)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 300_000), (300_000, 1), (4, 100_000), (300, 20_000), (800, 600)])
 def test_arrays_made_on_the_way_take_less_than_12_bytes_a_pixel(shape):
     picture = np.random.default_rng(3).integers(0, 256, (*shape, 3), dtype=np.uint8)
@@ -233,6 +234,7 @@ DESCRIPTORS["ColorLayout"].extract(np.zeros((8, 8, 3), np.uint8))
     assert told == ["compiling, once after installation: up to half a minute …\n", ""]
 
 
+@pytest.mark.slow
 def test_nothing_is_left_to_compile_after_warming_up():
     code = """
 import sys

@@ -51,6 +51,7 @@ def test_the_halves_of_jcd(oracle, draw, picture_name):
     np.testing.assert_array_equal(fcth(draw(picture_name)).ravel(), expected["FCTH"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "variant", "count"),
     [

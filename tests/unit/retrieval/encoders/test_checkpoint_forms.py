@@ -54,6 +54,7 @@ def test_prefixes_are_taken_off_in_any_order(build: Build, embed: Embed, resnet_
     check(build, embed, resnet_state, {"state_dict": prefixed(resnet_state, prefix), "epoch": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "key",
     ["state_dict", "model", "model_state_dict", "net", "params", "weights", "ema", "teacher", "target_encoder", "xyz"],
@@ -129,6 +130,7 @@ def test_counters_heads_losses_and_metrics_are_left_out(build: Build, embed: Emb
     assert "left out: criterion, fc, head, train_accuracy" in tower.recipe.notes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "beside",
     [

@@ -98,6 +98,7 @@ def test_tags_that_agree_decide_for_a_file(build: Build, vit_state: State, caplo
     assert caplog.records == []
 
 
+@pytest.mark.slow
 def test_tags_that_differ_are_told(
     build: Build, untrained: Callable[..., State], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -227,6 +228,7 @@ def test_published_tags_that_agree_decide_for_a_clip_file(
     assert [record for record in caplog.records if record.name.startswith("retrieval")] == []
 
 
+@pytest.mark.slow
 def test_an_architecture_without_published_weights_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = recipe_of("ViT-S-32-alt", tmp_path)
     assert recipe.mean == OPENAI

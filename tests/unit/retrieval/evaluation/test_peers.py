@@ -103,6 +103,7 @@ def test_ranx_and_trec_eval_divide_ap_at_k_by_r_and_we_by_what_k_can_hold(result
     np.testing.assert_allclose(theirs, [of_trec_eval[str(i)] for i in range(N)], rtol=0, atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_ranx_scores_a_query_with_nothing_relevant_0_and_we_do_not_score_it() -> None:
     qrels = ranx.Qrels({"a": {"b": 1}, "b": {"z": 1}})
     run = ranx.Run({"a": {"b": 0.9}, "b": {"a": 0.9}})

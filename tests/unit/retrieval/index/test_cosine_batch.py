@@ -59,6 +59,7 @@ def test_a_batch_is_its_single_searches(name: str) -> None:
         assert distances[at].tolist() == alone[0][0].tolist()
 
 
+@pytest.mark.slow
 def test_a_subspace_is_used_where_it_saves_work() -> None:
     rows, ids = ArrayRows(mixed(4_000, 1_200, 120)), np.arange(4_000)
     assert cosine_batch._Subspace.of(rows, ids, 4_000).basis is not None
@@ -67,6 +68,7 @@ def test_a_subspace_is_used_where_it_saves_work() -> None:
     assert cosine_batch._Subspace.of(spread, ids, 4_000).basis is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subspace", [True, False])
 def test_bounds_are_never_below_the_cosine(subspace: bool) -> None:
     others = unit(np.random.default_rng(4).standard_normal((100, 1_200)))

@@ -77,6 +77,7 @@ def many(name, count=24_000):
     return (centres[random.integers(0, 300, count)] + noise).clip(0, levels - 1).astype(descriptor.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Tamura", "ColorLayout", "EdgeHistogram"])
 def test_proposals_are_ranked_by_the_native_distance(name):
     vectors, metric = many(name), DESCRIPTORS[name].metric

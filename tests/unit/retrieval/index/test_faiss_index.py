@@ -184,6 +184,7 @@ def test_the_recall_that_is_shown_is_measured() -> None:
     assert 0.8 < shown <= 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dimension", "name"),
     [
