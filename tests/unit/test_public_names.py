@@ -1,4 +1,4 @@
-"""What a user may rely on: the names of `retrieval`, the trees of errors, one name for each serialiser."""
+"""What a user may rely on: the names of `retrieval`, the trees of errors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ PUBLIC = """
 TREE = re.compile(
     r"^    (?P<indent>[│├└─ ]*)(?P<name>\w+Error)\b(?:.*\((?P<module>(?:retrieval|indexer|web)[\w.]*)\))?"
 )
-SERIALISERS = re.compile(r"_?(to|from|as)_(json|dict|dictionary|fields|mapping)|asdict|serialise|serialize|jsonable")
 
 
 def test_retrieval_exports_these_names_and_no_others() -> None:
@@ -88,13 +87,3 @@ def test_every_error_belongs_to_the_tree_and_says_what_it_is_in_a_line(modules: 
 def test_no_two_errors_share_a_name(modules: Mapping[str, Any]) -> None:
     names = [error.__name__ for error in error_classes(modules) if inspect.getmodule(error) is not None]
     assert sorted({name for name in names if names.count(name) > 1}) == []
-
-
-def test_every_serialiser_is_called_to_dict_and_its_inverse_from_dict(modules: Mapping[str, Any]) -> None:
-    methods = {
-        f"{name}.{node.name}"
-        for name, module in modules.items()
-        for node in ast.walk(module.tree)
-        if isinstance(node, ast.FunctionDef) and SERIALISERS.fullmatch(node.name)
-    }
-    assert {method for method in methods if not method.endswith((".to_dict", ".from_dict"))} == set()
