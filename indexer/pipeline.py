@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.alignment import small_grey
 from indexer.datasets import Dataset, Item
-from indexer.greys import store_greys
+from indexer.near_duplicates.alignment import small_grey
+from indexer.near_duplicates.greys import store_greys
 from retrieval.collection import CollectionWriter, KnownImage, NewImage
 from retrieval.cores import prefetch
 from retrieval.errors import RetrievalError

@@ -11,9 +11,9 @@ from typing import Any, get_args
 
 from indexer.datasets import Dataset
 from indexer.descriptor_spaces import ShippedFeatures, add_descriptor_spaces, descriptor_names
-from indexer.duplicates import Cluster, clusters, update_clusters
 from indexer.features import FeatureArchive, match
 from indexer.gone import absence
+from indexer.near_duplicates import Cluster, clusters, update_clusters
 from indexer.pipeline import Outcome, index_dataset
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
 from retrieval.encoders import DEFAULT, EncoderOptions, Fit

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from indexer.datasets import Dataset, Item, Report
-from indexer.duplicates import update_clusters
+from indexer.near_duplicates import update_clusters
 from indexer.pipeline import index_dataset
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.disk import write_atomically

@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.duplicates import ClusterForest
 from indexer.errors import VectorsError
+from indexer.near_duplicates import ClusterForest
 from indexer.vector_file import open_vectors
 from indexer.vector_table import VectorTable, read_vector_table
 from retrieval.collection import Collection, CollectionWriter, NewImage, SpaceDefinition

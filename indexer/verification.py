@@ -18,8 +18,8 @@ from shlex import quote
 
 import numpy as np
 
-from indexer.greys import NAME as GREYS
-from indexer.greys import damaged_greys
+from indexer.near_duplicates.greys import NAME as GREYS
+from indexer.near_duplicates.greys import damaged_greys
 from indexer.stored_indexes import faulty_indexes
 from retrieval.collection import (
     Collection,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from indexer.duplicates import Cluster, clusters
+from indexer.near_duplicates import Cluster, clusters
 from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
 from retrieval.terminal import counted, one_line

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from indexer.datasets import open_dataset
-from indexer.duplicates import clusters, update_clusters
+from indexer.near_duplicates import clusters, update_clusters
 from indexer.pipeline import index_dataset
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import DEFAULT

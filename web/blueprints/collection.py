@@ -6,7 +6,7 @@ import numpy as np
 from flask import Blueprint, Response, jsonify, render_template, request
 from flask_openapi3 import APIBlueprint, Tag
 
-from indexer.duplicates import clusters
+from indexer.near_duplicates import clusters
 from retrieval.filters import Filter
 from retrieval.names import nfc
 from web import responses

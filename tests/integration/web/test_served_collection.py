@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from indexer.datasets import open_dataset
-from indexer.duplicates import clusters, update_clusters
+from indexer.near_duplicates import clusters, update_clusters
 from indexer.run import run_dataset
 from retrieval import search
 from retrieval.collection import Collection, CollectionWriter, NewImage

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.alignment import SIDE
+from indexer.near_duplicates.alignment import SIDE
 from retrieval.collection.catalog import checksum
 from retrieval.collection.vectors import RowFile
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexer.alignment import SAME, SIDE, similarity, small_grey
-from indexer.greys import GreyFile
+from indexer.near_duplicates.alignment import SAME, SIDE, similarity, small_grey
+from indexer.near_duplicates.greys import GreyFile
 from retrieval.collection import Collection, CollectionWriter, Images, SpaceDefinition
 from retrieval.cores import available_cores
 from retrieval.errors import RetrievalError
@@ -112,16 +112,16 @@ def update_clusters(writer: CollectionWriter, searcher: Searcher | None = None) 
 
 def links(searcher: Searcher, space: SpaceDefinition, new: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Pairs of images, as positions in `images`, that show one picture; one of each pair is among `new`."""
-    held = searcher.collection
-    ids = held.images.ids
-    with GreyFile(held.path) as greys, ThreadPoolExecutor(available_cores(), "duplicates") as pool:
+    collection = searcher.collection
+    ids = collection.images.ids
+    with GreyFile(collection.path) as greys, ThreadPoolExecutor(available_cores(), "duplicates") as pool:
 
         def complete(image_id: int) -> None:
             if greys.has(image_id):
                 return
             try:
-                greys.put(image_id, small_grey(decode(held.read(image_id), draft=(SIDE, SIDE))))
-            except RetrievalError:  # a picture that is gone
+                greys.put(image_id, small_grey(decode(collection.read(image_id), draft=(SIDE, SIDE))))
+            except RetrievalError:  # a picture that is missing
                 greys.forget(image_id)
 
         def compare(pairs: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
@@ -132,7 +132,7 @@ def links(searcher: Searcher, space: SpaceDefinition, new: NDArray[np.int64]) ->
             parts = [pairs[start : start + _PAIRS] for start in range(0, len(pairs), _PAIRS)]
             similar = np.concatenate([np.empty(0, np.float32), *pool.map(compare, parts)])
             for (first, second), score, alike in zip(pairs.tolist(), scores, similar, strict=True):
-                if alike >= SAME or (score >= _EQUAL and _same_pixels(held, first, second)):
+                if alike >= SAME or (score >= _EQUAL and _same_pixels(collection, first, second)):
                     yield first, second
 
 
@@ -140,26 +140,26 @@ def _candidates(
     searcher: Searcher, space: SpaceDefinition, new: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
     """Pairs (p, 2) of neighbours by position, the smaller first, each once in a block; and their scores (p,)."""
-    held, metric = searcher.collection, searcher.metric(space.name)
-    queries = held.images.ids[np.intersect1d(held.positions(space.name), new)]
+    collection, metric = searcher.collection, searcher.metric(space.name)
+    queries = collection.images.ids[np.intersect1d(collection.positions(space.name), new)]
     if not len(queries):
         return
-    index, rows = searcher.index(space.name), held.rows(space.name)
+    index, rows = searcher.index(space.name), collection.rows(space.name)
     for start in range(0, len(queries), _BLOCK):
         block = queries[start : start + _BLOCK]
         distances, ids = index.search(rows.take(block), min(NEIGHBOURS, len(index)), without=list(block[:, None]))
         near = ids >= 0
         pairs = np.stack([np.repeat(block, near.sum(1)), ids[near]], axis=1)
-        pairs = np.searchsorted(held.images.ids, np.sort(pairs, axis=1))
+        pairs = np.searchsorted(collection.images.ids, np.sort(pairs, axis=1))
         pairs, first = np.unique(pairs, axis=0, return_index=True)
         yield pairs, metric.scores(distances[near][first])
 
 
-def _same_pixels(held: Collection, first: int, second: int) -> bool:
-    if (held.images.sizes[first] != held.images.sizes[second]).any():
+def _same_pixels(collection: Collection, first: int, second: int) -> bool:
+    if (collection.images.sizes[first] != collection.images.sizes[second]).any():
         return False
     try:
-        one, other = (decode(held.read(int(held.images.ids[at]))).pixels() for at in (first, second))
+        one, other = (decode(collection.read(int(collection.images.ids[at]))).pixels() for at in (first, second))
     except RetrievalError:
         return False
     return np.array_equal(one, other)

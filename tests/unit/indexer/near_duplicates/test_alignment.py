@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.alignment import SAME, SIDE, similarity, small_grey
+from indexer.near_duplicates.alignment import SAME, SIDE, similarity, small_grey
 from retrieval.images import from_image
 
 Draw = Callable[..., Image.Image]

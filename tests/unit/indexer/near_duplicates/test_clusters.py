@@ -14,7 +14,7 @@ from PIL import Image
 from indexer.commands.duplicates import command
 from indexer.datasets import open_dataset
 from indexer.descriptor_spaces import descriptor_names
-from indexer.duplicates import clusters, update_clusters
+from indexer.near_duplicates import clusters, update_clusters
 from indexer.run import Run, run_dataset
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import DEFAULT
@@ -262,12 +262,12 @@ def test_clusters_and_the_counter_change_together_or_not_at_all(planted: Path, t
 
 
 def test_links_join_the_clusters_that_they_touch_and_no_other(planted: Path) -> None:
-    from indexer.duplicates import _Clusters
+    from indexer.near_duplicates import ClusterForest
 
     collection = Collection.open(planted)
     images = collection.images
     random_pairs = np.random.default_rng(3).integers(0, len(images), (30, 2)).tolist()
-    joined = _Clusters(collection)
+    joined = ClusterForest(images)
     expected = images.clusters.copy()
     for first, second in random_pairs:
         joined.join(first, second)
