@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import nan
 from typing import Any
 
 from flask import url_for
@@ -10,13 +11,16 @@ from pydantic import ValidationError
 from werkzeug.datastructures import MultiDict
 
 from retrieval.images import BadRegionError, region_pixels, upright_size
+from retrieval.query import Part, Query
 from web.context import collection, state
 from web.errors import BadOptionError, NoPictureError
 from web.pictures import cached_query
 from web.requests import MAX_ID, field_faults, field_values, require_single
-from web.search import SearchOptions
+from web.search import MAX_PARTS, MAX_WEIGHT, SearchOptions
 
 REGION = ("left", "top", "width", "height")
+SEVERAL = ("more", "part_weights")
+"""Fields of a query of several pictures: ids of further images; the weights of all, the first one's first."""
 LABELS = {
     "k": "Hits",
     "spaces": "Compare by",
@@ -32,17 +36,50 @@ REGION_FAULT = "must have a width and a height and lie inside it: left + width a
 
 
 @dataclass(frozen=True)
+class PagePart:
+    """One picture of a query: an image of the collection by its id, or a cached upload by its bytes and name."""
+
+    picture: int | bytes
+    weight: float = 1.0
+    upload: str | None = None
+
+    @property
+    def image_id(self) -> int | None:
+        """The image of the collection that it is."""
+        return self.picture if isinstance(self.picture, int) else None
+
+
+@dataclass(frozen=True)
 class PageSearch:
-    """A search that a page's address states, by an image of the collection or a cached upload.
+    """A search that a page's address states: by one picture or by several together, of which the first has the region.
 
     fields: the address's own, so that links can repeat them.
     """
 
-    query: int | bytes
-    image_id: int | None
-    upload: str | None
+    parts: tuple[PagePart, ...]
     options: SearchOptions
     fields: MultiDict[str, str]
+
+    @property
+    def first(self) -> PagePart:
+        """The picture that may be framed."""
+        return self.parts[0]
+
+    @property
+    def query(self) -> Query:
+        """All parts, as the engine takes them."""
+        region: Any = tuple(self.options.region) if self.options.region else None
+        return Query(
+            tuple(
+                Part(
+                    image_id=part.image_id,
+                    picture=None if isinstance(part.picture, int) else part.picture,
+                    region=None if at else region,
+                    weight=part.weight,
+                )
+                for at, part in enumerate(self.parts)
+            )
+        )
 
     def link(self, endpoint: str = "pages.results", **changes: Any) -> str:
         """An address of the same search; a change of None leaves a field out."""
@@ -51,8 +88,29 @@ class PageSearch:
 
     def link_from(self, image_id: int) -> str:
         """An address of the same search by an image of the collection, without what belongs to this query alone."""
-        own: dict[str, Any] = dict.fromkeys((*REGION, "upload", "query_class"))
+        own: dict[str, Any] = dict.fromkeys((*REGION, *SEVERAL, "upload", "query_class"))
         return self.link(image=image_id, **own)
+
+    def link_with(self, image_id: int) -> str | None:
+        """An address of the same search by one more image of the collection; None where it has as many as it may."""
+        if len(self.parts) == MAX_PARTS:
+            return None
+        return self._link_by((*self.parts, PagePart(image_id)))
+
+    def link_without(self, at: int) -> str | None:
+        """An address of the same search without one of its parts; None for the only one."""
+        if len(self.parts) == 1:
+            return None
+        rest = self.parts[:at] + self.parts[at + 1 :]
+        if at:
+            return self._link_by(rest)
+        return self._link_by(rest, image=rest[0].image_id, **dict.fromkeys((*REGION, "upload")))
+
+    def _link_by(self, parts: tuple[PagePart, ...], **changes: Any) -> str:
+        weights = [f"{part.weight:g}" for part in parts]
+        equal = set(weights) == {"1"}
+        more = ",".join(str(part.image_id) for part in parts[1:]) or None
+        return self.link(more=more, part_weights=None if equal else ",".join(weights), **changes)
 
 
 def page_search(fields: MultiDict[str, str], options: SearchOptions | None = None) -> PageSearch:
@@ -62,12 +120,36 @@ def page_search(fields: MultiDict[str, str], options: SearchOptions | None = Non
     """
     options = options or search_options(fields)
     if "upload" in fields:
-        name = fields["upload"]
-        return PageSearch(cached_query(name), None, name, options, fields)
-    if "image" in fields:
-        image_id = image_number(fields["image"])
-        return PageSearch(image_id, image_id, None, options, fields)
-    raise NoPictureError("this address names no picture: start from the search page")
+        first = PagePart(cached_query(fields["upload"]), upload=fields["upload"])
+    elif "image" in fields:
+        first = PagePart(image_number(fields["image"]))
+    else:
+        raise NoPictureError("this address names no picture: start from the search page")
+    parts = (first, *(PagePart(image_number(text)) for text in _values(fields, "more")))
+    if len(parts) > MAX_PARTS:
+        raise BadOptionError(f"a query has at most {MAX_PARTS} pictures, not {len(parts)}")
+    weights = _values(fields, "part_weights")
+    if weights and len(weights) != len(parts):
+        raise BadOptionError(f"Weights of the pictures: give one for each of them ({len(parts)}), not {len(weights)}")
+    weighed = tuple(
+        replace(part, weight=_weight(text)) for part, text in zip(parts, weights or ["1"] * len(parts), strict=True)
+    )
+    return PageSearch(weighed, options, fields)
+
+
+def _values(fields: MultiDict[str, str], name: str) -> list[str]:
+    """A field that may stand there several times, and have several values parted by commas."""
+    return [text.strip() for value in fields.getlist(name) for text in value.split(",")]
+
+
+def _weight(text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = nan
+    if not 0 < weight <= MAX_WEIGHT:
+        raise BadOptionError(f"Weights of the pictures: '{text[:40]}' is not a number from more than 0 to 1,000,000")
+    return weight
 
 
 def require_region(search: PageSearch) -> None:
@@ -79,10 +161,11 @@ def require_region(search: PageSearch) -> None:
     if region is None:
         return
     left, top, width, height = region
-    if isinstance(search.query, int):
-        size = upright_size(collection().display(search.query))
+    picture = search.first.picture
+    if isinstance(picture, int):
+        size = upright_size(collection().display(picture))
     else:
-        size = upright_size(search.query, max_pixels=state().settings.max_pixels)
+        size = upright_size(picture, max_pixels=state().settings.max_pixels)
     try:
         region_pixels((left, top, width, height), size)
     except BadRegionError:
@@ -106,7 +189,7 @@ def search_options(fields: MultiDict[str, str]) -> SearchOptions:
     if fields.getlist("spaces") == [""]:
         raise BadOptionError(f"{LABELS['spaces']}: choose at least one space")
     options = MultiDict(fields)
-    for name in ("image", "upload", "picture"):
+    for name in ("image", "upload", "picture", *SEVERAL):
         options.poplist(name)
     edges = [options.pop(name, None) for name in REGION]
     if any(edges):

@@ -25,6 +25,7 @@ from web.requests import MAX_ID, Flag, Name, Numbers, RequestModel, SpaceNames
 
 MAX_K = 1000
 MAX_PARTS = 20
+MAX_WEIGHT = 1e6
 MAX_IDS = 100_000
 MAX_BATCH = 100
 """Searches of a batch, and pictures that they have together."""
@@ -45,8 +46,8 @@ def _region(region: list[float] | None) -> list[float] | None:
 
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-SpaceWeight = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-PartWeight = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+SpaceWeight = Annotated[float, Field(gt=0, le=MAX_WEIGHT, allow_inf_nan=False)]
+PartWeight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT, allow_inf_nan=False)]
 Region = Annotated[list[Fraction] | None, Field(min_length=4, max_length=4), Numbers, AfterValidator(_region)]
 ImageId = Annotated[int, Field(ge=0, le=MAX_ID)]
 ImageIds = Annotated[list[ImageId] | None, Field(min_length=1, max_length=MAX_IDS), Numbers]

@@ -33,7 +33,7 @@ from web.pictures import (
     require_picture,
 )
 from web.problems import status_of, wants_json
-from web.responses import image_to_dict, images_to_dicts
+from web.responses import image_links, image_to_dict, images_to_dicts
 from web.search import SearchOptions, search
 
 blueprint = Blueprint("pages", __name__)
@@ -97,7 +97,7 @@ def submit() -> BaseResponse | tuple[str, int]:
 def results() -> str:
     """The hits of a search."""
     page = page_search(filled_fields(request.args))
-    hits = search(page.query, page.options)
+    hits = _hits(page)
     return render_template("results.html", search=page, **_shown(page, hits))
 
 
@@ -109,7 +109,7 @@ def compare() -> str:
     hit_id = image_number(fields.pop("hit", ""))
     page = page_search(fields)
     image = image_to_dict(collection(), hit_id)
-    hits = search(page.query, page.options)
+    hits = _hits(page)
     at = hits.ids.index(hit_id) if hit_id in hits.ids else None
     with state().searches.slot():
         distances = _distances(page, hit_id)
@@ -220,7 +220,7 @@ def _shown(page: PageSearch, hits: Hits) -> dict[str, Any]:
         "shares": [(name, count) for name, count in hits.class_counts.items()],
         "curves": curves(hits),
         "curve_size": (WIDTH, HEIGHT),
-        "query_picture": _query_address(page),
+        "pictures": _pictures(page),
         "options": page.options,
     }
 
@@ -238,26 +238,46 @@ def _headline(hits: Hits) -> str:
     return f"{'All' if most == total else f'{most} of'} {total}: {leaders[0]}"
 
 
-def _query_address(page: PageSearch) -> str:
-    if page.upload is not None:
-        return url_for("pages.query_picture", name=page.upload)
-    return url_for("images.picture", image_id=page.image_id, v=collection_version())
+def _hits(page: PageSearch) -> Hits:
+    return search(page.query, page.options.model_copy(update={"region": None}))  # its first part has it
+
+
+def _pictures(page: PageSearch) -> list[dict[str, Any]]:
+    """What shows of each part of a query: its picture, name, class and weight, and the address without it."""
+    links, opened = image_links(), collection()
+    shown = []
+    for at, part in enumerate(page.parts):
+        if part.image_id is None:
+            addresses = dict.fromkeys(("picture", "thumbnail"), url_for("pages.query_picture", name=part.upload))
+        else:
+            addresses = links(part.image_id)
+        shown.append(
+            {
+                "image_id": part.image_id,
+                "class": None if part.image_id is None else opened.class_of(part.image_id),
+                "weight": f"{part.weight:g}",
+                "without": page.link_without(at),
+                **addresses,
+            }
+        )
+    return shown
 
 
 def _distances(page: PageSearch, hit_id: int) -> dict[str, float | None]:
-    """From the query to one image, in every space of the collection."""
+    """From the query to one image, in every space of the collection: the weighted mean over the query's parts."""
     engine = searcher()
     names = [space.name for space in engine.collection.spaces]
-    region = tuple(page.options.region) if page.options.region else None
     of_hit = _stored_vectors(engine.collection, hit_id, names)
-    if isinstance(page.query, int) and region is None:
-        of_query = _stored_vectors(engine.collection, page.query, names)
-    else:  # all at once, so that the picture is not decoded for each space
-        of_query = engine.vectors_of(page.query, list(of_hit), region)  # type: ignore[arg-type]
+    known = set(of_hit)
+    for part in page.query.parts:
+        if part.image_id is not None and part.region is None:
+            known &= set(_stored_vectors(engine.collection, part.image_id, names))
     distances: dict[str, float | None] = dict.fromkeys(names)
-    for name in of_hit.keys() & of_query.keys():
-        distance = engine.metric(name).distances(of_query[name][None], of_hit[name][None])[0, 0]
-        distances[name] = max(0.0, float(distance))
+    if known:  # all at once, so that a picture is not decoded for each space
+        of_query = engine.embed(page.query, [name for name in names if name in known]).vectors
+        for name, made in of_query.items():
+            each = engine.metric(name).distances(made.vectors, of_hit[name][None])[:, 0]
+            distances[name] = max(0.0, float(made.weights @ each / made.weights.sum()))
     return distances
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import sqlite3
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
 import pytest
@@ -199,6 +200,79 @@ def test_a_fused_score_is_not_called_a_similarity(client: FlaskClient, two_space
                 assert f">{name}</button>" in fused
     refused = text(client, f"/answer?image=3&{fields}&fusion=sum", 422)
     assert "fusion method is called 'sum'" in refused
+
+
+# Several pictures
+
+
+def test_a_query_of_several_pictures_is_that_of_the_api(client: FlaskClient, uploaded: str, indexed: Any) -> None:
+    picture = base64.b64encode((indexed.data / "polyps" / "3.jpg").read_bytes()).decode()
+    region = {"left": 10, "top": 20, "width": 60, "height": 50}
+    cases: list[tuple[str, list[dict[str, Any]]]] = [
+        ("/answer?k=5&image=3&more=12,17", [{"image_id": 3}, {"image_id": 12}, {"image_id": 17}]),
+        (
+            "/answer?k=5&image=3&more=12&more=17&part_weights=1&part_weights=0.5&part_weights=2",
+            [{"image_id": 3}, {"image_id": 12, "weight": 0.5}, {"image_id": 17, "weight": 2.0}],
+        ),
+        (
+            f"{uploaded.replace('k=3', 'k=5')}&more=12&part_weights=2,1&{urlencode(region)}",
+            [{"image": picture, "region": [0.1, 0.2, 0.6, 0.5], "weight": 2.0}, {"image_id": 12}],
+        ),
+    ]
+    for address, query in cases:
+        shown = [int(number) for number in re.findall(r"Hit \d+: image (\d+),", client.get(address).text)]
+        by_api = client.post("/api/v1/search", json={"query": query, "k": 5}).get_json()
+        assert shown == [hit["id"] for hit in by_api["hits"]]
+        assert f"together with {len(query) - 1} more" in text(client, address)
+        # The distance shown next to a hit is the one that it was found at.
+        best = by_api["hits"][0]
+        compared = text(client, f"{address.replace('/answer', '/compare')}&hit={best['id']}")
+        assert f" searched {best['distance']:.4g} {best['score']:.3f} " in compared
+
+
+def test_hits_are_added_to_the_query_and_taken_out_of_it_by_links(client: FlaskClient) -> None:
+    one = "/answer?image=3&k=4&left=10&top=10&width=50&height=50"
+    hits = re.findall(r"Hit \d+: image (\d+),", client.get(one).text)
+    added = links(client, one, "Add hit")
+    assert [link["more"] for link in added] == [[hit] for hit in hits]
+    assert len(added) == 4
+    assert all(link["image"] == ["3"] and link["left"] == ["10"] and "part_weights" not in link for link in added)
+    assert not links(client, one, "Take")
+
+    three = "/answer?image=3&more=12,17&part_weights=1,0.5,2&k=4&left=10&top=10&width=50&height=50"
+    assert {link["part_weights"][0] for link in links(client, three, "Add hit")} == {"1,0.5,2,1"}
+    first, second, third = links(client, three, "Take")
+    assert (first["image"], first["more"], first["part_weights"]) == (["12"], ["17"], ["0.5,2"])
+    assert "left" not in first
+    assert (second["image"], second["more"], second["part_weights"], second["left"]) == (["3"], ["17"], ["1,2"], ["10"])
+    assert (third["more"], third["part_weights"]) == (["12"], ["1,0.5"])
+    onward = links(client, three, "Search from hit")
+    assert len(onward) == 4
+    assert not any(link.keys() & {"more", "part_weights", "left"} for link in onward)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "told"),
+    [
+        ("more=x", 422, "'x' is not the number of an image"),
+        ("more=999999", 404, "no image 999999"),
+        ("more=12&part_weights=1", 422, "give one for each of them (2), not 1"),
+        ("more=12&part_weights=1,0", 422, "'0' is not a number from more than 0"),
+        ("more=12&part_weights=1,-1", 422, "'-1' is not a number from more than 0"),
+        ("more=12&part_weights=1,nan", 422, "'nan' is not a number from more than 0"),
+        ("more=12&part_weights=1,inf", 422, "'inf' is not a number from more than 0"),
+        ("more=" + "1," * 19 + "1", 422, "at most 20 pictures, not 21"),
+    ],
+)
+def test_a_query_of_several_pictures_that_does_not_fit_is_told(
+    client: FlaskClient, fields: str, status: int, told: str
+) -> None:
+    assert told in unescape(text(client, f"/answer?image=3&{fields}", status))
+
+
+def test_a_query_has_no_more_pictures_than_it_may(client: FlaskClient) -> None:
+    assert "Add to query" in text(client, f"/answer?image=3&k=3&more={'4,' * 17}4")
+    assert "Add to query" not in text(client, f"/answer?image=3&k=3&more={'4,' * 18}4")
 
 
 # Comparing

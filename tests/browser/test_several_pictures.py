@@ -1,0 +1,70 @@
+"""A query of several pictures in a real browser: hits are added to it, weighed and taken out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+expect = sync_api.expect
+
+
+@pytest.fixture
+def page(browser: Any, served: Any) -> Iterator[Any]:
+    """A page that fails its test where a script fails."""
+    context = browser.new_context(base_url=served.url, viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    yield page
+    context.close()
+    assert not faults
+
+
+def test_hits_are_added_to_an_uploaded_part_weighed_and_taken_out(page: Any, indexed: Any) -> None:
+    page.goto("/")
+    page.locator("#file").set_input_files(indexed.data / "polyps" / "3.jpg")
+    page.locator("details.region summary").click()
+    for name, value in (("Left", "10"), ("Top", "10"), ("Width", "60"), ("Height", "60")):
+        page.get_by_label(name, exact=True).fill(value)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".hit")).to_have_count(12)
+    page.get_by_role("link", name=re.compile(r"^Add hit 2,")).click()
+    several = page.get_by_role("group", name=re.compile("Pictures of the query"))
+    expect(several.get_by_role("spinbutton")).to_have_count(2)
+    expect(page.locator(".query")).to_contain_text("only the framed part was searched · together with 1 more")
+    # From the dialog of a hit as well
+    page.locator("a[data-compare]").nth(3).click()
+    page.get_by_role("dialog").get_by_role("link", name="Add it to the query").click()
+    expect(several.get_by_role("spinbutton")).to_have_count(3)
+    # Weights
+    several.get_by_label("Weight of your picture").fill("0.01")
+    page.get_by_role("button", name="Search again").click()
+    expect(several.get_by_label("Weight of your picture")).to_have_value("0.01")
+    assert "part_weights=0.01" in page.url
+    # Out again; the uploaded picture leaves its part behind
+    page.get_by_role("link", name="Take your picture out of the query").click()
+    expect(several.get_by_role("spinbutton")).to_have_count(2)
+    assert "left=" not in page.url
+    page.get_by_role("link", name=re.compile("^Take image")).first.click()
+    expect(several).to_have_count(0)
+    expect(page.locator(".hit")).to_have_count(12)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_axe_finds_nothing_and_nothing_overflows(browser: Any, served: Any, theme: str, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+    context = browser.new_context(base_url=served.url, viewport={"width": width, "height": 800})
+    context.add_cookies([{"name": "theme", "value": theme, "url": served.url}])
+    page = context.new_page()
+    query = "image=3&more=12,17,20&part_weights=1,0.5,2,1&left=10&top=10&width=60&height=50"
+    for address in (f"/answer?{query}", f"/compare?{query}&hit=9"):
+        page.goto(address)
+        found = axe.Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    context.close()
