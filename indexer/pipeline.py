@@ -121,29 +121,29 @@ def index_dataset(
     """Bring a collection up to date with a data set; what is stored is neither decoded nor embedded again.
 
     A bad picture never stops the run: it is listed in the outcome with its reason. whole: the data set is all of its
-    source, so stored files that it lacks are gone. again: images by id that are read whatever their change mark says,
-    each with the spaces in which its vector is damaged; that vector is overwritten once another is made, so a stop
-    leaves it marked as damaged.
+    source, so stored files that it lacks are no longer there. again: images by id that are read whatever their change
+    mark says, each with the spaces in which its vector is damaged; that vector is overwritten once another is made, so
+    a stop leaves it marked as damaged.
     """
-    run = _Run(dataset, writer, spaces, shipped)
-    tasks = run.plan(whole, again or {})
+    indexing = _Indexing(dataset, writer, spaces, shipped)
+    tasks = indexing.plan(whole, again or {})
     report = on_progress or (lambda outcome: None)
-    report(run.outcome)
+    report(indexing.outcome)
     with ThreadPoolExecutor(1, "embed") as thread:
         embedding: deque[tuple[list[_Prepared], Future[list[Vectors]]]] = deque()
-        for batch in run.batches(prefetch(run.prepare, tasks, 3 * BATCH)):
+        for batch in indexing.batches(prefetch(indexing.prepare, tasks, 3 * BATCH)):
             copies = [{} if one.new is None else writer.vectors_of_content(one.sha256) for one in batch]
-            embedding.append((batch, thread.submit(run.embed, batch, copies)))
+            embedding.append((batch, thread.submit(indexing.embed, batch, copies)))
             if len(embedding) > 1:  # the batch before is written while this one is embedded
-                run.store(*embedding.popleft())
-                report(run.outcome)
+                indexing.store(*embedding.popleft())
+                report(indexing.outcome)
         while embedding:
-            run.store(*embedding.popleft())
-    report(run.outcome)
-    return run.outcome
+            indexing.store(*embedding.popleft())
+    report(indexing.outcome)
+    return indexing.outcome
 
 
-class _Run:
+class _Indexing:
     """One call of `index_dataset`: its steps, in order, and what they count."""
 
     def __init__(

@@ -34,7 +34,7 @@ class Repair:
     """What came of a repair.
 
     done: in a line each. renumbered: (old id, new id, file) of changed pictures, since an id never changes its picture.
-    failed: (file or encoder, reason) of pictures that cannot be described anew and of encoders that cannot be loaded.
+    failed: (file or encoder, reason) of pictures that cannot be read and of encoders that cannot be loaded.
     warnings: what to know about the new vectors.
     """
 
@@ -74,41 +74,43 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
                 for image_id in finding.ids:
                     again[image_id] |= frozenset()
         if again:
-            _describe_again(writer, again, broken, mended)
+            _recompute(writer, again, broken, mended)
     mended.failed += [(f"the encoder of the space {space}", reason) for space, reason in broken.items()]
     _build_indexes(path, {finding.space for finding in findings if finding.kind in ("index", "vectors")}, mended)
     return mended
 
 
-def _describe_again(
+def _recompute(
     writer: CollectionWriter, again: Mapping[int, frozenset[str]], broken: dict[str, str], mended: Repair
 ) -> None:
-    """Describe images (id -> spaces of damaged vectors) from the archive of their features and from their pictures.
+    """Make vectors of images (id -> spaces of damaged ones) from the archive of their features and their pictures.
 
     Spaces of broken encoders are left out, and those that turn out to be broken noted.
     """
-    held = Collection.open(writer.path)
+    collection = Collection.open(writer.path)
     files = {
-        image_id: held.file_of(image_id) for image_id in sorted(again) if held.images.position(image_id) is not None
+        image_id: collection.file_of(image_id)
+        for image_id in sorted(again)
+        if collection.images.position(image_id) is not None
     }
     by_source: defaultdict[int, dict[str, str | None]] = defaultdict(dict)
-    bare = {image_id for image_id in files if not held.images.with_pictures[held.position(image_id)]}
-    made = _import_again(writer, held, {image_id: again[image_id] for image_id in bare}, mended)
+    bare = {image_id for image_id in files if not collection.images.with_pictures[collection.position(image_id)]}
+    made = _import_again(writer, collection, {image_id: again[image_id] for image_id in bare}, mended)
     for image_id, file in files.items():
         if image_id in bare:
             continue
-        by_source[held.images.sources[held.position(image_id)]][file] = held.class_of(image_id)
+        by_source[collection.images.sources[collection.position(image_id)]][file] = collection.class_of(image_id)
     with ExitStack() as stack:
         archive = _archive(writer)
         if archive is not None:
             stack.enter_context(archive)
         for number, classes in by_source.items():
-            source, _ = held.images.source_paths[number]
+            source, _ = collection.images.source_paths[number]
             said: list[str] = []
             try:
                 # The descriptors' names, since what the archive does not have is computed.
                 with chosen_pictures(source, classes) as dataset:
-                    run = run_dataset(
+                    result = run_dataset(
                         dataset,
                         writer,
                         archive,
@@ -120,34 +122,34 @@ def _describe_again(
             except SourceError as error:
                 mended.failed += [(file, str(error)) for file in classes]
                 continue
-            made += run.outcome.added + run.outcome.completed
-            mended.failed += run.outcome.rejected
-            if archive is None or run.without_features or run.feature_faults:
+            made += result.outcome.added + result.outcome.completed
+            mended.failed += result.outcome.rejected
+            if archive is None or result.without_features or result.feature_faults:
                 mended.warnings += [line for line in said if line.startswith("warning") and line not in mended.warnings]
     if made:
-        mended.done.append(f"{made:,} of {counted(len(files), 'image')} described anew")
+        mended.done.append(f"{made:,} of {counted(len(files), 'image')} computed anew")
     now = Collection.open(writer.path).images
     ids = {(now.source_paths[at], file): int(i) for i, at, file in zip(now.ids, now.sources, now.files, strict=True)}
     for image_id, file in files.items():
-        place = held.images.source_paths[held.images.sources[held.position(image_id)]]
+        place = collection.images.source_paths[collection.images.sources[collection.position(image_id)]]
         if (new := ids.get((place, file), image_id)) != image_id:
             mended.renumbered.append((image_id, new, file))
 
 
 def _import_again(
-    writer: CollectionWriter, held: Collection, again: Mapping[int, frozenset[str]], mended: Repair
+    writer: CollectionWriter, collection: Collection, again: Mapping[int, frozenset[str]], mended: Repair
 ) -> int:
     """Read vectors of images without pictures (id -> spaces) from the files of their import; returns of how many."""
     done: set[int] = set()
-    for definition in held.spaces:
+    for definition in collection.spaces:
         ids = [image_id for image_id, spaces in again.items() if definition.name in spaces]
         if not ids:
             continue
-        vectors = imported_again(held, definition, ids)
+        vectors = imported_again(collection, definition, ids)
         writer.fill({image_id: {definition.name: vector} for image_id, vector in vectors.items()})
         done |= vectors.keys()
         mended.failed += [
-            (held.file_of(image_id), f"no file that was imported has its vector in the space '{definition.name}'")
+            (collection.file_of(image_id), f"no file that was imported has its vector in the space '{definition.name}'")
             for image_id in ids
             if image_id not in vectors
         ]
@@ -170,7 +172,7 @@ def _archive(writer: CollectionWriter) -> FeatureArchive | None:
 
 
 def _build_indexes(path: Path, spaces: Collected[str | None], mended: Repair) -> None:
-    """Build the indexes of some spaces, where they are of the kind that is kept on disk and their vectors are sound."""
+    """Build the indexes of some spaces, where they are of a kind that is stored on disk and their vectors are sound."""
     collection = Collection.open(path)
     for space in collection.spaces:
         metric = metric_of(space)

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from indexer.datasets import Dataset
 from indexer.descriptor_spaces import ShippedFeatures, add_descriptor_spaces, descriptor_names
 from indexer.features import FeatureArchive, match
-from indexer.gone import absence
+from indexer.missing import missing_picture
 from indexer.near_duplicates import Cluster, clusters, update_clusters
 from indexer.pipeline import Outcome, index_dataset
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
@@ -65,7 +65,7 @@ class NewImage:
 
 
 @dataclass
-class Run:
+class IndexingResult:
     """A finished run of the indexer.
 
     computes: whether descriptors that are not shipped are computed. whole: the data set is all of its source, not a
@@ -138,7 +138,7 @@ def run_dataset(
     broken: dict[str, str] | None = None,
     say: Say = lambda line: None,
     on_progress: Callable[[Outcome], None] | None = None,
-) -> Run:
+) -> IndexingResult:
     """Index an opened data set by an open writer, in the collection's spaces and in new ones.
 
     archive: shipped features. encoders: specs of encoders. descriptors: names of descriptors to compute, or `all`.
@@ -157,34 +157,34 @@ def run_dataset(
         create_space(writer, text)
     shipped = _add_descriptors(dataset, writer, archive, descriptors, say)
     opened = _open_spaces(writer, broken, say)
-    run = Run(writer.path, dataset, Outcome(), 0.0, [space.name for space in opened], whole=whole)
+    result = IndexingResult(writer.path, dataset, Outcome(), 0.0, [space.name for space in opened], whole=whole)
     first = writer.counter("next image")
-    run.outcome = index_dataset(
+    result.outcome = index_dataset(
         dataset, writer, opened, shipped=shipped, whole=whole, again=again, on_progress=on_progress
     )
-    # Some reasons begin with the file, which stands beside them here.
-    run.outcome.rejected = [(file, reason.removeprefix(f"{file}: ")) for file, reason in run.outcome.rejected]
+    # Some reasons begin with the file, which is listed with them.
+    result.outcome.rejected = [(file, reason.removeprefix(f"{file}: ")) for file, reason in result.outcome.rejected]
     complete_learned_spaces(writer)
     searcher = Searcher(Collection.open(writer.path))
     update_clusters(writer, searcher)
     collection, _ = searcher.collection.refreshed()  # reads again what the clusters changed alone
-    run.clusters = clusters(collection)
+    result.clusters = clusters(collection)
     copies = writer.copies(first)
-    run.new_images = _new_images(collection, run.outcome.new_images, dict(copies))
+    result.new_images = _new_images(collection, result.outcome.new_images, dict(copies))
     for new, old in copies:
-        why = absence(collection, old)
-        repeats = run.moved if why else run.copies
+        why = missing_picture(collection, old)
+        repeats = result.moved if why else result.copies
         repeats.append(Copy(new, collection.file_of(new), old, collection.file_of(old)))
         if isinstance(why, SourceGoneError):
-            run.moved_from[collection.source_of(old)] += 1
-    run.seconds = time.perf_counter() - start
+            result.moved_from[collection.source_of(old)] += 1
+    result.seconds = time.perf_counter() - start
     if shipped is not None:
-        run.feature_faults, run.computes = shipped.faults, not shipped.required
+        result.feature_faults, result.computes = shipped.faults, not shipped.required
     if archive is not None:
         paired = match(dataset.items, archive)
-        run.without_features = [item.file for item in paired.without_features]
-        run.without_image = ["/".join(filter(None, key)) for key in paired.without_image]
-    return run
+        result.without_features = [item.file for item in paired.without_features]
+        result.without_image = ["/".join(filter(None, key)) for key in paired.without_image]
+    return result
 
 
 def _new_images(collection: Collection, added: Sequence[tuple[int, str]], copies: Mapping[int, int]) -> list[NewImage]:

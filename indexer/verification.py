@@ -180,7 +180,7 @@ def _check_pictures(collection: Collection, on_progress: Callable[[int], None]) 
 _PICTURES = {
     "picture gone": (
         "no longer where indexed",
-        ": put the files back, or take the images out with `kvasir remove {collection} --gone`",
+        ": put the files back, or take the images out with `kvasir remove {collection} --missing`",
     ),
     "picture damaged": (
         "damaged since indexed",

@@ -9,7 +9,7 @@ from shlex import quote
 
 import click
 
-from indexer.gone import absence
+from indexer.missing import missing_picture
 from retrieval.arguments import ImageId, LocalPath
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
 from retrieval.terminal import counted, one_line
@@ -18,7 +18,8 @@ from retrieval.terminal import counted, one_line
 @click.command("remove")
 @click.argument("collection", type=LocalPath())
 @click.argument("ids", type=ImageId(), nargs=-1, metavar="[ID]...")
-@click.option("--gone", is_flag=True, help="Remove every image whose picture is no longer in its folder or zip.")
+@click.option("--missing", is_flag=True, help="Remove every image whose picture is no longer in its folder or zip.")
+@click.option("--gone", "missing", is_flag=True, hidden=True)  # its earlier name
 @click.option(
     "--source",
     "sources",
@@ -27,25 +28,25 @@ from retrieval.terminal import counted, one_line
     help="Remove every image of this folder or zip, whether or not it is still there; may be given several times.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-def command(collection: Path, ids: tuple[int, ...], gone: bool, sources: tuple[Path, ...], as_json: bool) -> None:
+def command(collection: Path, ids: tuple[int, ...], missing: bool, sources: tuple[Path, ...], as_json: bool) -> None:
     """Remove images from COLLECTION by id. Other ids stay as they are; the pictures' files are not touched.
 
-    Of a folder or zip that cannot be opened, or is empty, --gone removes nothing: it may only not be mounted now.
+    Of a folder or zip that cannot be opened, or is empty, --missing removes nothing: it may only not be mounted now.
 
     Example:  kvasir remove kvasir.collection 17 4711
     """
-    if not ids and not gone and not sources:
-        raise click.UsageError("give ids of images, --gone or --source")
+    if not ids and not missing and not sources:
+        raise click.UsageError("give ids of images, --missing or --source")
     with CollectionWriter(collection) as writer:
-        held = Collection.open(collection)
-        known = set(held.images.ids.tolist())
-        wanted = set(ids) | _of_sources(held, sources)
+        opened = Collection.open(collection)
+        known = set(opened.images.ids.tolist())
+        wanted = set(ids) | _of_sources(opened, sources)
         closed: dict[Path, str] = {}
-        for image_id in known - wanted if gone else ():
-            why = absence(held, image_id)
-            if isinstance(why, SourceGoneError):
-                closed[held.source_of(image_id)] = str(why)
-            elif why is not None:
+        for image_id in known - wanted if missing else ():
+            error = missing_picture(opened, image_id)
+            if isinstance(error, SourceGoneError):
+                closed[opened.source_of(image_id)] = str(error)
+            elif error is not None:
                 wanted.add(image_id)
         unknown = sorted(wanted - known)
         removed = writer.remove(sorted(wanted & known))
@@ -54,22 +55,22 @@ def command(collection: Path, ids: tuple[int, ...], gone: bool, sources: tuple[P
         facts = {"removed": sorted(wanted & known), "unknown": unknown, "sources_not_opened": not_opened}
         click.echo(json.dumps(facts))
     else:
-        click.echo(f"{held.path}: {removed:,} removed, {counted(len(known) - removed, 'image')} left")
+        click.echo(f"{opened.path}: {removed:,} removed, {counted(len(known) - removed, 'image')} left")
     for image_id in unknown:
         click.echo(f"no image {image_id}", err=True)
     for path in sorted(closed):
-        remedy = f"or take its images out with `kvasir remove {quote(str(held.path))} --source {quote(str(path))}`"
+        remedy = f"or take its images out with `kvasir remove {quote(str(opened.path))} --source {quote(str(path))}`"
         click.echo(one_line(f"nothing removed of what may be there still: {closed[path]}, {remedy}"), err=True)
     if unknown or closed:
         sys.exit(1 if removed or closed else 2)
 
 
-def _of_sources(held: Collection, sources: tuple[Path, ...]) -> set[int]:
+def _of_sources(opened: Collection, sources: tuple[Path, ...]) -> set[int]:
     wanted: set[int] = set()
     for source in sources:
         path = source.expanduser()
-        found = {i for i in held.images.ids.tolist() if held.source_of(i) in (path.absolute(), path.resolve())}
-        if not found:
+        of_source = {i for i in opened.images.ids.tolist() if opened.source_of(i) in (path.absolute(), path.resolve())}
+        if not of_source:
             raise click.UsageError(f"no image was indexed in {source}; `kvasir info` lists the folders and zips")
-        wanted |= found
+        wanted |= of_source
     return wanted

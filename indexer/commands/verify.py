@@ -52,9 +52,9 @@ def command(collection: Path, mend: bool, quick: bool, as_json: bool) -> None:
         elif mendable:
             click.echo(f"`kvasir verify --repair {quote(str(collection))}` mends what can be mended")
         if not left:
-            held = Collection.open(collection)
-            count = f"{counted(len(held), 'image')} in {counted(len(held.spaces), 'space')}"
-            click.echo(f"{held.path}: sound ({count})")
+            opened = Collection.open(collection)
+            count = f"{counted(len(opened), 'image')} in {counted(len(opened.spaces), 'space')}"
+            click.echo(f"{opened.path}: sound ({count})")
     sys.exit(1 if left else 0)
 
 

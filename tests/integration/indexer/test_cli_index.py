@@ -226,7 +226,7 @@ def test_a_picture_in_another_class_folder_is_a_new_image_and_the_old_one_can_be
     (data / "polyps" / "5.jpg").rename(data / "cecum" / "was a polyp.jpg")
     assert run("index", data, made, "--json").json["added"] == 1
     assert files(made)["cecum/was a polyp.jpg"] == (26, "cecum")
-    removed = run("remove", made, "--gone")
+    removed = run("remove", made, "--missing")
     assert removed.status == 0
     assert "polyps/5.jpg" not in files(made)
     assert len(files(made)) == 26
@@ -446,14 +446,14 @@ def test_what_moved_is_kept_where_it_is_now_and_only_the_old_entries_are_to_be_r
     assert "9 images of the collection are no longer in" in told.out
     assert "9 of the added pictures were in the collection before" in told.out
     assert told.out.count("`kvasir remove ") == 1
-    assert f"`kvasir remove {made} --gone` takes out what is no longer there" in told.out
+    assert f"`kvasir remove {made} --missing` takes out what is no longer there" in told.out
     assert run("remove", made, "--gone").status == 0
     assert len(files(made)) == 26
     before = Collection.open(made).images.ids.tolist()
     data.rename(tmp_path / "moved")  # the source itself
     moved = run("index", tmp_path / "moved", made)
     assert (moved.status, "26 of the added pictures were in the collection before" in moved.out) == (0, True)
-    assert "--gone" not in moved.out
+    assert "--missing" not in moved.out
     assert f"`kvasir remove {made} --source {data}` takes out all that was indexed there" in moved.out
     assert run("remove", made, "--source", data, "--json").json["removed"] == before
     assert len(files(made)) == 26

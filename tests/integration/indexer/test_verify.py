@@ -242,7 +242,7 @@ def test_a_picture_that_the_shipped_features_do_not_know_is_described_by_computi
     flip(shipped, "JCD", 3, 11)
     mended = run("verify", shipped, "--repair")
     assert mended.exit_code == 0, mended.output
-    assert "repaired: 2 of 2 images described anew" in mended.stdout
+    assert "repaired: 2 of 2 images computed anew" in mended.stdout
     after = vectors(shipped)
     assert len(after["JCD"]) == 12
     assert all(np.array_equal(after[name], before[name]) for name in before)
@@ -282,7 +282,7 @@ def test_vectors_of_an_archive_that_is_not_the_first_or_that_is_damaged_are_comp
     next((tmp_path / "features of one").rglob("*.features")).write_text("no features")
     mended = run("verify", path, "--repair")
     assert mended.exit_code == 0, mended.output
-    assert "repaired: 17 of 17 images described anew" in mended.stdout
+    assert "repaired: 17 of 17 images computed anew" in mended.stdout
     assert np.array_equal(vectors(path)["JCD"], before["JCD"])
 
 
@@ -313,7 +313,7 @@ def test_an_encoder_that_cannot_be_made_anew_keeps_no_other_space_from_being_men
         flip(path, space, 3)
     mended = run("verify", path, "--repair")
     assert mended.exit_code == 1
-    assert "repaired: 1 of 1 image described anew" in mended.stdout
+    assert "repaired: 1 of 1 image computed anew" in mended.stdout
     assert mended.stderr.count("the encoder of the space test_vit-w: ") == 1
     assert f"there is no weights file {weights}" in mended.stderr
     left = [finding["space"] for finding in json.loads(run("verify", path, "--json").stdout)["findings"]]
@@ -349,7 +349,7 @@ def test_a_source_that_is_gone_keeps_no_other_from_being_mended_and_its_vectors_
     one.rename(tmp_path / "away")
     mended = run("verify", path, "--quick", "--repair")
     assert mended.exit_code == 1
-    assert "repaired: 1 of 2 images described anew" in mended.stdout
+    assert "repaired: 1 of 2 images computed anew" in mended.stdout
     assert "still wrong: space tf_efficientnet_lite0: 1 of 17 vectors missing or damaged" in mended.stdout
     assert f"cecum/2.jpg: {one}: no such folder or zip" in mended.stderr
     told = json.loads(run("verify", path, "--json").stdout)
@@ -375,7 +375,7 @@ def test_a_picture_that_no_longer_decodes_is_told_with_its_reason_and_promised_n
     assert "--repair" not in told.stdout
     flip(collection, "JCD", 3, 4)
     mended = json.loads(run("verify", collection, "--repair", "--json").stdout)
-    assert mended["repairs"] == ["1 of 2 images described anew"]
+    assert mended["repairs"] == ["1 of 2 images computed anew"]
     assert [failed["file"] for failed in mended["failed"]] == [file]
     assert "cut off" in mended["failed"][0]["reason"] or "truncated" in mended["failed"][0]["reason"]
     assert len(mended["left"]) == 2

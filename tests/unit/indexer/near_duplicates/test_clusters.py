@@ -15,7 +15,7 @@ from indexer.commands.duplicates import command
 from indexer.datasets import open_dataset
 from indexer.descriptor_spaces import descriptor_names
 from indexer.near_duplicates import clusters, update_clusters
-from indexer.run import Run, run_dataset
+from indexer.run import IndexingResult, run_dataset
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import DEFAULT
 from retrieval.spaces.encoder import create
@@ -63,7 +63,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def index(data: Path, collection: Path) -> Run:
+def index(data: Path, collection: Path) -> IndexingResult:
     with open_dataset(data) as dataset, CollectionWriter(collection) as writer:
         return run_dataset(dataset, writer)
 
