@@ -10,6 +10,7 @@ from indexer.errors import VectorsError
 from retrieval.export import COLUMNS
 from retrieval.names import nfc
 from retrieval.sources.address import remote_reason
+from retrieval.sources.source import storable
 from retrieval.tables import Column, headings, rows_of
 from retrieval.terminal import counted, one_line
 
@@ -31,6 +32,11 @@ class VectorTable:
     ids: tuple[int, ...] | None
     lines: tuple[int | None, ...]
     has_clusters: bool
+
+    def __post_init__(self) -> None:
+        for name in (*self.files, *filter(None, self.classes)):
+            if not storable(name):
+                raise VectorTableError(f"the name {name!r} is not text that can be stored; rename it")
 
     @staticmethod
     def of(files: Sequence[str], classes: Sequence[str | None] | None = None) -> VectorTable:

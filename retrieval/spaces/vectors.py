@@ -40,14 +40,14 @@ class VectorSpace(UnitVectorSpace):
 
     def prepare(self, picture: Picture) -> NoReturn:
         """Raises UnsupportedQueryError."""
+        self.embed([])
+
+    def embed(self, prepared: Sequence[NDArray[Any]]) -> NoReturn:
+        """Raises UnsupportedQueryError."""
         raise UnsupportedQueryError(
             f"the space '{self.name}' has no encoder, so no picture can be compared in it; search by an image of the "
             "collection or by a vector, or import its vectors with `--encoder SPEC`"
         )
-
-    def embed(self, prepared: Sequence[NDArray[Any]]) -> NoReturn:
-        """Raises UnsupportedQueryError."""
-        raise UnsupportedQueryError(f"the space '{self.name}' has no encoder")
 
     def warm_up(self) -> None:
         """Nothing to load."""

@@ -165,7 +165,6 @@ def test_a_damaged_vector_is_read_again_from_the_file_of_its_import(exported: Pa
     ran("verify", "--repair", path)
     assert stored.read_bytes() == sound
     stored.write_bytes(bytes(len(sound)))
-    copy = shutil.copytree(exported, tmp_path / "copy")
     recipe = json.loads((path / "manifest.json").read_text())["spaces"][0]["recipe"]
     assert recipe["imported"] == [
         {"vectors": str(exported / f"{DEFAULT}.npy"), "table": str(exported / f"{DEFAULT}.csv")}
@@ -176,7 +175,6 @@ def test_a_damaged_vector_is_read_again_from_the_file_of_its_import(exported: Pa
     finally:
         (tmp_path / "moved").rename(exported)
     assert "no file that was imported has its vector" in told.stderr
-    assert copy.exists()
 
 
 def test_vectors_of_a_known_encoder_take_pictures(exported: Path, gallery_folder: Path, tmp_path: Path) -> None:
