@@ -27,7 +27,7 @@ from retrieval.errors import TableError
 from retrieval.learn.completion import complete_learned_spaces
 from retrieval.placeholder import SIZE
 from retrieval.sources.vectors import Vectors
-from retrieval.spaces import Space, create_space, open_space, vectors
+from retrieval.spaces import Space, create_space, imported, open_space
 from retrieval.spaces.protocol import IMPORTED
 from retrieval.terminal import counted, one_line
 
@@ -84,7 +84,7 @@ def named_space(name: str) -> CreateSpace:
     def create(writer: CollectionWriter, dimension: int) -> SpaceDefinition:
         if name in {space.name for space in writer.manifest.spaces}:
             return writer.manifest.space(name)
-        return create_space(writer, name) if ":" in name else vectors.create(writer, name, dimension)
+        return create_space(writer, name) if ":" in name else imported.create(writer, name, dimension)
 
     return create
 

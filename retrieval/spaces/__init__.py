@@ -46,7 +46,7 @@ KINDS: dict[str, str] = {
     "encoder": "retrieval.spaces.encoder",
     "descriptor": "retrieval.spaces.descriptor",
     "learned": "retrieval.spaces.learned",
-    "vectors": "retrieval.spaces.vectors",
+    "imported": "retrieval.spaces.imported",
 }
 """The module of each kind; it is imported with the first space of the kind."""
 

@@ -211,7 +211,10 @@ def test_a_second_space_completes_the_images_of_the_same_files_and_clusters_come
     collection = Collection.open(tmp_path / "c")
     assert collection.ids("other").tolist() == [1, 2, 3]
     assert collection.images.clusters.tolist() == [0, 1, 2, 1]
-    assert [(s.name, s.kind, s.dimension) for s in collection.spaces] == [("s", "vectors", 6), ("other", "vectors", 4)]
+    assert [(s.name, s.kind, s.dimension) for s in collection.spaces] == [
+        ("s", "imported", 6),
+        ("other", "imported", 4),
+    ]
 
 
 def test_an_import_that_was_stopped_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

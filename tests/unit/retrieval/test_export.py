@@ -74,7 +74,7 @@ def test_without_pyarrow_parquet_is_refused_only_where_it_is_asked_for(
 
 def test_a_file_of_two_folders_is_named_by_its_whole_path(tmp_path: Path) -> None:
     with CollectionWriter(tmp_path / "c", create=True) as writer:
-        writer.add_space("s", "vectors", 4, "cosine", {})
+        writer.add_space("s", "imported", 4, "cosine", {})
         for folder in ("one", "two"):
             source = writer.source(tmp_path / folder, "folder")
             digest = folder.encode().ljust(32)

@@ -17,11 +17,11 @@ from retrieval.index.protocol import Metric
 from retrieval.spaces.protocol import Purpose, Space, UnsupportedQueryError
 from retrieval.spaces.unit_vectors import UnitVectorSpace
 
-KIND = "vectors"
+KIND = "imported"
 
 
 @dataclass(frozen=True, eq=False)
-class VectorSpace(UnitVectorSpace):
+class ImportedSpace(UnitVectorSpace):
     """Vectors of unit length, compared by cosine; it embeds nothing."""
 
     definition: SpaceDefinition
@@ -60,7 +60,7 @@ def metric(definition: SpaceDefinition) -> Metric:
 
 def open(collection: Path, definition: SpaceDefinition, purpose: Purpose) -> Space:  # noqa: A001  # a kind's function
     """A space of imported vectors."""
-    return VectorSpace(definition)
+    return ImportedSpace(definition)
 
 
 def create(writer: CollectionWriter, spec: str, dimension: int | None = None) -> SpaceDefinition:
