@@ -119,7 +119,7 @@ def test_a_collection_without_pictures_is_shown_with_placeholders_and_refuses_pi
     assert "no encoder" in ran("info", collection).stdout
     assert "sound" in ran("verify", collection).stdout
     assert "2 images" in ran("duplicates", collection).stdout
-    assert "0 removed" in ran("remove", collection, "--gone").stdout
+    assert "0 removed" in ran("remove", collection, "--missing").stdout
     assert "no query can be timed" in refused("evaluate", collection, "--speed")
     ran("evaluate", collection, "--report", tmp_path / "report", "--samples", 0)
     assert (tmp_path / "report" / "index.html").read_text().count("data:image/webp") > 10
