@@ -1,7 +1,7 @@
-"""Mend what `indexer.verification` found and what can be made anew: vectors, encoders, indexes, small pictures.
+"""Repair what `indexer.verification` reports and what can be computed again: vectors, encoders, indexes, small greys.
 
-A damaged vector stays known as damaged until another lies in its place, so neither a stop nor a picture that cannot be
-read makes the collection look sound.
+A damaged vector stays marked as damaged until it is overwritten, so neither a stop nor an unreadable picture makes the
+collection look sound.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from retrieval.terminal import counted
 
 @dataclass
 class Repair:
-    """What came of a repair.
+    """Outcome of a repair.
 
     done: in a line each. renumbered: (old id, new id, file) of changed pictures, since an id never changes its picture.
     failed: (file or encoder, reason) of pictures that cannot be read and of encoders that cannot be loaded.
@@ -45,9 +45,9 @@ class Repair:
 
 
 def repair(path: Path, findings: Sequence[Finding]) -> Repair:
-    """Mend what can be mended. The collection stays usable throughout.
+    """Repair what can be repaired; readers can use the collection meanwhile.
 
-    Others may have written since the findings were made, so all but those of pictures are made again under the lock.
+    Others may have written since the check, so all of it but the pictures is checked again under the lock.
     """
     mended = Repair()
     broken: dict[str, str] = {}

@@ -66,7 +66,7 @@ class NewImage:
 
 @dataclass
 class IndexingResult:
-    """A finished run of the indexer.
+    """Result of one run of the indexer.
 
     computes: whether descriptors that are not shipped are computed. whole: the data set is all of its source, not a
     choice of files. copies: added images whose originals are still there. moved: those whose originals are no longer
@@ -188,7 +188,7 @@ def run_dataset(
 
 
 def _new_images(collection: Collection, added: Sequence[tuple[int, str]], copies: Mapping[int, int]) -> list[NewImage]:
-    """What is to be said of added images, given as (id, file). copies: by id the first image of the same bytes."""
+    """Added images (id, file), with what each shows again. copies: by id the first image of the same bytes."""
     images = []
     for image_id, file in added:
         position = collection.images.position(image_id)

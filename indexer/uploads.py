@@ -1,4 +1,4 @@
-"""Single pictures that come as bytes: kept inside the collection's folder and indexed as all others."""
+"""Single pictures that come as bytes: stored in the collection's folder and indexed as all others."""
 
 from __future__ import annotations
 

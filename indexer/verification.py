@@ -1,7 +1,7 @@
 """Check a collection's catalog, vectors, encoders, indexes and pictures against each other.
 
-Pictures and the catalog are what everything else can be made from; so a picture that is gone or damaged and a catalog
-that is damaged are told, not mended.
+Pictures and the catalog are what everything else is computed from; so a picture that is missing or damaged and a
+damaged catalog are reported, not repaired.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _BLOCK = 4_096
 
 @dataclass(frozen=True)
 class Finding:
-    """Something wrong. `kind` says what; `space` and `ids` say where; `repairable` whether `--repair` mends it."""
+    """One fault. `kind` says what; `space` and `ids` say where; `repairable` whether `--repair` repairs it."""
 
     kind: str
     message: str
@@ -55,7 +55,7 @@ class Finding:
 
 
 def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], None] | None = None) -> list[Finding]:
-    """Everything that is wrong with a collection.
+    """All faults of a collection.
 
     pictures: whether to read every picture and compare its SHA-256, which takes most of the time.
     Raises NotACollectionError, FormatError, DamagedCatalogError where nothing can be checked at all.

@@ -1,4 +1,4 @@
-"""The answer to a query: ranked hits, how good they are where that can be known, and a way to look at them."""
+"""The result of a query: ranked hits, with precision and recall where the query's class is known."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def hits_of(
 
 @dataclass(frozen=True)
 class Quality:
-    """How good an answer is, for a query whose class is known (definitions: retrieval.metrics).
+    """Precision and recall of the hits of a query whose class is known (definitions: retrieval.metrics).
 
     relevant: images of the query's class among all that were searched.
     """
@@ -87,11 +87,11 @@ class Quality:
     recall_ceiling: float | None
 
     @staticmethod
-    def of(found: int, relevant: int, k: int) -> Quality:
-        """Of k hits, as many of which are relevant as found says; there is no recall where nothing is relevant."""
+    def of(hits: int, relevant: int, k: int) -> Quality:
+        """From k and the numbers of relevant hits and relevant images; recall is None where nothing is relevant."""
         if not relevant:
-            return Quality(k, 0, found / k, None, None)
-        return Quality(k, relevant, found / k, found / relevant, min(k, relevant) / relevant)
+            return Quality(k, 0, hits / k, None, None)
+        return Quality(k, relevant, hits / k, hits / relevant, min(k, relevant) / relevant)
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Hits(Sequence[Hit]):
     """Ranked hits of one query, with what was searched and how.
 
     score_kind: `similarity` of the one space that was searched, else `fused ranks` or `fused scores`; fusion: the
-    method that fused several, or None. Two answers are equal whichever opened collection they come from.
+    method that fused several, or None. Equality ignores which opened collection they come from.
     """
 
     hits: tuple[Hit, ...]
@@ -141,7 +141,7 @@ class Hits(Sequence[Hit]):
         return dict(Counter(hit.class_name for hit in self.hits).most_common())
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as plain values."""
+        """The result as plain values."""
         quality = self.quality
         return {
             "spaces": list(self.spaces),

@@ -317,7 +317,7 @@ def from_array(pixels: NDArray[np.generic]) -> Picture:
 
 
 def rejection(error: Exception) -> RetrievalError:
-    """What to note of a picture whose decoding or description raised, where the next picture is to follow.
+    """The error to record for a picture that could not be decoded or embedded, so that the run can go on.
 
     Errors of this project as they are, anything that nobody foresaw as an UnexpectedPictureError; MemoryError is raised
     again, since the next picture would meet it as well.

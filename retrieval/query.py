@@ -1,4 +1,4 @@
-"""What is searched for: a query of one or more parts, each with a weight."""
+"""A query: one or more parts, each with a weight."""
 
 from __future__ import annotations
 

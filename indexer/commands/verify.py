@@ -59,7 +59,7 @@ def command(collection: Path, mend: bool, quick: bool, as_json: bool) -> None:
 
 
 def _tell(mended: Repair, left: list[Finding]) -> None:
-    """What was mended, on stdout, what could not be and why, on stderr, and what is still wrong."""
+    """Print what was repaired on stdout, and on stderr what could not be, why, and the remaining faults."""
     for line in mended.done:
         click.echo(f"repaired: {line}")
     for old, new, file in mended.renumbered[:LISTED]:

@@ -35,7 +35,7 @@ def extension(file: str) -> str:
 
 
 def has_picture_magic(head: bytes) -> bool:
-    """Whether a file of any name begins as JPEG, PNG, TIFF, BMP or WebP do."""
+    """Whether the first bytes are those of a JPEG, PNG, TIFF, BMP or WebP."""
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return True
     if head.startswith(b"BM"):  # the two reserved words keep text that begins with BM out

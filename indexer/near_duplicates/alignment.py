@@ -1,4 +1,4 @@
-"""Whether two pictures are one picture: aligned by scale and shift, then compared in their fine structure.
+"""Similarity of two pictures as near duplicates: registered by scale and shift, then correlated in fine structure.
 
 The registration is Gauss-Newton on the sum of squared differences with gain and offset of brightness (Baker & Matthews,
 "Lucas-Kanade 20 Years On", IJCV 2004), each axis with a scale and a shift of its own, because small pictures are
@@ -43,7 +43,7 @@ def small_grey(picture: Picture) -> Greys:
 
 
 def similarity(first: Greys, second: Greys) -> Stack:
-    """How far each of n pairs of small greys, (n, SIDE, SIDE) each, shows one picture: 1 at most, (n,) float32.
+    """Similarity (n,) float32, at most 1, of n pairs of small greys, (n, SIDE, SIDE) each.
 
     0 where too little of a pair can be compared, or where coarse versions already tell the two apart.
     """
@@ -88,7 +88,7 @@ def _fine_correlation(left: Stack, right: Stack, moves: Stack) -> Stack:
 
 
 def _known(greys: Stack) -> Stack:
-    """1 where a picture shows something, 0 where it is black or next to something black."""
+    """Mask: 0 where a picture is black or next to black, else 1."""
     dark = np.pad(greys <= DARK, ((0, 0), (1, 1), (1, 1)))
     near = dark[:, 1:-1] | dark[:, :-2] | dark[:, 2:]
     near = near[:, :, 1:-1] | near[:, :, :-2] | near[:, :, 2:]

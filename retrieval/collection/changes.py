@@ -36,7 +36,7 @@ _SCHEMA = (
 
 @dataclass(frozen=True)
 class LogPosition:
-    """How far a reader has read: the log's own random number, the catalog's inode, and the last entry's sequence.
+    """Position of a reader in the log: the log's own random number, the catalog's inode, and the last entry's sequence.
 
     The first two differ where the catalog was replaced by another, whose entries mean nothing to this reader.
     """

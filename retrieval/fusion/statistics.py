@@ -1,4 +1,4 @@
-"""The background of a space: how similar two images of the collection are that have nothing to do with each other.
+"""The background of a space: the similarities of random pairs of the collection's images.
 
 It depends on the collection's vectors alone, so the same collection gives the same figures; they are stored in the
 collection, where any process may write them, and computed again when its images have changed.

@@ -1,4 +1,4 @@
-"""What the indexes have in common whose candidates FAISS proposes; the space's own distance ranks them.
+"""Base of the approximate indexes: FAISS proposes candidates, the space's own distance ranks them.
 
 FAISS indexes the vectors that there were when it was built. What came since is searched exactly, what was removed since
 is excluded; `flush` builds it anew once it lacks a tenth of the vectors.
@@ -50,7 +50,7 @@ _LACKING = 1000
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What one search sees.
+    """State of the index during one search.
 
     ids: (n,) ascending, the images that are in the index. proposing: the FAISS index, whose labels are image ids.
     labels: those, ascending, removed ones too. exact: the backend's exact index, of the images that FAISS lacks or of
@@ -91,7 +91,7 @@ class State:
 
 
 class ApproximateIndex(ABC):
-    """Ranks what FAISS proposes by the metric.
+    """Ranks FAISS's candidates by the metric.
 
     rows: the stored vectors. ids: (n,) int64 ascending, the images that have one. folder: where the FAISS index is
     stored; None for nowhere. A stored one that is missing, damaged or outdated is built again. compare_up_to: images in

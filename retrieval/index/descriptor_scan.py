@@ -32,7 +32,7 @@ _QUERIES = 64
 
 
 class DescriptorScan:
-    """Compares every vector; holds all of them in the form that the kernel reads.
+    """Compares every vector; all are in memory in the form that the kernel reads.
 
     rows: the stored vectors. ids: (n,) int64 ascending, the images that have one. Raises ForeignVectorError where a
     value is none of the descriptor's.

@@ -1,4 +1,4 @@
-"""What a metric, a source of vectors and an index must be able to do."""
+"""Interfaces of metrics, stored vectors and indexes."""
 
 from __future__ import annotations
 

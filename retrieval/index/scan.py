@@ -16,7 +16,7 @@ from retrieval.index.protocol import Metric, Neighbours, Rows
 
 
 class ScanIndex:
-    """Compares every vector by the metric alone; holds nothing but ids in memory.
+    """Compares every vector by the metric; only ids are in memory.
 
     rows: the stored vectors. ids: (n,) int64 ascending, the images that have one.
     """

@@ -129,7 +129,7 @@ def open(collection: Path, definition: SpaceDefinition, purpose: Purpose) -> Spa
 def create(
     writer: CollectionWriter, spec: str, recipe: Mapping[str, Any] | None = None, variant: Variant = DEFAULT_VARIANT
 ) -> SpaceDefinition:
-    """Add the space of a descriptor named as LIRE does. recipe: what it says beside descriptor and variant.
+    """Add the space of a descriptor named as LIRE does. recipe: further fields than descriptor and variant.
 
     Without a recipe, an existing space is returned as it is. Raises UnknownDescriptorError, SpaceNameError.
     """

@@ -278,8 +278,8 @@ def require_fit(definition: SpaceDefinition, fit: Fit | None) -> None:
 def _require_options(definition: SpaceDefinition, options: EncoderOptions) -> None:
     """Raise EncoderFitError where a space was made with another input than the options say, if they say any."""
     stored = Recipe.from_dict(definition.recipe).to_dict()
-    asked = {**options.given} | ({"weights_key": options.weights_key} if options.weights_key else {})
-    for name, value in asked.items():
+    requested = {**options.given} | ({"weights_key": options.weights_key} if options.weights_key else {})
+    for name, value in requested.items():
         if stored[name] != value:
             raise EncoderFitError(
                 f"the space '{definition.name}' was made with {name} {stored[name]}, not {value}; "
@@ -290,7 +290,7 @@ def _require_options(definition: SpaceDefinition, options: EncoderOptions) -> No
 def _require_same_weights(writer: CollectionWriter, definition: SpaceDefinition, spec: str) -> None:
     """Raise WeightsChangedError where the weights file that made a space was overwritten with other weights.
 
-    A file that is gone is no fault: the converted encoder lies in the collection.
+    A missing file is no fault: the converted encoder lies in the collection.
     """
     try:
         parsed = parse_spec(spec)

@@ -1,4 +1,4 @@
-"""What every way of comparing images can do, whatever its kind."""
+"""The interface of a space, whatever its kind."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Space(ABC):
     @property
     @abstractmethod
     def summary(self) -> str:
-        """How it sees a picture, in a few words for a person."""
+        """Short description of how it prepares a picture, for people."""
         ...
 
     @property
@@ -95,7 +95,7 @@ class Space(ABC):
 
     @abstractmethod
     def prepare(self, picture: Picture) -> NDArray[Any]:
-        """What `embed` takes of one picture; the part of the work that threads do beside each other."""
+        """The input of `embed` for one picture; threads do this part of the work in parallel."""
         ...
 
     @abstractmethod
@@ -143,7 +143,7 @@ class Space(ABC):
         return None
 
     def restore(self, writer: CollectionWriter) -> str:
-        """Make the files again that `fault` found damaged; returns what was done. Raises an EncoderError."""
+        """Make the files again that `fault` reports as damaged; returns what was done. Raises an EncoderError."""
         raise NotImplementedError(f"the space '{self.name}' keeps no files")
 
 

@@ -41,9 +41,9 @@ def test_an_answer_is_one_short_line(collection: Collection) -> None:
 
 
 def test_quality_follows_from_what_was_found() -> None:
-    assert Quality.of(found=3, relevant=8, k=5) == Quality(5, 8, 3 / 5, 3 / 8, 5 / 8)
-    assert Quality.of(found=2, relevant=2, k=5) == Quality(5, 2, 2 / 5, 1, 1)
-    assert Quality.of(found=0, relevant=0, k=5) == Quality(5, 0, 0, None, None)
+    assert Quality.of(hits=3, relevant=8, k=5) == Quality(5, 8, 3 / 5, 3 / 8, 5 / 8)
+    assert Quality.of(hits=2, relevant=2, k=5) == Quality(5, 2, 2 / 5, 1, 1)
+    assert Quality.of(hits=0, relevant=0, k=5) == Quality(5, 0, 0, None, None)
 
 
 def test_json_is_plain_and_complete(collection: Collection) -> None:
