@@ -50,5 +50,5 @@ def test_a_recipe_that_lacks_a_field_is_told_by_its_name(name: str) -> None:
     ],
 )
 def test_a_recipe_with_a_value_that_it_cannot_have_is_damaged(name: str, value: Any) -> None:
-    with pytest.raises(RecipeError, match="an encoder's recipe .*; restore the collection's manifest"):
+    with pytest.raises(RecipeError, match=r"an encoder's recipe .*; restore the collection's manifest"):
         Recipe.from_dict(STORED | {name: value})
