@@ -178,9 +178,9 @@ def register_auth(app: Flask, collection: Path) -> None:
     def authenticate() -> None:
         token, password = _credentials()
         g.token_key = store.find(token) if token else None
-        # A browser sends a Basic password with every request, whoever's page asked for it: it may read only.
+        # A browser sends a Basic password with every request, whichever page caused it: it may read only.
         g.key = g.token_key or (store.find(password) if password else None)
-        # A browser asks without a key whether a page of another origin may send one.
+        # A browser sends the preflight of a request of another origin without a key.
         is_open = request.endpoint in OPEN_ENDPOINTS or request.method == "OPTIONS"
         if state().settings.require_key and g.key is None and not is_open:
             raise KeyNeededError("read")

@@ -19,13 +19,13 @@ R = TypeVar("R")
 
 
 class ConcurrencyLimit:
-    """Lets `running` callers through at a time, first come first served, and refuses those beyond `queue`.
+    """Admits `slots` callers at a time, first come first served, and refuses those beyond `queue`.
 
     Fewer searches at once than clients keeps each one short: two cores gain nothing from thirty-two at a time.
     """
 
-    def __init__(self, running: int, queue: int) -> None:
-        self._free = running
+    def __init__(self, slots: int, queue: int) -> None:
+        self._free = slots
         self._queue = queue
         self._waiting: deque[threading.Event] = deque()
         self._active = 0

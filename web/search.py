@@ -30,7 +30,7 @@ MAX_IDS = 100_000
 MAX_BATCH = 100
 """Searches of a batch, and pictures that they have together."""
 MAX_BATCH_HITS = 20_000
-"""Hits that the searches of a batch ask for together."""
+"""Hits of all searches of a batch: the sum of their k."""
 MAX_BATCH_PIXELS = 8
 """Pixels that the pictures of a batch have together, in times the limit of a single picture."""
 
@@ -257,9 +257,9 @@ def _rank(queries: Sequence[EmbeddedQuery], options: SearchOptions) -> list[Hits
 
 
 def _require_batch(queries: Sequence[Query], hits: int) -> None:
-    """Raise BatchTooLargeError where the searches of a batch together ask for too much."""
+    """Raise BatchTooLargeError where a batch as a whole is beyond its limits."""
     if hits > MAX_BATCH_HITS:
-        raise BatchTooLargeError(f"the searches ask for {hits:,} hits together; the limit is {MAX_BATCH_HITS:,}")
+        raise BatchTooLargeError(f"the searches have {hits:,} hits together; the limit is {MAX_BATCH_HITS:,}")
     seen = [part for query in queries for part in query.parts if part.picture is not None or part.region is not None]
     if len(seen) > MAX_BATCH:
         raise BatchTooLargeError(f"the searches have {len(seen)} pictures together; the limit is {MAX_BATCH}")

@@ -171,13 +171,13 @@ def test_a_class_filter_and_a_known_class_show_in_the_answer(page: Any, polyp: P
     expect(page.locator("svg[aria-label^='Recall over k']")).to_be_visible()
     word = page.get_by_role("button", name="precision@10")
     word.hover()
-    expect(page.get_by_role("tooltip", name=re.compile("Of the 10 images asked for"))).to_be_visible()
+    expect(page.get_by_role("tooltip", name=re.compile("Of the 10 images requested"))).to_be_visible()
 
 
 def test_the_link_of_an_answer_brings_it_back_elsewhere(page: Any, browser: Any, polyp: Path) -> None:
     upload(page, polyp)
     page.get_by_role("button", name="Search", exact=True).click()
-    link = page.get_by_label("Link to this answer").input_value()
+    link = page.get_by_label("Link to these hits").input_value()
     other = browser.new_context().new_page()
     other.goto(link)
     expect(other.locator(".hit")).to_have_count(12)
@@ -288,7 +288,7 @@ def test_an_explanation_shows_by_keyboard_and_by_finger_and_escape_hides_it(
 ) -> None:
     page.goto("/answer?image=3&k=6")
     word = page.get_by_role("button", name="precision@6")
-    tip = page.get_by_role("tooltip", name=re.compile("Of the 6 images asked for"))
+    tip = page.get_by_role("tooltip", name=re.compile("Of the 6 images requested"))
     expect(tip).to_be_hidden()
     word.focus()
     expect(tip).to_be_visible()
@@ -297,7 +297,7 @@ def test_an_explanation_shows_by_keyboard_and_by_finger_and_escape_hides_it(
     described = page.evaluate(
         "e => document.getElementById(e.getAttribute('aria-describedby')).textContent", word.element_handle()
     )
-    assert described.startswith("Of the 6 images asked for")
+    assert described.startswith("Of the 6 images requested")
     context = browser.new_context(base_url=served.url, viewport={"width": 360, "height": 740}, has_touch=True)
     phone = context.new_page()
     phone.goto("/answer?image=3&k=6")

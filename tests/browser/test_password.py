@@ -28,7 +28,7 @@ def test_a_deep_link_shows_its_picture_and_the_documentation(
         page = context.new_page()
         page.goto(address)
         if address == "/api/v1/docs":
-            expect(page.get_by_text("/api/v1/search")).to_be_visible()
+            expect(page.get_by_text("/api/v1/search", exact=True)).to_be_visible()
         else:
             picture = page.get_by_alt_text("Image 3")
             expect(picture).to_be_visible()

@@ -51,7 +51,7 @@ OVERVIEW, MEASURES = "Overview", "Measures"
 )
 @rate_limited
 def start() -> tuple[Response, int, dict[str, str]]:
-    """Start an evaluation; ask for its progress where Location points. One runs at a time."""
+    """Start an evaluation; Location is the address of its progress. One runs at a time."""
     if request.mimetype != "application/json":
         raise UnsupportedBodyError("say what to evaluate in JSON; {} evaluates every space")
     job = _start(EvaluationRequest.model_validate_json(request.get_data(), strict=True))

@@ -16,12 +16,12 @@ addEventListener("pageshow", () => { progress.hidden = true; }); // back to a pa
 for (const link of document.querySelectorAll("a[data-search]")) link.addEventListener("click", working);
 for (const form of document.querySelectorAll("form[data-again]")) form.addEventListener("submit", working);
 
-const ask = document.querySelector("form[data-ask]");
-if (ask) askForPicture(ask);
+const searchForm = document.querySelector("form[data-search-form]");
+if (searchForm) takePicture(searchForm);
 for (const figure of document.querySelectorAll("[data-preview] .framed, .query .framed")) drawRegion(figure);
 
 /** Drop, paste or choose a picture; preview it; send it and say in words what went wrong. */
-function askForPicture(form) {
+function takePicture(form) {
   const [file, camera] = form.querySelectorAll('input[type="file"]');
   const drop = form.querySelector("[data-drop]");
   const preview = form.querySelector("[data-preview]");
@@ -71,7 +71,7 @@ function askForPicture(form) {
     drawRegion(frame);
   }
 
-  // Back from the answer the fields still hold what was chosen.
+  // Back from the hits the fields still have what was chosen.
   addEventListener("pageshow", () => { if (!chosen) take(file.files[0] ?? camera.files[0], { keepRegion: true }); });
 
   for (const input of [file, camera]) input.addEventListener("change", () => take(input.files[0]));
@@ -101,10 +101,10 @@ function askForPicture(form) {
     if (chosen) fields.append("picture", chosen, chosen.name || "pasted");
     const done = working();
     try {
-      const answer = await fetch(form.action, { method: "POST", body: fields, headers: { Accept: "application/json" } });
-      const body = await answer.json();
-      if (answer.ok) return location.assign(body.location);
-      say(answer.status === 503 ? "Many searches are running at this moment. Wait a second, and search again." : body.detail);
+      const response = await fetch(form.action, { method: "POST", body: fields, headers: { Accept: "application/json" } });
+      const body = await response.json();
+      if (response.ok) return location.assign(body.location);
+      say(response.status === 503 ? "Many searches are running at this moment. Wait a second, and search again." : body.detail);
     } catch {
       say("The server does not answer. Your picture is still here: search again when the server is back.");
     }
@@ -173,7 +173,7 @@ function clearRegion(form) {
   for (const name of ["left", "top", "width", "height"]) form.querySelector(`input[name="${name}"]`).value = "";
 }
 
-// A hit beside the query, without leaving the hits: arrows go on, Escape and the browser's Back end.
+// A hit next to the query, without leaving the hits: arrows go on, Escape and the browser's Back end.
 // The history's state says which one is shown.
 const dialog = document.querySelector("[data-dialog]");
 if (dialog) {
@@ -187,15 +187,15 @@ if (dialog) {
     const { signal } = looking;
     const done = working();
     try {
-      const answer = await fetch(address, { signal });
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const response = await fetch(address, { signal });
+      const page = new DOMParser().parseFromString(await response.text(), "text/html");
       const comparison = page.querySelector("[data-comparison]");
       if (!comparison) return location.assign(address);
       dialog.replaceChildren(comparison);
       dialog.scrollTop = 0;
       shown = address;
       if (!dialog.open) dialog.showModal();
-      history[history.state?.beside ? "replaceState" : "pushState"]({ beside: address }, "");
+      history[history.state?.compare ? "replaceState" : "pushState"]({ compare: address }, "");
       (dialog.querySelector('[rel="next"]') ?? dialog.querySelector("[data-close]")).focus();
     } catch {
       if (!signal.aborted) location.assign(address);
@@ -229,15 +229,15 @@ if (dialog) {
   });
   dialog.addEventListener("close", () => {
     looking.abort();
-    if (history.state?.beside) history.back();
+    if (history.state?.compare) history.back();
     else land();
   });
   addEventListener("popstate", ({ state }) => {
-    if (state?.beside) show(state.beside);
+    if (state?.compare) show(state.compare);
     else if (dialog.open) dialog.close();
     else setTimeout(land); // the browser has yet to scroll to where the page was
   });
-  if (history.state?.beside) show(history.state.beside); // loaded again, or come back to
+  if (history.state?.compare) show(history.state.compare); // loaded again, or come back to
 }
 
 // Switching the look keeps what the page holds; the server remembers it.
@@ -301,6 +301,6 @@ if (job) {
       if (state.state !== "running") { clearInterval(timer); location.assign(location.href); return; }
       meter.value = state.progress;
       words.textContent = `${Math.round(state.progress * 100)} %`;
-    } catch { /* the next turn asks again */ }
+    } catch { /* the next turn tries again */ }
   }, 1000);
 }

@@ -10,7 +10,7 @@ from web.limits import ByteCache, ConcurrencyLimit
 
 
 def test_a_full_queue_refuses_and_the_others_run_in_order() -> None:
-    limit = ConcurrencyLimit(running=1, queue=3)
+    limit = ConcurrencyLimit(slots=1, queue=3)
     order: list[int] = []
 
     def enter(number: int) -> None:
@@ -36,7 +36,7 @@ def test_a_full_queue_refuses_and_the_others_run_in_order() -> None:
 
 
 def test_a_search_that_fails_frees_its_slot() -> None:
-    limit = ConcurrencyLimit(running=1, queue=1)
+    limit = ConcurrencyLimit(slots=1, queue=1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), limit.slot():
             _ = 1 / 0

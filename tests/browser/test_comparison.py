@@ -1,4 +1,4 @@
-"""A hit beside the query, in a dialog over the hits: on a slow network, and by the browser's Back."""
+"""A hit next to the query, in a dialog over the hits: on a slow network, and by the browser's Back."""
 
 from __future__ import annotations
 
