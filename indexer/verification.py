@@ -157,9 +157,9 @@ def _check_pictures(collection: Collection, on_progress: Callable[[int], None]) 
     faults: dict[str, dict[int, str]] = {kind: {} for kind in _PICTURES}
     closed: defaultdict[Path, dict[int, str]] = defaultdict(dict)
     with ThreadPoolExecutor(available_cores()) as pool:
-        for done, (image_id, found) in enumerate(zip(ids, pool.map(fault, ids), strict=True), start=1):
-            if found is not None:
-                kind, reason = found
+        for done, (image_id, reported) in enumerate(zip(ids, pool.map(fault, ids), strict=True), start=1):
+            if reported is not None:
+                kind, reason = reported
                 (closed[collection.source_of(image_id)] if kind == "source gone" else faults[kind])[image_id] = reason
             on_progress(done)
     place = quote(str(collection.path))

@@ -76,7 +76,7 @@ class Embedder:
         by_part = [(part, self._part_vectors(part, spaces)) for part in query.parts]
         vectors = {}
         for name in spaces:
-            made = [(found[name], part.weight) for part, found in by_part if name in found]
+            made = [(by_space[name], part.weight) for part, by_space in by_part if name in by_space]
             if not made:
                 raise BadQueryError(f"no part of the query has a vector in the space '{name}'")
             vectors[name] = QueryVectors(

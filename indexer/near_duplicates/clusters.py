@@ -2,7 +2,7 @@
 
 A space takes two frames of one organ for neighbours, so its neighbours are only candidates: a pair is linked where one
 picture, aligned to the other, shows the same fine structure. Which spaces propose candidates decides how many copies
-are found, never what is a copy: of all 426,426 pairs of 924 frames of Kvasir, alignment accepts 7, which are true. A
+are detected, never what is a copy: of all 426,426 pairs of 924 frames of Kvasir, alignment accepts 7, which are true. A
 cluster is what links connect; its id is the smallest image id in it. Only images that came since the last search are
 checked, against all.
 """
