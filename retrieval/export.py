@@ -152,6 +152,15 @@ def is_export(folder: Path) -> bool:
     return isinstance(fields, dict) and fields.get("kind") == _KIND
 
 
+def exported_recipe(vectors: Path) -> dict[str, Any]:
+    """The recipe of the space that a `.npy` file was exported from; empty where it is none of an export."""
+    try:
+        spaces = json.loads((vectors.parent / NAME).read_text("utf-8"))["spaces"]
+        return next((dict(space["recipe"]) for space in spaces if space["vectors"] == vectors.name), {})
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def _require_place(collection: Collection, folder: Path, overwrite: bool) -> None:
     """Raise ExportPlaceError where something else would be lost."""
     if not folder.exists():

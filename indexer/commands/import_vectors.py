@@ -11,11 +11,12 @@ from typing import Any
 import click
 
 from indexer.vector_file import open_vectors
-from indexer.vector_import import CreateSpace, Import, import_vectors, named_space
+from indexer.vector_import import CreateSpace, Import, VectorsFitError, import_vectors, named_space
 from indexer.vector_table import read_vector_table
 from retrieval.collection import CollectionWriter, SpaceDefinition
 from retrieval.collection.manifest import SPACE_NAME
-from retrieval.encoders import EncoderOptions, Fit
+from retrieval.encoders import EncoderOptions, Fit, parse_spec
+from retrieval.export import exported_recipe
 from retrieval.spaces import encoder
 from retrieval.terminal import counted, note, one_line, progress_bar
 
@@ -52,18 +53,30 @@ def run_import(
 
 
 def space_to_import(
-    spaces: tuple[str, ...], encoders: tuple[str, ...], fit: Fit | None, options: EncoderOptions
+    vectors: Path | None, spaces: tuple[str, ...], encoders: tuple[str, ...], fit: Fit | None, options: EncoderOptions
 ) -> CreateSpace | None:
     """What makes the space that options name; None where they name none. Raises UsageError where they name several."""
     if len(spaces) + len(encoders) > 1:
         raise click.UsageError("--vectors are of one space: give one --space or one --encoder")
     if encoders:
-        return lambda writer, dimension: _encoder_space(writer, encoders[0], fit, options)
+        recipe = {} if vectors is None else exported_recipe(vectors.expanduser())
+        return lambda writer, dimension: _encoder_space(writer, encoders[0], fit, options, recipe)
     return named_space(spaces[0]) if spaces else None
 
 
-def _encoder_space(writer: CollectionWriter, spec: str, fit: Fit | None, options: EncoderOptions) -> SpaceDefinition:
-    return encoder.create(writer, spec, fit, options=options)
+def _encoder_space(
+    writer: CollectionWriter, spec: str, fit: Fit | None, options: EncoderOptions, exported: Mapping[str, Any]
+) -> SpaceDefinition:
+    """The space of an encoder. exported: the recipe that made the vectors, where they are of an export."""
+    known = exported if exported.get("spec") == parse_spec(spec).text else {}
+    new = encoder.definition_of(writer.manifest, spec, options.features) is None
+    definition = encoder.create(writer, spec, fit or known.get("fit"), bool(known.get("full_size")), options)
+    made, ours = known.get("weights"), definition.recipe["weights"]
+    if made not in (None, ours):
+        if new:
+            writer.withdraw_space(definition.name)
+        raise VectorsFitError(f"the vectors were exported from {spec} of other weights: SHA-256 {made}, here {ours}")
+    return definition
 
 
 def _space_name(vectors: Path) -> str:

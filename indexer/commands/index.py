@@ -125,7 +125,7 @@ def command(
             "--map": class_maps,
             "--zip-encoding": zip_encoding,
         }
-        create = space_to_import(spaces, encoders, chosen_fit, options)
+        create = space_to_import(vectors, spaces, encoders, chosen_fit, options)
         run_import(vectors, table, collection or data, create, others, as_json)
         return
     if data is None or collection is None:

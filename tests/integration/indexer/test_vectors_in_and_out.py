@@ -191,5 +191,11 @@ def test_vectors_of_a_known_encoder_take_pictures(exported: Path, gallery_folder
     assert "sound" in ran("verify", path).stdout
     files = ("--vectors", exported / f"{TINY}.npy", "--table", exported / f"{TINY}.csv")
     wrong = refused("index", *files, tmp_path / "d", "--encoder", "timm:tf_efficientnet_lite0")
+    other = shutil.copytree(exported, tmp_path / "other weights")
+    document = json.loads((other / "export.json").read_text())
+    document["spaces"][0]["recipe"]["weights"] = "0" * 64
+    (other / "export.json").write_text(json.dumps(document))
+    files = ("--vectors", other / f"{DEFAULT}.npy", "--table", csv)
+    assert "other weights" in refused("index", *files, tmp_path / "d", "--encoder", "timm:tf_efficientnet_lite0")
     assert "vectors of 64 numbers" in wrong
     assert not (tmp_path / "d").exists()
