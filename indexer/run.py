@@ -19,6 +19,7 @@ from retrieval.collection import Collection, CollectionWriter, SourceGoneError
 from retrieval.encoders import DEFAULT, EncoderOptions, Fit
 from retrieval.errors import EncoderError
 from retrieval.learn.completion import complete_learned_spaces
+from retrieval.learn.components import add_component_spaces
 from retrieval.search import Searcher
 from retrieval.spaces import Space, UnsupportedQueryError, create_space, encoder, open_space
 
@@ -165,6 +166,8 @@ def run_dataset(
     # Some reasons begin with the file, which is listed with them.
     result.outcome.rejected = [(file, reason.removeprefix(f"{file}: ")) for file, reason in result.outcome.rejected]
     complete_learned_spaces(writer)
+    for made in add_component_spaces(writer):
+        say(f"space {made.name}: {made.dimension} principal components, searched in place of {made.recipe['replaces']}")
     searcher = Searcher(Collection.open(writer.path))
     update_clusters(writer, searcher)
     collection, _ = searcher.collection.refreshed()  # reads again what the clusters changed alone
@@ -217,7 +220,7 @@ def _add_encoders(
     Raises EncoderFitError, WeightsChangedError and what building an encoder raises.
     """
     manifest = writer.manifest
-    default = options.features != "last" or not (manifest.spaces or others)
+    default = options.features == "multi" or not (manifest.spaces or others)
     for spec in specs or ([DEFAULT] if default else []):
         if encoder.definition_of(manifest, spec, options.features) is None:
             say(f"loading the weights of {spec} and converting them, once for this collection …")

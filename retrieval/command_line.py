@@ -31,6 +31,7 @@ COMMANDS = {
     "duplicates": ("indexer.commands.duplicates", "List pictures that show the same, and labels that disagree."),
     "search": ("indexer.commands.search", "Find the pictures most similar to one."),
     "learn": ("retrieval.commands.learn", "Learn a space from the classes of a collection."),
+    "refit": ("retrieval.commands.refit", "Fit a learned space again on all images that are there now."),
     "evaluate": ("retrieval.commands.evaluate", "Measure retrieval: every picture queries the others."),
     "compare": ("retrieval.commands.compare", "Say which of two stored evaluations is better."),
     "serve": ("web.commands.serve", "Serve a collection as a page for people and a REST API for programs."),

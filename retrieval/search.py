@@ -302,7 +302,9 @@ class Searcher:
         if not self.collection.spaces:
             raise EmptySpaceError(f"{self.collection.path} has no spaces yet; `kvasir index` makes them")
         if spaces is None:
-            return [self.collection.spaces[0].name]
+            default = self.collection.manifest.default
+            assert default is not None  # there are spaces
+            return [default.name]
         names = [self.collection.manifest.space(name).name for name in _names(spaces, "spaces")]
         if not names or len(set(names)) != len(names):
             raise BadQueryError("name each space to search once, and at least one")

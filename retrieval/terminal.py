@@ -10,7 +10,7 @@ from unicodedata import category, east_asian_width
 import click
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 LISTED = 20
 """How many bad inputs the terminal lists; JSON has all of them."""
@@ -26,6 +26,20 @@ def progress_bar(*columns: ProgressColumn, transient: bool = False) -> Progress:
     console = Console(stderr=True)
     # Rich would leave an empty line there.
     return Progress(*columns, console=console, transient=transient, disable=not console.is_interactive)
+
+
+class TaskBars:
+    """One bar for each task that reports its progress; rich adds the time that is left."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._tasks: dict[str, TaskID] = {}
+
+    def advance(self, task: str, done: int, total: int) -> None:
+        """Show how much of a task is done."""
+        if task not in self._tasks:
+            self._tasks[task] = self._bar.add_task(task)
+        self._bar.update(self._tasks[task], completed=done, total=total)
 
 
 def note(line: str) -> None:

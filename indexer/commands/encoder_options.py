@@ -57,10 +57,8 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--encoder-features",
         type=click.Choice(get_args(Features)),
-        default="last",
-        show_default=True,
-        help="Embed by the last layer of a new encoder, or by statistics of every stage: a space of its own, "
-        "which `kvasir learn` makes smaller and better.",
+        help="Embed by the last layer of a new encoder, or by statistics of every stage, whose principal components "
+        "are fitted on the collection and searched.  [default: multi where the encoder gives its stages]",
     )
     @wraps(command)
     def with_options(
@@ -70,7 +68,7 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
         size: tuple[int, int] | None,
         interpolation: str | None,
         weights_key: str,
-        encoder_features: str,
+        encoder_features: str | None,
         **others: Any,
     ) -> None:
         options = EncoderOptions(mean, std, size, interpolation, weights_key)
@@ -78,6 +76,6 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError("--mean, --std, --size, --interpolation and --weights-key are for one --encoder")
         if options.std is not None and min(options.std) <= 0:
             raise click.UsageError("--std must be above 0")
-        command(*arguments, options=replace(options, features=encoder_features), **others)
+        command(*arguments, options=replace(options, features=encoder_features or "auto"), **others)
 
     return with_options

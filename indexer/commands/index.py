@@ -77,7 +77,7 @@ from retrieval.spaces import KINDS, kind_named
     "--fit",
     type=click.Choice(get_args(Fit)),
     help="How a frame that is not square meets a new encoder's input; field: the part that the endoscope lights.  "
-    "[default: squash]",
+    "[default: field]",
 )
 @encoder_options
 @click.option(

@@ -58,6 +58,18 @@ class Manifest:
     spaces: tuple[SpaceDefinition, ...] = ()
     format: int = FORMAT
 
+    @property
+    def default(self) -> SpaceDefinition | None:
+        """The space that is searched where none is named: the first, or the one whose recipe says it replaces that."""
+        replacing = {space.recipe.get("replaces"): space for space in self.spaces}
+        return replacing.get(self.spaces[0].name, self.spaces[0]) if self.spaces else None
+
+    @property
+    def compared(self) -> tuple[SpaceDefinition, ...]:
+        """The spaces that are compared where none is named: without those that another one replaces."""
+        replaced = {space.recipe.get("replaces") for space in self.spaces}
+        return tuple(space for space in self.spaces if space.name not in replaced)
+
     def space(self, name: str) -> SpaceDefinition:
         """The space of this name, whose case matters only between spaces that differ in nothing else.
 

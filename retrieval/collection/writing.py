@@ -34,7 +34,7 @@ from retrieval.collection.manifest import (
     write_manifest,
 )
 from retrieval.collection.rows import KnownImage, NewImage, Sources, delete_image, insert_images, known_rows
-from retrieval.collection.vectors import VectorFile
+from retrieval.collection.vectors import VectorFile, vectors_path
 from retrieval.disk import full_disk, sync_directory
 from retrieval.names import nfc
 
@@ -152,6 +152,28 @@ class CollectionWriter:
         """Replace what is recorded about how a space was made."""
         old = self.manifest.space(name)
         spaces = tuple(replace(space, recipe=recipe) if space is old else space for space in self.manifest.spaces)
+        self._replace_manifest(replace(self.manifest, spaces=spaces))
+
+    def replace_space(self, name: str, dimension: int, recipe: dict[str, Any]) -> None:
+        """Give a space another dimension and recipe; its images lose their vectors, which `fill` makes anew.
+
+        The file of the vectors is a new one, so that readers of the earlier state go on reading the old. A stop in
+        between leaves a space without vectors.
+        """
+        old = self.manifest.space(name)
+        first, last = 4 * old.number, 4 * old.number + 4
+        with self._transaction():
+            rows = self._catalog.execute("SELECT id, checksums FROM images").fetchall()
+            self._catalog.executemany(
+                "UPDATE images SET checksums = ? WHERE id = ?",
+                [(packed[:first] + bytes(4) + packed[last:], i) for i, packed in rows if any(packed[first:last])],
+            )
+        if (file := self._files.pop(old.name, None)) is not None:
+            file.close()
+        vectors_path(self.path, old).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "index" / old.name, ignore_errors=True)
+        new = replace(old, dimension=dimension, recipe=recipe)
+        spaces = tuple(new if space is old else space for space in self.manifest.spaces)
         self._replace_manifest(replace(self.manifest, spaces=spaces))
 
     def _replace_manifest(self, manifest: Manifest) -> None:

@@ -11,6 +11,7 @@ import click
 from retrieval.arguments import LocalPath, space_option
 from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
 from retrieval.fusion import DEFAULT_METHOD, METHODS
+from retrieval.learn.methods import AUTO
 from retrieval.learn.methods import METHODS as METHODS_OF_LEARNING
 from retrieval.terminal import progress_bar
 
@@ -83,9 +84,9 @@ from retrieval.terminal import progress_bar
 @click.option(
     "--learn",
     multiple=True,
-    type=click.Choice(list(METHODS_OF_LEARNING)),
-    help="Also learn by this method within each round of k-fold, hold-out or a split; the queries stay unseen. "
-    "May be given several times.",
+    metavar="METHOD|SPACE",
+    help="Also learn within each round of k-fold, hold-out or a split, so that the queries stay unseen: by a method "
+    f"({', '.join([AUTO, *METHODS_OF_LEARNING])}), or as a learned space was. May be given several times.",
 )
 @space_option("Learn from these frozen spaces, separated by commas.  [default: the first]", "--from", name="learn_from")
 @click.option("--common", is_flag=True, help="Leave images out that lack a vector in a space, so that all compare.")

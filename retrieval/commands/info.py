@@ -15,6 +15,7 @@ from retrieval.collection import Collection, SpaceDefinition
 from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
 from retrieval.index import is_exact, open_index
+from retrieval.learn.recipes import outgrown
 from retrieval.sources import has_pictures
 from retrieval.spaces import Space, metric_of, open_space
 from retrieval.terminal import counted, display_width, one_line, padded
@@ -34,6 +35,8 @@ def command(collection: Path, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
     else:
         click.echo(_text(facts, [open_space(opened.path, definition) for definition in opened.spaces]))
+        for line in outgrown(opened):
+            click.echo(line)
 
 
 def facts_in_full(collection: Collection) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import click
 from retrieval.arguments import LocalPath, space_option
 from retrieval.learn.methods import METHODS
 from retrieval.learn.model import LearnOptions
-from retrieval.learn.views import CENTRAL, VIEWS
-from retrieval.terminal import progress_bar
+from retrieval.learn.views import VIEWS
+from retrieval.terminal import TaskBars, progress_bar
 
 
 @click.command("learn")
@@ -30,9 +30,8 @@ from retrieval.terminal import progress_bar
 @click.option(
     "--views",
     type=click.Choice(list(VIEWS)),
-    default=CENTRAL,
-    show_default=True,
-    help="Also learn from the central part of each picture, so that the frame is not learned.",
+    help="Also learn from the central part of each picture, so that the frame is not learned.  [default: none where "
+    "the encoders see the field of view alone, else central]",
 )
 @click.option(
     "--dimension",
@@ -44,7 +43,15 @@ from retrieval.terminal import progress_bar
 @click.option(
     "--unlearned",
     type=click.FloatRange(0, 1, max_open=True),
-    help="Share of the unlearned space, which keeps classes apart that were not learned.  [default: the method's]",
+    help="Share of the unlearned space, which keeps classes apart that were not learned.  [default: by left-out "
+    "classes]",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=LearnOptions.seeds,
+    show_default=True,
+    help="Fits of networks that are averaged.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=LearnOptions.seed, show_default=True)
 def command(
@@ -53,9 +60,10 @@ def command(
     spaces: tuple[str, ...],
     method: str | None,
     train: Path | None,
-    views: str,
+    views: str | None,
     dimension: int,
     unlearned: float | None,
+    seeds: int,
     seed: int,
 ) -> None:
     """Learn a space NAME from the frozen spaces of COLLECTION and the classes of its images.
@@ -63,30 +71,19 @@ def command(
     New images and queries pass through it as through any space. Vectors of augmented views are stored, so that a second
     run takes seconds.
 
-    Example:  kvasir learn kvasir.collection findings --from tf_efficientnet_lite0-multi
+    Example:  kvasir learn kvasir.collection findings
     """
-    from rich.progress import TaskID
-
     from retrieval.collection import CollectionWriter
     from retrieval.learn.training import learn
+    from retrieval.spaces.learned import validation_sentence
 
     with progress_bar(transient=True) as bar, CollectionWriter(collection) as writer:
-        tasks: dict[str, TaskID] = {}
-
-        def advance(task: str, done: int, total: int) -> None:
-            if task not in tasks:
-                tasks[task] = bar.add_task(task)
-            bar.update(tasks[task], completed=done, total=total)
-
-        options = LearnOptions(dimension=dimension, unlearned=unlearned, seed=seed)
-        made = learn(writer, name, spaces, method, train, views, options, advance)
+        options = LearnOptions(dimension=dimension, unlearned=unlearned, seed=seed, seeds=seeds)
+        made = learn(writer, name, spaces, method, train, views, options, TaskBars(bar).advance)
     recipe = made.recipe
     click.echo(
         f"space {made.name}: {made.dimension} numbers, learned by {recipe['method']} from {recipe['images']:,} images "
         f"of {len(recipe['classes'])} classes in {', '.join(recipe['sources'])}"
     )
     for tried, figures in recipe["validation"].items():
-        click.echo(
-            f"  {tried}: P@1 {figures['precision@1']:.3f}, mAP {figures['mAP']:.3f} "
-            "by cross-validation over clusters of near duplicates"
-        )
+        click.echo(f"  {tried}: {validation_sentence(figures)}")

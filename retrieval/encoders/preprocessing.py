@@ -28,7 +28,8 @@ class EncoderOptions:
 
     mean, std: three channels in 0..1; size: (width, height); interpolation: Pillow's name; weights_key: which of
     several states in a weights file; activation: `gelu` or `quick_gelu` of an open_clip tower, or `own` for what its
-    architecture's configuration says. features: `last` layer, or `multi` for statistics of every stage.
+    architecture's configuration says. features: `last` layer, `multi` for statistics of every stage, or `auto`: `multi`
+    where the model gives them.
     """
 
     mean: tuple[float, ...] | None = None

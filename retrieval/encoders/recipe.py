@@ -19,8 +19,9 @@ Features = Literal["last", "multi"]
 """`last`: the pooled last layer. `multi`: statistics of every stage's output, see `retrieval.encoders.stages`."""
 Resize = Callable[[Image.Image, tuple[int, int], str], NDArray[np.uint8]]
 """(RGB picture, (width, height), interpolation) -> (height, width, 3) uint8."""
-DEFAULT_FIT: Fit = "squash"
-"""Chosen by measurement, tests/benchmarks/bench_fit.py; cropping would cut the sides of a wide frame away."""
+DEFAULT_FIT: Fit = "field"
+"""Chosen by measurement, tests/benchmarks/bench_quality.py: black surroundings tell the device, and a space that sees
+them finds pictures of other sources worse; cropping to the centre would cut the sides of a wide frame away."""
 
 
 INTERPOLATIONS = tuple(name.lower() for name in Image.Resampling.__members__)
@@ -98,8 +99,8 @@ class Recipe:
         if self.full_size:
             return None
         width, height = self.size
-        # The field of view alone must have the pixels.
-        return (2 * width, 2 * height) if self.fit == "field" else self.size
+        # The field of view alone must have the pixels, and is seldom less than four fifths of a frame's height.
+        return (width * 5 // 4, height * 5 // 4) if self.fit == "field" else self.size
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as the manifest stores it."""

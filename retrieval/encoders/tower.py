@@ -41,13 +41,32 @@ def load_tower(
         from retrieval.encoders.open_clip import load_image_model
     made = load_image_model(spec, options)
     made.model.eval()
-    model = stage_statistics(made.model, spec) if options.features == "multi" else made.model
-    recipe = _recipe(spec, made, model, fit, full_size, options.features)
+    model, features = embedding_model(made, spec, options.features)
+    recipe = _recipe(spec, made, model, fit, full_size, features)
     for note in (*_assumptions(made, spec), *made.notes):
         log.warning("%s: %s", spec.text, note)
     tower = Tower(model, recipe)
     require_embeddings(tower)
     return tower
+
+
+def embedding_model(made: ImageModel, spec: EncoderSpec, features: str) -> tuple[torch.nn.Module, str]:
+    """The model that embeds, and its features: what is wanted, or for `auto` the statistics of stages where it can.
+
+    Raises EncoderSpecError where a model does not give the stages that are wanted.
+    """
+    if features == "last":
+        return made.model, features
+    try:
+        statistics = stage_statistics(made.model, spec)
+        width, height = made.preprocessing.size
+        _dimension(statistics, spec, width, height)
+    except EncoderError as error:
+        if features == "multi":
+            raise
+        log.warning("%s; its last layer alone serves", error)
+        return made.model, "last"
+    return statistics, "multi"
 
 
 def _recipe(

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.evaluation.protocols import cluster_numbers
 from retrieval.metrics.confusion import class_scores, overall_scores
+from retrieval.splits import cluster_numbers
 
 Floats = NDArray[np.float64]
 

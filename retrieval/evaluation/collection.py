@@ -17,10 +17,12 @@ from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, measure_speed
 from retrieval.evaluation.split_file import split_from_file
+from retrieval.learn.methods import AUTO, METHODS, Progress
 from retrieval.learn.model import LearnOptions
+from retrieval.learn.recipes import options_of
 from retrieval.search import Searcher
 from retrieval.spaces import metric_of
-from retrieval.spaces.learned import training_ids
+from retrieval.spaces.learned import is_unlabelled, training_ids
 
 
 def evaluate_collection(
@@ -43,12 +45,7 @@ def evaluate_collection(
 
     results = tuple(evaluated(contender, protocol, options.measures) for contender in contenders)
     for method in options.learn:
-        learning = LearnOptions(method, seed=options.measures.seed)
-        results += (
-            evaluate_learning(
-                opened, protocol, options.learn_from, learning, options.measures, progress=progress or _silent
-            ),
-        )
+        results += (_learning_evaluated(opened, method, protocol, options, progress or _silent),)
     one_out: tuple[SpaceResult, ...] = ()
     clusters = opened.images.clusters
     if protocol.name == "leave-cluster-out" and len(set(clusters.tolist())) < len(clusters):
@@ -58,13 +55,26 @@ def evaluate_collection(
     return Evaluation(name, results, options.measures.seed, speeds, one_out)
 
 
+def _learning_evaluated(
+    opened: Collection, method: str, protocol: Protocol, options: EvaluationOptions, progress: Progress
+) -> SpaceResult:
+    """Learning by a method, or as the recipe of a learned space says, from the gallery of each round."""
+    sources, views, name = options.learn_from, None, None
+    learning = LearnOptions(method, seed=options.measures.seed)
+    if method not in (AUTO, *METHODS):
+        definition = opened.manifest.space(method)
+        learning, sources, views = options_of(definition), definition.recipe["sources"], definition.recipe["views"]
+        name = f"{definition.name}, learned in each round"
+    return evaluate_learning(opened, protocol, sources, learning, options.measures, views, progress, name)
+
+
 def _silent(task: str, done: int, total: int) -> None:
     pass
 
 
 def _contenders(opened: Collection, options: EvaluationOptions) -> list[Fusion]:
     """What is evaluated; a space is a fusion of one. Raises SpaceNameError, NothingToEvaluateError."""
-    spaces = list(dict.fromkeys(options.spaces)) or [space.name for space in opened.spaces]
+    spaces = list(dict.fromkeys(options.spaces)) or [space.name for space in opened.manifest.compared]
     contenders = [Fusion((space,), (1.0,)) for space in spaces] + list(dict.fromkeys(options.fusions))
     for contender in contenders:
         for space in contender.spaces:
@@ -113,6 +123,13 @@ def _evaluated(
     progress: Callable[[str, int, int], None] | None,
 ) -> SpaceResult:
     """The result of a fusion or, of one member, of a space."""
+    if len(contender.spaces) == 1 and not any(len(np.intersect1d(r.queries, r.gallery)) for r in protocol.rounds):
+        definition = opened.manifest.space(contender.name)
+        if is_unlabelled(definition):  # components are fitted on the training part alone
+            sources, learning = definition.recipe["sources"], options_of(definition)
+            return evaluate_learning(
+                opened, protocol, sources, learning, measures, "none", progress or _silent, definition.name
+            )
     images = opened.images
     rows = {space: opened.positions(space) for space in contender.spaces}
     positions = np.unique(np.concatenate(list(rows.values())))

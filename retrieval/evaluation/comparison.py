@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.bootstrap import LEVEL, interval, resampled_means
 from retrieval.evaluation.options import MeasureOptions
-from retrieval.evaluation.protocols import cluster_numbers
+from retrieval.splits import cluster_numbers
 
 Floats = NDArray[np.float64]
 

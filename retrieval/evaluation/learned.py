@@ -15,7 +15,10 @@ from retrieval.evaluation.protocols import Protocol
 from retrieval.evaluation.run import evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.index.cosine import Cosine
+from retrieval.learn.methods import AUTO, method_named
 from retrieval.learn.model import LearnOptions
+from retrieval.learn.recipes import default_views, frozen_sources
+from retrieval.learn.selection import fit_chosen
 from retrieval.learn.training_set import TrainingSet, training_set
 from retrieval.spaces import open_space
 
@@ -39,7 +42,8 @@ class LearnedRetriever:
 
     def distances_to(self, gallery: Rows) -> Callable[[Rows], Floats]:
         """See `Retriever`."""
-        vectors = self.training.fit(gallery, self.options).transform(self.training.frames).astype(np.float64)
+        model, _, _ = fit_chosen(self.training, gallery, self.options)
+        vectors = model.transform(self.training.frames).astype(np.float64)
         searched = vectors[gallery].T
         return lambda queries: 1 - vectors[queries] @ searched
 
@@ -54,12 +58,14 @@ def evaluate_learning(
     sources: Sequence[str],
     learning: LearnOptions,
     measures: MeasureOptions,
-    views: str = "central",
+    views: str | None = None,
     progress: Callable[[str, int, int], None] = lambda task, done, total: None,
+    name: str | None = None,
 ) -> SpaceResult:
     """The result of learning by a method, as if the gallery of each round were all that is known.
 
-    sources: frozen spaces, the collection's first where none is given. Raises SeenQueriesError, NothingToLearnError,
+    sources: frozen spaces, the collection's first where none is given. views: None for those that `kvasir learn`
+    takes. name: in reports, by default method and sources. Raises SeenQueriesError, NothingToLearnError,
     UnknownMethodError, SpaceNameError.
     """
     if any(len(np.intersect1d(one.queries, one.gallery)) for one in protocol.rounds):
@@ -67,10 +73,14 @@ def evaluate_learning(
             f"by {protocol.name} the queries are in the gallery, so a space would be learned from them; "
             "give --protocol k-fold, hold-out or a split"
         )
-    names = [opened.manifest.space(name).name for name in sources] or [opened.spaces[0].name]
-    spaces = [open_space(opened.path, opened.manifest.space(name), "indexing") for name in names]
-    name = f"{learning.method}({'+'.join(names)})"
-    training = training_set(opened, spaces, None, "none" if learning.method == "pca" else views, progress)
+    names = frozen_sources(opened.manifest, sources)
+    definitions = [opened.manifest.space(one) for one in names]
+    spaces = [open_space(opened.path, definition, "indexing") for definition in definitions]
+    title = name or f"{learning.method}({'+'.join(names)})"
+    labelled = learning.method == AUTO or method_named(learning.method).labelled
+    if not labelled:
+        views = "none"
+    training = training_set(opened, spaces, None, views or default_views(definitions), progress, labelled)
     positions = np.searchsorted(opened.images.ids, training.ids)
     return evaluate_retriever(
         LearnedRetriever(training, learning),
@@ -80,7 +90,7 @@ def evaluate_learning(
         training.ids,
         [opened.images.files[position] for position in positions],
         protocol.reindexed(positions),
-        name,
+        title,
         measures,
-        progress=lambda done, total: progress(name, done, total),
+        progress=lambda done, total: progress(title, done, total),
     )

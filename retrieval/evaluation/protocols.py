@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.options import EvaluationOptions
+from retrieval.splits import cluster_numbers, stratified_parts
 
 
 class UnknownProtocolError(EvaluationError):
@@ -125,31 +125,6 @@ def from_folds(name: str, sentence: str, folds: NDArray[np.integer]) -> Protocol
     return Protocol(name, sentence, rounds, np.arange(len(folds)))
 
 
-def stratified_parts(
-    labels: NDArray[np.integer], clusters: NDArray[np.int64], shares: Sequence[float], seed: int
-) -> NDArray[np.int64]:
-    """The part of each image, (n,) int: every class is divided as `shares` say, and a cluster stays together.
-
-    labels (n,) int, -1 being divided like a class; clusters (n,) numbered from 0. Large clusters are placed first, in
-    seeded order within a size, each where its classes are furthest from full (as scikit-learn's StratifiedGroupKFold
-    does, but for any shares).
-    """
-    labels = np.asarray(labels, np.int64) + 1
-    counts = np.zeros((int(clusters.max(initial=-1)) + 1, int(labels.max(initial=0)) + 1))
-    np.add.at(counts, (clusters, labels), 1)
-    wanted = np.maximum(np.outer(shares, counts.sum(axis=0)), 1e-9)
-    filled = np.zeros_like(wanted)
-    order = np.random.default_rng(seed).permutation(len(counts))
-    order = order[np.argsort(-counts[order].sum(axis=1), kind="stable")]
-    part_of = np.empty(len(counts), np.int64)
-    for cluster in order:
-        fullness = (filled + counts[cluster]) / wanted
-        part = int(np.argmin(fullness @ counts[cluster]))
-        part_of[cluster] = part
-        filled[part] += counts[cluster]
-    return part_of[clusters]
-
-
 def leaking_queries(protocol: Protocol, clusters: NDArray[np.integer]) -> int:
     """How many queries can retrieve a near duplicate of themselves: the figures of these are too good."""
     numbers = cluster_numbers(clusters)
@@ -160,12 +135,6 @@ def leaking_queries(protocol: Protocol, clusters: NDArray[np.integer]) -> int:
         left_out = np.bincount(both[round_.gallery], minlength=both.max(initial=0) + 1)
         leaking += int((duplicates[numbers[round_.queries]] > left_out[both[round_.queries]]).sum())
     return leaking
-
-
-def cluster_numbers(clusters: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Clusters numbered from 0 without gaps, an image without one (-1) being one by itself; (n,) int64."""
-    own = np.where(clusters < 0, -1 - np.arange(len(clusters)), clusters)
-    return np.unique(own, return_inverse=True)[1].astype(np.int64)
 
 
 PROTOCOLS = {"leave-one-out": leave_one_out, "leave-cluster-out": leave_cluster_out}

@@ -15,10 +15,11 @@ from retrieval.errors import EvaluationError
 from retrieval.evaluation.bootstrap import intervals_of
 from retrieval.evaluation.measures import BlockResult, measure
 from retrieval.evaluation.options import MeasureOptions
-from retrieval.evaluation.protocols import Protocol, Round, cluster_numbers, leaking_queries, protocol_named
+from retrieval.evaluation.protocols import Protocol, Round, leaking_queries, protocol_named
 from retrieval.evaluation.ranking import Labelled, rank
 from retrieval.evaluation.retrievers import Retriever
 from retrieval.evaluation.space_result import SpaceResult
+from retrieval.splits import cluster_numbers
 
 _BLOCK = 128
 """Queries ranked together: 128 of 8,000 distances stay in a core's cache; the same whatever the number of threads."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from retrieval.collection import Collection, CollectionWriter
+from retrieval.learn.methods import Progress
 from retrieval.learn.model import Model
 from retrieval.spaces.learned import definitions, model_path
 
-Progress = Callable[[str, int, int], None]
-"""Takes a task's name, how much of it is done, and all of it."""
 BLOCK = 2048
 """Images that are committed together."""
 
@@ -34,7 +31,9 @@ def complete_learned_spaces(writer: CollectionWriter, progress: Progress = lambd
         ids = np.setdiff1d(ids, collection.ids(definition.name))
         if not len(ids):
             continue
-        model = Model.load(model_path(writer.path, definition.name), definition.recipe["model"])
+        model = Model.load(
+            model_path(writer.path, definition.name, definition.recipe["model"]), definition.recipe["model"]
+        )
         for start in range(0, len(ids), BLOCK):
             some = ids[start : start + BLOCK]
             vectors = model.transform([collection.rows(name).take(some) for name in sources])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from retrieval.errors import RetrievalError
 from retrieval.learn.whitening import Arrays, Floats
+
+Progress = Callable[[str, int, int], None]
+"""Takes a task's name, how much of it is done, and all of it."""
 
 
 class UnknownMethodError(RetrievalError):
@@ -58,6 +61,10 @@ METHODS = {
         Method("blend", {"discriminant": 0.35, "head": 0.35}, "discriminant and network, 30 % unlearned"),
     )
 }
+SEEDED = ("nystroem", "head")
+"""Parts that chance has a hand in; fits of several seeds are averaged."""
+AUTO = "auto"
+"""In the place of a method: cross-validation chooses."""
 DEFAULT_METHOD = "blend"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import CollectionError, RetrievalError
-from retrieval.learn.methods import DEFAULT_METHOD, method_named, step_named
+from retrieval.learn.methods import DEFAULT_METHOD, SEEDED, Progress, method_named, step_named
 from retrieval.learn.whitening import Floats, apply_components, fit_components, unit
 
 _BLOCK = 4096
@@ -30,17 +30,25 @@ class DamagedModelError(CollectionError):
 
 @dataclass(frozen=True)
 class LearnOptions:
-    """How a space is learned. dimension: of the principal components; unlearned: their share, None for the method's."""
+    """How a space is learned.
+
+    dimension: of the principal components; unlearned: their share, None for the method's; seeds: fits that are averaged
+    of a part that chance has a hand in, from `seed` on.
+    """
 
     method: str = DEFAULT_METHOD
-    dimension: int = 256
+    dimension: int = 512
     unlearned: float | None = None
     seed: int = 0
+    seeds: int = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Parts by name with their shares, and the parameters `PART.NAME`; `base` is the unlearned part."""
+    """Parts by name with their shares, and the parameters `PART.NAME`; `base` is the unlearned part.
+
+    A part that was fitted from several seeds is there once for each: `head`, `head#2`, `head#3`.
+    """
 
     shares: Mapping[str, float]
     arrays: Mapping[str, NDArray[np.float32]]
@@ -67,7 +75,9 @@ class Model:
         components = apply_components(self._of("base"), vectors)
         parts = []
         for name, share in self.shares.items():
-            part = components if name == "base" else step_named(name).apply(self._of(name), components)
+            part = (
+                components if name == "base" else step_named(name.partition("#")[0]).apply(self._of(name), components)
+            )
             parts.append(share**0.5 * unit(part))
         return unit(np.concatenate(parts, axis=1))
 
@@ -100,6 +110,7 @@ def fit(
     vectors: Sequence[NDArray[Any]],
     labels: NDArray[np.integer],
     options: LearnOptions = LearnOptions(),  # frozen
+    progress: Progress = lambda task, done, total: None,
 ) -> Model:
     """Learn a model from vectors (n, d) of each source and labels (n,), -1 for none; views of an image are rows too.
 
@@ -112,11 +123,9 @@ def fit(
         raise NothingToLearnError(
             f"{len(joined):,} images of {len(np.unique(labels[known])):,} classes: learning needs two classes or more"
         )
-    arrays = {
-        f"base.{name}": array
-        for name, array in fit_components(joined, tuple(one.shape[1] for one in vectors), options.dimension).items()
-    }
-    components = apply_components({name: arrays[f"base.{name}"] for name in ("mean", "scale", "components")}, joined)
+    base = fit_base(vectors, options.dimension)
+    arrays = {f"base.{name}": array for name, array in base.items()}
+    components = apply_components(base, joined)
     parts = dict(method.parts)
     unlearned = 1 - sum(parts.values()) if options.unlearned is None else options.unlearned
     learned = sum(parts.values()) or 1.0
@@ -125,6 +134,19 @@ def fit(
         shares["base"] = unlearned if parts else 1.0
     of_class = np.unique(labels[known], return_inverse=True)[1].astype(np.int64)
     for part in parts:
-        made = step_named(part).fit(components[known], of_class, options.seed)
-        arrays |= {f"{part}.{name}": array for name, array in made.items()}
+        step = step_named(part)
+        fits = options.seeds if part in SEEDED else 1
+        share = shares.pop(part)
+        for at in range(fits):
+            name = part if at == 0 else f"{part}#{at + 1}"
+            shares[name] = share / fits
+            made = step.fit(components[known], of_class, options.seed + at)
+            arrays |= {f"{name}.{parameter}": array for parameter, array in made.items()}
+            progress("learning", at + 1, fits)
     return Model(shares, arrays)
+
+
+def fit_base(vectors: Sequence[NDArray[Any]], dimension: int) -> dict[str, NDArray[np.float32]]:
+    """Statistics and principal components of the vectors (n, d) of each source, sources of equal weight."""
+    joined = np.concatenate([np.asarray(one, np.float64) for one in vectors], axis=1)
+    return fit_components(joined, tuple(one.shape[1] for one in vectors), dimension)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,52 +13,16 @@ import numpy as np
 from retrieval.collection import Collection, CollectionWriter, SpaceDefinition, SpaceNameError
 from retrieval.collection.manifest import SPACE_NAME
 from retrieval.disk import write_atomically
-from retrieval.evaluation.protocols import cluster_numbers, stratified_parts
 from retrieval.evaluation.split_file import split_from_file
 from retrieval.index.cosine import Cosine
-from retrieval.learn.completion import Progress, complete_learned_spaces
-from retrieval.learn.methods import METHODS, method_named
-from retrieval.learn.model import LearnOptions, Model, NothingToLearnError
-from retrieval.learn.training_set import TrainingSet, training_set
+from retrieval.learn.completion import complete_learned_spaces
+from retrieval.learn.methods import AUTO, Progress, method_named
+from retrieval.learn.model import LearnOptions, Model
+from retrieval.learn.recipes import default_views, frozen_sources, options_of
+from retrieval.learn.selection import figures_of, fit_chosen
+from retrieval.learn.training_set import training_set
 from retrieval.spaces import open_space
-from retrieval.spaces.learned import KIND, definitions, model_path, require_one_draft
-
-FOLDS = 5
-CHOICES = ("lda", "head", "blend")
-"""Methods among which cross-validation chooses by default."""
-
-
-def validated(training: TrainingSet, options: LearnOptions, seed: int = 0, folds: int = FOLDS) -> dict[str, float]:
-    """P@1 and mAP of a method by cross-validation over clusters: each fold queries the others, which teach."""
-    parts = stratified_parts(training.labels, cluster_numbers(training.clusters), (1 / folds,) * folds, seed)
-    first, precision = [], []
-    for fold in range(folds):
-        queries, gallery = np.flatnonzero(parts == fold), np.flatnonzero(parts != fold)
-        if not len(queries) or len(np.unique(training.labels[gallery])) < 2:
-            continue
-        vectors = training.fit(gallery, options).transform(training.frames)
-        order = np.argsort(-(vectors[queries] @ vectors[gallery].T), axis=1, kind="stable")
-        relevant = training.labels[gallery][order] == training.labels[queries][:, None]
-        known = relevant.any(axis=1)
-        first += relevant[known, 0].tolist()
-        ranks = np.arange(1, relevant.shape[1] + 1)
-        hits = relevant[known]
-        precision += ((hits.cumsum(axis=1) / ranks * hits).sum(axis=1) / hits.sum(axis=1)).tolist()
-    if not first:
-        raise NothingToLearnError("too few clusters of near duplicates to validate; give the method by --method")
-    return {"precision@1": float(np.mean(first)), "mAP": float(np.mean(precision))}
-
-
-def choose_method(
-    training: TrainingSet, options: LearnOptions, progress: Progress = lambda task, done, total: None
-) -> tuple[str, dict[str, dict[str, float]]]:
-    """The method of CHOICES with the best sum of P@1 and mAP by cross-validation, and the figures of each."""
-    figures = {}
-    for done, method in enumerate(CHOICES):
-        progress("choosing the method", done, len(CHOICES))
-        figures[method] = validated(training, replace(options, method=method), options.seed)
-    progress("choosing the method", len(CHOICES), len(CHOICES))
-    return max(figures, key=lambda name: sum(figures[name].values())), figures
+from retrieval.spaces.learned import KIND, delete_models_but, model_path, require_one_draft
 
 
 def learn(
@@ -67,56 +31,91 @@ def learn(
     sources: Sequence[str] = (),
     method: str | None = None,
     split: Path | None = None,
-    views: str = "central",
+    views: str | None = None,
     options: LearnOptions = LearnOptions(),  # noqa: B008  # frozen
     progress: Progress = lambda task, done, total: None,
+    replaces: str | None = None,
 ) -> SpaceDefinition:
     """Learn a space and give every image its vector; the model is on disk before the manifest names it.
 
-    sources: frozen spaces, the collection's first where none is given. method: None for the best by cross-validation.
-    A stop leaves images without a vector in the space; `kvasir index` gives it to them.
-    Raises SpaceNameError, NothingToLearnError, UnknownMethodError, SplitFileError, UnsupportedQueryError.
+    sources: frozen spaces, the collection's first where none is given; principal components stand for what they were
+    made of. method: None for the best by cross-validation. views: None for what `default_views` says. replaces: the
+    space in whose place this one is searched. A stop leaves images without a vector in the space; `kvasir index` gives
+    it to them. Raises SpaceNameError, NothingToLearnError, UnknownMethodError, SplitFileError, UnsupportedQueryError.
     """
     if not SPACE_NAME.fullmatch(name) or any(space.name == name for space in writer.manifest.spaces):
         raise SpaceNameError(f"the collection has a space '{name}' already, or it cannot name one; give another name")
-    collection = Collection.open(writer.path)
-    if method is not None:
-        method_named(method)
-    names = [collection.manifest.space(one).name for one in sources] or [collection.spaces[0].name]
-    for one in names:
-        if collection.manifest.space(one).name in definitions(collection.manifest):
-            raise SpaceNameError(f"'{one}' is learned itself; learn from frozen spaces")
-    opened = [open_space(collection.path, collection.manifest.space(one), "indexing") for one in names]
-    require_one_draft(opened)
-    part = None if split is None else split_from_file(split, collection.images.files).rounds[0].gallery
-    training = training_set(collection, opened, part, views if method != "pca" else "none", progress)
-    figures: Mapping[str, Any] = {}
-    if method is None:
-        method, figures = choose_method(training, options, progress)
-    elif METHODS[method].labelled:
-        progress("validating", 0, 1)
-        figures = {method: validated(training, replace(options, method=method), options.seed)}
-        progress("validating", 1, 1)
-    model = training.fit(np.arange(len(training.ids)), replace(options, method=method))
-    model = Model(model.shares, {**model.arrays, "images": training.ids})  # type: ignore[dict-item]
-    data = model.to_bytes()
-    path = model_path(writer.path, name)
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, data)
-    recipe = {
-        "sources": names,
-        "method": method,
-        "shares": {part: float(share) for part, share in model.shares.items()},
-        "dimension": options.dimension,
-        "seed": options.seed,
-        "views": views if method != "pca" else "none",
-        "split": None if split is None else split.name,
-        "images": len(training.ids),
-        "classes": [collection.classes[label] for label in np.unique(training.labels)],
-        "clusters": hashlib.sha256(np.ascontiguousarray(training.clusters).tobytes()).hexdigest(),
-        "validation": figures,
-        "model": hashlib.sha256(data).hexdigest(),
-    }
+    model, recipe = _learned(writer, sources, replace(options, method=method or AUTO), split, views, progress)
+    recipe |= {"chosen": method is None} | ({"replaces": replaces} if replaces else {})
+    recipe["model"] = _stored(writer, name, model)
     definition = writer.add_space(name, KIND, model.dimension, Cosine.name, recipe)
     complete_learned_spaces(writer, progress)
     return definition
+
+
+def refit(writer: CollectionWriter, name: str, progress: Progress = lambda task, done, total: None) -> SpaceDefinition:
+    """Learn a learned space again, as its recipe says, from the images that the collection has now.
+
+    Its vectors are all made anew; a server that runs takes them over with its next look at the collection. A space that
+    was learned from the training part of a split needs that file again, so it is learned under a new name instead.
+    Raises SpaceNameError, NothingToLearnError.
+    """
+    definition = writer.manifest.space(name)
+    recipe = definition.recipe
+    if definition.kind != KIND or recipe["split"]:
+        raise SpaceNameError(f"'{name}' is not learned from the whole collection; use `kvasir learn` with a new name")
+    model, made = _learned(writer, recipe["sources"], options_of(definition), None, recipe["views"], progress)
+    made |= {key: recipe[key] for key in ("chosen", "replaces") if key in recipe}
+    made["model"] = _stored(writer, definition.name, model)
+    writer.replace_space(definition.name, model.dimension, made)
+    complete_learned_spaces(writer, progress)
+    delete_models_but(writer.path, writer.manifest.space(name))
+    return writer.manifest.space(name)
+
+
+def _learned(
+    writer: CollectionWriter,
+    sources: Sequence[str],
+    options: LearnOptions,
+    split: Path | None,
+    views: str | None,
+    progress: Progress,
+) -> tuple[Model, dict[str, Any]]:
+    """A model of a collection's images, which are listed in it, and its recipe but for the model's digest."""
+    collection = Collection.open(writer.path)
+    names = frozen_sources(collection.manifest, sources)
+    definitions = [collection.manifest.space(one) for one in names]
+    labelled = options.method == AUTO or method_named(options.method).labelled
+    chosen_views = "none" if not labelled else default_views(definitions) if views is None else views
+    opened = [open_space(collection.path, definition, "indexing") for definition in definitions]
+    require_one_draft(opened)
+    part = None if split is None else split_from_file(split, collection.images.files).rounds[0].gallery
+    training = training_set(collection, opened, part, chosen_views, progress, labelled)
+    given = options.unlearned
+    model, options, tried = fit_chosen(training, np.arange(len(training.ids)), options, progress)
+    model = Model(model.shares, {**model.arrays, "images": training.ids})  # type: ignore[dict-item]
+    return model, {
+        "sources": names,
+        "method": options.method,
+        "shares": {part: float(share) for part, share in model.shares.items()},
+        "unlearned": given,
+        "dimension": options.dimension,
+        "seed": options.seed,
+        "seeds": options.seeds,
+        "views": chosen_views,
+        "split": None if split is None else split.name,
+        "images": len(training.ids),
+        "classes": [collection.classes[label] for label in np.unique(training.labels) if label >= 0],
+        "clusters": hashlib.sha256(np.ascontiguousarray(training.clusters).tobytes()).hexdigest(),
+        "validation": figures_of(tried),
+    }
+
+
+def _stored(writer: CollectionWriter, name: str, model: Model) -> str:
+    """Store a model in the collection; returns its SHA-256."""
+    data = model.to_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    path = model_path(writer.path, name, digest)
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, data)
+    return digest

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection
-from retrieval.learn.completion import Progress
+from retrieval.learn.methods import Progress
 from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit
 from retrieval.learn.view_cache import view_vectors
 from retrieval.learn.views import VIEWS
@@ -30,10 +30,22 @@ class TrainingSet:
     rows: NDArray[np.int64]
     vectors: tuple[NDArray[Any], ...]
 
-    def fit(self, images: NDArray[np.int64], options: LearnOptions) -> Model:
+    def fit(
+        self,
+        images: NDArray[np.int64],
+        options: LearnOptions,
+        progress: Progress = lambda task, done, total: None,
+    ) -> Model:
         """A model of some images (m,) with all their views."""
         chosen = np.isin(self.rows, images)
-        return fit([one[chosen] for one in self.vectors], self.labels[self.rows[chosen]], options)
+        return fit([one[chosen] for one in self.vectors], self.labels[self.rows[chosen]], options, progress)
+
+    def part(self, images: NDArray[np.int64]) -> TrainingSet:
+        """Some of the images (m,), ascending, with all their views."""
+        chosen = np.isin(self.rows, images)
+        rows = np.searchsorted(images, self.rows[chosen])
+        vectors = tuple(one[chosen] for one in self.vectors)
+        return TrainingSet(self.ids[images], self.labels[images], self.clusters[images], rows, vectors)
 
     @property
     def frames(self) -> list[NDArray[Any]]:
@@ -47,19 +59,23 @@ def training_set(
     part: NDArray[np.int64] | None = None,
     views: str = "none",
     progress: Progress = lambda task, done, total: None,
+    labelled: bool = True,
 ) -> TrainingSet:
     """Images that have a class and a vector in every source. part: rows of the collection's images, all where None.
+
+    labelled: False for images without a class as well, whose label is -1.
 
     Raises NothingToLearnError.
     """
     images = collection.images
-    positions = np.flatnonzero(images.labels >= 0)
+    positions = np.flatnonzero(images.labels >= 0) if labelled else np.arange(len(images))
     for source in sources:
         positions = np.intersect1d(positions, collection.positions(source.name))
     if part is not None:
         positions = np.intersect1d(positions, part)
     if not len(positions):
-        raise NothingToLearnError(f"no image of {collection.path} has a class and a vector in every source")
+        needed = "a class and a vector" if labelled else "a vector"
+        raise NothingToLearnError(f"no image of {collection.path} has {needed} in every source")
     ids = images.ids[positions]
     rows = [np.arange(len(ids))]
     vectors: list[list[NDArray[Any]]] = [[collection.rows(source.name).take(ids)] for source in sources]

@@ -233,7 +233,7 @@ def create(
     stamp = parsed.weights_stamp()  # before the weights are read, so that a later change is noticed
     tower = build_tower(spec, fit, full_size, options)
     taken = {space.name for space in writer.manifest.spaces}
-    base = parsed.space if options.features == "last" else f"{parsed.space}-{options.features}"
+    base = parsed.space if tower.recipe.features == "last" else f"{parsed.space}-{tower.recipe.features}"
     name = next(n for n in (base, *(f"{base}-{i}" for i in range(2, 1000))) if n not in taken)
     scratch = _scratch(writer)
     fields = asdict(tower.recipe) | {"weights_files": stamp}
@@ -257,7 +257,12 @@ def definitions(manifest: Manifest) -> dict[str, SpaceDefinition]:
 
 
 def definition_of(manifest: Manifest, spec: str, features: str = "last") -> SpaceDefinition | None:
-    """The space that an encoder of this name made, if there is one; its weights need not be there any more."""
+    """The space that an encoder of this name made, if there is one; its weights need not be there any more.
+
+    features: `auto` for any, `multi` before `last`.
+    """
+    if features == "auto":
+        return definition_of(manifest, spec, "multi") or definition_of(manifest, spec, "last")
     by_spec = {
         space.recipe["spec"]: space
         for space in definitions(manifest).values()

@@ -6,6 +6,8 @@ model lies in the collection as `learned/NAME.npz`, under the SHA-256 in the rec
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +27,7 @@ from retrieval.spaces.protocol import Purpose, Space, UnsupportedQueryError
 from retrieval.spaces.unit_vectors import UnitVectorSpace
 
 KIND = "learned"
+_EARLIER = re.compile(r"(\.[0-9a-f]{12})?\.npz")
 
 
 class LearnedSpace(UnitVectorSpace):
@@ -41,7 +44,11 @@ class LearnedSpace(UnitVectorSpace):
     @cached_property
     def model(self) -> Model:
         """The model. Raises DamagedModelError."""
-        return Model.load(model_path(self._collection, self.name), self.definition.recipe["model"])
+        return Model.load(self._path, self.definition.recipe["model"])
+
+    @property
+    def _path(self) -> Path:
+        return model_path(self._collection, self.name, self.definition.recipe["model"])
 
     @property
     def draft(self) -> Draft:
@@ -59,18 +66,17 @@ class LearnedSpace(UnitVectorSpace):
     def details(self) -> list[str]:
         """Method, sources, training images, figures of the cross-validation, and the model's digest."""
         recipe = self.definition.recipe
-        shares = ", ".join(
-            f"{share:.0%} {'unlearned' if part == 'base' else part}" for part, share in recipe["shares"].items()
-        )
+        parts: dict[str, float] = {}
+        for part, share in sorted(recipe["shares"].items(), key=lambda item: item[0] == "base"):
+            name = "unlearned" if part == "base" else part.partition("#")[0]
+            parts[name] = parts.get(name, 0) + share  # of several seeds
+        shares = ", ".join(f"{share:.0%} {name}" for name, share in parts.items())
         split = f", training part of {recipe['split']}" if recipe["split"] else ""
         lines = [
             f"learned by {recipe['method']} ({shares}) on {', '.join(recipe['sources'])}, seed {recipe['seed']}",
             f"from {recipe['images']:,} images of {len(recipe['classes'])} classes{split}, views: {recipe['views']}",
         ]
-        lines += [
-            f"{method}: P@1 {figures['precision@1']:.3f}, mAP {figures['mAP']:.3f} by cross-validation over clusters"
-            for method, figures in recipe["validation"].items()
-        ]
+        lines += [f"{method}: {validation_sentence(figures)}" for method, figures in recipe["validation"].items()]
         return [*lines, f"model SHA-256 {recipe['model']}"]
 
     def prepare(self, picture: Picture) -> NDArray[Any]:
@@ -99,7 +105,7 @@ class LearnedSpace(UnitVectorSpace):
     def fault(self) -> str | None:
         """Whether the model's file is missing or is not what was written, by its SHA-256."""
         try:
-            Model.load(model_path(self._collection, self.name), self.definition.recipe["model"])
+            Model.load(self._path, self.definition.recipe["model"])
         except DamagedModelError as error:
             return str(error)
         return None
@@ -107,14 +113,33 @@ class LearnedSpace(UnitVectorSpace):
     def restore(self, writer: CollectionWriter) -> str:
         """A lost model cannot be made again the same. Raises DamagedModelError."""
         raise DamagedModelError(
-            f"the model of '{self.name}' is lost; restore {model_path(self._collection, self.name)} from a copy, "
+            f"the model of '{self.name}' is lost; restore {self._path} from a copy, "
             "or learn the space again under another name"
         )
 
 
-def model_path(collection: Path, space: str) -> Path:
-    """Where the model of a learned space lies."""
-    return collection / "learned" / f"{space}.npz"
+def model_path(collection: Path, space: str, digest: str) -> Path:
+    """Where the model of a learned space lies, named by its SHA-256 so that a new fit overwrites no earlier one."""
+    named = collection / "learned" / f"{space}.{digest[:12]}.npz"
+    earlier = collection / "learned" / f"{space}.npz"
+    return earlier if earlier.exists() and not named.exists() and _digest(earlier) == digest else named
+
+
+def delete_models_but(collection: Path, definition: SpaceDefinition) -> None:
+    """Delete the models of earlier fits of a space."""
+    current = model_path(collection, definition.name, definition.recipe["model"])
+    for file in [*current.parent.glob(f"{definition.name}.*.npz"), current.parent / f"{definition.name}.npz"]:
+        if file != current and _EARLIER.fullmatch(file.name.removeprefix(definition.name)):
+            file.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def is_unlabelled(definition: SpaceDefinition) -> bool:
+    """Whether a space is learned from images alone, not from their classes: principal components."""
+    return definition.kind == KIND and definition.recipe["method"] == "pca"
 
 
 def training_ids(collection: Collection, name: str) -> NDArray[np.int64]:
@@ -123,10 +148,24 @@ def training_ids(collection: Collection, name: str) -> NDArray[np.int64]:
     Raises SpaceNameError, DamagedModelError.
     """
     definition = collection.manifest.space(name)
-    if definition.kind != KIND or definition.recipe["method"] == "pca":
+    if definition.kind != KIND or is_unlabelled(definition):
         return np.empty(0, np.int64)
-    model = Model.load(model_path(collection.path, definition.name), definition.recipe["model"])
+    model = Model.load(
+        model_path(collection.path, definition.name, definition.recipe["model"]), definition.recipe["model"]
+    )
     return model.arrays["images"].astype(np.int64)
+
+
+def validation_sentence(figures: Mapping[str, float]) -> str:
+    """The figures of a method as a recipe stores them, in words."""
+    sentence = f"P@1 {figures['precision@1']:.3f}, mAP {figures['mAP']:.3f} by cross-validation over clusters"
+    if (first := figures.get("left-out precision@1")) is None:
+        return sentence
+    return (
+        f"{sentence}; classes left out {first:.3f}, {figures['left-out mAP']:.3f}, without learning "
+        f"{figures['left-out precision@1 without learning']:.3f}, {figures['left-out mAP without learning']:.3f} "
+        f"({figures['unlearned']:.0%} unlearned)"
+    )
 
 
 def metric(definition: SpaceDefinition) -> Metric:

@@ -77,6 +77,9 @@ def without_images(tiny_spec: str, tmp_path_factory: pytest.TempPathFactory) -> 
     return path
 
 
+LAST = ("--encoder-features", "last")
+
+
 @pytest.fixture
 def made(run: Run, data: Path, tiny_spec: str, without_images: Path, tmp_path: Path) -> Path:
     """A collection of `data` in the space of a small encoder."""
@@ -107,9 +110,9 @@ def test_index_search_and_info_with_the_default_encoder_from_the_shell(indexed: 
     facts = shell("info", path, "--json").json
     assert facts["classes"] == {"cecum": 8, "polyps": 9, "pylorus": 8}
     assert (facts["images"], facts["unlabelled"], facts["clusters_of_duplicates"]) == (26, 1, 1)
-    space = facts["spaces"][0]
+    (space,) = facts["spaces"]  # a collection keeps the features that it was made with
     assert (space["name"], space["dimension"], space["distance"]) == ("tf_efficientnet_lite0", 1280, "cosine")
-    assert space["recipe"]["fit"] == "squash"
+    assert (space["recipe"]["fit"], space["recipe"]["features"]) == ("field", "last")
     assert len(space["recipe"]["weights"]) == len(space["recipe"]["converted"]) == 64
 
 
@@ -195,7 +198,7 @@ def test_a_second_encoder_can_come_later_and_the_first_is_not_run_again(
     first = (made / "vectors" / "test_vit-test_vit.float32").read_bytes()
     before = files(made)
     spec = f"timm:test_convnext/{timm_weights('test_convnext')}"
-    later = run("index", data, made, "--encoder", spec, "--json")
+    later = run("index", data, made, "--encoder", spec, *LAST, "--json")
     assert (later.status, later.json["added"], later.json["completed"]) == (0, 0, 26)
     assert [space.name for space in Collection.open(made).spaces] == [
         "test_vit-test_vit",
@@ -213,8 +216,8 @@ def test_a_vector_does_not_depend_on_the_encoders_beside_it(
 ) -> None:
     draw(77, size=(1400, 1000)).save(data / "cecum" / "large.jpg")
     clip = f"open_clip:local-dir:{tiny_clip.folder}"  # 64x64, so a smaller draft than the 160x160 of the other
-    assert run("index", data, tmp_path / "alone", "--encoder", clip).status == 0
-    assert run("index", data, tmp_path / "both", "--encoder", clip, "--encoder", tiny_spec).status == 0
+    assert run("index", data, tmp_path / "alone", "--encoder", clip, *LAST).status == 0
+    assert run("index", data, tmp_path / "both", "--encoder", clip, "--encoder", tiny_spec, *LAST).status == 0
     alone = Collection.open(tmp_path / "alone").vectors("tiny-folder")[1]
     both = Collection.open(tmp_path / "both").vectors("tiny-folder")[1]
     assert abs(alone - both).max() < 1e-6  # type: ignore[operator]
@@ -501,7 +504,7 @@ def test_weights_that_were_overwritten_are_never_mixed_with_those_that_made_a_sp
     weights = Path(shutil.copyfile(timm_weights("test_vit"), tmp_path / "w.safetensors"))
     spec = f"timm:test_vit/{weights}"
     path = tmp_path / "c"
-    assert run("index", data, path, "--encoder", spec).status == 0
+    assert run("index", data, path, "--encoder", spec, *LAST).status == 0
     before = (path / "vectors" / "test_vit-w.float32").read_bytes()
 
     os.utime(weights, (1, 1))  # another date, the same weights: the space goes on
@@ -536,14 +539,17 @@ def test_weights_named_from_here_that_are_gone_are_not_missed_where_their_space_
 
 def test_an_encoder_that_is_named_twice_makes_one_space(run: Run, data: Path, tiny_spec: str, tmp_path: Path) -> None:
     ended = run("index", data, tmp_path / "c", "--encoder", tiny_spec, "--encoder", tiny_spec, "--json")
-    assert (ended.status, ended.json["spaces"]) == (0, ["test_vit-test_vit"])
+    assert (ended.status, ended.json["spaces"]) == (0, ["test_vit-test_vit-multi"])
+    components = Collection.open(tmp_path / "c").manifest.default
+    assert components is not None
+    assert components.recipe["replaces"] == "test_vit-test_vit-multi"
 
 
 def test_another_fit_is_refused_where_the_space_exists(run: Run, made: Path, data: Path, tiny_spec: str) -> None:
     for encoder in ((), ("--encoder", tiny_spec)):
         ended = run("index", data, made, "--fit", "pad", *encoder)
-        assert (ended.status, "was made with --fit squash" in ended.err) == (2, True)
-        assert run("index", data, made, "--fit", "squash", *encoder).status == 0
+        assert (ended.status, "was made with --fit field" in ended.err) == (2, True)
+        assert run("index", data, made, "--fit", "field", *encoder).status == 0
 
 
 def test_a_line_break_in_a_class_breaks_no_list(run: Run, made: Path, data: Path) -> None:
@@ -558,7 +564,7 @@ def test_a_line_break_in_a_class_breaks_no_list(run: Run, made: Path, data: Path
 
 def test_info_is_for_people_too(run: Run, made: Path) -> None:
     text = run("info", made).out
-    assert "  frames squashed to 160x160 (" in text
+    assert "  frames cut to the field of view and squashed to 160x160 (" in text
     assert "  encoder timm:test_vit/" in text
     assert "{" not in text
     assert "[" not in text

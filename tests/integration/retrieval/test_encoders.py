@@ -60,7 +60,7 @@ def test_the_default_through_openvino_is_the_eager_one(indexed: Any, draw: Calla
     encoder = load_encoder(indexed.path, collection.spaces[0])
     assert isinstance(encoder, OpenVinoEncoder)
     assert encoder.recipe == tower.recipe
-    assert (tower.recipe.dimension, tower.recipe.size, tower.recipe.fit) == (1280, (224, 224), "squash")
+    assert (tower.recipe.dimension, tower.recipe.size, tower.recipe.fit) == (1280, (224, 224), "field")
     pixels = batch(draw, tower)
     assert (encoder.encode(pixels) * eager(tower, pixels)).sum(1).min() >= 0.9999
 

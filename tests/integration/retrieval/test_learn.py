@@ -16,17 +16,19 @@ from indexer.datasets import open_dataset
 from indexer.run import run_dataset
 from retrieval.collection import Collection, CollectionWriter, SpaceNameError
 from retrieval.command_line import kvasir
+from retrieval.encoders import EncoderOptions
 from retrieval.evaluation import EvaluationOptions, MeasureOptions, evaluate_collection
 from retrieval.evaluation.learned import SeenQueriesError
 from retrieval.learn import LearnOptions
-from retrieval.learn.training import learn
+from retrieval.learn.recipes import frozen_sources, outgrown
+from retrieval.learn.training import learn, refit
 from retrieval.learn.view_cache import view_vectors
 from retrieval.learn.views import central
 from retrieval.report.summary import summary_lines
 from retrieval.spaces import metric_of, open_space
 from retrieval.spaces.learned import LearnedSpace, training_ids
 
-OPTIONS = LearnOptions(dimension=12, seed=2)
+OPTIONS = LearnOptions(dimension=12, unlearned=0.3, seed=2)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def learned(indexed: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("learned") / "c"
     shutil.copytree(indexed.path, path)
     with CollectionWriter(path) as writer:
-        learn(writer, "findings", method="lda", options=OPTIONS)
+        learn(writer, "findings", method="lda", views="central", options=OPTIONS)
     return path
 
 
@@ -121,9 +123,10 @@ def test_a_method_is_evaluated_by_models_that_have_not_seen_the_queries(indexed:
 def test_a_lost_model_is_a_fault_that_names_the_file(learned: Path, tmp_path: Path) -> None:
     path = tmp_path / "c"
     shutil.copytree(learned, path)
-    (path / "learned" / "findings.npz").unlink()
+    (model,) = (path / "learned").glob("findings.*.npz")
+    model.unlink()
     space = open_space(path, Collection.open(path).manifest.space("findings"))
-    assert "findings.npz is missing or damaged" in (space.fault() or "")
+    assert f"{model.name} is missing or damaged" in (space.fault() or "")
 
 
 def test_names_that_are_taken_and_learned_sources_are_refused(learned: Path) -> None:
@@ -139,7 +142,84 @@ def test_the_command_learns_and_info_says_how(learned: Path, tmp_path: Path) -> 
     shutil.copytree(learned, path)
     ended = CliRunner().invoke(kvasir, ["learn", str(path), "small", "--method", "pca", "--dimension", "6"])
     assert ended.exit_code == 0, ended.output
-    assert "space small: 6 numbers, learned by pca from 25 images of 3 classes" in ended.output
+    assert "space small: 6 numbers, learned by pca from 26 images of 3 classes" in ended.output
     told = CliRunner().invoke(kvasir, ["info", str(path)]).output
     assert "learned by lda (70% discriminant, 30% unlearned) on tf_efficientnet_lite0, seed 2" in told
     assert json.loads((path / "manifest.json").read_text())["format"] == 1
+
+
+@pytest.fixture(scope="module")
+def by_stages(gallery_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("stages") / "c"
+    with open_dataset(gallery_folder) as dataset, CollectionWriter(path, create=True) as writer:
+        assert run_dataset(dataset, writer, options=EncoderOptions(features="auto")).exit_status == 0
+    return path
+
+
+def test_principal_components_replace_the_statistics_that_they_are_made_of(by_stages: Path) -> None:
+    engine = retrieval.open(by_stages)
+    statistics, components = engine.collection.spaces
+    assert components.recipe["replaces"] == statistics.name
+    assert (components.dimension, components.recipe["images"]) == (
+        24,
+        26,
+    )  # one is a copy; the picture without a class too
+    assert engine.search(3, 2).spaces == (components.name,)
+    options = EvaluationOptions(measures=MeasureOptions(samples=0))
+    result = evaluate_collection(engine.collection, "c", options)
+    assert [space.space for space in result.spaces] == [components.name]
+    # Learning takes the statistics, whether they or their components are named.
+    assert frozen_sources(engine.collection.manifest, []) == [statistics.name]
+    assert frozen_sources(engine.collection.manifest, [components.name]) == [statistics.name]
+
+
+def test_components_are_fitted_on_the_training_part_where_an_evaluation_splits(by_stages: Path) -> None:
+    options = EvaluationOptions(protocol="k-fold", folds=3, measures=MeasureOptions(samples=0))
+    (result,) = evaluate_collection(Collection.open(by_stages), "c", options).spaces
+    assert result.space == "tf_efficientnet_lite0-multi-pca"
+    assert result.dimension is None  # each fold has its own
+
+
+def test_a_refit_takes_the_images_that_are_there_now(
+    by_stages: Path, tmp_path: Path, draw: Callable[..., Image.Image], encode_file: Callable[..., bytes]
+) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(by_stages, path)
+    engine = retrieval.open(path)
+    name = engine.collection.spaces[1].name
+    before = np.array(engine.collection.vectors(name)[1])
+    (tmp_path / "more" / "polyps").mkdir(parents=True)
+    for index in range(30):
+        (tmp_path / "more" / "polyps" / f"{index}.jpg").write_bytes(encode_file(draw(500 + index, (90, 160, 60))))
+    with open_dataset(tmp_path / "more") as dataset, CollectionWriter(path) as writer:
+        assert run_dataset(dataset, writer).exit_status == 0
+    grown = Collection.open(path)
+    assert np.array_equal(grown.vectors(name)[1][:26], before)  # never silently
+    assert outgrown(grown) == [
+        f"space {name}: fitted on 26 of now 56 images; `kvasir refit {path} {name}` fits it again"
+    ]
+    ended = CliRunner().invoke(kvasir, ["refit", str(path), name])
+    assert ended.output == f"space {name}: 54 numbers, fitted on 56 images\n"
+    assert np.array_equal(engine.collection.vectors(name)[1], before)  # a reader of the earlier state
+    later = engine.refreshed()
+    assert (later.collection.manifest.space(name).dimension, outgrown(later.collection)) == (54, [])
+    assert len(later.collection.ids(name)) == 56
+    assert later.search(later.collection.read(40), 1)[0].id == 40
+    assert len(list((path / "learned").glob(f"{name}.*.npz"))) == 1
+
+
+def test_a_frozen_space_is_not_refitted(by_stages: Path) -> None:
+    with CollectionWriter(by_stages) as writer, pytest.raises(SpaceNameError, match="not learned"):
+        refit(writer, writer.manifest.spaces[0].name)
+
+
+def test_cross_validation_chooses_method_and_share(learned: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(learned, path)
+    with CollectionWriter(path) as writer:
+        recipe = learn(writer, "chosen", options=LearnOptions(dimension=12, seeds=1)).recipe
+    assert recipe["chosen"]
+    assert set(recipe["validation"]) == {"lda", "head", "blend"}
+    figures = recipe["validation"][recipe["method"]]
+    assert recipe["shares"]["base"] == pytest.approx(figures["unlearned"])
+    assert {"precision@1", "mAP", "left-out mAP", "left-out mAP without learning"} <= set(figures)

@@ -41,5 +41,5 @@ def test_a_recipe_with_the_field_sees_no_surroundings() -> None:
     picture = from_image(Image.fromarray(frame((20, 5, 75, 55))))
     assert (RECIPE.prepare(picture) == (180, 90, 70)).all()
     assert not (replace(RECIPE, fit="squash").prepare(picture) == (180, 90, 70)).all()
-    assert RECIPE.draft == (80, 40)  # the field alone must have the pixels
+    assert RECIPE.draft == (50, 25)  # the field alone must have the pixels
     assert Recipe.from_dict(RECIPE.to_dict()) == RECIPE

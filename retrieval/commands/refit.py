@@ -1,0 +1,28 @@
+"""`kvasir refit`: a learned space, or principal components, fitted again on all images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from retrieval.arguments import LocalPath
+from retrieval.terminal import TaskBars, progress_bar
+
+
+@click.command("refit")
+@click.argument("collection", type=LocalPath(exists=True, file_okay=False))
+@click.argument("name")
+def command(collection: Path, name: str) -> None:
+    """Fit the learned space NAME of COLLECTION again, as its recipe says, on the images that are there now.
+
+    All its vectors are made anew. Nothing is fitted again by itself: vectors of two fits cannot be compared.
+
+    Example:  kvasir refit kvasir.collection tf_efficientnet_lite0-multi-pca
+    """
+    from retrieval.collection import CollectionWriter
+    from retrieval.learn.training import refit
+
+    with progress_bar(transient=True) as bar, CollectionWriter(collection) as writer:
+        made = refit(writer, name, TaskBars(bar).advance)
+    click.echo(f"space {made.name}: {made.dimension} numbers, fitted on {made.recipe['images']:,} images")

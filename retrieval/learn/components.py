@@ -1,0 +1,36 @@
+"""Principal components of the spaces of stage statistics: what is searched in their place.
+
+They are fitted on the collection once an indexing run has enough images, stored with their statistics, and fitted
+again by `kvasir refit` alone: vectors of two fits cannot be compared.
+"""
+
+from __future__ import annotations
+
+from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
+from retrieval.learn.methods import Progress
+from retrieval.learn.model import LearnOptions
+from retrieval.learn.training import learn
+
+DIMENSION = 256
+LEAST = 16
+"""Images that components are fitted on at least; with fewer the statistics themselves are searched."""
+
+
+def add_component_spaces(
+    writer: CollectionWriter, progress: Progress = lambda task, done, total: None
+) -> list[SpaceDefinition]:
+    """Give each space of stage statistics that has none its components, in a space that replaces it in searches."""
+    taken = {space.name for space in writer.manifest.spaces}
+    replaced = {space.recipe.get("replaces") for space in writer.manifest.spaces}
+    made = []
+    for space in writer.manifest.spaces:
+        if space.recipe.get("features") != "multi" or space.name in replaced:
+            continue
+        if len(Collection.open(writer.path).ids(space.name)) < LEAST:
+            continue
+        name = next(
+            n for n in (f"{space.name}-pca", *(f"{space.name}-pca-{i}" for i in range(2, 1000))) if n not in taken
+        )
+        options = LearnOptions("pca", DIMENSION)
+        made.append(learn(writer, name, [space.name], "pca", options=options, progress=progress, replaces=space.name))
+    return made

@@ -1,0 +1,184 @@
+"""The method and the unlearned share of a learned space, by cross-validation over clusters and by left-out classes.
+
+The cosine of two learned vectors is the mean of their parts' cosines, so each part is fitted once for a fold and every
+method and share is a weighted sum of the same similarities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.learn.methods import AUTO, METHODS, Progress, method_named, step_named
+from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit_base
+from retrieval.learn.training_set import TrainingSet
+from retrieval.learn.whitening import Floats, apply_components, unit
+from retrieval.splits import cluster_numbers, stratified_parts
+
+FOLDS = 5
+MOST = 1500
+"""Images that a choice is made on; of more, a seeded part in which each class has its share."""
+CHOICES = ("lda", "head", "blend")
+"""Methods among which cross-validation chooses by default."""
+SHARES = (0.3, 0.5, 0.7)
+"""Unlearned shares that are tried."""
+GROUPS = 8
+"""Groups of classes that are left out, one class each where there are no more than these."""
+LOSS = 0.005
+"""P@1 and mAP that a left-out class may lose against the unlearned space."""
+
+Figures = dict[str, float]
+"""precision@1 and mAP."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A method with its unlearned share, and its figures: of folds, of left-out classes, of these without learning."""
+
+    method: str
+    unlearned: float
+    folds: Figures
+    left_out: Figures
+    left_out_unlearned: Figures
+
+    @property
+    def loses_nothing(self) -> bool:
+        """Whether left-out classes lose nothing against the unlearned space."""
+        return all(self.left_out[name] >= value - LOSS for name, value in self.left_out_unlearned.items())
+
+    def to_dict(self) -> dict[str, float]:
+        """The figures by name, as a recipe stores them."""
+        return {
+            **self.folds,
+            "unlearned": self.unlearned,
+            **{f"left-out {name}": value for name, value in self.left_out.items()},
+            **{f"left-out {name} without learning": value for name, value in self.left_out_unlearned.items()},
+        }
+
+
+def choices(
+    training: TrainingSet,
+    methods: Iterable[str],
+    dimension: int,
+    unlearned: float | None = None,
+    seed: int = 0,
+    progress: Progress = lambda task, done, total: None,
+) -> list[Choice]:
+    """For each method the choice of its unlearned share; several where one is given by `unlearned`, the best first.
+
+    The best has the largest sum of P@1 and mAP over the folds among those by which left-out classes lose nothing, or
+    where there is none, the largest over left-out classes. Raises NothingToLearnError.
+    """
+    wanted = [method for method in methods if METHODS[method].parts]
+    parts = sorted({part for method in wanted for part in METHODS[method].parts})
+    training = training.part(_sample(training, seed))
+    labels, clusters = training.labels, cluster_numbers(training.clusters)
+    base = fit_base(training.vectors, dimension)
+    components = apply_components(base, np.concatenate(training.vectors, axis=1))
+    everything = np.arange(len(training.ids))
+    frames = components[: len(everything)]
+    fold_of = stratified_parts(labels, clusters, (1 / FOLDS,) * FOLDS, seed)
+    rounds = [(np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)) for fold in range(FOLDS)]
+    rounds = [(q, g) for q, g in rounds if len(q) and len(np.unique(labels[g])) > 1]
+    classes = np.unique(labels)
+    # A left-out class's images query everything; they and their class taught nothing.
+    groups = [np.flatnonzero(np.isin(labels, classes[at::GROUPS])) for at in range(min(GROUPS, len(classes)))]
+    outs = [(group, everything) for group in groups] if len(classes) > 2 else []
+    combinations = [
+        (method, share) for method in wanted for share in ((unlearned,) if unlearned is not None else SHARES)
+    ]
+    if not rounds:
+        raise NothingToLearnError("too few clusters of near duplicates to validate; give the method by --method")
+    folds: dict[tuple[str, float], list[Floats]] = {}
+    left: dict[tuple[str, float], list[Floats]] = {}
+    for done, (queries, gallery) in enumerate([*rounds, *outs]):
+        progress("choosing the method", done, len(rounds) + len(outs))
+        is_fold = done < len(rounds)
+        taught = np.isin(training.rows, gallery if is_fold else np.setdiff1d(everything, queries))
+        of_class = np.unique(labels[training.rows[taught]], return_inverse=True)[1].astype(np.int64)
+        similar = {"base": _similarities(frames, queries, gallery)}
+        for part in parts:
+            step = step_named(part)
+            similar[part] = _similarities(
+                step.apply(step.fit(components[taught], of_class, seed), frames), queries, gallery
+            )
+        hidden = clusters[queries][:, None] == clusters[gallery][None]
+        relevant = (labels[queries][:, None] == labels[gallery][None]) & ~hidden
+        for method, share in [*combinations, ("", 1.0)]:
+            total = share * similar["base"]
+            learned = sum(METHODS[method].parts.values()) if method else 1.0
+            for part, of_part in (METHODS[method].parts if method else {}).items():
+                total += of_part / learned * (1 - share) * similar[part]
+            total[hidden] = -np.inf
+            (folds if is_fold else left).setdefault((method, share), []).append(_measured(total, relevant))
+    progress("choosing the method", len(rounds) + len(outs), len(rounds) + len(outs))
+    frozen = _figures(left.get(("", 1.0), []))
+    found = [
+        Choice(method, share, _figures(folds[method, share]), _figures(left.get((method, share), [])), frozen)
+        for method, share in combinations
+    ]
+    return sorted(found, key=_preference, reverse=True)
+
+
+def fit_chosen(
+    training: TrainingSet,
+    images: NDArray[np.int64],
+    options: LearnOptions,
+    progress: Progress = lambda task, done, total: None,
+) -> tuple[Model, LearnOptions, list[Choice]]:
+    """A model of some images (m,), the options that were chosen where they leave something open, and what was tried.
+
+    A method `auto` is chosen among CHOICES, and an unlearned share that is None among SHARES.
+    """
+    tried: list[Choice] = []
+    if options.method == AUTO or method_named(options.method).labelled:
+        methods = CHOICES if options.method == AUTO else (options.method,)
+        tried = choices(training.part(images), methods, options.dimension, options.unlearned, options.seed, progress)
+        options = replace(options, method=tried[0].method, unlearned=tried[0].unlearned)
+    return training.fit(images, options, progress), options, tried
+
+
+def _preference(choice: Choice) -> tuple[bool, float]:
+    return choice.loses_nothing, sum((choice.folds if choice.loses_nothing else choice.left_out).values())
+
+
+def _sample(training: TrainingSet, seed: int) -> NDArray[np.int64]:
+    """Rows (m,) ascending of the images that the choice is made on; clusters stay together."""
+    count = len(training.ids)
+    if count <= MOST:
+        return np.arange(count)
+    share = MOST / count
+    parts = stratified_parts(training.labels, cluster_numbers(training.clusters), (share, 1 - share), seed)
+    return np.flatnonzero(parts == 0)
+
+
+def _similarities(vectors: Floats, queries: NDArray[np.int64], gallery: NDArray[np.int64]) -> Floats:
+    directions = unit(vectors)
+    similar: Floats = directions[queries] @ directions[gallery].T
+    return similar
+
+
+def _measured(similar: Floats, relevant: NDArray[np.bool_]) -> Floats:
+    """P@1 and AP (2, q) of the queries that have something relevant."""
+    known = relevant.any(axis=1)
+    hits = np.take_along_axis(relevant[known], np.argsort(-similar[known], axis=1, kind="stable"), axis=1)
+    ranks = np.arange(1, hits.shape[1] + 1)
+    return np.stack([hits[:, 0], (hits.cumsum(axis=1) / ranks * hits).sum(axis=1) / hits.sum(axis=1)])
+
+
+def _figures(measured: list[Floats]) -> Figures:
+    if not measured:
+        return {}
+    means = np.concatenate(measured, axis=1).mean(axis=1)
+    return {"precision@1": float(means[0]), "mAP": float(means[1])}
+
+
+def figures_of(chosen: Iterable[Choice]) -> Mapping[str, dict[str, float]]:
+    """By method, the figures of its best choice, as a recipe stores them."""
+    best: dict[str, dict[str, float]] = {}
+    for choice in chosen:
+        best.setdefault(choice.method, choice.to_dict())
+    return best
