@@ -518,7 +518,7 @@ def test_weights_that_were_overwritten_are_never_mixed_with_those_that_made_a_sp
     assert "give the new one a path of its own" in refused.err
     assert (path / "vectors" / "test_vit-w.float32").read_bytes() == before
     weights.rename(tmp_path / "other.safetensors")  # as it says
-    both = run("index", data, path, "--encoder", f"timm:test_vit/{tmp_path / 'other.safetensors'}", "--json")
+    both = run("index", data, path, "--encoder", f"timm:test_vit/{tmp_path / 'other.safetensors'}", *LAST, "--json")
     assert (both.status, both.json["completed"]) == (0, 26)
     assert [space.name for space in Collection.open(path).spaces] == ["test_vit-w", "test_vit-other"]
     # the first space's weights are gone, its converted encoder is not
