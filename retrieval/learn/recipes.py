@@ -8,7 +8,7 @@ from retrieval.collection import Collection, Manifest, SpaceDefinition, SpaceNam
 from retrieval.learn.methods import AUTO
 from retrieval.learn.model import LearnOptions, NothingToLearnError
 from retrieval.learn.views import CENTRAL
-from retrieval.spaces.learned import KIND
+from retrieval.spaces.learned import is_learned, is_unlabelled
 
 _GROWTH = 2
 """Growth of a collection from which components are worth fitting again."""
@@ -19,7 +19,7 @@ def options_of(definition: SpaceDefinition) -> LearnOptions:
 
     Raises SpaceNameError where the space is not a learned one.
     """
-    if definition.kind != KIND:
+    if not is_learned(definition):
         raise SpaceNameError(f"'{definition.name}' is a frozen space; name a learned one, or a method of learning")
     recipe = definition.recipe
     method = AUTO if recipe.get("chosen") else recipe["method"]
@@ -37,9 +37,9 @@ def frozen_sources(manifest: Manifest, sources: Sequence[str]) -> list[str]:
     named = [manifest.space(one) for one in sources] or [manifest.spaces[0]]
     names: list[str] = []
     for space in named:
-        if space.kind == KIND and space.recipe["method"] != "pca":
+        if is_learned(space) and not is_unlabelled(space):
             raise SpaceNameError(f"'{space.name}' is learned itself; learn from frozen spaces")
-        names += space.recipe["sources"] if space.kind == KIND else [space.name]
+        names += space.recipe["sources"] if is_learned(space) else [space.name]
     return list(dict.fromkeys(names))
 
 

@@ -22,7 +22,7 @@ from retrieval.learn.recipes import default_views, frozen_sources, options_of
 from retrieval.learn.selection import figures_of, fit_chosen
 from retrieval.learn.training_set import training_set
 from retrieval.spaces import open_space
-from retrieval.spaces.learned import KIND, delete_models_but, model_path, require_one_draft
+from retrieval.spaces.learned import KIND, delete_models_but, is_learned, model_path, require_one_draft
 
 
 def learn(
@@ -62,7 +62,7 @@ def refit(writer: CollectionWriter, name: str, progress: Progress = lambda task,
     """
     definition = writer.manifest.space(name)
     recipe = definition.recipe
-    if definition.kind != KIND or recipe["split"]:
+    if not is_learned(definition) or recipe["split"]:
         raise SpaceNameError(f"'{name}' is not learned from the whole collection; use `kvasir learn` with a new name")
     model, made = _learned(writer, recipe["sources"], options_of(definition), None, recipe["views"], progress)
     made |= {key: recipe[key] for key in ("chosen", "replaces") if key in recipe}

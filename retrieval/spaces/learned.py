@@ -137,6 +137,11 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def is_learned(definition: SpaceDefinition) -> bool:
+    """Whether a space is learned, from classes or as principal components, and not frozen."""
+    return definition.kind == KIND
+
+
 def is_unlabelled(definition: SpaceDefinition) -> bool:
     """Whether a space is learned from images alone, not from their classes: principal components."""
     return definition.kind == KIND and definition.recipe["method"] == "pca"
