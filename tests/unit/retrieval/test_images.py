@@ -213,7 +213,7 @@ def test_an_embedded_profile_is_applied_to_jpeg_but_not_to_png_as_java_does() ->
     assert ignored.tolist() == [230, 20, 20]
 
 
-@pytest.mark.parametrize("profile", [b"not a profile at all", lab_profile()])
+@pytest.mark.parametrize("profile", [b"not a profile at all", lab_profile()], ids=["no profile", "of another mode"])
 def test_a_profile_that_cannot_apply_leaves_the_pixels(profile: bytes) -> None:
     data = save(Image.new("RGB", (16, 16), (230, 20, 20)), "JPEG", icc_profile=profile)
     assert np.allclose(decode(data).pixels()[8, 8], [230, 20, 20], atol=3)
