@@ -82,7 +82,7 @@ check: $(VENV)/installed-dev
 
 # Old libraries warn about what newer ones bring: only here a warning is no error.
 lowest: $(LOWEST)/installed
-	$(LOWEST)/bin/python $(PYTEST) --quiet -W ignore::DeprecationWarning $(QUICK)
+	$(LOWEST)/bin/python $(PYTEST) --quiet -W ignore::DeprecationWarning -W ignore::FutureWarning $(QUICK)
 
 $(LOWEST)/installed: pyproject.toml .ci/lowest.py $(VENV)/installed-dev
 	$(PYTHON) -m venv --clear $(LOWEST)

@@ -488,6 +488,7 @@ def test_a_tower_that_a_stopped_run_left_is_not_taken_for_the_spaces_own(indexed
     assert retrieval.open(path).search(indexed.data / "cecum" / "2.jpg", 1)[0].score > 0.9999
 
 
+@pytest.mark.slow
 def test_three_lines_from_import_to_hits(indexed: Any) -> None:
     lines = (
         "import retrieval",
