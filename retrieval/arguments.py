@@ -11,7 +11,6 @@ import click
 
 from retrieval.sources.address import remote_reason
 from retrieval.sources.folder import COLLECTION_FILES
-from retrieval.sources.zip_names import ZipEncodingError, checked_encoding
 
 
 class LocalPath(click.Path):
@@ -51,6 +50,8 @@ class TextEncoding(click.ParamType):  # type: ignore[type-arg]  # generic only i
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Python's name of the encoding. Fails for any other text."""
+        from retrieval.sources.zip_names import ZipEncodingError, checked_encoding
+
         try:
             return checked_encoding(str(value))
         except ZipEncodingError as error:

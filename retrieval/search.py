@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection as Names
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypedDict, Unpack, overload
@@ -26,7 +27,7 @@ from retrieval.index.protocol import Metric
 from retrieval.names import nfc
 from retrieval.query import BadQueryError, Query, QueryLike, as_list, is_number, is_whole
 from retrieval.space_search import Nearest, SpaceSearch, padded
-from retrieval.spaces import Purpose, Space, UnsupportedQueryError, VectorError
+from retrieval.spaces import Purpose, Space, UnsupportedQueryError, VectorError, metric_of
 
 _FUSED_AT_ONCE = 64
 """Queries whose lists are fused together: their scores are dense over all images that any of them lists."""
@@ -206,7 +207,7 @@ class Searcher:
             )
 
         if len(names) == 1:
-            metric = searches[names[0]].space.metric
+            metric = searches[names[0]].metric
             self._require_undamaged(names, [ids for ids, _ in nearest[0]])
             return [
                 hits_at(at, ids, metric.scores(distances), {names[0]: distances})
@@ -270,7 +271,7 @@ class Searcher:
 
     def metric(self, space: str) -> Metric:
         """The native distance of a space."""
-        return self.space(space).metric
+        return metric_of(self.collection.manifest.space(space))
 
     def vectors(self, space: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
         """The ids (m,) ascending and vectors (m, d) of all images that have one in a space."""
@@ -361,18 +362,18 @@ class Searcher:
     def _left_out(self, query: EmbeddedQuery, exclude_self: bool, exclude_cluster: bool) -> NDArray[np.int64]:
         """Ids, ascending, that this query leaves out in addition to the filter."""
         images = self.collection.images
-        own = np.unique(np.array(query.image_ids, np.int64))
+        own = np.array(sorted({*query.image_ids}), np.int64)
         if not exclude_cluster or not len(own):
             return own if exclude_self else own[:0]
         clusters = {int(images.clusters[self.collection.position(int(i))]) for i in own}
-        members = np.unique(np.concatenate([images.ids_of_cluster(cluster) for cluster in clusters]))
+        members = np.sort(np.concatenate([images.ids_of_cluster(cluster) for cluster in clusters]))
         return members if exclude_self else members[~among(members, own)]
 
     # The results
 
     def _space_search(self, name: str) -> SpaceSearch:
         if name not in self._searches:
-            self._searches[name] = SpaceSearch(self.space(name), self.index(name))
+            self._searches[name] = SpaceSearch(name, self.metric(name), self.index(name), partial(self.space, name))
         return self._searches[name]
 
     def _gallery(self, names: Sequence[str]) -> Gallery:

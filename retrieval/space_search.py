@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from retrieval.embedder import EmbeddedQuery, QueryVectors
 from retrieval.filters import Selection
 from retrieval.fusion import DEPTH, RankedList, Statistics
 from retrieval.index import Index
+from retrieval.index.protocol import Metric
 from retrieval.spaces import Space
 
 Nearest = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -21,10 +22,12 @@ Nearest = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class SpaceSearch:
-    """A space with its index."""
+    """A space with its index. Embeds nothing, so the space itself is not opened for a query that has its vectors."""
 
-    space: Space
+    name: str
+    metric: Metric
     index: Index
+    open: Callable[[], Space]
 
     def nearest(
         self,
@@ -37,7 +40,7 @@ class SpaceSearch:
 
         without: ids that each query leaves out in addition to the selection.
         """
-        vectors = [query.vectors[self.space.name] for query in queries]
+        vectors = [query.vectors[self.name] for query in queries]
         searched = [self._searched(made) for made in vectors]
         starts = np.cumsum([0, *map(len, searched)])
         left_out = [ids for ids, rows in zip(without, searched, strict=True) for _ in rows]
@@ -61,21 +64,22 @@ class SpaceSearch:
 
     def similarities(self, query: QueryVectors, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """The metric's scores of those distances."""
-        return np.asarray(self.space.metric.scores(self.distances(query, ids)), np.float64)
+        return np.asarray(self.metric.scores(self.distances(query, ids)), np.float64)
 
     def scored_list(
         self, queries: Sequence[EmbeddedQuery], candidates: Sequence[NDArray[np.int64]], statistics: Statistics
     ) -> RankedList:
         """The candidates of each query, from whatever space, with their similarities in this one."""
-        name = self.space.name
-        scores = [self.similarities(query.vectors[name], ids) for query, ids in zip(queries, candidates, strict=True)]
+        scores = [
+            self.similarities(query.vectors[self.name], ids) for query, ids in zip(queries, candidates, strict=True)
+        ]
         return RankedList(padded(candidates, -1), padded(scores, np.nan), statistics)
 
     def _searched(self, query: QueryVectors) -> NDArray[Any]:
         """The vectors that propose candidates: one where its order is that of the mean distance, else every part's."""
         if len(query.vectors) == 1:
             return query.vectors
-        combined = self.space.combine(query.vectors, query.weights)
+        combined = self.open().combine(query.vectors, query.weights)
         return query.vectors if combined is None else combined[None]
 
     def _one(self, query: QueryVectors, distances: NDArray[np.float64], ids: NDArray[np.int64], depth: int) -> Nearest:

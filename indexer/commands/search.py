@@ -11,7 +11,6 @@ from shlex import join
 import click
 
 from indexer.commands.query_parts import IMAGE_FORM, VECTOR_FORM, image_part, vector_part
-from indexer.datasets.labels import ClassMap, map_to_collection, parse_class_map
 from retrieval.arguments import (
     LocalPath,
     is_collection,
@@ -118,6 +117,7 @@ def command(
             raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
         require_order("kvasir search --batch", collection, [batch], last=True)
         from indexer.commands.batch import BatchOptions, run_batch
+        from indexer.datasets.labels import map_to_collection, parse_class_map
         from indexer.queries import open_queries
 
         searcher = open_collection(collection, "throughput")
@@ -128,7 +128,7 @@ def command(
             weights=_weights(weights, searcher, spaces),
             fusion=fusion,
             classes=classes,
-            query_class=_class_of_query(query_class, class_map, searcher.collection.classes),
+            query_class=_class_of_query(query_class, class_maps, searcher.collection.classes),
             class_map=class_map,
         )
         with open_queries(batch, zip_encoding) as queries:
@@ -146,7 +146,6 @@ def command(
     if exclude_cluster and not query.image_ids:
         raise click.UsageError("--exclude-cluster needs an ID in the query: a file has no known near duplicates")
     searcher = open_collection(collection)
-    class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
     hits = searcher.search(
         query,
         k,
@@ -155,16 +154,21 @@ def command(
         fusion=fusion,
         classes=classes or None,
         exclude_cluster=exclude_cluster,
-        query_class=_class_of_query(query_class, class_map, searcher.collection.classes),
+        query_class=_class_of_query(query_class, class_maps, searcher.collection.classes),
     )
     click.echo(json.dumps(hits.to_dict(), indent=2, allow_nan=False) if as_json else _table(hits))
 
 
-def _class_of_query(name: str | None, class_map: ClassMap, classes: Sequence[str]) -> str | None:
+def _class_of_query(name: str | None, class_maps: Sequence[str], classes: Sequence[str]) -> str | None:
     """The collection's class of a query, with a note where its name differs.
 
     Raises NoSuchClassError where no image has the class, most likely by a slip.
     """
+    if name is None and not class_maps:
+        return None
+    from indexer.datasets.labels import map_to_collection, parse_class_map  # one search in few has a class
+
+    class_map = map_to_collection(parse_class_map(class_maps), classes)
     if name is None:
         return None
     mapped = class_map.get(nfc(name))

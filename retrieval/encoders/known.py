@@ -8,12 +8,10 @@ The table is known.toml in this folder. Nothing is fetched but what a person nam
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
 from retrieval.encoders.recipe import Fit
@@ -62,6 +60,9 @@ class KnownCheckpoint:
 @cache
 def known_checkpoints() -> Mapping[str, KnownCheckpoint]:
     """The table, by name."""
+    import tomllib  # with the next, a hundredth of a second that most commands need not wait
+    from importlib.resources import files
+
     table = tomllib.loads(files("retrieval.encoders").joinpath("known.toml").read_text("utf-8"))
     names = {entry.name for entry in fields(KnownCheckpoint)}
     checkpoints = {}

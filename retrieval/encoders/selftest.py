@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from retrieval.errors import EncoderError
 from retrieval.images import Picture, from_image
@@ -28,6 +27,8 @@ class UnusableEmbeddingError(EncoderError):
 
 def drawn_pictures() -> list[Picture]:
     """Three pictures that differ in colour, structure and brightness, always the same."""
+    from PIL import Image, ImageDraw  # drawing takes a while to import, and only a new tower is tested
+
     y, x = np.mgrid[:_SIDE, :_SIDE] / _SIDE
     ramp = np.stack([220 * x, 90 + 60 * y, 40 + 150 * (1 - x) * y], -1)
     blobs = Image.new("RGB", (_SIDE, _SIDE), (40, 10, 8))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from retrieval.sources.address import remote_reason
-from retrieval.sources.archive import Archive
 from retrieval.sources.folder import Folder
 from retrieval.sources.source import (
     NotASourceError,
@@ -45,6 +44,8 @@ def open_source(path: Path, zip_encoding: str | None = None) -> Source:
         if path.is_dir():
             return Folder(path)
         if path.is_file():
+            from retrieval.sources.archive import Archive  # a search alone reads no zip
+
             return Archive(path, zip_encoding)
     except PermissionError as error:
         raise SourceUnreadableError(f"{path}: no permission to read {error.filename or 'it'}") from error

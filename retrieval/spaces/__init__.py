@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from retrieval.collection import CollectionWriter, SpaceDefinition
 from retrieval.images import Draft, Picture
+from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
 from retrieval.spaces.protocol import (
     Kind,
@@ -60,6 +61,8 @@ def kind_named(name: str) -> Kind:
 
 def metric_of(definition: SpaceDefinition) -> Metric:
     """The native distance of a space. Raises UnknownKindError."""
+    if definition.metric == Cosine.name and definition.kind in KINDS:
+        return Cosine()  # without the kind's module, which encoders load much for
     return kind_named(definition.kind).metric(definition)
 
 
