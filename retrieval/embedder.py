@@ -17,11 +17,14 @@ from retrieval.collection import Collection
 from retrieval.images import Draft, Picture
 from retrieval.query import BadQueryError, Part, PictureLike, Query
 from retrieval.spaces import Purpose, Space, open_space
+from retrieval.weights import scaled_weights
 
 
 @dataclass(frozen=True, eq=False)
 class QueryVectors:
-    """A query in one space: vectors (p, d) of the parts that it has there, in the stored dtype, and weights (p,)."""
+    """A query in one space: vectors (p, d) of the parts that it has there, in the stored dtype, and weights (p,), of
+    which only the proportions count.
+    """
 
     vectors: NDArray[Any]
     weights: NDArray[np.float64]
@@ -80,7 +83,7 @@ class Embedder:
             if not made:
                 raise BadQueryError(f"no part of the query has a vector in the space '{name}'")
             vectors[name] = QueryVectors(
-                np.stack([vector for vector, _ in made]), np.array([weight for _, weight in made], np.float64)
+                np.stack([vector for vector, _ in made]), scaled_weights([weight for _, weight in made])
             )
         return vectors
 
@@ -89,7 +92,8 @@ class Embedder:
         value, max_pixels = part.picture, self.max_pixels
         if part.image_id is not None:  # its picture met the limit of indexing
             value, max_pixels = self.collection.read(int(part.image_id)), images.MAX_PIXELS
-        assert value is not None
+        if value is None:
+            raise BadQueryError("a vector or a text has no picture to embed")
         source, region = value, part.region
 
         def decode_at(draft: Draft) -> Picture:

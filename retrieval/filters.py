@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from retrieval.collection import Images
 from retrieval.errors import QueryError
 from retrieval.names import nfc
+from retrieval.query import BadQueryError, as_list, is_whole
 
 _NONE = np.empty(0, np.int64)
+_LARGEST = np.iinfo(np.int64).max
 
 
 class NoSuchClassError(QueryError):
@@ -64,7 +66,8 @@ class Filter:
     """Conditions that an image must meet to be a hit; all of them together.
 
     classes: it has one of these. ids: it is one of these. exclude_ids: it is none of these. exclude_clusters: it
-    belongs to none of these clusters of near duplicates.
+    belongs to none of these clusters of near duplicates. Any iterables of names and ids will do, and are stored as
+    frozen sets. Raises BadQueryError.
     """
 
     classes: frozenset[str] | None = None
@@ -72,14 +75,15 @@ class Filter:
     exclude_ids: frozenset[int] = frozenset()
     exclude_clusters: frozenset[int] = frozenset()
 
+    def __post_init__(self) -> None:
+        for name in ("classes", "ids", "exclude_ids", "exclude_clusters"):
+            object.__setattr__(self, name, _frozen(name, getattr(self, name)))
+
     def select(self, images: Images) -> Selection:
         """The images of a collection that meet it. Raises NoSuchClassError; ids that do not exist match nothing."""
         included = None
         if self.classes is not None:
-            wanted = {nfc(name) for name in self.classes}
-            if unknown := sorted(wanted - set(images.classes)):
-                known = ", ".join(images.classes) or "none"
-                raise NoSuchClassError(f"no class '{unknown[0]}'; the classes: {known}")
+            wanted = known_classes(self.classes, images)
             labels = [label for label, name in enumerate(images.classes) if name in wanted]
             included = _union(images.ids_of_label(label) for label in labels)
         if self.ids is not None:
@@ -87,6 +91,15 @@ class Filter:
             included = listed[among(listed, images.ids if included is None else included)]
         left_out = _union([_ascending(self.exclude_ids), *map(images.ids_of_cluster, self.exclude_clusters)])
         return Selection(images.ids, included, left_out[among(left_out, images.ids)])
+
+
+def known_classes(names: Iterable[str], images: Images) -> frozenset[str]:
+    """Names of classes as a collection spells them. Raises NoSuchClassError for one that it has not."""
+    wanted = frozenset(map(nfc, names))
+    if unknown := sorted(wanted - set(images.classes)):
+        known = ", ".join(images.classes) or "none"
+        raise NoSuchClassError(f"no class '{unknown[0]}'; the classes: {known}")
+    return wanted
 
 
 def among(ids: NDArray[Any], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -98,8 +111,23 @@ def among(ids: NDArray[Any], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
     return members
 
 
+def _frozen(field_name: str, value: Any) -> frozenset[Any] | None:
+    """A field of a filter as a frozen set. Raises BadQueryError."""
+    if value is None and field_name in ("classes", "ids"):
+        return None
+    valid, kind = (_is_name, "names") if field_name == "classes" else (is_whole, "whole numbers")
+    values = as_list(value)
+    if not all(map(valid, values)):
+        raise BadQueryError(f"{field_name} of a filter are {kind}, not {value!r}")
+    return frozenset(values if field_name == "classes" else map(int, values))
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def _ascending(ids: Iterable[int]) -> NDArray[np.int64]:
-    return np.unique(np.fromiter(ids, np.int64))
+    return np.unique(np.fromiter((value for value in ids if abs(value) <= _LARGEST), np.int64))
 
 
 def _union(parts: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:

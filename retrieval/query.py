@@ -50,8 +50,8 @@ class Part:
             raise BadQueryError(f"a part of a query is one of image_id, picture, text and vector; given: {listed}")
         if self.image_id is not None and not is_whole(self.image_id):
             raise BadQueryError(f"an image id is a whole number, not {self.image_id!r}")
-        if self.vector is not None and np.ndim(self.vector) != 1:
-            raise BadQueryError(f"a vector has one dimension, not the shape {np.shape(self.vector)}")
+        if self.vector is not None:
+            object.__setattr__(self, "vector", _vector(self.vector))
         if not is_number(self.weight) or not self.weight:
             raise BadQueryError(f"a weight is a finite number other than 0, not {self.weight!r}")
         if self.space is not None and self.vector is None:
@@ -111,6 +111,16 @@ QueryLike = int | PictureLike | Part | Query
 """An image id; a picture; a vector (d,) of the space searched; a part; several parts as a Query."""
 
 
+def _vector(value: Any) -> NDArray[Any]:
+    try:
+        vector = np.asarray(value)
+    except ValueError:
+        raise BadQueryError("a vector is a sequence of numbers, all of one length") from None
+    if vector.ndim != 1:
+        raise BadQueryError(f"a vector has one dimension, not the shape {vector.shape}")
+    return vector
+
+
 def _part(value: Any, region: Region | None) -> Part:
     if isinstance(value, Part):
         if region is not None:
@@ -133,8 +143,11 @@ def as_list(value: Any) -> list[Any]:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number and not a bool."""
-    return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
+    """Whether a value is a number that is finite as a float, and not a bool."""
+    try:
+        return not isinstance(value, bool) and isinstance(value, Real) and isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def is_whole(value: object) -> TypeGuard[int | np.integer[Any]]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from retrieval.collection import Collection, Difference
 from retrieval.embedder import EmbeddedQuery, Embedder, QueryVectors
 from retrieval.errors import QueryError
-from retrieval.filters import Filter, Selection, among
+from retrieval.filters import Filter, Selection, among, known_classes
 from retrieval.fusion import DEFAULT_METHOD, DEPTH, Method, RankedList, Statistics, fuse, method_named
 from retrieval.fusion.statistics import stored_statistics
 from retrieval.gallery import Gallery
@@ -110,8 +110,6 @@ class Searcher:
         """
         queries = query if isinstance(query, list) else [query]
         self._require_hits(k)
-        if query_class is not None and not isinstance(query_class, str):
-            raise BadQueryError(f"a class is given by name, not as {query_class!r}")
         parsed = [Query.of(value, region) for value in queries]
         names = self._default_spaces(parsed) if spaces is None else self.space_names(spaces)
         embedded = [self._embed(one, names, query_class) for one in parsed]
@@ -153,7 +151,7 @@ class Searcher:
                     "search(vector) brings it to that length"
                 )
             made[space.name] = QueryVectors(given.astype(space.definition.dtype)[None], np.ones(1))
-        query = EmbeddedQuery(made, class_name=query_class and nfc(query_class))
+        query = EmbeddedQuery(made, class_name=_class_name(query_class))
         return self.search_embedded([query], k, weights=weights, fusion=fusion, classes=classes)[0]
 
     def search_embedded(
@@ -176,13 +174,16 @@ class Searcher:
         if not queries:
             return []
         names = list(queries[0].vectors)
+        if any(set(query.vectors) != set(names) for query in queries):
+            raise BadQueryError("queries that are searched for together are embedded in the same spaces")
         method = method_named(fusion)
         shares = self._weights(weights, len(names))
         selection = self._selection(filter, classes)
         without = [self._left_out(query, exclude_self, exclude_cluster) for query in queries]
         gallery = self._gallery(names).restricted_to(selection)
         searches = {name: self._space_search(name) for name in names}
-        depth = k if len(names) == 1 else max(DEPTH, 10 * k)
+        listed = min(k, len(self.collection))
+        depth = listed if len(names) == 1 else max(DEPTH, 10 * listed)
         nearest = [search.nearest(queries, depth, selection, without) for search in searches.values()]
 
         def hits_at(
@@ -218,9 +219,9 @@ class Searcher:
             block = slice(start, start + _FUSED_AT_ONCE)
             lists = self._ranked_lists(searches, queries[block], [lists[block] for lists in nearest], method)
             fused, scores = fuse(lists, shares, method.name)
-            self._require_undamaged(names, [row[row >= 0] for row in fused[:, :k]])
+            self._require_undamaged(names, [row[row >= 0] for row in fused[:, :listed]])
             for row, query in enumerate(queries[block]):
-                ids = fused[row, :k][fused[row, :k] >= 0]
+                ids = fused[row, :listed][fused[row, :listed] >= 0]
                 distances = {name: search.distances(query.vectors[name], ids) for name, search in searches.items()}
                 results.append(hits_at(start + row, ids, scores[row, : len(ids)], distances))
         return results
@@ -246,10 +247,16 @@ class Searcher:
     # Vectors and what makes them
 
     def vectors_of(
-        self, query: QueryLike, spaces: Sequence[str], region: Region | None = None
+        self, query: QueryLike, spaces: str | Sequence[str], region: Region | None = None
     ) -> dict[str, NDArray[Any]]:
-        """The vector (d,) of a query of one part in each space, made by the space's own recipe."""
-        made = self._embedder.vectors(Query.of(query, region), spaces)
+        """The vector (d,) of a query of one part in each space, made by the space's own recipe.
+
+        Raises BadQueryError for a query of several parts, and what `search` raises.
+        """
+        parsed = Query.of(query, region)
+        if len(parsed.parts) > 1:
+            raise BadQueryError("a query of several parts has a vector for each; give one part")
+        made = self._embedder.vectors(parsed, self.space_names(spaces))
         return {name: query_vectors.vectors[0] for name, query_vectors in made.items()}
 
     def embed(
@@ -318,9 +325,8 @@ class Searcher:
     def _embed(self, query: Query, names: Sequence[str], class_name: str | None) -> EmbeddedQuery:
         if any(part.weight < 0 for part in query.parts):
             raise UnsupportedQueryError("negative weights are not supported yet; give positive ones")
-        if class_name is not None:
-            class_name = nfc(class_name)
-        elif query.image_id is not None:
+        class_name = _class_name(class_name)
+        if class_name is None and query.image_id is not None:
             class_name = self.collection.class_of(query.image_id)
         parts = tuple(
             part if part.space is None else replace(part, space=self.collection.manifest.space(part.space).name)
@@ -354,10 +360,15 @@ class Searcher:
 
     def _selection(self, stated: Filter | None, classes: str | Names[str] | None) -> Selection | None:
         """Images that meet the filter and are of the classes; None for all."""
+        if stated is not None and not isinstance(stated, Filter):
+            raise BadQueryError(f"a filter is a retrieval.Filter, not {stated!r}")
+        images = self.collection.images
         if classes is not None:
-            wanted = frozenset(_names(classes, "classes"))
-            stated = replace(stated or Filter(), classes=wanted & ((stated and stated.classes) or wanted))
-        return None if stated is None else stated.select(self.collection.images)
+            wanted = known_classes(_names(classes, "classes"), images)
+            if stated is not None and stated.classes is not None:
+                wanted &= known_classes(stated.classes, images)
+            stated = replace(stated or Filter(), classes=wanted)
+        return None if stated is None else stated.select(images)
 
     def _left_out(self, query: EmbeddedQuery, exclude_self: bool, exclude_cluster: bool) -> NDArray[np.int64]:
         """Ids, ascending, that this query leaves out in addition to the filter."""
@@ -406,13 +417,15 @@ class Searcher:
         name = self.collection.manifest.space(space).name
         if name not in self._statistics:
             index, metric = self.index(name), self.metric(name)
-            ids = self.collection.images.ids[self.collection.positions(name)]
+            images, positions = self.collection.images, self.collection.positions(name)
+            ids = images.ids[positions]
+            checksums = images.checksums[positions, self.collection.manifest.space(name).number]
 
             def similarities(sample: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
                 vectors = [self.collection.vector(name, image_id) for image_id in sample.tolist()]
                 return metric.scores(index.distances(np.array(vectors), sample))
 
-            self._statistics[name] = stored_statistics(self.collection.path, name, ids, similarities)
+            self._statistics[name] = stored_statistics(self.collection.path, name, ids, checksums, similarities)
         return self._statistics[name]
 
 
@@ -425,6 +438,12 @@ def _changed(index: Index, difference: Difference, collection: Collection, space
     if len(gained):
         later.add(gained, collection.rows(space).take(gained))
     return later
+
+
+def _class_name(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise BadQueryError(f"a class is given by name, not as {value!r}")
+    return value and nfc(value)
 
 
 def _names(value: Any, what: str) -> list[str]:

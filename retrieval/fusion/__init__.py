@@ -20,6 +20,7 @@ from retrieval.fusion.minmax import MinMax
 from retrieval.fusion.rrf import ReciprocalRank
 from retrieval.fusion.statistics import Statistics
 from retrieval.fusion.zscore import ZScore
+from retrieval.weights import scaled_weights
 
 __all__ = [
     "DEFAULT_METHOD",
@@ -95,7 +96,7 @@ class RankedList:
 
 def method_named(name: str) -> Method:
     """The method of a name. Raises UnknownFusionError."""
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:  # type: ignore[redundant-expr]
         raise UnknownFusionError(f"no fusion method is called {name!r}; there are {', '.join(METHODS)}")
     return METHODS[name]
 
@@ -129,12 +130,13 @@ def fuse_dense(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Fused scores (q, count) where ids are columns 0 to count - 1, and which columns any list has, (q, count)."""
     fusion = method_named(method)
-    total = float(sum(weights))
+    scaled = scaled_weights(weights).tolist()
+    total = float(sum(scaled))
     queries = len(lists[0].ids)
     # One column more takes what stands in place of images where a list has ended.
     scores, listed = np.zeros((queries, count + 1)), np.zeros((queries, count + 1), bool)
     at = np.arange(queries)[:, None]
-    for ranked, weight in zip(lists, weights, strict=True):
+    for ranked, weight in zip(lists, scaled, strict=True):
         given = np.empty(ranked.ids.shape) if ranked.scores is None else ranked.scores
         scores[at, ranked.ids] += fusion.points(weight / total, given, ranked.statistics)
         listed[at, ranked.ids] = True

@@ -1,7 +1,7 @@
 """The background of a space: the similarities of random pairs of the collection's images.
 
 It depends on the collection's vectors alone, so the same collection gives the same figures; they are stored in the
-collection, where any process may write them, and computed again when its images have changed.
+collection, where any process may write them, and computed again when its images or their vectors have changed.
 """
 
 from __future__ import annotations
@@ -51,40 +51,46 @@ def sampled(ids: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def stored_statistics(
-    collection: Path, space: str, ids: NDArray[np.int64], measure: Callable[[NDArray[np.int64]], NDArray[np.floating]]
+    collection: Path,
+    space: str,
+    ids: NDArray[np.int64],
+    checksums: NDArray[np.uint32],
+    measure: Callable[[NDArray[np.int64]], NDArray[np.floating]],
 ) -> Statistics:
-    """The statistics of a space with these ids, from the collection's folder or else measured and stored there.
+    """The statistics of a space, from the collection's folder or else measured and stored there.
 
-    measure: sampled ids (s,) -> similarities of all of their pairs, (s, s).
+    ids, checksums: (n,) of its vectors. measure: sampled ids (s,) -> similarities of all of their pairs, (s, s).
     """
-    digest = hashlib.sha256(np.ascontiguousarray(ids, np.int64).tobytes()).hexdigest()
+    digest = hashlib.sha256(ids.astype("<i8").tobytes())
+    digest.update(checksums.astype("<u4").tobytes())
+    key = digest.hexdigest()
     file = collection / FOLDER / f"{space}.json"
-    stored = _load(file, digest)
+    stored = _load(file, key)
     if stored is not None:
         return stored
     chosen = sampled(ids)
     statistics = of_scores(measure(chosen)[np.triu_indices(len(chosen), 1)])
-    _save(file, digest, statistics)
+    _save(file, key, statistics)
     return statistics
 
 
-def _load(file: Path, digest: str) -> Statistics | None:
+def _load(file: Path, key: str) -> Statistics | None:
     try:
         fields = json.loads(file.read_text("utf-8"))
-        if fields.pop("ids") != digest:
+        if fields.pop("vectors", None) != key:
             return None
         return Statistics(**{name: float(value) for name, value in fields.items()})
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         log.warning("%s is damaged and is computed again (%s)", file, error)
         return None
 
 
-def _save(file: Path, digest: str, statistics: Statistics) -> None:
+def _save(file: Path, key: str, statistics: Statistics) -> None:
     try:
         file.parent.mkdir(exist_ok=True)
         with locked(file, RetrievalError("another process is writing it")):
-            write_atomically(file, json.dumps({"ids": digest} | asdict(statistics)).encode() + b"\n", sync=False)
+            write_atomically(file, json.dumps({"vectors": key} | asdict(statistics)).encode() + b"\n", sync=False)
     except (OSError, RetrievalError) as error:  # a full disk or a read-only collection costs time, not the search
         log.warning("%s cannot be written and will be computed again next time (%s)", file, error)

@@ -134,7 +134,7 @@ WRITERS = """
 
     def store_statistics():
         ids = np.arange(300)
-        statistics.stored_statistics(disk / "c", "s", ids, lambda sample: np.ones((len(sample), len(sample))))
+        statistics.stored_statistics(disk / "c", "s", ids, ids, lambda sample: np.ones((len(sample), len(sample))))
         if log.tell() > start:
             raise RuntimeError(log.getvalue()[start:])
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from retrieval.collection import Images
 from retrieval.filters import Filter, NoSuchClassError, Selection, among
+from retrieval.query import BadQueryError
 
 
 def images(ids: list[int], labels: list[int], clusters: list[int]) -> Images:
@@ -56,6 +58,29 @@ def test_no_class_at_all_selects_nothing_and_an_unknown_one_is_an_error() -> Non
     assert Filter(classes=frozenset()).select(SIX).count == 0
     with pytest.raises(NoSuchClassError, match="no class 'ileum'; the classes: cecum, polyps, pylorus"):
         Filter(classes=frozenset({"ileum", "cecum"})).select(SIX)
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"classes": [3]}, r"classes of a filter are names, not \[3\]"),
+        ({"ids": ["3"]}, "ids of a filter are whole numbers"),
+        ({"ids": [5.7]}, "ids of a filter are whole numbers"),
+        ({"exclude_ids": None}, "exclude_ids of a filter are whole numbers"),
+        ({"exclude_clusters": [True]}, "exclude_clusters of a filter are whole numbers"),
+    ],
+)
+def test_what_is_no_condition_is_told(fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadQueryError, match=why):
+        Filter(**fields)
+
+
+def test_conditions_may_be_any_iterables_and_ids_of_any_size() -> None:
+    stated: Any = {"classes": "polyps", "ids": np.array([3, 5, 8]), "exclude_ids": [5, 2**70], "exclude_clusters": ()}
+    chosen = Filter(**stated)
+    assert chosen == Filter(frozenset({"polyps"}), frozenset({3, 5, 8}), frozenset({5, 2**70}))
+    assert chosen.select(SIX).ids.tolist() == [3]
+    assert Filter(ids=frozenset({-(2**70), 9})).select(SIX).ids.tolist() == [9]
 
 
 def test_an_empty_collection_has_nothing_to_select() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,11 @@ def plane(write_collection: Callable[..., Path], tmp_path: Path) -> Searcher:
         ({"image_id": True}, "whole number"),
         ({"image_id": 1.5}, "whole number"),
         ({"vector": np.ones((2, 2))}, "one dimension"),
+        ({"vector": [[1.0], [1.0, 2.0]]}, "all of one length"),
         ({"image_id": 1, "weight": 0}, "other than 0"),
         ({"image_id": 1, "weight": float("nan")}, "finite number"),
         ({"image_id": 1, "weight": "2"}, "finite number"),
+        ({"image_id": 1, "weight": 10**400}, "finite number"),
         ({"image_id": 1, "space": "plane"}, "only a vector belongs to a space"),
         ({"text": "polyp", "region": (0, 0, 1, 1)}, "a text has no region"),
         ({"vector": np.ones(2), "region": (0, 0, 1, 1)}, "a vector has no region"),
@@ -88,6 +91,26 @@ def test_several_parts_rank_by_their_weighted_mean_distance(plane: Searcher) -> 
     assert [hit.distance for hit in hits] == pytest.approx([means[n] for n in expected], abs=1e-6)
     assert hits[0].score == pytest.approx(1 - means[expected[0]], abs=1e-6)
     assert (hits.query_id, hits.query_class, hits.searched) == (None, None, 6)
+
+
+@pytest.mark.parametrize("size", [2.0**1023, 2.0**-1070])
+@pytest.mark.parametrize("fusion", ["rrf", "zscore", "minmax"])
+def test_only_the_proportions_of_weights_count(plane: Searcher, size: float, fusion: str) -> None:
+    parts = [Query((Part(image_id=0, weight=weight), Part(image_id=6, weight=weight))) for weight in (1, size)]
+    for spaces in ("plane", ["plane", "other"]):
+        usual, scaled = (plane.search(query, 4, spaces=spaces, fusion=fusion) for query in parts)
+        assert scaled == usual
+    both = {"spaces": ["plane", "other"], "fusion": fusion}
+    assert plane.search(0, 4, weights=[size, size], **both) == plane.search(0, 4, weights=[1, 1], **both)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("spaces", ["plane", ["plane", "other"]])
+@pytest.mark.parametrize("k", [10**9, 2**70])
+def test_more_hits_than_there_are_images(plane: Searcher, spaces: Any, k: int) -> None:
+    hits = plane.search(0, k, spaces=spaces)
+    assert sorted(hits.ids) == [1, 2, 3, 4, 5, 6, 7]
+    assert hits.quality is not None
+    assert (hits.quality.k, hits.quality.recall, hits.quality.precision) == (k, 1, 3 / k)
 
 
 def test_the_images_of_a_query_and_their_clusters_are_left_out(plane: Searcher, tmp_path: Path) -> None:
@@ -186,6 +209,11 @@ def test_a_filter_and_classes_hold_together(plane: Searcher) -> None:
     assert hits.quality.relevant == 2
     assert plane.search(1, 9, filter=Filter(classes=frozenset("a")), classes="b").ids == []
     assert plane.search(1, 9, filter=Filter(classes=frozenset("ab")), classes="b").ids == [3, 5, 7]
+    assert plane.search(1, 9, filter=Filter(classes=frozenset()), classes="b").ids == []
+    with pytest.raises(retrieval.NoSuchClassError, match="no class 'c'"):
+        plane.search(1, 9, filter=Filter(classes=frozenset("bc")), classes="b")
+    with pytest.raises(BadQueryError, match=r"a filter is a retrieval.Filter, not \{'ids': \[1\]\}"):
+        plane.search(1, 9, filter={"ids": [1]})  # type: ignore[arg-type]
 
 
 def test_a_score_says_what_it_is(plane: Searcher) -> None:
@@ -209,6 +237,20 @@ def test_fused_scores_are_the_weighted_sum_of_standardised_similarities(plane: S
             expected += 0.25 * (1 - far - other_background.mean) / other_background.deviation
         assert hit.score == pytest.approx(expected)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_a_background_follows_the_vectors_of_the_same_images(
+    write_collection: Callable[..., Path], tmp_path: Path
+) -> None:
+    paths = [
+        write_collection(tmp_path / name, {"plane": np.array([unit(step * n) for n in range(4)])})
+        for name, step in (("wide", 30), ("narrow", 5))
+    ]
+    wide, narrow = (retrieval.open(path).statistics("plane") for path in paths)
+    assert wide.mean == pytest.approx(np.mean(np.cos(np.radians([30, 30, 30, 60, 60, 90]))))
+    # The same ids with other vectors, as after a space was fitted again.
+    shutil.copytree(paths[0] / "statistics", paths[1] / "statistics", dirs_exist_ok=True)
+    assert retrieval.open(paths[1]).statistics("plane") == narrow != wide
 
 
 # Vectors by space
@@ -235,6 +277,24 @@ def test_vectors_that_no_space_stores_are_refused(plane: Searcher, vectors: Any,
 def test_vectors_are_taken_as_they_are(plane: Searcher) -> None:
     assert plane.search_by_vectors({"plane": unit(12).tolist()}, 2).ids == [1, 2]
     assert plane.search_by_vectors({"plane": plane.vectors_of(0, ["plane"])["plane"]}, 1)[0].distance == 0
+
+
+def test_vectors_are_made_of_one_part_and_searched_in_the_same_spaces(plane: Searcher) -> None:
+    with pytest.raises(BadQueryError, match="give one part"):
+        plane.vectors_of(Query((Part(image_id=0), Part(image_id=1))), ["plane"])
+    assert list(plane.vectors_of(0, "PLANE")) == ["plane"]
+    with pytest.raises(BadQueryError, match="no picture"):
+        plane.pictures(unit(3), ["plane"])
+    with pytest.raises(BadQueryError, match="in the same spaces"):
+        plane.search_embedded([plane.embed(0, "plane"), plane.embed(0, "other")], 3)
+    with pytest.raises(BadQueryError, match="a class is given by name, not as 5"):
+        plane.search_by_vectors({"plane": unit(12)}, query_class=5)  # type: ignore[arg-type]
+
+
+def test_a_vector_may_be_a_list(plane: Searcher) -> None:
+    assert plane.search(Part(vector=[0.0, 5.0], space="other"), 2) == plane.search(  # type: ignore[arg-type]
+        Part(vector=np.array([0.0, 5.0]), space="other"), 2
+    )
 
 
 def test_equal_answers_are_equal_and_hashable(plane: Searcher, tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ def test_dense_scores_say_which_columns_any_list_has() -> None:
 def test_an_unknown_method_names_those_that_there_are() -> None:
     with pytest.raises(UnknownFusionError, match="'borda'; there are rrf, zscore, minmax"):
         fuse([ranked(1)], [1], "borda")
+    with pytest.raises(UnknownFusionError, match=r"\['rrf'\]"):
+        fuse([ranked(1)], [1], ["rrf"])  # type: ignore[arg-type]
 
 
 # Statistics
@@ -138,12 +140,14 @@ def test_statistics_are_measured_once_and_again_when_the_images_change(tmp_path:
         return np.array([[9.0, 0.2, 0.4], [9.0, 9.0, 0.6], [9.0, 9.0, 9.0]])[: len(ids), : len(ids)]
 
     ids = np.array([1, 4, 6])
-    first = stored_statistics(tmp_path, "space", ids, measure)
+    first = stored_statistics(tmp_path, "space", ids, ids, measure)
     assert first == Statistics(pytest.approx(0.4), pytest.approx(0.1632993), 0.2)
-    assert stored_statistics(tmp_path, "space", ids, measure) == first
+    assert stored_statistics(tmp_path, "space", ids, ids, measure) == first
     assert calls == [3]
-    stored_statistics(tmp_path, "space", ids[:2], measure)
+    stored_statistics(tmp_path, "space", ids[:2], ids[:2], measure)
     assert calls == [3, 2]
+    stored_statistics(tmp_path, "space", ids[:2], ids[1:], measure)
+    assert calls == [3, 2, 2]
 
 
 def test_damaged_statistics_are_computed_again_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -151,12 +155,12 @@ def test_damaged_statistics_are_computed_again_with_a_word(tmp_path: Path, caplo
         return np.full((len(ids), len(ids)), 0.5)
 
     ids = np.arange(2)
-    expected = stored_statistics(tmp_path, "space", ids, measure)
+    expected = stored_statistics(tmp_path, "space", ids, ids, measure)
     file = tmp_path / "statistics" / "space.json"
-    for damage in ("{", json.dumps([1]), json.dumps({"ids": json.loads(file.read_text())["ids"], "mean": "x"})):
+    for damage in ("{", json.dumps([1]), json.dumps({"vectors": json.loads(file.read_text())["vectors"], "mean": "x"})):
         caplog.clear()
         file.write_text(damage)
-        assert stored_statistics(tmp_path, "space", ids, measure) == expected
+        assert stored_statistics(tmp_path, "space", ids, ids, measure) == expected
         assert "damaged" in caplog.text
 
 

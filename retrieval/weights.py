@@ -1,0 +1,18 @@
+"""Weights of any size, brought to where their sums neither overflow nor vanish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def scaled_weights(weights: Sequence[float]) -> NDArray[np.float64]:
+    """Weights (n,) float64 in the same proportions, the largest magnitude from 0.5 to below 1.
+
+    The factor is a power of two, so shares of their sum are equal to the last digit.
+    """
+    given = np.array(weights, np.float64)
+    scaled: NDArray[np.float64] = np.ldexp(given, -np.frexp(np.abs(given).max(initial=0))[1])
+    return scaled
