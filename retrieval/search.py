@@ -23,9 +23,12 @@ from retrieval.gallery import Gallery
 from retrieval.hits import Hits, Quality, hits_of
 from retrieval.images import MAX_PIXELS, Picture, Region
 from retrieval.index import Index, open_index
+from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
 from retrieval.names import nfc
 from retrieval.query import BadQueryError, Query, QueryLike, as_list, is_number, is_whole
+from retrieval.rerank import DEPTH as RERANKED
+from retrieval.rerank import Reranker, reranked, reranker_named
 from retrieval.space_search import Nearest, SpaceSearch, padded
 from retrieval.spaces import Purpose, Space, UnsupportedQueryError, VectorError, metric_of
 
@@ -43,6 +46,7 @@ class SearchOptions(TypedDict, total=False):
     spaces: str | Sequence[str] | None
     weights: Sequence[float] | None
     fusion: str
+    rerank: str | None
     filter: Filter | None
     classes: str | Names[str] | None
     exclude_self: bool
@@ -89,6 +93,7 @@ class Searcher:
         spaces: str | Sequence[str] | None = None,
         weights: Sequence[float] | None = None,
         fusion: str = DEFAULT_METHOD,
+        rerank: str | None = None,
         filter: Filter | None = None,  # noqa: A002  # the term
         classes: str | Names[str] | None = None,
         exclude_self: bool = True,
@@ -99,7 +104,8 @@ class Searcher:
         """The k nearest images to a query; a list of queries is searched together, with one index call a space.
 
         spaces: one or several names, by default the spaces of the query's vectors or else the collection's first;
-        several are fused with the given weights. fusion: rrf, zscore or minmax, see `retrieval.fusion`. filter and
+        several are fused with the given weights. fusion: rrf, zscore or minmax, see `retrieval.fusion`. rerank: how the
+        first 1,000 images of one space are ranked anew, see `retrieval.rerank`. filter and
         classes: only images that meet the filter and are of these classes. exclude_self and exclude_cluster leave out
         the images of the collection among the query's parts, and their near duplicates. query_class: the class of the
         query where it is known; that of an image of the collection is known by itself. region: the part of the query's
@@ -118,6 +124,7 @@ class Searcher:
             k,
             weights=weights,
             fusion=fusion,
+            rerank=rerank,
             filter=filter,
             classes=classes,
             exclude_self=exclude_self,
@@ -161,6 +168,7 @@ class Searcher:
         *,
         weights: Sequence[float] | None = None,
         fusion: str = DEFAULT_METHOD,
+        rerank: str | None = None,
         filter: Filter | None = None,  # noqa: A002  # what it is
         classes: str | Names[str] | None = None,
         exclude_self: bool = True,
@@ -182,8 +190,12 @@ class Searcher:
         without = [self._left_out(query, exclude_self, exclude_cluster) for query in queries]
         gallery = self._gallery(names).restricted_to(selection)
         searches = {name: self._space_search(name) for name in names}
+        reranker = None if rerank is None else self._reranker(rerank, names)
         listed = min(k, len(self.collection))
-        depth = listed if len(names) == 1 else max(DEPTH, 10 * listed)
+        if len(names) > 1:
+            depth = max(DEPTH, 10 * listed)
+        else:
+            depth = listed if reranker is None else max(RERANKED, listed)
         nearest = [search.nearest(queries, depth, selection, without) for search in searches.values()]
 
         def hits_at(
@@ -203,10 +215,18 @@ class Searcher:
                 query.class_name,
                 quality,
                 self.collection,
-                "similarity" if len(names) == 1 else method.score_kind,
+                method.score_kind if len(names) > 1 else "similarity" if reranker is None else "re-ranked similarity",
                 None if len(names) == 1 else method.name,
             )
 
+        if reranker is not None:
+            search = searches[names[0]]
+            results_anew = []
+            for at, (query, (ids, before)) in enumerate(zip(queries, nearest[0], strict=True)):
+                order, scores = self._reranked(reranker, search, query, ids)
+                self._require_undamaged(names, [ids[order[:k]]])
+                results_anew.append(hits_at(at, ids[order[:k]], scores[:k], {names[0]: before[order[:k]]}))
+            return results_anew
         if len(names) == 1:
             metric = searches[names[0]].metric
             self._require_undamaged(names, [ids for ids, _ in nearest[0]])
@@ -398,6 +418,29 @@ class Searcher:
                 images, images.ids if len(positions) == len(images) else images.ids[positions]
             )
         return self._galleries[key]
+
+    def _reranker(self, name: str, names: Sequence[str]) -> Reranker:
+        """The way of re-ranking of a name. Raises UnknownRerankingError, UnsupportedQueryError."""
+        method = reranker_named(name)
+        if len(names) > 1 or not isinstance(self.metric(names[0]), Cosine):
+            raise UnsupportedQueryError(
+                f"{name} ranks anew in one space of embeddings, not in {', '.join(names)}; name one by its own"
+            )
+        return method
+
+    def _reranked(
+        self, method: Reranker, search: SpaceSearch, query: EmbeddedQuery, ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The new order of a query's nearest images (m,), and their scores; those beyond the candidates stay behind."""
+        name = search.space.name
+        made = query.vectors[name]
+        vector = made.vectors[0] if len(made.vectors) == 1 else search.space.combine(made.vectors, made.weights)
+        if vector is None:
+            raise UnsupportedQueryError("the parts of the query cancel each other out, so there is nothing to expand")
+        order, scores = reranked(method, vector, self.collection.rows(name).take(ids[:RERANKED]))
+        behind = np.arange(len(order), len(ids))
+        least = float(scores.min(initial=0))
+        return np.concatenate([order, behind]), np.concatenate([scores, least - 1 - np.arange(len(behind))])
 
     def _ranked_lists(
         self,

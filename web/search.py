@@ -17,6 +17,7 @@ from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.hits import Hits
 from retrieval.images import probe
 from retrieval.query import Part, Query, QueryLike
+from retrieval.rerank import METHODS as RERANKERS
 from web.context import collection, searcher, state
 from web.errors import BadSearchError, BatchTooLargeError, DataURLError, NoPictureError, NotBase64Error
 from web.pictures import decoded
@@ -69,6 +70,11 @@ class SearchOptions(RequestModel):
         DEFAULT_METHOD,
         description="How several spaces are fused: by ranks (rrf) or by scores (zscore, minmax).",
         json_schema_extra={"enum": list(METHODS)},
+    )
+    rerank: str | None = Field(
+        None,
+        description="How the nearest 1,000 images of one space of embeddings are ranked anew.",
+        json_schema_extra={"enum": [*RERANKERS, None]},
     )
     classes: Annotated[list[Name] | None, Field(min_length=1)] = Field(
         None, description="Only images of these classes."
@@ -250,6 +256,7 @@ def _rank(queries: Sequence[EmbeddedQuery], options: SearchOptions) -> list[Hits
         options.k,
         weights=options.weights,
         fusion=options.fusion,
+        rerank=options.rerank,
         filter=options.filter(),
         exclude_self=options.exclude_self,
         exclude_cluster=options.exclude_cluster,

@@ -24,6 +24,7 @@ from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.hits import Hits
 from retrieval.names import nfc
 from retrieval.query import Query
+from retrieval.rerank import METHODS as RERANKERS
 from retrieval.search import Searcher, open_collection
 from retrieval.terminal import display_width, note, one_line, padded
 
@@ -74,6 +75,9 @@ from retrieval.terminal import display_width, note, one_line, padded
     show_default=True,
     help="How several spaces are fused: by ranks, by standardised scores, or by scores between their bounds.",
 )
+@click.option(
+    "--rerank", type=click.Choice(tuple(RERANKERS)), help="Rank the nearest 1,000 pictures of one space anew."
+)
 @click.option("--class", "classes", multiple=True, help="Only images of this class; may be given several times.")
 @click.option("--query-class", help="The query's class, for precision and recall.  [default: known for an ID]")
 @click.option(
@@ -92,6 +96,7 @@ def command(
     spaces: tuple[str, ...],
     weights: tuple[str, ...],
     fusion: str,
+    rerank: str | None,
     classes: tuple[str, ...],
     query_class: str | None,
     exclude_cluster: bool,
@@ -120,6 +125,8 @@ def command(
         from indexer.datasets.labels import map_to_collection, parse_class_map
         from indexer.queries import open_queries
 
+        if rerank is not None:
+            raise click.UsageError("--rerank is for one query, not for --batch")
         searcher = open_collection(collection, "throughput")
         class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
         options = BatchOptions(
@@ -152,6 +159,7 @@ def command(
         spaces=spaces or None,
         weights=_weights(weights, searcher, spaces or query.spaces),
         fusion=fusion,
+        rerank=rerank,
         classes=classes or None,
         exclude_cluster=exclude_cluster,
         query_class=_class_of_query(query_class, class_maps, searcher.collection.classes),

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from retrieval.collection import Collection
-from retrieval.evaluation.learned import evaluate_learning
+from retrieval.evaluation.generalisation import Figure, Standing, learning_figures, standing
+from retrieval.evaluation.learned import evaluate_learning, training_for
 from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
 from retrieval.evaluation.protocols import Protocol, hold_out, k_fold, leave_one_out, protocol_named
 from retrieval.evaluation.result import Evaluation
-from retrieval.evaluation.retrievers import FusedRetriever, Member, Retriever, SpaceRetriever
+from retrieval.evaluation.retrievers import FusedRetriever, Member, RerankedRetriever, Retriever, SpaceRetriever
 from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, measure_speed
 from retrieval.evaluation.split_file import split_from_file
+from retrieval.index.cosine import Cosine
 from retrieval.learn.methods import AUTO, METHODS, Progress
 from retrieval.learn.model import LearnOptions
 from retrieval.learn.recipes import options_of
+from retrieval.rerank import reranker_named
 from retrieval.search import Searcher
 from retrieval.spaces import metric_of
 from retrieval.spaces.learned import is_unlabelled, training_ids
@@ -44,6 +47,13 @@ def evaluate_collection(
         return _evaluated(opened, contender, protocol, measures, progress)
 
     results = tuple(evaluated(contender, protocol, options.measures) for contender in contenders)
+    for way in options.rerank:
+        reranker_named(way)
+        results += tuple(
+            _reranked(opened, contender.name, way, protocol, options.measures, progress)
+            for contender in contenders
+            if len(contender.spaces) == 1 and isinstance(metric_of(opened.manifest.space(contender.name)), Cosine)
+        )
     for method in options.learn:
         results += (_learning_evaluated(opened, method, protocol, options, progress or _silent),)
     one_out: tuple[SpaceResult, ...] = ()
@@ -59,13 +69,79 @@ def _learning_evaluated(
     opened: Collection, method: str, protocol: Protocol, options: EvaluationOptions, progress: Progress
 ) -> SpaceResult:
     """Learning by a method, or as the recipe of a learned space says, from the gallery of each round."""
-    sources, views, name = options.learn_from, None, None
-    learning = LearnOptions(method, seed=options.measures.seed)
-    if method not in (AUTO, *METHODS):
-        definition = opened.manifest.space(method)
-        learning, sources, views = options_of(definition), definition.recipe["sources"], definition.recipe["views"]
-        name = f"{definition.name}, learned in each round"
+    sources, learning, views, name = _learning(opened, method, options)
     return evaluate_learning(opened, protocol, sources, learning, options.measures, views, progress, name)
+
+
+def _learning(
+    opened: Collection, method: str, options: EvaluationOptions
+) -> tuple[Sequence[str], LearnOptions, str | None, str | None]:
+    """Sources, options, views and name of learning by a method, or as the recipe of a learned space says."""
+    if method in (AUTO, *METHODS):
+        return options.learn_from, LearnOptions(method, seed=options.measures.seed), None, None
+    definition = opened.manifest.space(method)
+    recipe = definition.recipe
+    learning = options_of(definition)
+    return recipe["sources"], learning, recipe["views"], f"{definition.name}, learned in each round"
+
+
+def figures_of_learning(
+    opened: Collection, method: str, options: EvaluationOptions, progress: Progress = lambda task, done, total: None
+) -> list[Figure]:
+    """Test queries in the training part, test among themselves, and left-out classes; see `learning_figures`."""
+    sources, learning, views, _ = _learning(opened, method, options)
+    training = training_for(opened, sources, learning, views, progress)
+    protocol = protocol_of(opened, options).reindexed(np.searchsorted(opened.images.ids, training.ids))
+    return learning_figures(training, opened.classes, protocol, learning, options.measures, progress)
+
+
+def transfer_figure(
+    grown: Collection, method: str, options: EvaluationOptions, protocol: Protocol, progress: Progress
+) -> Figure:
+    """The figure of pictures of other sources, learned from the gallery of a protocol alone."""
+    sources, learning, views, _ = _learning(grown, method, options)
+    standings = {}
+    for name, chosen in (("learned", learning), ("unlearned", LearnOptions("pca", learning.dimension))):
+        result = evaluate_learning(grown, protocol, sources, chosen, options.measures, views, progress, name)
+        standings[name], count = standing([result], options.measures)
+    return Figure("other sources", count, standings["learned"], standings["unlearned"])
+
+
+def evaluate_transfer(
+    grown: Collection, options: EvaluationOptions, protocol: Protocol, progress: Progress
+) -> dict[str, Standing]:
+    """By space or fusion, how pictures of other sources retrieve. grown, protocol: with these as queries."""
+    results = {
+        contender.name: _evaluated(grown, contender, protocol, options.measures, progress)
+        for contender in _contenders(grown, options)
+    }
+    return {name: standing([result], options.measures)[0] for name, result in results.items()}
+
+
+def _reranked(
+    opened: Collection,
+    space: str,
+    method: str,
+    protocol: Protocol,
+    measures: MeasureOptions,
+    progress: Progress | None,
+) -> SpaceResult:
+    """The result of a space whose nearest images are ranked anew."""
+    positions = opened.positions(space)
+    protocol = protocol.reindexed(positions)
+    name = f"{space}, {method}"
+    return evaluate_retriever(
+        RerankedRetriever(opened.vectors(space)[1], protocol.groups, method),
+        opened.images.labels[positions],
+        opened.classes,
+        opened.images.clusters[positions],
+        opened.images.ids[positions],
+        [opened.images.files[position] for position in positions],
+        protocol,
+        name,
+        measures,
+        progress=None if progress is None else lambda done, total: progress(name, done, total),
+    )
 
 
 def _silent(task: str, done: int, total: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,20 +33,32 @@ class SeenQueriesError(EvaluationError):
 
 @dataclass(frozen=True, eq=False)
 class LearnedRetriever:
-    """Vectors of a model that is learned from the gallery of each round; a `Retriever` of the training set's images."""
+    """Vectors of a model that is learned from the gallery of each round; a `Retriever` of the training set's images.
+
+    taught: the images that it learns from instead, whatever is searched.
+    """
 
     training: TrainingSet
     options: LearnOptions
+    taught: Rows | None = None
 
     dimension = None
     metric_name = Cosine.name
 
     def distances_to(self, gallery: Rows) -> Callable[[Rows], Floats]:
         """See `Retriever`."""
-        model, _, _ = fit_chosen(self.training, gallery, self.options)
-        vectors = model.transform(self.training.frames).astype(np.float64)
+        vectors = self._vectors if self.taught is not None else self._learned(gallery)
         searched = vectors[gallery].T
         return lambda queries: 1 - vectors[queries] @ searched
+
+    @cached_property
+    def _vectors(self) -> NDArray[np.float64]:
+        assert self.taught is not None
+        return self._learned(self.taught)
+
+    def _learned(self, images: Rows) -> NDArray[np.float64]:
+        model, _, _ = fit_chosen(self.training, np.sort(images), self.options)
+        return model.transform(self.training.frames).astype(np.float64)
 
     def scores(self, distances: Floats) -> Floats:
         """Cosine similarity."""
@@ -73,14 +86,8 @@ def evaluate_learning(
             f"by {protocol.name} the queries are in the gallery, so a space would be learned from them; "
             "give --protocol k-fold, hold-out or a split"
         )
-    names = frozen_sources(opened.manifest, sources)
-    definitions = [opened.manifest.space(one) for one in names]
-    spaces = [open_space(opened.path, definition, "indexing") for definition in definitions]
-    title = name or f"{learning.method}({'+'.join(names)})"
-    labelled = learning.method == AUTO or method_named(learning.method).labelled
-    if not labelled:
-        views = "none"
-    training = training_set(opened, spaces, None, views or default_views(definitions), progress, labelled)
+    title = name or f"{learning.method}({'+'.join(frozen_sources(opened.manifest, sources))})"
+    training = training_for(opened, sources, learning, views, progress)
     positions = np.searchsorted(opened.images.ids, training.ids)
     return evaluate_retriever(
         LearnedRetriever(training, learning),
@@ -94,3 +101,19 @@ def evaluate_learning(
         measures,
         progress=lambda done, total: progress(title, done, total),
     )
+
+
+def training_for(
+    opened: Collection,
+    sources: Sequence[str],
+    learning: LearnOptions,
+    views: str | None = None,
+    progress: Callable[[str, int, int], None] = lambda task, done, total: None,
+) -> TrainingSet:
+    """All images of a collection that a model can be learned from, with the views that `kvasir learn` takes."""
+    definitions = [opened.manifest.space(one) for one in frozen_sources(opened.manifest, sources)]
+    spaces = [open_space(opened.path, definition, "indexing") for definition in definitions]
+    labelled = learning.method == AUTO or method_named(learning.method).labelled
+    if not labelled:
+        views = "none"
+    return training_set(opened, spaces, None, views or default_views(definitions), progress, labelled)

@@ -73,7 +73,8 @@ class EvaluationOptions:
 
     split: a file that takes the place of a protocol. common: images that lack a vector in a space are left out of all,
     so that all can be compared. learn: methods of `retrieval.learn` that learn within each round, from the frozen
-    spaces `learn_from`, the first where none is given.
+    spaces `learn_from`, the first where none is given. rerank: ways of `retrieval.rerank`, each on every space of
+    embeddings.
     """
 
     spaces: tuple[str, ...] = ()
@@ -87,3 +88,4 @@ class EvaluationOptions:
     common: bool = False
     learn: tuple[str, ...] = ()
     learn_from: tuple[str, ...] = ()
+    rerank: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.evaluation.comparison import Comparison, NotSameQueriesError, compare
+from retrieval.evaluation.generalisation import Figure, Standing
 from retrieval.evaluation.space_result import SpaceResult, json_values
 from retrieval.evaluation.speed import Speed
 
@@ -25,6 +27,8 @@ class Evaluation:
     """Several spaces of one collection under one protocol.
 
     leave_one_out: the same spaces by leave-one-out, where there are near duplicates that another protocol left out.
+    figures: by way of learning, what `retrieval.evaluation.generalisation` asks. transfer: by space, how pictures of
+    other sources retrieve.
     """
 
     collection: str
@@ -32,6 +36,8 @@ class Evaluation:
     seed: int = 0
     speeds: tuple[Speed, ...] = ()
     leave_one_out: tuple[SpaceResult, ...] = ()
+    figures: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
+    transfer: Mapping[str, Standing] = field(default_factory=dict)
     _comparisons: dict[str, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -84,6 +90,12 @@ class Evaluation:
                 if self.leave_one_out
                 else {}
             ),
+            **(
+                {"learning": {way: [figure.to_dict() for figure in each] for way, each in self.figures.items()}}
+                if self.figures
+                else {}
+            ),
+            **({"transfer": {name: one.to_dict() for name, one in self.transfer.items()}} if self.transfer else {}),
             **({"speed": [speed.to_dict() for speed in self.speeds]} if self.speeds else {}),
         }
 

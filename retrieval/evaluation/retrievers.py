@@ -13,7 +13,10 @@ from retrieval.descriptors.native_distance import NativeDistance
 from retrieval.evaluation.ranking import Labelled, rank
 from retrieval.fusion import DEFAULT_METHOD, DEPTH, RankedList, Statistics, fuse_dense, method_named
 from retrieval.fusion.statistics import of_scores, sampled
+from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
+from retrieval.rerank import DEPTH as RERANKED
+from retrieval.rerank import reranked, reranker_named
 
 Floats = NDArray[np.floating]
 Rows = NDArray[np.int64]
@@ -66,6 +69,46 @@ class SpaceRetriever:
     def scores(self, distances: Floats) -> Floats:
         """The metric's own."""
         return self.metric.scores(distances)
+
+
+@dataclass(frozen=True, eq=False)
+class RerankedRetriever:
+    """One space of embeddings (n, d) whose nearest images are ranked anew, as a search ranks them.
+
+    groups: (n,) as in a protocol; what a query's ranked list leaves out is no candidate, so nothing of it leaks. Images
+    beyond the candidates follow by their similarity.
+    """
+
+    vectors: NDArray[np.generic]
+    groups: Rows
+    method: str
+
+    metric_name = Cosine.name
+
+    @property
+    def dimension(self) -> int:
+        """Length of a vector."""
+        return int(self.vectors.shape[1])
+
+    def distances_to(self, gallery: Rows) -> Callable[[Rows], Floats]:
+        """See `Retriever`; a distance is the negative score."""
+        method, searched = reranker_named(self.method), np.asarray(self.vectors[gallery], np.float64)
+
+        def of_query(row: int) -> Floats:
+            query = np.asarray(self.vectors[row], np.float64)
+            similar = searched @ query
+            allowed = np.flatnonzero(self.groups[gallery] != self.groups[row])
+            near = allowed[np.argsort(-similar[allowed], kind="stable")[:RERANKED]]
+            order, scores = reranked(method, query, searched[near])
+            distances: NDArray[np.float64] = 3 - scores.min(initial=0) - similar  # behind every candidate
+            distances[near[order]] = -scores
+            return distances
+
+        return lambda queries: np.stack([of_query(int(row)) for row in queries])
+
+    def scores(self, distances: Floats) -> Floats:
+        """The score of the method."""
+        return -distances
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import SupportsFloat
 
 import numpy as np
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from retrieval.evaluation.bootstrap import LEVEL
 from retrieval.evaluation.comparison import Comparison, NotSameQueriesError
+from retrieval.evaluation.generalisation import Figure, Standing
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, speed_rows, speed_sentence
@@ -43,12 +44,51 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
         console.print(Text(sentence))
     if result.speeds:
         _print(_speeds(result.speeds), console)
+    for way, figures in result.figures.items():
+        _print(_learning(way, figures), console)
+    if result.transfer:
+        _print(_transfer(result.transfer), console)
     if len(result.spaces) > 1:
         _print(_overview(result), console)
         try:
             _print_summary(result.comparison(), console)
         except NotSameQueriesError as error:
             console.print(Text(f"Not compared: {error}."))
+
+
+def _learning(way: str, figures: Sequence[Figure]) -> Table:
+    table = _table(f"Learned by {way}, and not: P@1 and mAP over queries ({LEVEL:.0%} interval), least P@1 of a class")
+    table.add_column("", overflow="fold", min_width=16)
+    for column in ("queries", "P@1", "unlearned", "mAP", "unlearned", "least P@1"):
+        table.add_column(column, justify="right", no_wrap=column != "least P@1")
+    for figure in figures:
+        cells = [f"{figure.queries:,}"]
+        for measure in ("precision@1", "mAP"):
+            cells += [_figure(figure.learned, measure), f"{figure.unlearned.micro[measure]:.3f}"]
+        table.add_row(figure.question, *cells, _worst(figure.learned))
+    return table
+
+
+def _transfer(transfer: Mapping[str, Standing]) -> Table:
+    table = _table("Pictures of other sources as queries: P@1 and mAP over queries, mean of the class means")
+    table.add_column("", overflow="fold", min_width=16)
+    for column in ("P@1", "mAP", "P@1, classes", "mAP, classes", "least P@1"):
+        table.add_column(column, justify="right", no_wrap=column != "least P@1")
+    for name, of_space in transfer.items():
+        cells = [_figure(of_space, measure) for measure in ("precision@1", "mAP")]
+        cells += [f"{of_space.macro[measure]:.3f}" for measure in ("precision@1", "mAP")]
+        table.add_row(_breakable(name), *cells, _worst(of_space))
+    return table
+
+
+def _figure(of_space: Standing, measure: str) -> str:
+    interval = of_space.intervals.get(measure)
+    ends = f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else ""
+    return f"{of_space.micro[measure]:.3f}{ends}"
+
+
+def _worst(of_space: Standing) -> str:
+    return f"{of_space.worst[1]:.3f} {of_space.worst[0]}"
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from retrieval.collection import (
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.encoders import EncoderMismatchError
 from retrieval.encoders.runtime import DamagedTowerError
-from retrieval.errors import PictureError
+from retrieval.errors import PictureError, QueryError
 from retrieval.filters import NoSuchClassError
 from retrieval.images import read
 from retrieval.index import Index, open_index
@@ -504,3 +505,16 @@ def test_three_lines_from_import_to_hits(indexed: Any) -> None:
         check=True,
     )
     assert told.stdout == "polyps/1.jpg 3 3 <Searcher of 26 images\n"
+
+
+def test_the_nearest_images_are_ranked_anew(indexed: Any) -> None:
+    engine = retrieval.open(indexed.path)
+    plain = engine.search(3, 20)
+    anew = engine.search(3, 20, rerank="expansion")
+    assert (anew.score_kind, len(anew)) == ("re-ranked similarity", 20)
+    by_id = {hit.id: hit.distance for hit in engine.search(3, 26)}
+    assert all(hit.distance == by_id[hit.id] for hit in anew)  # the distance stays the space's own
+    assert [hit.id for hit in anew] != [hit.id for hit in plain]
+    assert all(first.score >= second.score for first, second in itertools.pairwise(anew))
+    with pytest.raises(QueryError, match="no way of re-ranking"):
+        engine.search(3, rerank="magic")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from indexer.commands.evaluate import command
 from retrieval.collection import CollectionWriter, NewImage, SpaceNameError
-from retrieval.commands.evaluate import command
 from retrieval.evaluation import NothingToEvaluateError
 from retrieval.report.store import stored_evaluations
 

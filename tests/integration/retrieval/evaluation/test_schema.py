@@ -10,7 +10,7 @@ import jsonschema_rs
 import pytest
 from click.testing import CliRunner
 
-from retrieval.commands.evaluate import command
+from indexer.commands.evaluate import command
 from retrieval.evaluation.result import SCHEMA, SCHEMA_FILE
 
 FUSION = ("--fuse", "tf_efficientnet_lite0=2+test_vit-test_vit")

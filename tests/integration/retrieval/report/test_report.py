@@ -14,8 +14,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from indexer.commands.evaluate import command
 from retrieval.collection import CollectionWriter
-from retrieval.commands.evaluate import command
 from retrieval.report.folder import NotAReportError
 
 CLASSES = ("esophagitis", "polyps", "normal-cecum")

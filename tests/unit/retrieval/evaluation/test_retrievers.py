@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from retrieval.evaluation.retrievers import FusedRetriever, Member, SpaceRetriever
+from retrieval.evaluation.retrievers import FusedRetriever, Member, RerankedRetriever, SpaceRetriever
 from retrieval.fusion.statistics import of_scores
 from retrieval.index.cosine import Cosine
 
@@ -99,3 +99,17 @@ def test_reports_name_the_distance_of_a_space_and_the_sum_of_a_fusion() -> None:
     assert SpaceRetriever(np.eye(2), Cosine()).metric_name == "cosine"
     names = {method: FusedRetriever([], GALLERY, method).metric_name for method in ("rrf", "zscore", "minmax")}
     assert names == {"rrf": "reciprocal ranks", "zscore": "standardised scores", "minmax": "scores scaled to 0..1"}
+
+
+def test_what_a_query_leaves_out_does_not_change_how_others_are_ranked_anew() -> None:
+    random = np.random.default_rng(4)
+    vectors = random.normal(size=(30, 6))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    groups = np.arange(30)
+    groups[1] = groups[0]  # a near duplicate of the query
+    everything = np.arange(30)
+    with_it = RerankedRetriever(vectors, groups, "expansion").distances_to(everything)(np.array([0]))[0]
+    moved = vectors.copy()
+    moved[1] = -vectors[1]
+    without = RerankedRetriever(moved, groups, "expansion").distances_to(everything)(np.array([0]))[0]
+    assert with_it[2:] - with_it[2:].min() == pytest.approx(without[2:] - without[2:].min())

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, space_option
+from retrieval.arguments import LocalPath, map_option, space_option
+from retrieval.evaluation.generalisation import Standing
 from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
 from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.learn.methods import AUTO
 from retrieval.learn.methods import METHODS as METHODS_OF_LEARNING
-from retrieval.terminal import progress_bar
+from retrieval.rerank import METHODS as RERANKERS
+from retrieval.terminal import TaskBars, progress_bar
 
 
 @click.command()
@@ -82,6 +85,12 @@ from retrieval.terminal import progress_bar
     help="Of splits, bootstrap and tests.",
 )
 @click.option(
+    "--rerank",
+    multiple=True,
+    type=click.Choice(list(RERANKERS)),
+    help="Also each space of embeddings with its nearest pictures ranked anew. May be given several times.",
+)
+@click.option(
     "--learn",
     multiple=True,
     metavar="METHOD|SPACE",
@@ -89,6 +98,12 @@ from retrieval.terminal import progress_bar
     f"({', '.join([AUTO, *METHODS_OF_LEARNING])}), or as a learned space was. May be given several times.",
 )
 @space_option("Learn from these frozen spaces, separated by commas.  [default: the first]", "--from", name="learn_from")
+@click.option(
+    "--queries",
+    type=LocalPath(exists=True),
+    help="Also search the collection by these pictures of other sources, a folder of class folders or a zip.",
+)
+@map_option
 @click.option("--common", is_flag=True, help="Leave images out that lack a vector in a space, so that all compare.")
 @click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
@@ -106,8 +121,11 @@ def command(
     vote_k: int,
     samples: int,
     seed: int,
+    rerank: tuple[str, ...],
     learn: tuple[str, ...],
     learn_from: tuple[str, ...],
+    queries: Path | None,
+    class_maps: tuple[str, ...],
     common: bool,
     speed: bool,
     as_json: bool,
@@ -121,10 +139,17 @@ def command(
     Example:  kvasir evaluate kvasir.collection --space JCD --space Tamura --fuse JCD=2+Tamura
     """
     from rich.console import Console
-    from rich.progress import TaskID
 
+    from indexer.datasets.labels import parse_class_map
+    from indexer.transfer_queries import with_queries
     from retrieval.collection import Collection
-    from retrieval.evaluation.collection import evaluate_collection, protocol_of
+    from retrieval.evaluation.collection import (
+        evaluate_collection,
+        evaluate_transfer,
+        figures_of_learning,
+        protocol_of,
+        transfer_figure,
+    )
     from retrieval.evaluation.options import Fusion
     from retrieval.report.store import StoredEvaluation, is_stored, store_evaluation
 
@@ -132,21 +157,26 @@ def command(
         from retrieval.report.folder import prepare_folder
 
         prepare_folder(report)
+    if learn and protocol in ("leave-one-out", "leave-cluster-out") and split is None:
+        protocol = "k-fold"  # what is learned must not have seen its queries
     fused = tuple(Fusion.parse(text) for text in fusions)
     measures = MeasureOptions(tuple(sorted(set(ks))), vote_k, samples, seed)
     options = EvaluationOptions(
-        spaces, protocol, test_share, folds, split, measures, speed, fused, common, learn, learn_from
+        spaces, protocol, test_share, folds, split, measures, speed, fused, common, learn, learn_from, rerank
     )
     opened = Collection.open(collection)
+    class_map = parse_class_map(class_maps, opened.classes)
     with progress_bar(transient=True) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def advance(task: str, done: int, total: int) -> None:
-            if task not in tasks:
-                tasks[task] = bar.add_task(task)
-            bar.update(tasks[task], completed=done, total=total)
-
+        advance = TaskBars(bar).advance
         result = evaluate_collection(opened, opened.path.name, options, advance)
+        figures = {method: figures_of_learning(opened, method, options, advance) for method in learn}
+        transfer: dict[str, Standing] = {}
+        if queries is not None:
+            with with_queries(opened, queries, class_map) as (grown, searched):
+                transfer = evaluate_transfer(grown, options, searched, advance)
+                for method in learn:
+                    figures[method].append(transfer_figure(grown, method, options, searched, advance))
+        result = replace(result, figures=figures, transfer=transfer)
         first = result.spaces[0]
         request = {
             "spaces": [space.space for space in result.spaces],

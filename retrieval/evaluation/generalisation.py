@@ -1,0 +1,158 @@
+"""Does a learned space find what it was not taught? Its figures side by side with those of the unlearned space.
+
+Four questions: test queries searched in the training part; test images among themselves, so that a training part which
+collapsed into blobs of classes cannot help; classes that taught nothing; and pictures of other sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from retrieval.evaluation.bootstrap import LEVEL, resampled_means
+from retrieval.evaluation.learned import LearnedRetriever
+from retrieval.evaluation.options import MeasureOptions
+from retrieval.evaluation.protocols import Protocol, Round
+from retrieval.evaluation.run import evaluate_retriever
+from retrieval.evaluation.space_result import SpaceResult
+from retrieval.learn.methods import AUTO
+from retrieval.learn.model import LearnOptions
+from retrieval.learn.selection import GROUPS, fit_chosen
+from retrieval.learn.training_set import TrainingSet
+from retrieval.splits import cluster_numbers
+
+MEASURES = ("precision@1", "mAP")
+
+Interval = tuple[float, float]
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """P@1 and mAP of one space: micro and macro means with their intervals, and the class with the least P@1."""
+
+    micro: dict[str, float]
+    macro: dict[str, float]
+    intervals: dict[str, Interval]
+    worst: tuple[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "micro": self.micro,
+            "macro": self.macro,
+            "micro_interval": {measure: list(ends) for measure, ends in self.intervals.items()},
+            "worst_class": {"class": self.worst[0], "precision@1": self.worst[1]},
+        }
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One question: its queries, and the standing of the learned and of the unlearned space."""
+
+    question: str
+    queries: int
+    learned: Standing
+    unlearned: Standing
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "question": self.question,
+            "queries": self.queries,
+            "learned": self.learned.to_dict(),
+            "unlearned": self.unlearned.to_dict(),
+        }
+
+
+def learning_figures(
+    training: TrainingSet,
+    classes: Sequence[str],
+    protocol: Protocol,
+    learning: LearnOptions,
+    measures: MeasureOptions,
+    progress: Progress = lambda task, done, total: None,
+) -> list[Figure]:
+    """The first three figures. protocol: of the training set's images, whose rounds part queries and gallery.
+
+    Where the method is left to cross-validation, it is chosen within each round, and once for the left-out classes.
+    """
+    clusters = cluster_numbers(training.clusters)
+    everything = np.arange(len(training.ids))
+    present = np.unique(training.labels)
+    among, against = [], []
+    for round_ in protocol.rounds:
+        queries = np.sort(round_.queries)
+        against.append((round_.gallery, Round(round_.queries, round_.gallery)))
+        among.append((round_.gallery, Round(queries, queries)))
+    out = []
+    for at in range(min(GROUPS, len(present))):
+        group = np.flatnonzero(np.isin(training.labels, present[at::GROUPS]))
+        out.append((np.setdiff1d(everything, group), Round(group, everything)))
+    questions = [("queries against the training part", against), ("test among themselves", among)]
+    if len(present) > 2:
+        questions.append(("left-out classes", out))
+    options = {"learned": learning, "unlearned": LearnOptions("pca", learning.dimension)}
+    fits: dict[tuple[str, bytes], LearnedRetriever] = {}
+    total, done = sum(len(rounds) for _, rounds in questions) * len(options), 0
+    figures = []
+    for question, rounds in questions:
+        if question == "left-out classes" and learning.method == AUTO:
+            _, options["learned"], _ = fit_chosen(training, everything, learning)
+        standings, count = {}, 0
+        for name, chosen in options.items():
+            results = []
+            for taught, round_ in rounds:
+                key = name, taught.tobytes()
+                if key not in fits:
+                    fits[key] = LearnedRetriever(training, chosen, taught)
+                searched = Protocol(protocol.name, question, (round_,), clusters)
+                results.append(_evaluated(fits[key], training, classes, searched, measures))
+                done += 1
+                progress("learning figures", done, total)
+            standings[name], count = standing(results, measures)
+        figures.append(Figure(question, count, standings["learned"], standings["unlearned"]))
+    return figures
+
+
+def _evaluated(
+    retriever: LearnedRetriever,
+    training: TrainingSet,
+    classes: Sequence[str],
+    protocol: Protocol,
+    measures: MeasureOptions,
+) -> SpaceResult:
+    plain = replace(measures, ks=tuple(sorted({1, *measures.ks})), samples=0)
+    return evaluate_retriever(
+        retriever, training.labels, tuple(classes), training.clusters, training.ids, None, protocol, "", plain
+    )
+
+
+def standing(results: Sequence[SpaceResult], measures: MeasureOptions) -> tuple[Standing, int]:
+    """P@1 and mAP over the queries of several results together, and their number."""
+    classes = results[0].class_names
+    labels = np.concatenate([result.labels[result.scored] for result in results])
+    clusters = np.concatenate([result.clusters[result.scored] for result in results])
+    values = np.column_stack(
+        [np.concatenate([result.measures[name][result.scored] for result in results]) for name in MEASURES]
+    )
+    per_class = {classes[label]: values[labels == label].mean(axis=0) for label in np.unique(labels)}
+    intervals: dict[str, Interval] = {}
+    if measures.samples:
+        drawn = resampled_means(values, labels, clusters, len(classes), measures.samples, measures.seed).micro
+        ends = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+        intervals = {name: (float(ends[0, at]), float(ends[1, at])) for at, name in enumerate(MEASURES)}
+    macro = np.mean(list(per_class.values()), axis=0)
+    worst = min(per_class, key=lambda name: float(per_class[name][0]))
+    return (
+        Standing(
+            dict(zip(MEASURES, values.mean(axis=0).tolist(), strict=True)),
+            dict(zip(MEASURES, macro.tolist(), strict=True)),
+            intervals,
+            (worst, float(per_class[worst][0])),
+        ),
+        len(labels),
+    )

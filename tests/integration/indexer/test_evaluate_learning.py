@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from retrieval.command_line import kvasir
+
+
+@pytest.fixture
+def others(tmp_path: Path, indexed: Any, draw: Callable[..., Image.Image]) -> Path:
+    """Pictures of one class from another source, one of them a copy of the collection's."""
+    folder = tmp_path / "others"
+    (folder / "adenoma").mkdir(parents=True)
+    for number in range(3):
+        draw(300 + number, (90, 160, 60)).save(folder / "adenoma" / f"{number}.png")
+    shutil.copyfile(indexed.data / "polyps" / "3.jpg", folder / "adenoma" / "copy.jpg")
+    return folder
+
+
+def test_four_figures_stand_next_to_those_of_the_unlearned_space(indexed: Any, others: Path) -> None:
+    before = sorted(path.name for path in indexed.path.rglob("*"))
+    arguments = ["evaluate", str(indexed.path), "--folds", "3", "--samples", "20", "--learn", "lda"]
+    arguments += ["--queries", str(others), "--map", "adenoma=polyps", "--rerank", "query-expansion"]
+    ended = CliRunner().invoke(kvasir, [*arguments, "--json"])
+    assert ended.exit_code == 0, ended.output
+    result = json.loads(ended.stdout)
+    figures = result["learning"]["lda"]
+    assert [figure["question"] for figure in figures] == [
+        "queries against the training part",
+        "test among themselves",
+        "left-out classes",
+        "other sources",
+    ]
+    assert [figure["queries"] for figure in figures] == [25, 25, 25, 3]  # of other sources without the copy
+    assert result["spaces"][0]["protocol"]["name"] == "k-fold"
+    assert result["spaces"][1]["space"] == "tf_efficientnet_lite0, query-expansion"
+    for figure in figures:
+        low, high = figure["learned"]["micro_interval"]["precision@1"]
+        assert 0 <= low <= figure["learned"]["micro"]["precision@1"] <= high <= 1
+    assert figures[3]["learned"]["worst_class"]["class"] == "polyps"
+    assert set(result["transfer"]) == {"tf_efficientnet_lite0"}
+    assert sorted(path.name for path in indexed.path.rglob("*")) == before  # the collection stays as it is
+    told = CliRunner().invoke(kvasir, arguments).stdout
+    assert "left-out" in told
+    assert "unlearned" in told
+
+
+def test_queries_without_a_picture_left_are_refused(indexed: Any, tmp_path: Path) -> None:
+    (tmp_path / "q" / "polyps").mkdir(parents=True)
+    shutil.copyfile(indexed.data / "polyps" / "3.jpg", tmp_path / "q" / "polyps" / "copy.jpg")
+    ended = CliRunner().invoke(kvasir, ["evaluate", str(indexed.path), "--queries", str(tmp_path / "q")])
+    assert "no picture of a class is left" in str(ended.exception)
