@@ -432,9 +432,9 @@ class Searcher:
         self, method: Reranker, search: SpaceSearch, query: EmbeddedQuery, ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The new order of a query's nearest images (m,), and their scores; those beyond the candidates stay behind."""
-        name = search.space.name
+        name = search.name
         made = query.vectors[name]
-        vector = made.vectors[0] if len(made.vectors) == 1 else search.space.combine(made.vectors, made.weights)
+        vector = made.vectors[0] if len(made.vectors) == 1 else search.open().combine(made.vectors, made.weights)
         if vector is None:
             raise UnsupportedQueryError("the parts of the query cancel each other out, so there is nothing to expand")
         order, scores = reranked(method, vector, self.collection.rows(name).take(ids[:RERANKED]))

@@ -146,7 +146,6 @@ def command(
     from retrieval.evaluation.collection import (
         evaluate_collection,
         evaluate_transfer,
-        figures_of_learning,
         protocol_of,
         transfer_figure,
     )
@@ -169,13 +168,13 @@ def command(
     with progress_bar(transient=True) as bar:
         advance = TaskBars(bar).advance
         result = evaluate_collection(opened, opened.path.name, options, advance)
-        figures = {method: figures_of_learning(opened, method, options, advance) for method in learn}
+        figures = dict(result.figures)
         transfer: dict[str, Standing] = {}
         if queries is not None:
             with with_queries(opened, queries, class_map) as (grown, searched):
                 transfer = evaluate_transfer(grown, options, searched, advance)
                 for method in learn:
-                    figures[method].append(transfer_figure(grown, method, options, searched, advance))
+                    figures[method] = [*figures[method], transfer_figure(grown, method, options, searched, advance)]
         result = replace(result, figures=figures, transfer=transfer)
         first = result.spaces[0]
         request = {

@@ -47,6 +47,7 @@ def evaluate_collection(
         return _evaluated(opened, contender, protocol, measures, progress)
 
     results = tuple(evaluated(contender, protocol, options.measures) for contender in contenders)
+    figures: dict[str, Sequence[Figure]] = {}
     for way in options.rerank:
         reranker_named(way)
         results += tuple(
@@ -55,22 +56,28 @@ def evaluate_collection(
             if len(contender.spaces) == 1 and isinstance(metric_of(opened.manifest.space(contender.name)), Cosine)
         )
     for method in options.learn:
-        results += (_learning_evaluated(opened, method, protocol, options, progress or _silent),)
+        learned, figures[method] = _learning_evaluated(opened, method, protocol, options, progress or _silent)
+        results += (learned,)
     one_out: tuple[SpaceResult, ...] = ()
     clusters = opened.images.clusters
     if protocol.name == "leave-cluster-out" and len(set(clusters.tolist())) < len(clusters):
         with_duplicates = _restricted(opened, options, leave_one_out(clusters))
         without_intervals = replace(options.measures, samples=0)
         one_out = tuple(evaluated(contender, with_duplicates, without_intervals) for contender in contenders)
-    return Evaluation(name, results, options.measures.seed, speeds, one_out)
+    return Evaluation(name, results, options.measures.seed, speeds, one_out, figures)
 
 
 def _learning_evaluated(
     opened: Collection, method: str, protocol: Protocol, options: EvaluationOptions, progress: Progress
-) -> SpaceResult:
+) -> tuple[SpaceResult, list[Figure]]:
     """Learning by a method, or as the recipe of a learned space says, from the gallery of each round."""
     sources, learning, views, name = _learning(opened, method, options)
-    return evaluate_learning(opened, protocol, sources, learning, options.measures, views, progress, name)
+    training = training_for(opened, sources, learning, views, progress)
+    result = evaluate_learning(opened, protocol, sources, learning, options.measures, views, progress, name, training)
+    if learning.method != AUTO and not METHODS[learning.method].labelled:
+        return result, []  # components, which no class teaches
+    protocol = protocol.reindexed(np.searchsorted(opened.images.ids, training.ids))
+    return result, learning_figures(training, opened.classes, protocol, learning, options.measures, progress)
 
 
 def _learning(
@@ -83,16 +90,6 @@ def _learning(
     recipe = definition.recipe
     learning = options_of(definition)
     return recipe["sources"], learning, recipe["views"], f"{definition.name}, learned in each round"
-
-
-def figures_of_learning(
-    opened: Collection, method: str, options: EvaluationOptions, progress: Progress = lambda task, done, total: None
-) -> list[Figure]:
-    """Test queries in the training part, test among themselves, and left-out classes; see `learning_figures`."""
-    sources, learning, views, _ = _learning(opened, method, options)
-    training = training_for(opened, sources, learning, views, progress)
-    protocol = protocol_of(opened, options).reindexed(np.searchsorted(opened.images.ids, training.ids))
-    return learning_figures(training, opened.classes, protocol, learning, options.measures, progress)
 
 
 def transfer_figure(

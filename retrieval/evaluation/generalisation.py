@@ -18,7 +18,6 @@ from retrieval.evaluation.options import MeasureOptions
 from retrieval.evaluation.protocols import Protocol, Round
 from retrieval.evaluation.run import evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
-from retrieval.learn.methods import AUTO
 from retrieval.learn.model import LearnOptions
 from retrieval.learn.selection import GROUPS, fit_chosen
 from retrieval.learn.training_set import TrainingSet
@@ -78,7 +77,7 @@ def learning_figures(
 ) -> list[Figure]:
     """The first three figures. protocol: of the training set's images, whose rounds part queries and gallery.
 
-    Where the method is left to cross-validation, it is chosen within each round, and once for the left-out classes.
+    What is left to cross-validation is chosen within each round, and once for the left-out classes.
     """
     clusters = cluster_numbers(training.clusters)
     everything = np.arange(len(training.ids))
@@ -96,21 +95,19 @@ def learning_figures(
     if len(present) > 2:
         questions.append(("left-out classes", out))
     options = {"learned": learning, "unlearned": LearnOptions("pca", learning.dimension)}
-    fits: dict[tuple[str, bytes], LearnedRetriever] = {}
     total, done = sum(len(rounds) for _, rounds in questions) * len(options), 0
     figures = []
     for question, rounds in questions:
-        if question == "left-out classes" and learning.method == AUTO:
+        if question == "left-out classes":  # what is chosen within each round costs minutes, and here once is enough
             _, options["learned"], _ = fit_chosen(training, everything, learning)
         standings, count = {}, 0
         for name, chosen in options.items():
             results = []
             for taught, round_ in rounds:
-                key = name, taught.tobytes()
-                if key not in fits:
-                    fits[key] = LearnedRetriever(training, chosen, taught)
                 searched = Protocol(protocol.name, question, (round_,), clusters)
-                results.append(_evaluated(fits[key], training, classes, searched, measures))
+                results.append(
+                    _evaluated(LearnedRetriever(training, chosen, taught), training, classes, searched, measures)
+                )
                 done += 1
                 progress("learning figures", done, total)
             standings[name], count = standing(results, measures)

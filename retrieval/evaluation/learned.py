@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,18 +46,17 @@ class LearnedRetriever:
 
     def distances_to(self, gallery: Rows) -> Callable[[Rows], Floats]:
         """See `Retriever`."""
-        vectors = self._vectors if self.taught is not None else self._learned(gallery)
+        vectors = self._learned(gallery if self.taught is None else self.taught)
         searched = vectors[gallery].T
         return lambda queries: 1 - vectors[queries] @ searched
 
-    @cached_property
-    def _vectors(self) -> NDArray[np.float64]:
-        assert self.taught is not None
-        return self._learned(self.taught)
-
     def _learned(self, images: Rows) -> NDArray[np.float64]:
-        model, _, _ = fit_chosen(self.training, np.sort(images), self.options)
-        return model.transform(self.training.frames).astype(np.float64)
+        taught, fits = np.sort(images), self.training.learned
+        key = self.options, taught.tobytes()
+        if key not in fits:
+            model, _, _ = fit_chosen(self.training, taught, self.options)
+            fits[key] = model.transform(self.training.frames).astype(np.float64)
+        return fits[key]
 
     def scores(self, distances: Floats) -> Floats:
         """Cosine similarity."""
@@ -74,12 +72,13 @@ def evaluate_learning(
     views: str | None = None,
     progress: Callable[[str, int, int], None] = lambda task, done, total: None,
     name: str | None = None,
+    training: TrainingSet | None = None,
 ) -> SpaceResult:
     """The result of learning by a method, as if the gallery of each round were all that is known.
 
     sources: frozen spaces, the collection's first where none is given. views: None for those that `kvasir learn`
-    takes. name: in reports, by default method and sources. Raises SeenQueriesError, NothingToLearnError,
-    UnknownMethodError, SpaceNameError.
+    takes. name: in reports, by default method and sources. training: what `training_for` gives for the same.
+    Raises SeenQueriesError, NothingToLearnError, UnknownMethodError, SpaceNameError.
     """
     if any(len(np.intersect1d(one.queries, one.gallery)) for one in protocol.rounds):
         raise SeenQueriesError(
@@ -87,7 +86,7 @@ def evaluate_learning(
             "give --protocol k-fold, hold-out or a split"
         )
     title = name or f"{learning.method}({'+'.join(frozen_sources(opened.manifest, sources))})"
-    training = training_for(opened, sources, learning, views, progress)
+    training = training or training_for(opened, sources, learning, views, progress)
     positions = np.searchsorted(opened.images.ids, training.ids)
     return evaluate_retriever(
         LearnedRetriever(training, learning),

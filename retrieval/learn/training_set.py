@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class TrainingSet:
     clusters: NDArray[np.int64]
     rows: NDArray[np.int64]
     vectors: tuple[NDArray[Any], ...]
+    learned: dict[tuple[object, bytes], NDArray[np.float64]] = field(default_factory=dict)
+    """Vectors of the images by models that evaluations learned: by options and the images that taught."""
 
     def fit(
         self,

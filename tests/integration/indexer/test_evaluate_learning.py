@@ -47,9 +47,6 @@ def test_four_figures_stand_next_to_those_of_the_unlearned_space(indexed: Any, o
     assert figures[3]["learned"]["worst_class"]["class"] == "polyps"
     assert set(result["transfer"]) == {"tf_efficientnet_lite0"}
     assert sorted(path.name for path in indexed.path.rglob("*")) == before  # the collection stays as it is
-    told = CliRunner().invoke(kvasir, arguments).stdout
-    assert "left-out" in told
-    assert "unlearned" in told
 
 
 def test_queries_without_a_picture_left_are_refused(indexed: Any, tmp_path: Path) -> None:
