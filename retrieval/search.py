@@ -192,10 +192,7 @@ class Searcher:
         searches = {name: self._space_search(name) for name in names}
         reranker = None if rerank is None else self._reranker(rerank, names)
         listed = min(k, len(self.collection))
-        if len(names) > 1:
-            depth = max(DEPTH, 10 * listed)
-        else:
-            depth = listed if reranker is None else max(RERANKED, listed)
+        depth = max(DEPTH, 10 * listed) if len(names) > 1 else listed if reranker is None else max(RERANKED, listed)
         nearest = [search.nearest(queries, depth, selection, without) for search in searches.values()]
 
         def hits_at(
