@@ -202,7 +202,7 @@ def images_page() -> str:
         ids = unlabelled
     elif class_name is not None:
         class_name = nfc(class_name)
-        ids = ids[labels == opened.classes.index(class_name)] if class_name in opened.classes else ids[:0]
+        ids = Filter(classes=frozenset({class_name})).select(opened.images).ids
     page, pages = _page(len(ids), IMAGES_A_PAGE)
     shown = ids[(page - 1) * IMAGES_A_PAGE : page * IMAGES_A_PAGE].tolist()
     return render_template(

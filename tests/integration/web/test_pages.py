@@ -326,6 +326,9 @@ def test_images_are_counted_and_those_without_a_class_have_a_page(client: FlaskC
     other = labelled("a", "b")
     assert "no class" not in text(other, "/collection/images/")
     assert "Every image of the collection has a class" in text(other, "/collection/images/?class=")
+    unknown = client.get("/collection/images/?class=ileum")
+    assert unknown.status_code == 422
+    assert re.search(r"no class .{1,6}ileum.{1,6}; the classes: ", unknown.text, re.IGNORECASE)
 
 
 @pytest.mark.parametrize(
