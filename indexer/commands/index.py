@@ -105,15 +105,14 @@ def command(
     zip_encoding: str | None,
     as_json: bool,
 ) -> None:
-    r"""Make or complete COLLECTION from DATA, a folder of class folders or a zip of one.
+    """Make or complete COLLECTION from DATA, a folder of class folders or a zip of one.
 
     Pictures are read where they lie; nothing is unpacked or copied. A stopped run continues where it was, and a second
     run adds only what is new.
 
-    \b
-    Examples:
-      kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
-      kvasir index --vectors embeddings.npy --table embeddings.csv other.collection
+    Example:  kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
+
+    Example:  kvasir index --vectors embeddings.npy --table embeddings.csv other.collection
     """
     chosen_fit: Fit | None = next((name for name in get_args(Fit) if name == fit), None)
     if vectors is not None or table is not None:

@@ -70,9 +70,7 @@ def _size(path: Path) -> int:
 
 def _source(kind: str, path: str) -> str:
     """Where pictures are, or that there are none."""
-    return (
-        f"pictures: {kind} {one_line(path)}" if has_pictures(kind) else "pictures: none of the images of vectors alone"
-    )
+    return f"pictures: {kind} {one_line(path)}" if has_pictures(kind) else "pictures: none; imported vectors alone"
 
 
 def _text(facts: dict[str, Any], spaces: Sequence[Space]) -> str:

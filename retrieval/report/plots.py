@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _LINES = ("-", "--", "-.", ":")
 """Tell classes apart that share a colour."""
+LABEL_WIDTH = 32
+"""Characters of a line of a space's name."""
 
 
 @styled
@@ -195,17 +198,29 @@ def space_map(result: SpaceResult, places: NDArray[np.float64], labels: NDArray[
 @styled
 def standings(comparison: Comparison) -> str:
     """Every space's mean with its interval, best on top."""
-    figure, axes = new_figure(7.4, 0.8 + 0.32 * len(comparison.standings))
+    names = [wrapped(standing.name) for standing in reversed(comparison.standings)]
+    row = max(0.32, 0.16 * max((name.count("\n") + 1 for name in names), default=1))
+    figure, axes = new_figure(7.4, 0.8 + row * len(names))
     for y, standing in enumerate(reversed(comparison.standings)):
         axes.hlines(y, standing.low, standing.high, color=ACCENT, linewidth=3, alpha=0.5)
         axes.plot(standing.mean, y, "o", color=ACCENT)
         axes.annotate(
             f"{standing.mean:.3f}", (standing.mean, y), (0, 6), textcoords="offset points", ha="center", color=INK
         )
-    axes.set_yticks(range(len(comparison.standings)), [standing.name for standing in reversed(comparison.standings)])
+    axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(comparison.standings) - 0.2)
     axes.set_xlabel(f"{comparison.measure}, mean of the class means")
     return svg(figure, "standings")
+
+
+def wrapped(name: str) -> str:
+    """The name of a space or fusion in lines that end after a +, so that a long one leaves room for the axes."""
+    lines = [""]
+    for summand in re.findall(r"[^+]*\+|[^+]+", name):
+        if lines[-1] and len(lines[-1] + summand) > LABEL_WIDTH:
+            lines.append("")
+        lines[-1] += summand
+    return "\n".join(lines)
 
 
 def _band(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as BaseResponse
 
-from retrieval.collection import Collection
+from retrieval.collection import Collection, Manifest, SpaceDefinition
 from retrieval.errors import PictureError, QueryError
 from retrieval.fusion import METHODS
 from retrieval.hits import Hits
@@ -168,6 +168,9 @@ def common() -> dict[str, Any]:
         "theme": "light" if request.cookies.get("theme") == "light" else "dark",
         "colour_of": lambda name: _colour_of(opened, name),
         "settings": state().settings,
+        "offered_spaces": lambda: _offered_spaces(opened.manifest),
+        "takes_pictures": _takes_pictures(opened.manifest),
+        "has_picture": lambda image_id: bool(opened.images.with_pictures[opened.position(image_id)]),
         "fusions": {method.name: method.summands for method in METHODS.values()},
         "version": collection_version(),
     }
@@ -180,6 +183,20 @@ _tips = itertools.count()
 def tip_id() -> str:
     """An id for an explanation, another one each time."""
     return f"tip-{next(_tips)}"
+
+
+def _offered_spaces(manifest: Manifest) -> list[SpaceDefinition]:
+    """The default space, the others, and last those that another space replaces."""
+    compared = manifest.compared
+    return sorted(manifest.spaces, key=lambda space: (space not in compared, space != manifest.default))
+
+
+def _takes_pictures(manifest: Manifest) -> bool:
+    """Whether a picture can be a query: some space is neither imported nor learned from an imported one."""
+    imported = {space.name for space in manifest.spaces if space.kind == "imported"}
+    return any(
+        space.name not in imported and imported.isdisjoint(space.recipe.get("sources", ())) for space in manifest.spaces
+    )
 
 
 def _colour_of(opened: Collection, name: str | None) -> int:

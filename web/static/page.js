@@ -46,7 +46,7 @@ function takePicture(form) {
     if (!picture) return;
     say("");
     if (picture.size > limit) {
-      say(`The file ${picture.name} has ${(picture.size / 2 ** 20).toFixed(1)} MiB; a picture may have ${Number((limit / 2 ** 20).toPrecision(3))}.`);
+      say(`The file ${picture.name} has ${(picture.size / 2 ** 20).toFixed(1)} MiB; a picture may have at most ${Number((limit / 2 ** 20).toPrecision(3))} MiB.`);
       return;
     }
     chosen = picture;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shutil
 import sqlite3
@@ -377,3 +378,24 @@ def test_the_form_and_the_api_say_what_near_duplicates_of_a_query_can_be_left_ou
     assert "For an uploaded picture nothing is left out" in text(client, "/")
     document = client.get("/api/v1/openapi.json").text
     assert "near duplicates of the query as well, where it is an image of the collection" in document
+
+
+def test_one_hit_has_no_curves(labelled: Any) -> None:
+    client = labelled("a", "a", "b")
+    assert "Precision over k" in text(client, "/answer?image=0&k=2")
+    assert "Precision over k" not in text(client, "/answer?image=0&k=1")
+
+
+def test_spaces_are_offered_with_the_default_first_and_replaced_ones_last(
+    write_collection: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "made"
+    write_collection(path, {name: np.eye(3, dtype=np.float32) for name in ("wide", "other", "short")}, ["a"] * 3)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["spaces"][2]["recipe"]["replaces"] = "wide"
+    del manifest["sha256"]  # of the manifest before
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    page = create_app(Settings(path), background=False).test_client().get("/").text
+    offered = re.findall(r'name="spaces" value="(\w+)"( checked)?', page)
+    assert offered == [("short", " checked"), ("other", ""), ("wide", "")]
+    assert page.count("before principal components") == 1

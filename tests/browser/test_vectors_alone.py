@@ -1,0 +1,48 @@
+"""The pages of a collection of imported vectors: no picture can be a query, its images can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+expect = sync_api.expect
+
+
+@pytest.fixture(scope="module")
+def address(
+    serve: Callable[..., Any], vector_collection: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """A server of 40 vectors of two classes."""
+    vectors = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
+    path = tmp_path_factory.mktemp("vectors") / "imported.collection"
+    return str(serve(vector_collection(path, {"mine": vectors}, ["polyps", "normal-cecum"] * 20)).url)
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    context = browser.new_context(base_url=address)
+    yield context.new_page()
+    context.close()
+
+
+def test_the_first_page_offers_images_and_takes_no_picture(page: Any) -> None:
+    page.goto("/")
+    expect(page.get_by_text("no other picture can be a query")).to_be_visible()
+    expect(page.locator("input[type=file]")).to_have_count(0)
+    page.get_by_role("heading", name="Start from an image of the collection").wait_for()
+    page.locator(".suggested a").first.click()
+    expect(page.get_by_text("Search by a part of the picture")).to_have_count(0)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".hit")).to_have_count(12)
+
+
+def test_an_image_without_a_picture_has_no_size(page: Any) -> None:
+    for path in ("/collection/images/5", "/compare?image=5&hit=6"):
+        page.goto(path)
+        expect(page.locator("dt", has_text="File")).to_be_visible()
+        expect(page.locator("dt", has_text="Size")).to_have_count(0)
