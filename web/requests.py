@@ -111,7 +111,7 @@ class EvaluationPath(RequestModel):
 class EvaluationRequest(RequestModel):
     """What to evaluate."""
 
-    spaces: SpaceNames = Field(None, description="Spaces to evaluate; all by default.")
+    spaces: SpaceNames = Field(None, description="Spaces to evaluate; by default all that no other space replaces.")
     fusions: list[Annotated[str, Field(min_length=3, max_length=1000)]] = Field(
         [],
         max_length=MAX_FUSIONS,

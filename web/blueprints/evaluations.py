@@ -114,7 +114,7 @@ def page() -> str:
 @rate_limited
 def start_from_page() -> BaseResponse:
     """Start an evaluation of every space and, where a method is chosen, of all of them fused."""
-    spaces = tuple(space.name for space in collection().spaces)
+    spaces = tuple(space.name for space in collection().manifest.compared)
     method = request.form.get("fusion")
     fusions = [Fusion(spaces, (1.0,) * len(spaces), method).name] if method else []
     protocol = request.form.get("protocol", "leave-cluster-out")
@@ -156,7 +156,7 @@ def script() -> Response:
 def _start(wanted: EvaluationRequest) -> Job:
     """Start a job. Raises JobRunningError, SpaceNameError, FusionTextError."""
     shared, opened = state(), collection()
-    spaces = wanted.spaces or [space.name for space in opened.spaces]
+    spaces = wanted.spaces or [space.name for space in opened.manifest.compared]
     fusions = list(dict.fromkeys(map(Fusion.parse, wanted.fusions)))
     for name in (*spaces, *(space for fusion in fusions for space in fusion.spaces)):
         opened.manifest.space(name)

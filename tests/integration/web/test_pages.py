@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -395,7 +396,15 @@ def test_spaces_are_offered_with_the_default_first_and_replaced_ones_last(
     manifest["spaces"][2]["recipe"]["replaces"] = "wide"
     del manifest["sha256"]  # of the manifest before
     (path / "manifest.json").write_text(json.dumps(manifest))
-    page = create_app(Settings(path), background=False).test_client().get("/").text
+    client = create_app(Settings(path), background=False).test_client()
+    page = client.get("/").text
     offered = re.findall(r'name="spaces" value="(\w+)"( checked)?', page)
     assert offered == [("short", " checked"), ("other", ""), ("wide", "")]
     assert page.count("before principal components") == 1
+    started = client.post("/api/v1/evaluations", json={"samples": 0})
+    assert started.json["request"]["spaces"] == ["other", "short"]
+    deadline = time.monotonic() + 60
+    while (job := client.get(started.headers["Location"]).json)["state"] == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert job["state"] == "done", job["error"]
