@@ -24,7 +24,7 @@ from retrieval.errors import QueryError, TableError
 from retrieval.formats import HEAD_BYTES, format_of_content
 from retrieval.names import nfc
 from retrieval.sources import FileUnreadableError
-from retrieval.sources.address import remote_reason
+from retrieval.sources.address import expanded, remote_reason
 from retrieval.tables import Column, headings, rows_of
 
 TOPICS = (".tsv", ".trec", ".topics")
@@ -65,7 +65,7 @@ def open_queries(path: Path, zip_encoding: str | None = None) -> Queries:
     """
     if reason := remote_reason(path):
         raise QueryListError(reason)
-    path = path.expanduser().absolute()
+    path = expanded(path).absolute()
     head = _head(path)
     if has_picture_magic(head):
         raise QueryListError(f"{path} is a picture, not a list; search by it without --batch and --out")
@@ -237,7 +237,7 @@ def _exists(folder: Path, file: str) -> bool:
 def _find(folder: Path, file: str) -> Path | None:
     """The file that a list names, or None: as written, with slashes for backslashes, or in another Unicode form."""
     for name in dict.fromkeys((file, file.strip('"'), file.strip('"').replace("\\", "/"))):
-        path = folder / Path(name).expanduser()
+        path = folder / expanded(name)
         try:
             if path.is_file():
                 return path

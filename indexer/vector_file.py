@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexer.errors import VectorsError
-from retrieval.sources.address import remote_reason
+from retrieval.sources.address import expanded, remote_reason
 
 _ADVICE = "save the embeddings as one array (rows, numbers) by numpy.save"
 
@@ -22,7 +22,7 @@ def open_vectors(path: Path) -> NDArray[Any]:
     """The array (n, d) of a file, memory-mapped and read-only; float or integer numbers. Raises VectorFileError."""
     if reason := remote_reason(path):
         raise VectorFileError(reason)
-    path = path.expanduser()
+    path = expanded(path)
     try:
         with path.open("rb") as stream:
             head = stream.read(6)

@@ -9,7 +9,7 @@ from pathlib import Path
 from indexer.errors import VectorsError
 from retrieval.export import COLUMNS
 from retrieval.names import nfc
-from retrieval.sources.address import remote_reason
+from retrieval.sources.address import expanded, remote_reason
 from retrieval.sources.source import storable
 from retrieval.tables import Column, headings, rows_of
 from retrieval.terminal import counted, one_line
@@ -52,7 +52,7 @@ def read_vector_table(path: Path) -> VectorTable:
     """
     if reason := remote_reason(path):
         raise VectorTableError(reason)
-    path = path.expanduser()
+    path = expanded(path)
     rows = rows_of(path, strip=False)
     line, heading = next(rows, (0, []))
     exact = tuple(heading) == COLUMNS

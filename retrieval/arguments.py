@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from retrieval.sources.address import remote_reason
+from retrieval.sources.address import expanded, remote_reason
 from retrieval.sources.folder import COLLECTION_FILES
 
 
@@ -75,7 +75,7 @@ map_option = click.option(
 
 def is_collection(path: Path) -> bool:
     """Whether a path is the folder of a collection."""
-    return all((path.expanduser() / name).is_file() for name in COLLECTION_FILES)
+    return all((expanded(path) / name).is_file() for name in COLLECTION_FILES)
 
 
 def require_order(command: str, collection: Path, others: Sequence[str | Path], *, last: bool = False) -> None:

@@ -24,6 +24,7 @@ from retrieval.collection import Collection, SpaceDefinition
 from retrieval.collection.manifest import NAME as MANIFEST
 from retrieval.disk import PARTIAL, full_disk, new_file, sync_directory
 from retrieval.errors import CollectionError
+from retrieval.sources.address import expanded
 
 COLUMNS = ("id", "file", "class", "cluster")
 """Of a table; a file of several sources is given with its source's path, an image without class has an empty one."""
@@ -111,7 +112,7 @@ def export(
         s.name for s in collection.spaces
     ]
     definitions = [collection.manifest.space(name) for name in names]
-    folder = folder.expanduser().absolute()
+    folder = expanded(folder).absolute()
     partly = folder.with_name(folder.name + PARTIAL)
     _require_place(collection, folder, overwrite)
     earlier = folder.with_name(folder.name + _EARLIER)

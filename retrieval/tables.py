@@ -90,6 +90,8 @@ def rows_of(
         if head.startswith(b"PK"):
             raise UnreadableTableError(f"{path} is a zip or a spreadsheet, not text; save the table as CSV (UTF-8)")
         utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        if b"\0" in head and not utf16:
+            raise UnreadableTableError(f"{path}: not UTF-8 text, but perhaps UTF-16; save the table as UTF-8")
         with path.open(encoding="utf-16" if utf16 else "utf-8-sig", newline="") as lines:
             yield from _rows(lines, separator, is_file, strip)
     except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ from retrieval.collection import CollectionWriter, SpaceDefinition
 from retrieval.collection.manifest import SPACE_NAME
 from retrieval.encoders import EncoderOptions, Fit, parse_spec
 from retrieval.export import exported_recipe
+from retrieval.sources.address import expanded
 from retrieval.spaces import encoder
 from retrieval.terminal import counted, note, one_line, progress_bar
 
@@ -38,7 +39,7 @@ def run_import(
         raise click.UsageError(f"{given[0]} means nothing with --vectors, whose images have no pictures")
     create = create or named_space(_space_name(vectors))
     array, rows = open_vectors(vectors), read_vector_table(table)
-    origin = vectors.expanduser().absolute(), table.expanduser().absolute()
+    origin = expanded(vectors).absolute(), expanded(table).absolute()
     with progress_bar() as bar, CollectionWriter(collection, create=True) as writer:
         task = bar.add_task("importing", total=2 * len(array))  # each row is checked, then stored
         done = import_vectors(
@@ -59,7 +60,7 @@ def space_to_import(
     if len(spaces) + len(encoders) > 1:
         raise click.UsageError("--vectors are of one space: give one --space or one --encoder")
     if encoders:
-        recipe = {} if vectors is None else exported_recipe(vectors.expanduser())
+        recipe = {} if vectors is None else exported_recipe(expanded(vectors))
         return lambda writer, dimension: _encoder_space(writer, encoders[0], fit, options, recipe)
     return named_space(spaces[0]) if spaces else None
 

@@ -12,6 +12,7 @@ import click
 from indexer.missing import missing_picture
 from retrieval.arguments import ImageId, LocalPath
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
+from retrieval.sources.address import expanded
 from retrieval.terminal import counted, one_line
 
 
@@ -68,7 +69,7 @@ def command(collection: Path, ids: tuple[int, ...], missing: bool, sources: tupl
 def _of_sources(opened: Collection, sources: tuple[Path, ...]) -> set[int]:
     wanted: set[int] = set()
     for source in sources:
-        path = source.expanduser()
+        path = expanded(source)
         of_source = {i for i in opened.images.ids.tolist() if opened.source_of(i) in (path.absolute(), path.resolve())}
         if not of_source:
             raise click.UsageError(f"no image was indexed in {source}; `kvasir info` lists the folders and zips")

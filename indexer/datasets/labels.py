@@ -15,7 +15,7 @@ from posixpath import basename, normpath, splitext
 from indexer.datasets.classes import similar_names
 from retrieval.errors import QueryError, TableError
 from retrieval.names import nfc
-from retrieval.sources.address import remote_reason
+from retrieval.sources.address import expanded, remote_reason
 from retrieval.tables import headings, rows_of
 from retrieval.terminal import counted, one_line
 
@@ -34,10 +34,11 @@ class ClassMapError(QueryError):
 def labels_from_table(table: Path, paths: Sequence[str]) -> tuple[list[str | None], list[str]]:
     """The class of each picture as a table of files and classes states it, None where it names none; and notes.
 
-    A file is matched by its path in the data set, or else by its name, or by its name without ending, in NFC.
+    A file is matched by its path in the data set, or else by its name, or by its name without ending, in NFC; of
+    several with that name, by the folders before it.
     Raises TableError.
     """
-    table = table.expanduser()
+    table = expanded(table)
     finders = [_by(paths, key) for key in (_path, _name, _stem)]
     classes: dict[int, tuple[str | None, int]] = {}
     unknown: list[str] = []
@@ -121,8 +122,19 @@ def _matching(file: str, finders: Sequence[Finder]) -> list[int]:
         else:
             candidates = places.get(key(file), [])
         if candidates:
-            return candidates
+            return _of_longest_end(file, candidates, finders[0][1])
     return []
+
+
+def _of_longest_end(file: str, candidates: list[int], by_path: dict[str, list[int]]) -> list[int]:
+    """Those of several pictures whose path is the end of a file's path, or ends with all of it; else all of them."""
+    parts = _path(file).split("/")
+    for start in range(1, len(parts) - 1):
+        if same := by_path.get("/".join(parts[start:])):
+            return same
+    whole = "/" + "/".join(parts)
+    ending = [at for path, places in by_path.items() if path.endswith(whole) for at in places]
+    return ending if len(candidates) > 1 and ending else candidates
 
 
 # Classes by other names
@@ -183,11 +195,12 @@ def parse_class_map(values: Sequence[str], targets: Collection[str] = ()) -> Cla
 
 def _pairs(value: str) -> list[tuple[str, str, str]]:
     """(where it stands, old name, new name) of each mapping."""
-    table = Path(value).expanduser()
-    if "=" in value and not table.is_file():
+    table = expanded(value)
+    exists = _is_file(table)
+    if "=" in value and not exists:
         pairs = [pair.partition("=") for pair in value.split(",")]
         return [(f"--map {value}", nfc(old.strip()) if sign else "", nfc(new.strip())) for old, sign, new in pairs]
-    if not table.is_file():
+    if not exists:
         raise ClassMapError(f"--map {value}: neither OLD=NEW nor a table that exists")
     rows = list(rows_of(table))
     if rows and {field.casefold() for field in rows[0][1][:2]} <= {"old", "new", "from", "to", "class", "name"}:
@@ -196,6 +209,13 @@ def _pairs(value: str) -> list[tuple[str, str, str]]:
         if len(row) < 2:
             raise ClassMapError(f"{table}, line {line}: expected an old and a new name, not {row[0]!r}")
     return [(f"{table}, line {line}", nfc(row[0]), nfc(row[1])) for line, row in rows]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # pairs that are longer than a file's name can be
+        return False
 
 
 def map_to_collection(stated: ClassMap | None, classes: Collection[str]) -> ClassMap:

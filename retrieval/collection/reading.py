@@ -19,6 +19,7 @@ from retrieval.collection.pictures import read_picture
 from retrieval.collection.vectors import StoredRows, vectors_path
 from retrieval.errors import CollectionError, QueryError
 from retrieval.sources import has_pictures
+from retrieval.sources.address import expanded
 
 
 class NoSuchImageError(QueryError):
@@ -44,7 +45,7 @@ class Collection:
 
         Raises NotACollectionError, FormatError, DamagedCatalogError.
         """
-        folder = Path(path).expanduser().absolute()
+        folder = expanded(path).absolute()
         # The manifest names every space that the catalog knows of, because it is written before a space's first vector.
         manifest = read_manifest(folder)
         with closing(catalog.connect(folder)) as connection, catalog.damage_told(folder):

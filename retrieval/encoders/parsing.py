@@ -25,6 +25,7 @@ from retrieval.encoders.spec import (
     folder_weights,
     open_clip_config,
 )
+from retrieval.sources.address import expanded
 
 FORMS = (
     "timm:NAME[/FILE], open_clip:ARCH/TAG, open_clip:ARCH/FILE, open_clip:local-dir:DIR, open_clip:hf-hub:ORG/NAME "
@@ -66,7 +67,7 @@ def _timm(text: str, rest: str, existing: bool) -> EncoderSpec:
 def _open_clip(text: str, rest: str, existing: bool) -> EncoderSpec:
     schema, colon, identifier = rest.partition(":")
     if schema == "local-dir" and colon:
-        folder = Path(identifier).expanduser().absolute()
+        folder = expanded(identifier).absolute()
         if existing:
             _require_model(folder, text)
         return EncoderSpec(f"open_clip:local-dir:{folder}", "open_clip", folder.name, "folder", str(folder))
@@ -80,7 +81,7 @@ def _open_clip(text: str, rest: str, existing: bool) -> EncoderSpec:
             f"{text}: an architecture without weights gives random numbers; "
             f"write open_clip:{architecture}/TAG or open_clip:{architecture}/FILE.safetensors"
         )
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     if path.is_file() or "/" in weights or path.suffix.lower() in _ENDINGS:
         file = _file(text, weights, existing)
         return EncoderSpec(f"open_clip:{architecture}/{file}", "open_clip", architecture, "file", str(file))
@@ -112,7 +113,7 @@ def _require_model(folder: Path, text: str) -> None:
 
 
 def _file(text: str, path: str, existing: bool) -> Path:
-    file = Path(path).expanduser().absolute()
+    file = expanded(path).absolute()
     if existing and not file.is_file():
         raise WeightsNotFoundError(f"{text}: there is no weights file {file}")
     return file

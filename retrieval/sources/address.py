@@ -1,4 +1,4 @@
-"""Web addresses where a local path is expected."""
+"""Paths as people write them, and web addresses where a local path is expected."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def remote_reason(path: str | Path) -> str | None:
     if scheme[1].lower() == "file":
         return f"file:///{rest} is an address, not a path; give /{rest}"
     return f"{scheme[1]}://{rest} is a web address; only local files are read: download it first and give its path"
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with `~` replaced by a home folder; as it is written where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _exists(text: str) -> bool:

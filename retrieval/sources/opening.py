@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from retrieval.sources.address import remote_reason
+from retrieval.sources.address import expanded, remote_reason
 from retrieval.sources.folder import Folder
 from retrieval.sources.source import (
     NotASourceError,
@@ -40,7 +40,7 @@ def open_source(path: Path, zip_encoding: str | None = None) -> Source:
     if reason := remote_reason(path):
         raise NotASourceError(reason)
     try:
-        path = path.expanduser().resolve()
+        path = expanded(path).resolve()
         if path.is_dir():
             return Folder(path)
         if path.is_file():

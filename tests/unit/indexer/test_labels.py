@@ -64,6 +64,15 @@ def test_a_table_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, said
         labels_from_table(table(tmp_path, text), FILES)
 
 
+@pytest.mark.parametrize("prefix", ["/home/me/kvasir/", "D:\\kvasir\\", "kvasir/", ""])
+def test_of_several_pictures_with_one_name_the_folders_before_it_decide(tmp_path: Path, prefix: str) -> None:
+    text = f"{prefix}polyps/1.jpg,a\n{prefix}cecum/1.jpg,b\n"
+    assert labels_from_table(table(tmp_path, text), ["cecum/1.jpg", "polyps/1.jpg"])[0] == ["b", "a"]
+    deeper = ["set/cecum/1.jpg", "set/polyps/1.jpg"]
+    if not prefix:
+        assert labels_from_table(table(tmp_path, text), deeper)[0] == ["b", "a"]
+
+
 def test_a_name_that_several_pictures_have_needs_its_path(tmp_path: Path) -> None:
     files = ["x/a.jpg", "y/a.jpg"]
     with pytest.raises(LabelTableError, match=r"line 1: a\.jpg may be x/a\.jpg or y/a\.jpg; give the whole path"):
@@ -101,6 +110,13 @@ def test_a_map_is_read_from_pairs_and_tables(tmp_path: Path) -> None:
 def test_a_map_that_cannot_be_meant_is_refused(values: list[str], said: str) -> None:
     with pytest.raises(ClassMapError, match=said):
         parse_class_map(values)
+
+
+def test_pairs_may_be_longer_than_a_files_name() -> None:
+    pairs = [f"class-{number}=finding-{number}" for number in range(300)]
+    class_map = parse_class_map([",".join(pairs)])
+    assert class_map is not None
+    assert class_map.get("class-299") == "finding-299"
 
 
 def test_queries_of_hyperkvasir_count_as_kvasirs_classes_where_they_show_the_same() -> None:

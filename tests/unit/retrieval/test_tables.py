@@ -53,6 +53,7 @@ def test_an_empty_separator_keeps_lines_whole(tmp_path: Path) -> None:
         (b"caf\xe9.jpg,x\n", "not UTF-8 text .* save the table as UTF-8"),
         (b"PK\x03\x04xl/", "a zip or a spreadsheet, not text; save the table as CSV"),
         (b"a\0b,c\nd,e\n" * 2 + b"\xff", "not UTF-8|cannot be read"),
+        ("file;class\nq.jpg;polyps\n".encode("utf-16-be"), "perhaps UTF-16; save the table as UTF-8"),
     ],
 )
 def test_what_is_no_text_is_told_with_the_remedy(tmp_path: Path, data: bytes, said: str) -> None:

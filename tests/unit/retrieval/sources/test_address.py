@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.sources import open_source
-from retrieval.sources.address import remote_reason
+from retrieval.sources.address import expanded, remote_reason
 from retrieval.sources.source import NotASourceError
 
 
@@ -40,3 +40,9 @@ def test_a_file_that_has_the_name_of_an_address_is_a_path(tmp_path: Path, monkey
 def test_a_source_at_an_address_is_refused_with_the_remedy() -> None:
     with pytest.raises(NotASourceError, match=r"https://x/kvasir\.zip is a web address; .* download it first"):
         open_source(Path("https://x/kvasir.zip"))
+
+
+def test_the_home_of_a_user_that_does_not_exist_is_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert expanded("~/set") == Path("/home/me/set")
+    assert expanded("~nobody-at-all/set") == Path("~nobody-at-all/set")
