@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import argparse
 import collections
+import errno
 import json
 import pathlib
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from retrieval.errors import EncoderError
+from retrieval.formats import ARCHIVE, HEAD_BYTES, format_of_content
+from retrieval.terminal import counted
 
 State = Mapping[str, Any]
 """Tensors by name."""
 
-_AVERAGED = re.compile(r"(^|_)(ema|teacher|target|averaged?|swa|shadow)(_|$)")
+_AVERAGED = re.compile(r"(^|_)(ema|teacher|target|momentum|averaged?|swa|shadow)(_|$)")
 """Wrappers of averaged weights, which are the better ones to embed with: EMA of any tool, a self-distillation teacher
 (DINO, iBOT), the target encoder of I-JEPA and BYOL."""
 _PLAIN = re.compile(
@@ -34,8 +38,10 @@ _PLAIN = re.compile(
 )
 _STUDENT = re.compile(r"(^|_)(student|online)(_|$)")
 _NOT_WEIGHTS = re.compile(
-    r"optim|sched|scaler|(^|_)(loss|args|config|cfg|hyper|hparams|callbacks|loops|metrics?|rng|amp|criterion)|^opt$"
+    r"optim|sched|scaler|(^|_)(loss|args|config|cfg|hyper|hparams|loops|metrics?|rng|amp|criterion)|^opt$"
 )
+_INPUT = {"interpolation", "input_size", "size", "image_size", "crop_pct", "crop_size", "resize_mode", "mode"}
+"""Fields of a configuration of preprocessing."""
 _DEPTH = 4
 """Wrappers within wrappers that are opened."""
 
@@ -71,12 +77,23 @@ def read_checkpoint(path: Path, spec: str, key: str = "") -> Checkpoint:
     states = dict(_states(content))
     if key:
         if key not in states:
+            states |= _submodule(states, key)
+        if key not in states:
             there = ", ".join(name or "(the file itself)" for name in states) or "nothing"
             raise UnreadableWeightsError(f"{spec}: {path} has no weights under '{key}'; it has: {there}")
         states = {key: states[key]}
     if not states:
         raise UnreadableWeightsError(f"{spec}: {path} holds no named tensors{_keys_of(content)}")
-    return Checkpoint(dict(sorted(states.items(), key=lambda item: _rank(item[0]))), configuration)
+    return Checkpoint(dict(sorted(states.items(), key=lambda item: rank(item[0]))), configuration)
+
+
+def _submodule(states: Mapping[str, State], key: str) -> dict[str, State]:
+    """The tensors of one of several networks that share a state, such as `state_dict.ema_model` or `model`."""
+    for outer, state in states.items():
+        prefix = key.removeprefix(f"{outer}.") + "."
+        if inner := {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}:
+            return {key: inner}
+    return {}
 
 
 def _keys_of(content: Any) -> str:
@@ -85,7 +102,7 @@ def _keys_of(content: Any) -> str:
     return f", but a {type(content).__name__}"
 
 
-def _rank(key: str) -> int:
+def rank(key: str) -> int:
     """Averaged weights first, then plain ones, then what has no known name; a student's last."""
     if not key:
         return 1
@@ -103,18 +120,23 @@ def _states(content: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, 
     if not isinstance(content, Mapping) or depth > _DEPTH:
         return
     tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    if tensors and all(isinstance(name, str) for name in tensors):
+    if tensors and all(isinstance(name, str) for name in tensors) and not _is_callback_state(key):
         yield key, tensors
     for name, value in content.items():
         if isinstance(name, str) and isinstance(value, Mapping) and not _NOT_WEIGHTS.search(name):
             yield from _states(value, f"{key}.{name}" if key else name, depth + 1)
 
 
+def _is_callback_state(key: str) -> bool:
+    """Whether a state is that of a callback of Lightning, which is none of weights unless it averages them."""
+    return key.startswith("callbacks") and not any(_AVERAGED.search(part) for part in key.split("."))
+
+
 def _content(path: Path, spec: str) -> tuple[Any, Mapping[str, Any]]:
     """What a file holds as Python values, and the preprocessing that it states."""
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(HEAD_BYTES)
     except OSError as error:
         raise _unreadable(path, spec, error.strerror or type(error).__name__) from error
     if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000:
@@ -144,14 +166,19 @@ def _safetensors(path: Path, spec: str) -> tuple[Any, Mapping[str, Any]]:
 
 
 def _configuration(content: Any) -> Mapping[str, Any]:
-    """The first table with a mean in a checkpoint, such as timm's `pretrained_cfg` or open_clip's `preprocess_cfg`."""
+    """The first table with a mean in a checkpoint, such as timm's `pretrained_cfg` or open_clip's `preprocess_cfg`.
+
+    One number alone may as well be the mean of a measure, so it counts only where a standard deviation and another
+    field of the input accompany it.
+    """
     if not isinstance(content, Mapping):
         return {}
     tables = [content, *(value for value in content.values() if isinstance(value, Mapping))]
     tables += [inner for table in tables[1:] for inner in table.values() if isinstance(inner, Mapping)]
     for table in tables:
         mean = table.get("mean", table.get("image_mean"))
-        if isinstance(mean, int | float) or (isinstance(mean, list | tuple) and len(mean) == 3):
+        channels = isinstance(mean, list | tuple) and len(mean) in (1, 3)
+        if channels or (isinstance(mean, int | float) and "std" in table and _INPUT.intersection(table)):
             return {str(name): value for name, value in table.items() if not hasattr(value, "shape")}
     return {}
 
@@ -168,6 +195,8 @@ def _foreign(path: Path, head: bytes) -> str | None:
         return "it is an HDF5 file, as Keras writes them"
     if head.startswith(b"\x93NUMPY"):
         return "it is a NumPy array"
+    if format_of_content(head) is ARCHIVE:
+        return f"it is {ARCHIVE.noun}; unpack it and give the weights file in it"
     if not head.startswith(b"PK"):
         return None
     try:
@@ -182,6 +211,9 @@ def _foreign(path: Path, head: bytes) -> str | None:
         )
     if names and all(name.endswith(".npy") for name in names):
         return "it is a NumPy archive, as JAX code writes them"
+    if not any(name.endswith("/data.pkl") for name in names):
+        inside = f", the first {names[0]}" if names else ""
+        return f"it is a zip of {counted(len(names), 'file')}{inside}; unpack it and give the weights file in it"
     return None
 
 
@@ -192,7 +224,7 @@ def _pytorch(path: Path, spec: str) -> Any:
         with torch.serialization.safe_globals(_plain_data()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        blocked = _blocked(path)
+        blocked = _blocked(path) or re.findall(r"GLOBAL (\S+) was not an allowed global", str(error))
         if any(name.startswith(("torch.nn.", "timm.", "open_clip.", "torchvision.")) for name in blocked):
             what = (
                 f"it is a whole pickled module ({', '.join(blocked[:3])}), whose code would be run; where you trust "
@@ -203,7 +235,7 @@ def _pytorch(path: Path, spec: str) -> Any:
                 f"it holds objects of {', '.join(blocked[:8])}, which are not plain data; where you trust it, save the "
                 "weights alone"
             )
-        elif isinstance(error, OSError) and error.strerror:
+        elif isinstance(error, OSError) and error.strerror and error.errno != errno.EINVAL:  # of a cut zip
             what = error.strerror
         elif refused := re.search(r"(Can only|Trying to call|Tried to instantiate) [^\n]+", str(error)):
             what = f"it holds more than plain data: {refused[0]}"
@@ -254,10 +286,11 @@ def _plain_data() -> list[Any]:
     reconstruct = np.zeros(0).__reduce__()[0]
     allowed: list[Any] = [argparse.Namespace, np.ndarray, np.dtype]
     allowed += [(_ordered, "collections.defaultdict"), (_listed, "collections.deque")]
-    allowed += [list, dict, tuple, set, frozenset, slice, range, complex, int, float, str, datetime, timedelta]
+    allowed += [list, dict, tuple, set, frozenset, slice, range, complex, int, float, str, SimpleNamespace]
+    allowed += [date, time, datetime, timedelta, timezone]
     for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
         allowed += [(scalar, f"{module}.scalar"), (reconstruct, f"{module}._reconstruct")]
-    allowed += [type(np.dtype(code)) for code in "?bhilqBHILQefdgFDUS"]
+    allowed += [type(np.dtype(code)) for code in "?bhilqBHILQefdgFDGUSOVMm"]
     posix, windows = pathlib.PurePosixPath, pathlib.PureWindowsPath
     for module in ("pathlib", "pathlib._local"):
         allowed += [(posix, f"{module}.PosixPath"), (posix, f"{module}.PurePosixPath")]

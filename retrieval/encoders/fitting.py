@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from retrieval.encoders.checkpoint import State, WeightsMismatchError
+from retrieval.encoders.checkpoint import State, WeightsMismatchError, rank
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ PREFIXES = (
     *("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.", "network.", "base_model.", "_model."),
     *("teacher_backbone.", "teacher_model.", "teacher.", "target_encoder.", "ema_model.", "model_ema.", "ema."),
     *("momentum_encoder.", "base_encoder.", "student_backbone.", "student.", "online_encoder."),
+    *("encoder_q.", "encoder_k.", "backbone_momentum."),
     *("visual.trunk.", "visual.", "vision_model.", "vision_tower.", "image_encoder.", "vision_encoder.", "trunk."),
     *("feature_extractor.", "vit."),
 )
@@ -37,7 +38,7 @@ _HEADS = re.compile(
 )
 """Classifiers and the heads of self-supervision, at the top of the names."""
 _LEFTOVERS = re.compile(
-    r"^(mask_token|n_averaged|decoder\w*|decode_head|auxiliary_head|criterion|loss\w*|(train|val|test)_\w+|metrics?"
+    r"^(mask_token|n_averaged|decoder\w*|decode_head|auxiliary_head|criterion|\w*loss\w*|(train|val|test)_\w+|metrics?"
     r"|\w*queue\w*|lm_head|momentum_\w+|center|num_updates|decay|initted|step|projectors|local_cls_norm)(\.|$)"
 )
 """Decoders of masked autoencoders, counters of averaging, losses and metrics of Lightning modules."""
@@ -45,10 +46,12 @@ _TEXT = re.compile(
     r"^(transformer|token_embedding|positional_embedding|ln_final|text_projection|logit_scale|logit_bias|text"
     r"|text_model|text_encoder|text_decoder|cls_emb|bert|embeddings_connector|text_\w+)(\.|$)"
 )
-_PARTNERS = re.compile(
-    r"^(module\.|_orig_mod\.|model\.)*(student|online|predictor|momentum|teacher|ema|target|base)\w*\."
-)
+_PARTNERS = re.compile(r"^(module\.|model\.)*(student|online|predictor|momentum|teacher|ema|target|base)\w*\.")
 """The other network of a pair, where one of the two is taken."""
+_TRANSPARENT = re.compile(r"^((module|model|net)\.)+")
+"""Parent modules that say nothing of what is in them."""
+_WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""Modules that torch.compile, FSDP and activation checkpointing wrap around any part of a network."""
 _SHOWN = 6
 """Names that an error lists of each kind."""
 
@@ -106,20 +109,66 @@ def fit(states: Mapping[str, State], target: Target, spec: str, architecture: st
     """
     nearest: tuple[int, _Problems, str] | None = None
     for key, state in states.items():
-        tensors = {name: _single(value) for name, value in state.items()}
+        tensors = {_without_wrappers(name): _single(value) for name, value in state.items()}
+        best: tuple[int, Fitted] | None = None
         for reading, prefix in _readings(tensors, target):
             fitted, problems, left_out = _compare(reading, prefix, tensors, target)
+            copies = _copies(tensors, prefix, target) if problems.surplus else {}
+            copied = [name for names in copies.values() for name in names]
+            problems.surplus = [name for name in problems.surplus if name not in set(copied)]
             if surplus:
                 left_out += problems.surplus
                 problems.surplus = []
             if not problems.count:
-                notes = _notes(key, states, left_out, prefix, tensors, fitted)
-                return Fitted(fitted, key, notes, {n: v for n, v in reading.items() if n in target.optional})
+                notes = _notes(key, states, left_out, prefix, tensors, fitted, sorted(copies))
+                values = {n: v for n, v in reading.items() if n in target.optional}
+                if best is None or _prefix_rank(prefix) < best[0]:
+                    best = _prefix_rank(prefix), Fitted(fitted, key, notes, values)
+                if all(best[0] <= _prefix_rank(copy) for copy in copies):
+                    return best[1]
             if nearest is None or (len(fitted), -problems.count) > (nearest[0], -nearest[1].count):
                 nearest = (len(fitted), problems, key)
+        if best is not None:
+            return best[1]
     _, problems, key = nearest or (0, _Problems(list(target.shapes)), "")
     where = f" (under '{key}')" if key else ""
     raise WeightsMismatchError(f"{spec}: these weights{where} are not of {architecture}: {problems}")
+
+
+def _without_wrappers(name: str) -> str:
+    """A tensor's name without the modules that PyTorch itself wraps around submodules."""
+    return _WRAPPERS.sub("", name)
+
+
+def _prefix_rank(prefix: str) -> int:
+    """The averaged one of several networks first, a student last."""
+    return rank(prefix.rstrip("."))
+
+
+def _copies(tensors: dict[str, torch.Tensor], prefix: str, target: Target) -> dict[str, list[str]]:
+    """Other networks of the same architecture in a state: the text before their names -> their tensors.
+
+    One that lacks a tensor, or has one of another shape, is no copy.
+    """
+    network = {
+        name.removeprefix(prefix): value.shape
+        for name, value in tensors.items()
+        if prefix and name.startswith(prefix) and not _droppable(name.removeprefix(prefix), target, "")
+    }
+    if not network:
+        return {}
+    first = next(iter(network))
+    others = [name.removesuffix(first) for name in tensors if name.endswith(f".{first}") and name != prefix + first]
+    copies = {}
+    for other in others:
+        if all(other + name in tensors and tensors[other + name].shape == shape for name, shape in network.items()):
+            inner = [name for name in tensors if name.startswith(other) and not name.startswith(prefix)]
+            copies[other] = [
+                name
+                for name in inner
+                if name.removeprefix(other) in network or _droppable(name.removeprefix(other), target, "")
+            ]
+    return copies
 
 
 def _single(value: torch.Tensor) -> torch.Tensor:
@@ -182,9 +231,7 @@ def _compare(
 
 def _droppable(name: str, target: Target, prefix: str) -> bool:
     """Whether a tensor is a head, a decoder, a counter, a loss, a text tower, or the other network of a pair."""
-    bare = name
-    while one := next((p for p in ("module.", "_orig_mod.", "model.", "net.") if bare.startswith(p)), None):
-        bare = bare.removeprefix(one)
+    bare = _TRANSPARENT.sub("", name)
     if _HEADS.match(bare) or _LEFTOVERS.match(bare):
         return True
     if any(bare == head or bare.startswith(f"{head}.") for head in target.heads):
@@ -202,6 +249,7 @@ def _notes(
     prefix: str,
     tensors: dict[str, torch.Tensor],
     fitted: dict[str, torch.Tensor],
+    copies: Sequence[str],
 ) -> tuple[str, ...]:
     notes = []
     others = [name or "the file itself" for name in states if name != key]
@@ -209,9 +257,12 @@ def _notes(
         notes.append(f"weights taken from '{key}', not from {', '.join(others)}")
     elif key:
         notes.append(f"weights taken from '{key}'")
-    if prefix.startswith(("teacher", "ema", "model_ema", "target", "momentum", "student", "online", "base_encoder")):
+    if copies:
+        rest = ", ".join(copy.rstrip(".") for copy in copies)
+        notes.append(f"weights of '{prefix.rstrip('.')}' taken, not of {rest}")
+    elif _PARTNERS.match(prefix):
         notes.append(f"weights of '{prefix.rstrip('.')}' taken")
-    heads = sorted({name.split(".")[0] for name in left_out})
+    heads = sorted({_TRANSPARENT.sub("", name).split(".")[0] for name in left_out})
     if heads:
         notes.append(f"left out: {_listed(heads)}")
     before = {name.removeprefix(prefix): value.shape for name, value in tensors.items()}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import collections
+import gzip
+import io
 import pathlib
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,7 @@ import pytest
 import torch
 
 from retrieval.encoders import UnreadableWeightsError, WeightsMismatchError, build_tower
+from retrieval.encoders.preprocessing import EncoderOptions
 from retrieval.encoders.tower_module import Tower
 
 State = dict[str, torch.Tensor]
@@ -70,6 +75,68 @@ def test_wrappers_are_opened_and_named_in_the_recipe(build: Build, embed: Embed,
 def test_wrappers_within_wrappers_are_opened(build: Build, embed: Embed, resnet_state: State) -> None:
     tower = check(build, embed, resnet_state, {"checkpoint": {"model": {"state_dict": resnet_state}}})
     assert tower.recipe.weights_key == "checkpoint.model.state_dict"
+
+
+PAIRS = [
+    ("model.", "ema_model.module."),
+    ("model.", "model_ema.module."),
+    ("module.model.", "module.ema_model.module."),
+    ("backbone.", "backbone_momentum."),
+    ("module.encoder_k.", "module.encoder_q."),
+    ("module.student.backbone.", "module.teacher.backbone."),
+]
+"""Prefixes of two networks in one state, and of the one that is taken: the second."""
+
+
+@pytest.mark.parametrize(("plain", "taken"), PAIRS)
+def test_of_two_networks_in_one_state_the_averaged_is_taken_and_it_is_said(
+    build: Build, embed: Embed, resnet_state: State, plain: str, taken: str
+) -> None:
+    state = {**prefixed(other(resnet_state), plain), **prefixed(resnet_state, taken), "dino_loss.center": torch.ones(1)}
+    tower = check(build, embed, resnet_state, {"state_dict": state})
+    assert any(note.startswith(f"weights of '{taken[:-1]}' taken") for note in tower.recipe.notes)
+
+
+def test_the_key_chooses_one_of_two_networks_in_one_state(tmp_path: Path, embed: Embed, resnet_state: State) -> None:
+    file, plain = tmp_path / "pair.pt", tmp_path / "plain.pt"
+    pair = {**prefixed(resnet_state, "model."), **prefixed(other(resnet_state), "ema_model.module.")}
+    torch.save({"state_dict": pair}, file)
+    torch.save(resnet_state, plain)
+    expected = embed(build_tower(f"timm:test_resnet/{plain}"))
+    for key in ("state_dict.model", "model"):
+        options = EncoderOptions(weights_key=key)
+        assert np.array_equal(embed(build_tower(f"timm:test_resnet/{file}", options=options)), expected)
+
+
+def test_a_second_network_that_lacks_a_tensor_is_surplus(build: Build, resnet_state: State) -> None:
+    partial = dict(list(prefixed(other(resnet_state), "text.tower.").items())[1:])
+    with pytest.raises(WeightsMismatchError, match=r"surplus: text\.tower"):
+        build("timm:test_resnet", {**prefixed(resnet_state, "model."), **partial}, "partial.pt")
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module."])
+def test_wrapped_parts_of_a_network_are_unwrapped(
+    build: Build, embed: Embed, resnet_state: State, wrapper: str
+) -> None:
+    wrapped = {name.replace("layer1.0.", f"layer1.0.{wrapper}"): value for name, value in resnet_state.items()}
+    assert wrapped.keys() != resnet_state.keys()
+    check(build, embed, resnet_state, wrapped)
+
+
+def test_an_average_that_a_callback_stores_goes_before_the_plain_weights(
+    build: Build, embed: Embed, resnet_state: State
+) -> None:
+    callbacks = {"EMA": {"ema_state_dict": prefixed(resnet_state, "model.")}, "Best": {"score": torch.ones(())}}
+    content = {"state_dict": prefixed(other(resnet_state), "model."), "callbacks": callbacks}
+    assert check(build, embed, resnet_state, content).recipe.weights_key == "callbacks.EMA.ema_state_dict"
+
+
+@pytest.mark.parametrize("measure", [{"mean": 0.91}, {"metrics": {"mean": 0.91, "std": 0.02}}])
+def test_the_mean_of_a_measure_is_no_preprocessing(
+    build: Build, embed: Embed, resnet_state: State, measure: dict[str, Any]
+) -> None:
+    tower = check(build, embed, resnet_state, {"state_dict": resnet_state, **measure})
+    assert "weights file" not in tower.recipe.preprocessing
 
 
 @pytest.mark.slow
@@ -136,7 +203,9 @@ def test_counters_heads_losses_and_metrics_are_left_out(build: Build, embed: Emb
     [
         argparse.Namespace(model="tiny", lr=0.1, opt=None),
         *(np.float64(0.91), np.int64(7), np.float32(1), np.bool_(True)),
-        *(np.eye(3), np.arange(4, dtype=np.int32), np.array(["a", "b"])),
+        *(np.eye(3), np.arange(4, dtype=np.int32), np.array(["a", "b"]), np.array([1, "a", None], object)),
+        *(np.datetime64("2026-11-28"), np.zeros(2, [("x", "f4")]), datetime(2026, 11, 28, tzinfo=UTC)),
+        SimpleNamespace(lr=0.1),
         *(pathlib.PurePosixPath("runs/3"), Path("runs/3"), datetime(2026, 11, 28)),
         *({1, 2}, slice(3), collections.defaultdict(list, a=[1]), collections.deque([1], 5), OrderedDict(a=1), 1 + 2j),
     ],
@@ -150,8 +219,6 @@ def test_plain_data_beside_the_weights_is_let_through(
 
 def test_names_of_numpy_1_are_let_through(build: Build, embed: Embed, resnet_state: State, tmp_path: Path) -> None:
     """A checkpoint that was written with NumPy 1 names numpy.core, which NumPy 2 calls numpy._core."""
-    import zipfile
-
     torch.save({"state_dict": resnet_state, "best": np.float64(0.91), "m": np.eye(2)}, tmp_path / "new.pt")
     with zipfile.ZipFile(tmp_path / "new.pt") as new, zipfile.ZipFile(tmp_path / "old.pt", "w") as old:
         for name in new.namelist():
@@ -213,13 +280,23 @@ def test_torchscript_and_whole_modules_are_named_and_never_run(build: Build) -> 
         build("timm:test_resnet", torch.jit.script(torch.nn.Linear(2, 2)))
 
 
+def zipped(name: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(name, b"x")
+    return stream.getvalue()
+
+
 class Stranger:
     pass
 
 
-def test_a_blocked_type_is_named(build: Build, resnet_state: State) -> None:
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_blocked_type_is_named(zipped: bool, resnet_state: State, tmp_path: Path) -> None:
+    content = {"state_dict": resnet_state, "config": Stranger()}
+    torch.save(content, tmp_path / "blocked.pt", _use_new_zipfile_serialization=zipped)
     with pytest.raises(UnreadableWeightsError, match=r"it holds objects of .*Stranger, which are not plain data"):
-        build("timm:test_resnet", {"state_dict": resnet_state, "config": Stranger()})
+        build_tower(f"timm:test_resnet/{tmp_path / 'blocked.pt'}")
 
 
 @pytest.mark.parametrize(
@@ -230,6 +307,8 @@ def test_a_blocked_type_is_named(build: Build, resnet_state: State) -> None:
         (b"<!DOCTYPE html><html>log in</html>", "a web page"),
         (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5"),
         (b"\x93NUMPY\x01\0" + bytes(99), "a NumPy array"),
+        (gzip.compress(b"weights"), "an archive; unpack it"),
+        (zipped("polyps/1.jpg"), "a zip of 1 file, the first polyps/1.jpg; unpack it"),
         (b"hello world", "damaged, cut short or another thing"),
     ],
 )
@@ -245,10 +324,12 @@ def test_a_checkpoint_cut_short_is_told(build: Build, resnet_state: State, tmp_p
 
     torch.save(resnet_state, tmp_path / "whole.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:2000])
+    (tmp_path / "cut-late.pt").write_bytes((tmp_path / "whole.pt").read_bytes()[:30000])
     (tmp_path / "cut.safetensors").write_bytes(save(resnet_state)[:-100])
     np.savez(tmp_path / "jax.npz", weight=np.eye(2))
     for name, what in (
         ("cut.pt", "damaged"),
+        ("cut-late.pt", "damaged, cut short"),
         ("cut.safetensors", "damaged or cut short"),
         ("jax.npz", "NumPy archive"),
     ):
