@@ -24,7 +24,9 @@ from retrieval.descriptors import DESCRIPTORS
 from retrieval.errors import EncoderError, RetrievalError, SourceError
 from retrieval.index import is_exact, open_index
 from retrieval.index.storage import index_folder
-from retrieval.spaces import metric_of, open_space
+from retrieval.learn.completion import complete_learned_spaces
+from retrieval.learn.model import DamagedModelError
+from retrieval.spaces import learned, metric_of, open_space
 from retrieval.spaces.descriptor import definitions
 from retrieval.terminal import counted
 
@@ -60,7 +62,7 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
             elif finding.kind == "space" and finding.space is not None:
                 try:
                     done = open_space(path, writer.manifest.space(finding.space)).restore(writer)
-                except EncoderError as error:
+                except (EncoderError, DamagedModelError) as error:
                     broken[finding.space] = str(error)
                     continue
                 mended.done.append(f"space {finding.space}: {done}")
@@ -73,11 +75,25 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
             elif finding.kind == "picture changed":
                 for image_id in finding.ids:
                     again[image_id] |= frozenset()
-        if again:
-            _recompute(writer, again, broken, mended)
-    mended.failed += [(f"the encoder of the space {space}", reason) for space, reason in broken.items()]
+        derived = frozenset(learned.definitions(writer.manifest))
+        # Learned vectors are made of stored ones, so no picture is read for them.
+        seen = {image_id: spaces - derived for image_id, spaces in again.items() if not spaces or spaces - derived}
+        if seen:
+            _recompute(writer, seen, broken, mended)
+        if remade := _derive(writer, again, mended):
+            mended.done.append(f"{counted(remade, 'learned vector')} computed anew")
+    mended.failed += [(f"the encoder or model of the space {space}", reason) for space, reason in broken.items()]
     _build_indexes(path, {finding.space for finding in findings if finding.kind in ("index", "vectors")}, mended)
     return mended
+
+
+def _derive(writer: CollectionWriter, again: Mapping[int, frozenset[str]], mended: Repair) -> int:
+    """Make damaged vectors of learned spaces (image -> spaces) from their sources' vectors; returns how many."""
+    try:
+        return complete_learned_spaces(writer, again=again)
+    except DamagedModelError as error:
+        mended.failed.append(("learned vectors", str(error)))
+        return 0
 
 
 def _recompute(

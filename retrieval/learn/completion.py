@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from retrieval.collection import Collection, CollectionWriter
+from retrieval.collection import Collection, CollectionWriter, DamagedVectorError
 from retrieval.learn.methods import Progress
 from retrieval.learn.model import Model
 from retrieval.spaces.learned import definitions, model_path
@@ -13,9 +15,14 @@ BLOCK = 2048
 """Images that are committed together."""
 
 
-def complete_learned_spaces(writer: CollectionWriter, progress: Progress = lambda task, done, total: None) -> int:
+def complete_learned_spaces(
+    writer: CollectionWriter,
+    progress: Progress = lambda task, done, total: None,
+    again: Mapping[int, frozenset[str]] = {},  # not changed
+) -> int:
     """Give every image that has a vector in all sources of a learned space its vector there; returns how many got one.
 
+    again: spaces, by image, in which the stored vector is damaged; it is replaced unless a source's is damaged too.
     Raises DamagedModelError.
     """
     learned = definitions(writer.manifest).values()
@@ -28,7 +35,9 @@ def complete_learned_spaces(writer: CollectionWriter, progress: Progress = lambd
         ids = collection.images.ids
         for name in sources:
             ids = np.intersect1d(ids, collection.ids(name))
-        ids = np.setdiff1d(ids, collection.ids(definition.name))
+        damaged = [image_id for image_id, spaces in again.items() if definition.name in spaces]
+        damaged = [one for one in damaged if one in ids and _sound(collection, sources, one)]
+        ids = np.union1d(np.setdiff1d(ids, collection.ids(definition.name)), np.array(damaged, np.int64))
         if not len(ids):
             continue
         model = Model.load(
@@ -41,3 +50,11 @@ def complete_learned_spaces(writer: CollectionWriter, progress: Progress = lambd
             progress("vectors", start + len(some), len(ids))
         completed += len(ids)
     return completed
+
+
+def _sound(collection: Collection, spaces: Sequence[str], image_id: int) -> bool:
+    """Whether the vectors of an image in these spaces are as they were stored."""
+    try:
+        return all(collection.vector(space, image_id) is not None for space in spaces)
+    except DamagedVectorError:
+        return False

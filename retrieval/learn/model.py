@@ -100,7 +100,9 @@ class Model:
         except OSError:
             data = b""
         if hashlib.sha256(data).hexdigest() != digest:
-            raise DamagedModelError(f"{path} is missing or damaged; learn the space again under another name")
+            raise DamagedModelError(
+                f"{path} is missing or damaged; restore it from a copy, or `kvasir refit` learns it anew"
+            )
         with np.load(io.BytesIO(data)) as stored:
             shares = {name.removeprefix("share."): float(stored[name]) for name in stored if name.startswith("share.")}
             return Model(shares, {name: stored[name] for name in stored if not name.startswith("share.")})

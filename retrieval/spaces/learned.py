@@ -114,7 +114,7 @@ class LearnedSpace(UnitVectorSpace):
         """A lost model cannot be made again the same. Raises DamagedModelError."""
         raise DamagedModelError(
             f"the model of '{self.name}' is lost; restore {self._path} from a copy, "
-            "or learn the space again under another name"
+            f"or `kvasir refit {self._collection} {self.name}` learns it anew"
         )
 
 

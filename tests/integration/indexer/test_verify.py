@@ -65,7 +65,7 @@ def test_a_sound_collection_has_no_findings_and_each_damage_is_found_and_mended(
     (collection / "greys.rows").write_bytes(greys)
 
     findings = check(collection)
-    assert sorted(finding.kind for finding in findings) == ["greys", "index", "space", "vectors", "vectors"]
+    assert sorted(finding.kind for finding in findings) == ["greys", "index", "space", "vectors", "vectors", "vectors"]
     assert next(finding.ids for finding in findings if finding.kind == "greys") == (1,)
     assert all(finding.repairable for finding in findings)
     assert all(len(finding.ids) == 1 for finding in findings if finding.kind == "vectors")
@@ -304,7 +304,17 @@ def test_an_encoder_that_cannot_be_made_anew_keeps_no_other_space_from_being_men
     path, weights = tmp_path / "c", tmp_path / "w.safetensors"
     shutil.copyfile(tiny_spec.partition("/")[2], weights)
     spec = f"timm:test_vit/{weights}"
-    args = ("index", indexed.data, path, "--encoder", "timm:tf_efficientnet_lite0", "--encoder", spec)
+    args = (
+        "index",
+        indexed.data,
+        path,
+        "--encoder",
+        "timm:tf_efficientnet_lite0",
+        "--encoder",
+        spec,
+        "--encoder-features",
+        "last",
+    )
     assert run(*args, "--descriptors", "JCD").exit_code == 0
     before = vectors(path)
     weights.unlink()
@@ -314,7 +324,7 @@ def test_an_encoder_that_cannot_be_made_anew_keeps_no_other_space_from_being_men
     mended = run("verify", path, "--repair")
     assert mended.exit_code == 1
     assert "repaired: 1 of 1 image computed anew" in mended.stdout
-    assert mended.stderr.count("the encoder of the space test_vit-w: ") == 1
+    assert mended.stderr.count("the encoder or model of the space test_vit-w: ") == 1
     assert f"there is no weights file {weights}" in mended.stderr
     left = [finding["space"] for finding in json.loads(run("verify", path, "--json").stdout)["findings"]]
     assert left == ["test_vit-w"] * 2  # its encoder and its vectors
@@ -343,7 +353,7 @@ def test_a_source_that_is_gone_keeps_no_other_from_being_mended_and_its_vectors_
     path = tmp_path / "c"
     one, two = parted(indexed.data, tmp_path)
     for data in (one, two):
-        assert run("index", data, path).exit_code == 0
+        assert run("index", data, path, "--encoder-features", "last").exit_code == 0
     before = vectors(path)["tf_efficientnet_lite0"]
     flip(path, "tf_efficientnet_lite0", 2, 12)
     one.rename(tmp_path / "away")
@@ -388,12 +398,12 @@ def test_a_changed_picture_that_is_a_copy_of_one_with_a_damaged_vector_is_descri
 ) -> None:
     held = Collection.open(collection)
     source, files = held.images.source_paths[0][0], held.images.files
-    before = vectors(collection)["tf_efficientnet_lite0"]
-    flip(collection, "tf_efficientnet_lite0", 5)
+    before = vectors(collection)["tf_efficientnet_lite0-multi"]
+    flip(collection, "tf_efficientnet_lite0-multi", 5)
     shutil.copyfile(source / files[5], source / files[6])
     assert run("verify", collection, "--repair").exit_code == 0
     after = Collection.open(collection)
-    copy = after.vector("tf_efficientnet_lite0", 26)
+    copy = after.vector("tf_efficientnet_lite0-multi", 26)
     assert copy is not None
     np.testing.assert_allclose(copy, before[5], atol=1e-6)
 

@@ -13,7 +13,9 @@ from PIL import Image
 
 import retrieval
 from indexer.datasets import open_dataset
+from indexer.repair import repair
 from indexer.run import run_dataset
+from indexer.verification import check
 from retrieval.collection import Collection, CollectionWriter, SpaceNameError
 from retrieval.command_line import kvasir
 from retrieval.encoders import EncoderOptions
@@ -223,3 +225,27 @@ def test_cross_validation_chooses_method_and_share(learned: Path, tmp_path: Path
     figures = recipe["validation"][recipe["method"]]
     assert recipe["shares"]["base"] == pytest.approx(figures["unlearned"])
     assert {"precision@1", "mAP", "left-out mAP", "left-out mAP without learning"} <= set(figures)
+
+
+def test_damaged_learned_vectors_are_made_anew_from_their_sources_and_a_lost_model_by_a_refit(
+    by_stages: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(by_stages, path)
+    name = Collection.open(path).spaces[1].name
+    before = np.array(Collection.open(path).vectors(name)[1])
+    vectors = path / "vectors" / f"{name}.float32"
+    data = bytearray(vectors.read_bytes())
+    data[len(data) // 2] ^= 1
+    vectors.write_bytes(data)
+    mended = repair(path, check(path, pictures=False))
+    assert (mended.failed, mended.done) == ([], ["1 learned vector computed anew"])
+    assert np.array_equal(Collection.open(path).vectors(name)[1], before)
+    (model,) = (path / "learned").glob("*.npz")
+    model.unlink()
+    failed = repair(path, check(path, pictures=False)).failed
+    assert [what for what, _ in failed] == [f"the encoder or model of the space {name}"]
+    assert "kvasir refit" in failed[0][1]
+    assert CliRunner().invoke(kvasir, ["refit", str(path), name]).exit_code == 0
+    assert check(path, pictures=False) == []
+    assert np.allclose(Collection.open(path).vectors(name)[1], before, atol=1e-5)
