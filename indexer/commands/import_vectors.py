@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ def _encoder_space(
 ) -> SpaceDefinition:
     """The space of an encoder. exported: the recipe that made the vectors, where they are of an export."""
     known = exported if exported.get("spec") == parse_spec(spec).text else {}
+    if options.features == "auto":
+        options = replace(options, features=known.get("features", "last"))
     new = encoder.definition_of(writer.manifest, spec, options.features) is None
     definition = encoder.create(writer, spec, fit or known.get("fit"), bool(known.get("full_size")), options)
     made, ours = known.get("weights"), definition.recipe["weights"]

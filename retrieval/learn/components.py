@@ -6,9 +6,11 @@ again by `kvasir refit` alone: vectors of two fits cannot be compared.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
 from retrieval.learn.methods import Progress
-from retrieval.learn.model import LearnOptions
+from retrieval.learn.model import LearnOptions, NothingToLearnError
 from retrieval.learn.training import learn
 
 DIMENSION = 256
@@ -32,5 +34,8 @@ def add_component_spaces(
             n for n in (f"{space.name}-pca", *(f"{space.name}-pca-{i}" for i in range(2, 1000))) if n not in taken
         )
         options = LearnOptions("pca", DIMENSION)
-        made.append(learn(writer, name, [space.name], "pca", options=options, progress=progress, replaces=space.name))
+        with suppress(NothingToLearnError):  # all pictures are alike: the space is searched as it is
+            made.append(
+                learn(writer, name, [space.name], "pca", options=options, progress=progress, replaces=space.name)
+            )
     return made

@@ -128,6 +128,8 @@ def fit(
     base = fit_base(vectors, options.dimension)
     arrays = {f"base.{name}": array for name, array in base.items()}
     components = apply_components(base, joined)
+    if not components.shape[1]:
+        raise NothingToLearnError(f"the vectors of all {len(joined):,} images are alike: there is nothing to learn")
     parts = dict(method.parts)
     unlearned = 1 - sum(parts.values()) if options.unlearned is None else options.unlearned
     learned = sum(parts.values()) or 1.0

