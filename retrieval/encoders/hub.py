@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import shorten
 from urllib.parse import urlsplit
 
-from retrieval.encoders.spec import EncoderSpec, WeightsNotFoundError
+from retrieval.encoders.spec import EncoderSpec, EncoderSpecError, WeightsNotFoundError
 
 _SECONDS = 2.5
 """Patience for one connection; the hub's own client tries for a minute."""
@@ -19,13 +19,16 @@ _SECONDS = 2.5
 def hub_file(spec: EncoderSpec, repository: str, names: Sequence[str], revision: str | None = None) -> Path:
     """The first of these files that the cache has, or else the first that the hub has.
 
-    Raises WeightsNotFoundError, within seconds where there is no network.
+    Raises EncoderSpecError for what is no repository's name, WeightsNotFoundError within seconds without a network.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
 
     for name in names:
-        cached = try_to_load_from_cache(repository, name, revision=revision)
+        try:
+            cached = try_to_load_from_cache(repository, name, revision=revision)
+        except HFValidationError as error:
+            raise EncoderSpecError(f"{spec.text}: '{repository}' is no name of a repository ({error})") from error
         if isinstance(cached, str):
             return Path(cached)
     if not hub_reachable():

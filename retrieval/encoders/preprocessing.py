@@ -19,6 +19,8 @@ from retrieval.encoders.recipe import INTERPOLATIONS
 from retrieval.encoders.spec import EncoderSpecError
 
 FIELDS = ("mean", "std", "interpolation", "size")
+_LARGEST = 2.0
+"""Of a mean or standard deviation of pixels in 0..1; libraries that leave pixels in 0..255 write 58 and more."""
 _OPTIONS = {"mean": "--mean", "std": "--std", "interpolation": "--interpolation", "size": "--size"}
 
 
@@ -99,7 +101,7 @@ def canonical(values: Mapping[str, Any], place: str) -> dict[str, Any]:
         if value is not None:
             settings[name] = _channels(value, f"{place}: {name}", positive=name == "std")
     interpolation = values.get("interpolation")
-    if interpolation is None and isinstance(values.get("resample"), int):
+    if interpolation is None and type(values.get("resample")) is int:
         interpolation = _resampling(values["resample"], place)
     if interpolation is not None:
         settings["interpolation"] = _interpolation(interpolation, place)
@@ -120,6 +122,8 @@ def _channels(value: Any, place: str, *, positive: bool) -> tuple[float, ...]:
         raise EncoderSpecError(f"{place} is {value!r}, not one number or three, one for each channel")
     if positive and min(numbers) <= 0:
         raise EncoderSpecError(f"{place} is {value!r}; it must be above 0")
+    if max(numbers) > _LARGEST:
+        raise EncoderSpecError(f"{place} is {value!r}, of pixels from 0 to 255; divide it by 255")
     return tuple(float(number) for number in numbers)
 
 
@@ -149,8 +153,9 @@ def _size(values: Mapping[str, Any], place: str) -> tuple[int, int] | None:
         value = (value.get("height", value.get("shortest_edge")), value.get("width", value.get("shortest_edge")))
     if value is None or value == (None, None):
         return None
-    height, width = (value, value) if isinstance(value, int) else (*value,) if len(value) == 2 else (0, 0)
-    if not all(isinstance(side, int) and 1 <= side <= 4096 for side in (height, width)):
+    two = isinstance(value, list | tuple) and len(value) == 2
+    height, width = value if two else (value, value)
+    if not all(isinstance(side, int) and not isinstance(side, bool) and 1 <= side <= 4096 for side in (height, width)):
         raise EncoderSpecError(f"{place}: size is {value!r}, not a side of 1 to 4096 pixels or two")
     return width, height
 
@@ -185,8 +190,8 @@ def sidecars(weights: Path, describes: Callable[[Mapping[str, Any]], bool]) -> l
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        table = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        table = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
         return None
     return table if isinstance(table, dict) else None
 

@@ -53,7 +53,7 @@ def _from_file(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
     architecture = spec.architecture.partition(".")[0]
 
     def describes(table: Mapping[str, Any]) -> bool:
-        named = table.get("architecture") or table.get("model_cfg", {}).get("vision_cfg", {}).get("timm_model_name")
+        named = table.get("architecture") or _trunk(table)
         if named is None:
             return "model_cfg" not in table and "architectures" not in table
         return str(named).partition(".")[0] == architecture
@@ -74,6 +74,14 @@ def _from_file(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
     dropped = known_checkpoint(spec.known).left_out if spec.known else ()
     fitted = _fit(model, checkpoint.states, spec, heads=dropped)
     return ImageModel(model, preprocessing, f"timm {timm.__version__}", fitted)
+
+
+def _trunk(table: Mapping[str, Any]) -> Any:
+    """The timm architecture that an open_clip configuration names, or None."""
+    value: Any = table
+    for key in ("model_cfg", "vision_cfg", "timm_model_name"):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _dinov3_arguments(architecture: str, states: Mapping[str, State]) -> dict[str, Any]:

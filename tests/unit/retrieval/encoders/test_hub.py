@@ -14,8 +14,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from retrieval.encoders import WeightsNotFoundError, parse_spec
+from retrieval.encoders import EncoderSpecError, WeightsNotFoundError, parse_spec
 from retrieval.encoders.hub import hub_file, hub_reachable
+from retrieval.encoders.spec import EncoderSpec
 
 ROOT = Path(__file__).resolve().parents[4]
 State = dict[str, torch.Tensor]
@@ -86,3 +87,8 @@ def test_weights_that_are_nowhere_are_told_without_asking_a_hub(monkeypatch: pyt
     assert not hub_reachable()
     with pytest.raises(WeightsNotFoundError, match="its weights are not on this machine and the model hub cannot"):
         hub_file(parse_spec("timm:resnet18.a1_in1k"), "timm/no-such-repository", ["model.safetensors"])
+
+
+def test_what_is_no_name_of_a_repository_is_refused() -> None:
+    with pytest.raises(EncoderSpecError, match="'' is no name of a repository"):
+        hub_file(EncoderSpec("timm:hf-hub:", "timm", "", "hub", "hf-hub:"), "", ["config.json"])

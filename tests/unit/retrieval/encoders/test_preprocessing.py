@@ -65,6 +65,9 @@ def test_configurations_of_every_library_are_read(values: dict[str, Any], expect
         ({"resample": 99}, "the resampling 99, which Pillow does not have"),
         ({"size": "large"}, "size is 'large'"),
         ({"size": 0}, "size is 0"),
+        *(({"size": size}, "size is") for size in (160.5, True, [], {"height": "160"}, [[1], 2])),
+        ({"mean": [123.675, 116.28, 103.53]}, "of pixels from 0 to 255; divide it by 255"),
+        ({"std": 58.395}, "of pixels from 0 to 255; divide it by 255"),
         ({"input_size": [1, 28, 28]}, "takes 1 channels; only RGB models can be used"),
     ],
 )
@@ -155,6 +158,21 @@ def test_a_configuration_of_another_architecture_is_passed_over(build: Build, vi
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": {"mean": 0.3}}))
     (tmp_path / "weights.json").write_text("not json")
     assert build("timm:test_vit", vit_state).recipe.mean == (0.5,) * 3
+
+
+@pytest.mark.parametrize(
+    "text", ['{"model_cfg": null}', '{"model_cfg": {"vision_cfg": [1]}}', '{"model_cfg": "x"}', "[" * 100_000, "[1]"]
+)
+def test_a_configuration_of_wrong_types_is_passed_over(
+    build: Build, vit_state: State, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "config.json").write_text(text)
+    assert build("timm:test_vit", vit_state).recipe.mean == (0.5,) * 3
+
+
+def test_a_configuration_with_a_byte_order_mark_is_read(build: Build, vit_state: State, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"mean": 0.3, "std": 0.25}', encoding="utf-8-sig")
+    assert build("timm:test_vit", vit_state).recipe.mean == (0.3,) * 3
 
 
 def test_a_configuration_within_the_file_is_read(build: Build, vit_state: State, tmp_path: Path) -> None:
