@@ -169,7 +169,7 @@ def common() -> dict[str, Any]:
         "colour_of": lambda name: _colour_of(opened, name),
         "settings": state().settings,
         "offered_spaces": lambda: _offered_spaces(opened.manifest),
-        "takes_pictures": _takes_pictures(opened.manifest),
+        "takes_pictures": any(searcher().space(space.name).embeds_pictures for space in opened.spaces),
         "has_picture": lambda image_id: bool(opened.images.with_pictures[opened.position(image_id)]),
         "fusions": {method.name: method.summands for method in METHODS.values()},
         "version": collection_version(),
@@ -189,14 +189,6 @@ def _offered_spaces(manifest: Manifest) -> list[SpaceDefinition]:
     """The default space, the others, and last those that another space replaces."""
     compared = manifest.compared
     return sorted(manifest.spaces, key=lambda space: (space not in compared, space != manifest.default))
-
-
-def _takes_pictures(manifest: Manifest) -> bool:
-    """Whether a picture can be a query: some space is neither imported nor learned from an imported one."""
-    imported = {space.name for space in manifest.spaces if space.kind == "imported"}
-    return any(
-        space.name not in imported and imported.isdisjoint(space.recipe.get("sources", ())) for space in manifest.spaces
-    )
 
 
 def _colour_of(opened: Collection, name: str | None) -> int:
