@@ -72,7 +72,7 @@ HEADERS = {
 def register_security(app: Flask, trusted_hosts: tuple[str, ...]) -> None:
     """Refuse foreign host names and forms, and set security headers and CORS in every response.
 
-    trusted_hosts: host names that the server answers to; empty for all. Not by Flask's TRUSTED_HOSTS: what werkzeug
+    trusted_hosts: host names that the server serves; empty for all. Not by Flask's TRUSTED_HOSTS: what werkzeug
     compares ends at the first colon, so that no `[::1]` ever matches.
     """
     app.extensions["kvasir hosts"] = frozenset(map(host_name, trusted_hosts))
@@ -80,7 +80,7 @@ def register_security(app: Flask, trusted_hosts: tuple[str, ...]) -> None:
     @app.before_request
     def refuse_foreign() -> None:
         if not host_is_trusted():
-            raise ForeignHostError(f"this server does not answer for the host name '{request.host[:100]}'")
+            raise ForeignHostError(f"this server does not serve the host name '{request.host[:100]}'")
         if not _PREFIX.fullmatch(request.environ["SCRIPT_NAME"]):
             raise BadPrefixError("the proxy's X-Forwarded-Prefix is no path: it has to be like /kvasir")
         if request.method == "POST" and not request.path.startswith("/api/") and _from_another_site():
@@ -101,7 +101,7 @@ def register_security(app: Flask, trusted_hosts: tuple[str, ...]) -> None:
 
 
 def host_is_trusted() -> bool:
-    """Whether the server answers for the host name that this request was sent to."""
+    """Whether the server serves the host name that this request was sent to."""
     trusted: frozenset[str] = current_app.extensions["kvasir hosts"]
     return not trusted or host_name(request.host) in trusted
 

@@ -47,7 +47,7 @@ class AccessError(RetrievalError):
 
 
 class ForeignHostError(AccessError):
-    """The server does not answer for this host name."""
+    """The server does not serve this host name."""
 
 
 class BadPrefixError(AccessError):

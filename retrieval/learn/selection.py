@@ -116,11 +116,11 @@ def choices(
             (folds if is_fold else left).setdefault((method, share), []).append(_measured(total, relevant))
     progress("choosing the method", len(rounds) + len(outs), len(rounds) + len(outs))
     frozen = _figures(left.get(("", 1.0), []))
-    found = [
+    tried = [
         Choice(method, share, _figures(folds[method, share]), _figures(left.get((method, share), [])), frozen)
         for method, share in combinations
     ]
-    return sorted(found, key=_preference, reverse=True)
+    return sorted(tried, key=_preference, reverse=True)
 
 
 def fit_chosen(

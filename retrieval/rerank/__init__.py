@@ -49,7 +49,7 @@ METHODS: Mapping[str, Reranker] = MappingProxyType(
 
 def reranker_named(name: str) -> Reranker:
     """The method of a name. Raises UnknownRerankingError."""
-    if name not in METHODS:
+    if not isinstance(name, str) or name not in METHODS:  # type: ignore[redundant-expr]
         raise UnknownRerankingError(f"no way of re-ranking is called {name!r}; there are {', '.join(METHODS)}")
     return METHODS[name]
 

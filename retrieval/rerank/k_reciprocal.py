@@ -1,6 +1,6 @@
 """Re-ranking by k-reciprocal encoding (Zhong, Zheng, Cao and Li, CVPR 2017, sections 3.2 to 3.5).
 
-Images are described by whom they are mutual neighbours with; the Jaccard distance of these sets corrects the cosine.
+The Jaccard distance of two images' sets of mutual neighbours corrects their cosine distance.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ class KReciprocal:
 
 
 def _encoded(distances: Floats, order: NDArray[np.int64], k1: int) -> Floats:
-    """Each image's encoding (n, n): weights of its expanded mutual neighbours, summing up to 1."""
-    n = len(distances)
+    """Each image's encoding, (n, n): weights of its expanded mutual neighbours, summing up to 1."""
     mutual = _mutual(order, k1)
     half = _mutual(order, max(1, round(k1 / 2)))
     sizes = half.sum(axis=1)
@@ -48,7 +47,6 @@ def _encoded(distances: Floats, order: NDArray[np.int64], k1: int) -> Floats:
     joins = mutual & (overlap > 2 / 3 * sizes[None])
     expanded = mutual | (joins.astype(np.float32) @ half.astype(np.float32) > 0)
     weights = np.where(expanded, np.exp(-distances), 0)
-    assert weights.shape == (n, n)
     normal: Floats = weights / weights.sum(axis=1, keepdims=True)
     return normal
 

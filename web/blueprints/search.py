@@ -66,10 +66,10 @@ def search_by_anything(query: SearchOptions) -> Response:
 )
 @rate_limited_by(lambda: len(_batch()))
 def search_by_many(query: SearchOptions) -> Response:
-    """Find the images most similar to each of many queries; one call of the index answers those of equal options.
+    """Find the images most similar to each of many queries; those of equal options are one call of the index.
 
     The results are in the order of the searches. A search with an unusable picture or an unknown image has a problem
-    document as its result, and the others are answered; a request that does not fit is refused as a whole. For the
+    document as its result, and the others have their hits; a request that does not fit is refused as a whole. For the
     rate, it counts as that many searches.
     """
     items = _batch()

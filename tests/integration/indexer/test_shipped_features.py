@@ -23,6 +23,9 @@ def run(*arguments: object) -> Any:
     return CliRunner().invoke(kvasir, [str(argument) for argument in arguments])
 
 
+LAST = ("--encoder-features", "last")  # one space for the encoder
+
+
 @pytest.fixture(scope="module")
 def data(indexed: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("features") / "data"
@@ -45,9 +48,8 @@ def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_on
     one.unlink()
     other.write_text(other.read_text().replace("JCD:", "JCX:"))
 
-    shipped = run(
-        "index", data, "--encoder-features", "last", tmp_path / "shipped", "--features", tmp_path / "features", "--json"
-    )
+    shipping = ("index", data, *LAST, tmp_path / "shipped", "--features", tmp_path / "features")
+    shipped = run(*shipping, "--json")
     assert shipped.exit_code == 1, shipped.output
     told = json.loads(shipped.stdout)
     assert [Path(file).stem for file in told["without_features"]] == [one.stem]
@@ -58,21 +60,10 @@ def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_on
     assert said.count("shipped in ") == 1  # not once for each of the six
     assert said.count("; modern gives 100.00% of the shipped values (") == 6
 
-    again = json.loads(
-        run(
-            "index",
-            data,
-            "--encoder-features",
-            "last",
-            tmp_path / "shipped",
-            "--features",
-            tmp_path / "features",
-            "--json",
-        ).stdout
-    )
+    again = json.loads(run(*shipping, "--json").stdout)
     assert (again["completed"], again["unchanged"], len(again["bad_features"])) == (0, 26, 1)
 
-    computed = run("index", data, "--encoder-features", "last", tmp_path / "computed", "--descriptors", "all")
+    computed = run("index", data, *LAST, tmp_path / "computed", "--descriptors", "all")
     assert computed.exit_code == 0, computed.output
     left, right = Collection.open(tmp_path / "shipped"), Collection.open(tmp_path / "computed")
     assert [space.name for space in left.spaces][1:] == list(DESCRIPTORS)
@@ -82,17 +73,7 @@ def test_features_that_were_written_come_back_as_six_spaces_equal_to_computed_on
         assert len(ids) == len(left) - 2
         np.testing.assert_array_equal(vectors, right.vectors(name)[1][np.isin(right.vectors(name)[0], ids)])
 
-    filled = run(
-        "index",
-        data,
-        "--encoder-features",
-        "last",
-        tmp_path / "shipped",
-        "--features",
-        tmp_path / "features",
-        "--descriptors",
-        "all",
-    )
+    filled = run(*shipping, "--descriptors", "all")
     said = f"1 without shipped features, whose descriptors were computed:\n  {one.parent.name}/{one.stem}."
     assert said in filled.stderr
 
