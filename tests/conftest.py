@@ -39,6 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, help="rounds of each test in tests/faults/, not the few that CI makes")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """No bytes in a test's name: some hold the time, and all workers of pytest-xdist must collect the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def rounds(pytestconfig: pytest.Config) -> Callable[[int], int]:
     """(few) -> how many rounds to make: those of `--rounds`, or few."""

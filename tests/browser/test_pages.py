@@ -6,7 +6,7 @@ import base64
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +23,6 @@ def served(serve: Callable[..., Any], two_spaces: Path, tmp_path_factory: pytest
     """A server of this module's own: it gets an evaluation."""
     path = shutil.copytree(two_spaces, tmp_path_factory.mktemp("pages") / "drawn.collection")
     return serve(path, "--rate", "off")
-
-
-@pytest.fixture
-def page(browser: Any, served: Any) -> Iterator[Any]:
-    """A page that fails its test where anything is blocked, missing or broken."""
-    context = browser.new_context(base_url=served.url, viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda line: faults.append(line.text) if line.type == "error" else None)
-    page.faults = faults
-    yield page
-    context.close()
-    assert not [fault for fault in faults if "status of 4" not in fault and "ERR_" not in fault]
-
-
-@pytest.fixture
-def polyp(indexed: Any) -> Path:
-    return Path(indexed.data / "polyps" / "3.jpg")
 
 
 def expect_no_violation(page: Any) -> None:

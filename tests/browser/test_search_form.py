@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,6 @@ import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = sync_api.expect
-
-
-@pytest.fixture
-def page(browser: Any, served: Any) -> Iterator[Any]:
-    context = browser.new_context(base_url=served.url, viewport={"width": 1280, "height": 900})
-    yield context.new_page()
-    context.close()
-
-
-@pytest.fixture
-def polyp(indexed: Any) -> Path:
-    return Path(indexed.data / "polyps" / "3.jpg")
 
 
 def upload(page: Any, picture: Path) -> Any:

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = sync_api.expect
-
-
-@pytest.fixture
-def page(browser: Any, served: Any) -> Iterator[Any]:
-    """A page that fails its test where a script fails."""
-    context = browser.new_context(base_url=served.url, viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    yield page
-    context.close()
-    assert not faults
 
 
 def test_hits_are_added_to_an_uploaded_part_weighed_and_taken_out(page: Any, indexed: Any) -> None:

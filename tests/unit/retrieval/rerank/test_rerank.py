@@ -50,3 +50,5 @@ def test_few_candidates_are_all_ranked(name: str, count: int) -> None:
 def test_an_unknown_way_is_refused() -> None:
     with pytest.raises(UnknownRerankingError, match="query-expansion"):
         reranker_named("magic")
+    with pytest.raises(UnknownRerankingError):
+        reranker_named(["magic"])  # type: ignore[arg-type]
