@@ -94,12 +94,16 @@ class Quality:
         return Quality(k, relevant, hits / k, hits / relevant, min(k, relevant) / relevant)
 
 
+SCORE_KINDS = ("similarity", "re-ranked similarity", "fused ranks", "fused scores")
+"""What a score is: of the one space that was searched, as it is or after re-ranking; or of several spaces."""
+
+
 @dataclass(frozen=True)
 class Hits(Sequence[Hit]):
     """Ranked hits of one query, with what was searched and how.
 
-    score_kind: `similarity` of the one space that was searched, else `fused ranks` or `fused scores`; fusion: the
-    method that fused several, or None. Equality ignores which opened collection they come from.
+    score_kind: one of SCORE_KINDS; fusion: the method that fused several spaces, or None. Equality ignores which
+    opened collection they come from.
     """
 
     hits: tuple[Hit, ...]

@@ -348,14 +348,20 @@ class Served:
 
 
 @pytest.fixture(scope="session")
-def two_spaces(make_once: MakeOnce, indexed: Indexed, tiny_spec: str) -> Path:
-    """The drawn gallery with two spaces: the default encoder's and a tiny one's."""
+def drawn_in_two_spaces(make_once: MakeOnce, indexed: Indexed, tiny_spec: str) -> Path:
+    """The drawn gallery with two spaces: the default encoder's and a tiny one's. Read only: `two_spaces` is a copy."""
 
     def make(path: Path) -> None:
         shutil.copytree(indexed.path, path)
         _index_folder(indexed.data, path, tiny_spec)
 
     return make_once("two spaces.collection", make)
+
+
+@pytest.fixture(scope="module")
+def two_spaces(drawn_in_two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The drawn gallery with two spaces, for the tests of one module: what they store, no other module sees."""
+    return Path(shutil.copytree(drawn_in_two_spaces, tmp_path_factory.mktemp("two") / "drawn.collection"))
 
 
 @pytest.fixture(scope="session")
@@ -423,11 +429,12 @@ def serve(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
 
 @pytest.fixture(scope="session")
 def served(
-    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int], two_spaces: Path
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int], drawn_in_two_spaces: Path
 ) -> Iterator[Served]:
     """A server that many tests read from; nobody writes to its collection."""
+    path = shutil.copytree(drawn_in_two_spaces, tmp_path_factory.mktemp("served") / "drawn.collection")
     with _servers(tmp_path_factory.mktemp("logs"), free_port) as start:
-        yield start(two_spaces, "--rate", "off")
+        yield start(path, "--rate", "off")
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from retrieval import hits as engine
 from retrieval.collection import Collection
 from retrieval.collection.facts import facts_of
+from retrieval.hits import SCORE_KINDS
 from web.context import collection_version
 from web.problems import MEDIA_TYPE, Problem
 
@@ -89,7 +90,7 @@ class Hits(_Response):
     k: int
     spaces: list[str]
     fusion: str | None = Field(description="The method that fused several spaces.")
-    score_kind: Literal["similarity", "fused ranks", "fused scores"] = Field(description="What a hit's score is.")
+    score_kind: str = Field(description="What a hit's score is.", json_schema_extra={"enum": list(SCORE_KINDS)})
     searched: int = Field(description="How many images could have been hits.")
     class_shares: dict[str, int] = Field(description="How many hits each class has; without class under an empty name.")
     precision_at_k: float | None

@@ -19,10 +19,9 @@ expect = sync_api.expect
 
 
 @pytest.fixture(scope="module")
-def served(serve: Callable[..., Any], two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def served(serve: Callable[..., Any], two_spaces: Path) -> Any:
     """A server of this module's own: it gets an evaluation."""
-    path = shutil.copytree(two_spaces, tmp_path_factory.mktemp("pages") / "drawn.collection")
-    return serve(path, "--rate", "off")
+    return serve(two_spaces, "--rate", "off")
 
 
 def expect_no_violation(page: Any) -> None:

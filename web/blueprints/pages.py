@@ -43,6 +43,10 @@ SCORES = {
         "Similarity",
         "Similarity: 1 for equal pictures, smaller the less alike they are in the space that was searched.",
     ),
+    "re-ranked similarity": (
+        "Re-ranked",
+        "Score after re-ranking: larger is more similar, judged with the images around. Distances are as before it.",
+    ),
     "fused ranks": (
         "Fused ranks",
         "Score of the ranks in all chosen spaces: 1 for an image that is first in every one. It is not a similarity.",

@@ -20,7 +20,10 @@ from flask.testing import FlaskClient
 
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.embedder import Embedder
+from retrieval.fusion import METHODS
+from retrieval.hits import SCORE_KINDS
 from web.app import create_app
+from web.blueprints.pages import SCORES
 from web.context import Settings
 
 
@@ -177,6 +180,18 @@ def test_unticking_every_space_is_told(client: FlaskClient, indexed: Any, two_sp
 
 
 # Scores
+
+
+def test_every_kind_of_score_is_explained() -> None:
+    assert set(SCORES) == set(SCORE_KINDS)
+    assert {method.score_kind for method in METHODS.values()} < set(SCORE_KINDS)
+
+
+def test_a_score_after_re_ranking_is_called_one(client: FlaskClient) -> None:
+    page = client.get("/answer?image=3&rerank=query-expansion&k=5")
+    assert page.status_code == 200
+    assert re.search(r'aria-label="Re-ranked \d', page.text)
+    assert "Similarity: 1 for equal pictures" not in page.text
 
 
 def test_a_fused_score_is_not_called_a_similarity(client: FlaskClient, two_spaces: Path) -> None:
