@@ -87,6 +87,7 @@ def test_a_picture_that_is_dragged_from_the_page_is_known_under_a_prefix(walk: A
     number = re.search(r"/images/(\d+)/thumbnail", picture)
     assert number
     page.get_by_role("link", name="Another picture").first.click()
+    page.wait_for_url(re.compile(rf"{PREFIX}/$"))
     page.evaluate(
         """(address) => {
           const carried = new DataTransfer();
