@@ -29,17 +29,29 @@ from retrieval.errors import (
 from retrieval.filters import Filter, NoSuchClassError
 from retrieval.fusion import UnknownFusionError
 from retrieval.hits import Hit, Hits, Quality
+from retrieval.images import (
+    BadRegionError,
+    BrokenPictureError,
+    EmptyPictureError,
+    PictureNotFoundError,
+    PictureTooLargeError,
+    UnknownFormatError,
+)
 from retrieval.query import BadQueryError, Part, Query
+from retrieval.rerank import UnknownRerankingError
 from retrieval.search import EmptySpaceError, Searcher
 from retrieval.search import open_collection as open  # noqa: A004  # retrieval.open(path) is how it reads
 from retrieval.spaces import UnsupportedQueryError, VectorError
 
 __all__ = [
     "BadQueryError",
+    "BadRegionError",
+    "BrokenPictureError",
     "Collection",
     "CollectionError",
     "DamagedCatalogError",
     "DamagedVectorError",
+    "EmptyPictureError",
     "EmptySpaceError",
     "EncoderError",
     "Filter",
@@ -52,6 +64,8 @@ __all__ = [
     "Part",
     "PictureError",
     "PictureGoneError",
+    "PictureNotFoundError",
+    "PictureTooLargeError",
     "Quality",
     "Query",
     "QueryError",
@@ -59,7 +73,9 @@ __all__ = [
     "Searcher",
     "SourceError",
     "SpaceNameError",
+    "UnknownFormatError",
     "UnknownFusionError",
+    "UnknownRerankingError",
     "UnsupportedQueryError",
     "VectorError",
     "open",

@@ -97,7 +97,7 @@ def run_batch(searcher: Searcher, queries: Queries, out: Path, options: BatchOpt
     state = output.state
     result = {
         "out": str(out),
-        "answered": state.done - len(state.rejected),
+        "searched": state.done - len(state.rejected),
         "rejected": [{"query": name, "reason": reason} for name, reason in state.rejected],
         "class_map": changes,
         "quality": state.quality.to_dict(),
@@ -115,8 +115,8 @@ def _progress() -> Any:
 
 
 def _lines(out: Path, state: BatchState) -> list[str]:
-    answered = counted(state.done - len(state.rejected), "query", "queries")
-    lines = [f"{out}: {answered} answered, {len(state.rejected):,} could not be used"]
+    searched = counted(state.done - len(state.rejected), "query", "queries")
+    lines = [f"{out}: {searched} searched, {len(state.rejected):,} could not be used"]
     quality = state.quality.to_dict()
     k = quality["k"]
     if quality["queries"]:

@@ -61,11 +61,6 @@ class Difference:
     gained: Mapping[str, NDArray[np.int64]]
     lost: Mapping[str, NDArray[np.int64]]
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the two states are equal."""
-        return not (len(self.added) or len(self.removed) or len(self.changed))
-
 
 def has_log(connection: sqlite3.Connection) -> bool:
     """Whether the catalog has a change log; those of older versions have none."""

@@ -1,6 +1,6 @@
 """Does a learned space find what it was not taught? Its figures side by side with those of the unlearned space.
 
-Four questions: test queries searched in the training part; test images among themselves, so that a training part which
+Four settings: test queries searched in the training part; test images among themselves, so that a training part which
 collapsed into blobs of classes cannot help; classes that taught nothing; and pictures of other sources.
 """
 
@@ -50,9 +50,9 @@ class Standing:
 
 @dataclass(frozen=True)
 class Figure:
-    """One question: its queries, and the standing of the learned and of the unlearned space."""
+    """One setting: its queries, and the standing of the learned and of the unlearned space."""
 
-    question: str
+    setting: str
     queries: int
     learned: Standing
     unlearned: Standing
@@ -60,7 +60,7 @@ class Figure:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {
-            "question": self.question,
+            "setting": self.setting,
             "queries": self.queries,
             "learned": self.learned.to_dict(),
             "unlearned": self.unlearned.to_dict(),
@@ -91,27 +91,27 @@ def learning_figures(
     for at in range(min(GROUPS, len(present))):
         group = np.flatnonzero(np.isin(training.labels, present[at::GROUPS]))
         out.append((np.setdiff1d(everything, group), Round(group, everything)))
-    questions = [("queries against the training part", against), ("test among themselves", among)]
+    settings = [("queries against the training part", against), ("test among themselves", among)]
     if len(present) > 2:
-        questions.append(("left-out classes", out))
+        settings.append(("left-out classes", out))
     options = {"learned": learning, "unlearned": LearnOptions("pca", learning.dimension)}
-    total, done = sum(len(rounds) for _, rounds in questions) * len(options), 0
+    total, done = sum(len(rounds) for _, rounds in settings) * len(options), 0
     figures = []
-    for question, rounds in questions:
-        if question == "left-out classes":  # what is chosen within each round costs minutes, and here once is enough
+    for setting, rounds in settings:
+        if setting == "left-out classes":  # what is chosen within each round costs minutes, and here once is enough
             _, options["learned"], _ = fit_chosen(training, everything, learning)
         standings, count = {}, 0
         for name, chosen in options.items():
             results = []
             for taught, round_ in rounds:
-                searched = Protocol(protocol.name, question, (round_,), clusters)
+                searched = Protocol(protocol.name, setting, (round_,), clusters)
                 results.append(
                     _evaluated(LearnedRetriever(training, chosen, taught), training, classes, searched, measures)
                 )
                 done += 1
                 progress("learning figures", done, total)
             standings[name], count = standing(results, measures)
-        figures.append(Figure(question, count, standings["learned"], standings["unlearned"]))
+        figures.append(Figure(setting, count, standings["learned"], standings["unlearned"]))
     return figures
 
 

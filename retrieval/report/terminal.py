@@ -65,7 +65,7 @@ def _learning(way: str, figures: Sequence[Figure]) -> Table:
         cells = [f"{figure.queries:,}"]
         for measure in ("precision@1", "mAP"):
             cells += [_figure(figure.learned, measure), f"{figure.unlearned.micro[measure]:.3f}"]
-        table.add_row(figure.question, *cells, _worst(figure.learned))
+        table.add_row(figure.setting, *cells, _worst(figure.learned))
     return table
 
 

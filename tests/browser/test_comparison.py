@@ -21,7 +21,7 @@ def page(browser: Any, served: Any) -> Iterator[Any]:
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     page.held = None
     page.route("**/compare*", lambda route: route.continue_() if page.held is None else page.held.append(route))
-    page.goto("/answer?image=3&k=8")
+    page.goto("/results?image=3&k=8")
     yield page
     context.close()
     assert page.faults == []
@@ -60,7 +60,7 @@ def test_closed_while_the_next_one_comes_it_stays_closed(page: Any) -> None:
     page.keyboard.press("Escape")
     let_go(page)
     expect(page.get_by_role("dialog")).to_be_hidden()
-    assert page.url.endswith("/answer?image=3&k=8")
+    assert page.url.endswith("/results?image=3&k=8")
 
 
 def test_of_two_that_are_asked_for_the_later_one_is_shown(page: Any) -> None:
@@ -108,7 +108,7 @@ def test_back_closes_it_and_forward_opens_it_again(page: Any) -> None:
     expect_shown(page, 2)
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
-    page.wait_for_url(re.compile(r"/answer\?[^#]*$"))  # the way back in the history takes a moment longer
+    page.wait_for_url(re.compile(r"/results\?[^#]*$"))  # the way back in the history takes a moment longer
     page.goto("/collection/")
     page.go_back()
     expect(page.locator(".hit")).to_have_count(8)
@@ -135,7 +135,7 @@ def test_closing_leaves_one_where_the_shown_hit_is(page: Any, way: str) -> None:
     expect(page.locator("a[data-compare]").nth(7)).to_be_in_viewport()
     assert page.evaluate("history.length") <= entries + 1
     assert page.evaluate("history.state") is None
-    assert re.search(r"/answer\?image=3&k=8$", page.url)
+    assert re.search(r"/results\?image=3&k=8$", page.url)
 
 
 def test_a_search_from_the_dialog_comes_back_to_it(page: Any) -> None:

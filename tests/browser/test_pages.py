@@ -55,7 +55,7 @@ def test_a_gone_picture_has_a_placeholder_in_its_place(
         source = writer.source(tmp_path / "gone", "folder")
         (lost,) = writer.append([NewImage(source, "a.jpg", None, 99, 99, 1, 0, bytes(32), vectors)])
     page = browser.new_context(base_url=serve(path).url).new_page()
-    for address in (f"/collection/images/{lost}", f"/answer?image={lost}", f"/compare?image=0&hit={lost}"):
+    for address in (f"/collection/images/{lost}", f"/results?image={lost}", f"/compare?image=0&hit={lost}"):
         page.goto(address)
         pictures = page.locator(f'img[src*="/images/{lost}/"]')
         assert pictures.count() > 0
@@ -99,7 +99,7 @@ def test_a_box_drawn_on_the_preview_is_the_region_searched(page: Any, polyp: Pat
 
 
 def test_a_hit_leads_on_and_back_and_forward_work(page: Any) -> None:
-    page.goto("/answer?image=3&k=5")
+    page.goto("/results?image=3&k=5")
     heading = page.locator(".query .note")
     expect(heading).to_contain_text("Image 3")
     page.get_by_role("link", name=re.compile("Search from hit 2")).click()
@@ -112,7 +112,7 @@ def test_a_hit_leads_on_and_back_and_forward_work(page: Any) -> None:
 
 
 def test_hits_are_compared_by_keyboard_alone(page: Any) -> None:
-    page.goto("/answer?image=3&k=5")
+    page.goto("/results?image=3&k=5")
     page.locator("a[data-compare]").first.focus()
     page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog")
@@ -216,9 +216,9 @@ def test_without_javascript_a_picture_is_uploaded_and_its_hits_are_seen(browser:
 PAGES = [
     "/",
     "/?image=3",
-    "/answer?image=3&k=6",
-    "/answer?image=24&k=6",
-    "/answer?image=3&k=6&left=10&top=10&width=50&height=50",
+    "/results?image=3&k=6",
+    "/results?image=24&k=6",
+    "/results?image=3&k=6&left=10&top=10&width=50&height=50",
     "/compare?image=3&hit=9",
     "/collection/",
     "/collection/images/",
@@ -227,7 +227,7 @@ PAGES = [
     "/collection/images/3",
     "/collection/duplicates/",
     "/evaluation/",
-    "/answer?upload=gone",
+    "/results?upload=gone",
     "/nothing",
 ]
 
@@ -240,7 +240,7 @@ def test_axe_finds_no_violation_and_nothing_overflows(page: Any, served: Any, th
         for path in PAGES:
             page.goto(path)
             assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), f"{path} at {width}"
-            if width == 1280 or path == "/answer?image=3&k=6":
+            if width == 1280 or path == "/results?image=3&k=6":
                 expect_no_violation(page)
 
 
@@ -266,7 +266,7 @@ def test_with_forced_colours_the_current_place_is_still_marked(browser: Any, eva
 def test_an_explanation_shows_by_keyboard_and_by_finger_and_escape_hides_it(
     page: Any, browser: Any, served: Any
 ) -> None:
-    page.goto("/answer?image=3&k=6")
+    page.goto("/results?image=3&k=6")
     word = page.get_by_role("button", name="precision@6")
     tip = page.get_by_role("tooltip", name=re.compile("Of the 6 images requested"))
     expect(tip).to_be_hidden()
@@ -280,7 +280,7 @@ def test_an_explanation_shows_by_keyboard_and_by_finger_and_escape_hides_it(
     assert described.startswith("Of the 6 images requested")
     context = browser.new_context(base_url=served.url, viewport={"width": 360, "height": 740}, has_touch=True)
     phone = context.new_page()
-    phone.goto("/answer?image=3&k=6")
+    phone.goto("/results?image=3&k=6")
     similarity = phone.get_by_role("button", name=re.compile("Similarity")).nth(1)  # in the right column
     similarity.tap()
     shown = phone.locator(".term:focus-within .tip")
@@ -368,7 +368,7 @@ def test_no_hits_and_an_empty_collection_are_states(
     with CollectionWriter(path) as writer:
         writer.remove(ids[1:])
     small = serve(path)
-    page.goto(f"{small.url}/answer?image={ids[0]}")
+    page.goto(f"{small.url}/results?image={ids[0]}")
     expect(page.get_by_role("heading", name="No hits")).to_be_visible()
     expect_no_violation(page)
     with CollectionWriter(path) as writer:

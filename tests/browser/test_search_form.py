@@ -172,10 +172,10 @@ def test_without_javascript_a_refused_picture_keeps_the_options(browser: Any, se
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("/answer?image=3&k=many", "Hits: input should be a valid integer"),
-        ("/answer?image=3&foo=1", "A search has no field 'foo'"),
+        ("/results?image=3&k=many", "Hits: input should be a valid integer"),
+        ("/results?image=3&foo=1", "A search has no field 'foo'"),
         (
-            "/answer?image=3&left=90&top=0&width=20&height=50",
+            "/results?image=3&left=90&top=0&width=20&height=50",
             "The part of the picture: must have a width and a height and lie inside it",
         ),
     ],

@@ -49,7 +49,7 @@ def test_axe_finds_nothing_and_nothing_overflows(browser: Any, served: Any, them
     context.add_cookies([{"name": "theme", "value": theme, "url": served.url}])
     page = context.new_page()
     query = "image=3&more=12,17,20&part_weights=1,0.5,2,1&left=10&top=10&width=60&height=50"
-    for address in (f"/answer?{query}", f"/compare?{query}&hit=9"):
+    for address in (f"/results?{query}", f"/compare?{query}&hit=9"):
         page.goto(address)
         found = axe.Axe().run(page)
         assert found.violations_count == 0, found.generate_report()

@@ -18,8 +18,10 @@ PUBLIC = """
     Collection Filter Hit Hits Part Quality Query Searcher open
 
     RetrievalError CollectionError EncoderError PictureError QueryError SourceError
-    BadQueryError DamagedCatalogError DamagedVectorError EmptySpaceError FormatError NoSuchClassError NoSuchImageError
-    NotACollectionError PictureGoneError SpaceNameError UnknownFusionError UnsupportedQueryError VectorError
+    BadQueryError BadRegionError BrokenPictureError DamagedCatalogError DamagedVectorError EmptyPictureError
+    EmptySpaceError FormatError NoSuchClassError NoSuchImageError NotACollectionError PictureGoneError
+    PictureNotFoundError PictureTooLargeError SpaceNameError UnknownFormatError UnknownFusionError UnknownRerankingError
+    UnsupportedQueryError VectorError
 """
 TREE = re.compile(
     r"^    (?P<indent>[│├└─ ]*)(?P<name>\w+Error)\b(?:.*\((?P<module>(?:retrieval|indexer|web)[\w.]*)\))?"

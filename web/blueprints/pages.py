@@ -96,13 +96,20 @@ def submit() -> BaseResponse | tuple[str, int]:
     return redirect(address, 303)
 
 
-@blueprint.get("/answer")
+@blueprint.get("/results")
 @rate_limited
 def results() -> str:
     """The hits of a search."""
     page = page_search(filled_fields(request.args))
     hits = _hits(page)
     return render_template("results.html", search=page, **_shown(page, hits))
+
+
+@blueprint.get("/answer")
+def earlier_address() -> BaseResponse:
+    """Links that were kept lead on: /results was /answer."""
+    values: dict[str, Any] = {name: request.args.getlist(name) for name in request.args}
+    return redirect(url_for("pages.results", **values), 308)
 
 
 @blueprint.get("/compare")

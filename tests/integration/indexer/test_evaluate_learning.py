@@ -32,7 +32,7 @@ def test_four_figures_stand_next_to_those_of_the_unlearned_space(indexed: Any, o
     assert ended.exit_code == 0, ended.output
     result = json.loads(ended.stdout)
     figures = result["learning"]["lda"]
-    assert [figure["question"] for figure in figures] == [
+    assert [figure["setting"] for figure in figures] == [
         "queries against the training part",
         "test among themselves",
         "left-out classes",

@@ -67,10 +67,10 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(indexed: Any, many: P
     assert status == 0
     assert "of 260 queries were done before" in err
     assert (tmp_path / "run.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    assert out.startswith(f"{tmp_path / 'run.csv'}: 260 queries answered, 0 could not be used\n")
+    assert out.startswith(f"{tmp_path / 'run.csv'}: 260 queries searched, 0 could not be used\n")
 
 
-def test_a_wrong_question_is_no_begun_run(indexed: Any, many: Path, tmp_path: Path) -> None:
+def test_a_wrong_query_list_is_no_begun_run(indexed: Any, many: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(str(many / "polyps" / "000.jpg"))
     asked = ("--batch", tmp_path / "list.txt", "--out", tmp_path / "run.csv", indexed.path)
     for wrong in (("-k", 0), ("--class", "none")):
@@ -94,7 +94,7 @@ def test_quality_of_classes_is_told_and_bad_pictures_end_with_status_1(
         status, out, err = shell(*asked)
         told = json.loads(out)
         assert status == 1
-        assert told["answered"] == 2
+        assert told["searched"] == 2
         assert [one["query"] for one in told["rejected"]] == ["polyps/broken.jpg"]
         assert "polyps/broken.jpg: " in err
         assert told["quality"]["queries"] == 1
@@ -107,14 +107,14 @@ def test_a_batch_of_nothing_but_bad_pictures_ends_with_status_2(indexed: Any, tm
     (tmp_path / "list.txt").write_text("nowhere.jpg\n")
     status, out, err = shell("--batch", tmp_path / "list.txt", "--out", tmp_path / "run.trec", indexed.path)
     assert status == 2
-    assert "0 queries answered, 1 could not be used" in out
+    assert "0 queries searched, 1 could not be used" in out
     assert "nowhere.jpg" in err
 
 
 @pytest.mark.parametrize(
     "arguments", [["--batch", "q", "c"], ["--out", "o.csv", "c"], ["--batch", "q", "--out", "o.csv", "1", "c"]]
 )
-def test_a_question_that_is_not_whole_is_refused(arguments: list[str]) -> None:
+def test_an_incomplete_command_is_refused(arguments: list[str]) -> None:
     status, _, err = shell(*arguments)
     assert status == 2
     assert "--batch" in err

@@ -135,7 +135,7 @@ def test_a_collection_without_pictures_is_served(bare: Path, gallery_folder: Pat
     collection = shutil.copytree(bare, tmp_path / "c")
     _, key = create_key(collection, "test", "write")
     client = create_app(Settings(collection=collection), background=False).test_client()
-    for address in ("/", "/answer?image=9", "/collection/", "/collection/images/9", "/api/v1/collection"):
+    for address in ("/", "/results?image=9", "/collection/", "/collection/images/9", "/api/v1/collection"):
         assert client.get(address, follow_redirects=True).status_code == 200, address
     for name in ("picture", "thumbnail"):
         response = client.get(f"/api/v1/images/9/{name}")

@@ -112,6 +112,6 @@ def test_a_new_kind_is_indexed_searched_evaluated_verified_and_served(
     client = create_app(Settings(collection=path), background=False).test_client()
     answer = client.post("/api/v1/search", json={"image_id": 0, "k": 5}).get_json()
     assert [hit["id"] for hit in answer["hits"]] == hits.ids
-    page = client.get("/answer?image=0")
+    page = client.get("/results?image=0")
     assert page.status_code == 200
     assert "city-block" in client.get("/api/v1/collection").get_data(as_text=True)

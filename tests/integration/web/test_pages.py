@@ -34,7 +34,7 @@ def client(two_spaces: Path) -> FlaskClient:
 
 @pytest.fixture(scope="module")
 def uploaded(client: FlaskClient, indexed: Any) -> str:
-    """The address of an uploaded picture's answer."""
+    """The address of an uploaded picture's results."""
     with (indexed.data / "polyps" / "3.jpg").open("rb") as file:
         answer = client.post("/search", data={"picture": (file, "3.jpg"), "k": "3"})
     return str(answer.headers["Location"])
@@ -88,11 +88,11 @@ def test_a_headline_names_the_class_of_most_hits_or_all_that_share_the_lead(
 ) -> None:
     client = labelled(*classes)
 
-    page = client.get("/answer?image=0&k=5").text
+    page = client.get("/results?image=0&k=5").text
 
     (h1,) = re.findall(r"<h1>(.*?)</h1>", page)
     assert h1 == headline
-    assert lead in text(client, "/answer?image=0&k=5")
+    assert lead in text(client, "/results?image=0&k=5")
 
 
 # Curves
@@ -101,15 +101,16 @@ def test_a_headline_names_the_class_of_most_hits_or_all_that_share_the_lead(
 def test_curves_go_on_to_the_hits_that_were_asked_for(labelled: Any) -> None:
     client = labelled("a", "a", "b", "a")
 
-    said = text(client, "/answer?image=0&k=5")
+    said = text(client, "/results?image=0&k=5")
 
     assert "precision@5" in said
     assert " 0.40 " in said  # two of five, though there are but three hits
-    rows = re.findall(r'<th scope="row">(\d)</th><td>([\d.]+)</td><td>([\d.]+)', client.get("/answer?image=0&k=5").text)
+    page = client.get("/results?image=0&k=5").text
+    rows = re.findall(r'<th scope="row">(\d)</th><td>([\d.]+)</td><td>([\d.]+)', page)
     precision = ["1.000", "0.500", "0.667", "0.500", "0.400"]
     recall = ["0.5000", "0.5000", "1.0000", "1.0000", "1.0000"]
     assert rows == [(str(k + 1), precision[k], recall[k]) for k in range(5)]
-    drawings = re.findall(r'aria-label="(\w+) over k: ([\d.]+) at k = (\d)"', client.get("/answer?image=0&k=5").text)
+    drawings = re.findall(r'aria-label="(\w+) over k: ([\d.]+) at k = (\d)"', client.get("/results?image=0&k=5").text)
     assert drawings == [("Precision", "0.4", "5"), ("Recall", "1", "5")]
 
 
@@ -124,10 +125,10 @@ def test_a_search_from_a_hit_keeps_how_to_search_and_leaves_the_query_behind(
     options["spaces"] = spaces
     fields = "&".join(f"{name}={value}" for name, values in options.items() for value in values)
     of_query = "&query_class=polyps&left=10&top=10&width=60&height=60"
-    for query in ("/answer?image=3", uploaded.replace("k=3", "")):
+    for query in ("/results?image=3", uploaded.replace("k=3", "")):
         address = f"{query}&{fields}{of_query}"
         answered = links(client, address, "Search from hit")
-        compared = links(client, address.replace("/answer", "/compare") + "&hit=9", "Search from this image")
+        compared = links(client, address.replace("/results", "/compare") + "&hit=9", "Search from this image")
         assert len(answered) == 4
         assert compared == [options | {"image": ["9"]}]
         for link in answered:
@@ -146,7 +147,7 @@ def test_what_a_page_tells_to_type_adds_to_an_empty_collection(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "address", ["/?image=N", "/answer?image=N", "/compare?image=1&hit=N", "/collection/images/?page=N"]
+    "address", ["/?image=N", "/results?image=N", "/compare?image=1&hit=N", "/collection/images/?page=N"]
 )
 def test_a_number_of_thousands_of_digits_is_refused_in_words(client: FlaskClient, address: str) -> None:
     said = text(client, address.replace("N", "9" * 5000), 422)
@@ -156,7 +157,7 @@ def test_a_number_of_thousands_of_digits_is_refused_in_words(client: FlaskClient
 @pytest.mark.parametrize("edges", [(90, 0, 20, 50), (-1, 0, 50, 50), (0, 0, 150, 50), (0, 0, 0, 50), ("nan", 0, 9, 9)])
 def test_a_part_that_does_not_fit_is_told_in_percent(client: FlaskClient, edges: tuple[object, ...]) -> None:
     fields = "&".join(f"{name}={edge}" for name, edge in zip(("left", "top", "width", "height"), edges, strict=True))
-    said = text(client, f"/answer?image=3&{fields}", 422)
+    said = text(client, f"/results?image=3&{fields}", 422)
     assert "left + width and top + height are at most 100 %" in said
     assert "at most 1:" not in said
     assert "equal to 1" not in said
@@ -167,16 +168,16 @@ def test_a_part_that_does_not_fit_is_told_in_percent(client: FlaskClient, edges:
 
 def test_unticking_every_space_is_told(client: FlaskClient, indexed: Any, two_spaces: Path) -> None:
     space = Collection.open(two_spaces).spaces[1].name
-    for page in ("/", "/answer?image=3"):  # a browser sends the empty one along with those that are ticked
+    for page in ("/", "/results?image=3"):  # a browser sends the empty one along with those that are ticked
         assert client.get(page).text.count('<input type="hidden" name="spaces" value="">') == 1
     said = "Compare by: choose at least one space"
-    assert said in text(client, "/answer?image=3&spaces=", 422)
+    assert said in text(client, "/results?image=3&spaces=", 422)
     with (indexed.data / "polyps" / "3.jpg").open("rb") as file:
         refused = client.post("/search", data={"picture": (file, "3.jpg"), "spaces": ""})
     assert refused.status_code == 422
     assert said in refused.text
-    assert f"by {space}." in text(client, f"/answer?image=3&spaces=&spaces={space}")
-    assert "by " in text(client, "/answer?image=3")  # no space is named: the first one
+    assert f"by {space}." in text(client, f"/results?image=3&spaces=&spaces={space}")
+    assert "by " in text(client, "/results?image=3")  # no space is named: the first one
 
 
 # Scores
@@ -188,7 +189,7 @@ def test_every_kind_of_score_is_explained() -> None:
 
 
 def test_a_score_after_re_ranking_is_called_one(client: FlaskClient) -> None:
-    page = client.get("/answer?image=3&rerank=query-expansion&k=5")
+    page = client.get("/results?image=3&rerank=query-expansion&k=5")
     assert page.status_code == 200
     assert re.search(r'aria-label="Re-ranked \d', page.text)
     assert "Similarity: 1 for equal pictures" not in page.text
@@ -196,7 +197,7 @@ def test_a_score_after_re_ranking_is_called_one(client: FlaskClient) -> None:
 
 def test_a_fused_score_is_not_called_a_similarity(client: FlaskClient, two_spaces: Path) -> None:
     fields = "&".join(f"spaces={space.name}" for space in Collection.open(two_spaces).spaces)
-    for page in ("/answer?image=3", "/compare?image=3&hit=9"):
+    for page in ("/results?image=3", "/compare?image=3&hit=9"):
         alone = client.get(f"{page}&k=25").text
         assert "Similarity: 1 for equal pictures" in alone
         assert "fused by" not in text(client, page).partition("Compare by")[0]
@@ -209,13 +210,13 @@ def test_a_fused_score_is_not_called_a_similarity(client: FlaskClient, two_space
             fused = client.get(f"{page}&{fields}&fusion={method}&k=25").text
             assert "Similarity: 1 for equal pictures" not in fused
             assert "It is not a similarity" in fused
-            if page.startswith("/answer"):
+            if page.startswith("/results"):
                 assert re.search(rf'aria-label="{name} -?\d', fused)
                 assert by in fused
                 assert all(0 <= float(width) <= 100 for width in re.findall(r'class="fill" width="([-\d.]+)"', fused))
             else:
                 assert f">{name}</button>" in fused
-    refused = text(client, f"/answer?image=3&{fields}&fusion=sum", 422)
+    refused = text(client, f"/results?image=3&{fields}&fusion=sum", 422)
     assert "fusion method is called 'sum'" in refused
 
 
@@ -226,9 +227,9 @@ def test_a_query_of_several_pictures_is_that_of_the_api(client: FlaskClient, upl
     picture = base64.b64encode((indexed.data / "polyps" / "3.jpg").read_bytes()).decode()
     region = {"left": 10, "top": 20, "width": 60, "height": 50}
     cases: list[tuple[str, list[dict[str, Any]]]] = [
-        ("/answer?k=5&image=3&more=12,17", [{"image_id": 3}, {"image_id": 12}, {"image_id": 17}]),
+        ("/results?k=5&image=3&more=12,17", [{"image_id": 3}, {"image_id": 12}, {"image_id": 17}]),
         (
-            "/answer?k=5&image=3&more=12&more=17&part_weights=1&part_weights=0.5&part_weights=2",
+            "/results?k=5&image=3&more=12&more=17&part_weights=1&part_weights=0.5&part_weights=2",
             [{"image_id": 3}, {"image_id": 12, "weight": 0.5}, {"image_id": 17, "weight": 2.0}],
         ),
         (
@@ -243,12 +244,12 @@ def test_a_query_of_several_pictures_is_that_of_the_api(client: FlaskClient, upl
         assert f"together with {len(query) - 1} more" in text(client, address)
         # The distance shown next to a hit is the one that it was found at.
         best = by_api["hits"][0]
-        compared = text(client, f"{address.replace('/answer', '/compare')}&hit={best['id']}")
+        compared = text(client, f"{address.replace('/results', '/compare')}&hit={best['id']}")
         assert f" searched {best['distance']:.4g} {best['score']:.3f} " in compared
 
 
 def test_hits_are_added_to_the_query_and_taken_out_of_it_by_links(client: FlaskClient) -> None:
-    one = "/answer?image=3&k=4&left=10&top=10&width=50&height=50"
+    one = "/results?image=3&k=4&left=10&top=10&width=50&height=50"
     hits = re.findall(r"Hit \d+: image (\d+),", client.get(one).text)
     added = links(client, one, "Add hit")
     assert [link["more"] for link in added] == [[hit] for hit in hits]
@@ -256,7 +257,7 @@ def test_hits_are_added_to_the_query_and_taken_out_of_it_by_links(client: FlaskC
     assert all(link["image"] == ["3"] and link["left"] == ["10"] and "part_weights" not in link for link in added)
     assert not links(client, one, "Take")
 
-    three = "/answer?image=3&more=12,17&part_weights=1,0.5,2&k=4&left=10&top=10&width=50&height=50"
+    three = "/results?image=3&more=12,17&part_weights=1,0.5,2&k=4&left=10&top=10&width=50&height=50"
     assert {link["part_weights"][0] for link in links(client, three, "Add hit")} == {"1,0.5,2,1"}
     first, second, third = links(client, three, "Take")
     assert (first["image"], first["more"], first["part_weights"]) == (["12"], ["17"], ["0.5,2"])
@@ -284,12 +285,12 @@ def test_hits_are_added_to_the_query_and_taken_out_of_it_by_links(client: FlaskC
 def test_a_query_of_several_pictures_that_does_not_fit_is_told(
     client: FlaskClient, fields: str, status: int, told: str
 ) -> None:
-    assert told in unescape(text(client, f"/answer?image=3&{fields}", status))
+    assert told in unescape(text(client, f"/results?image=3&{fields}", status))
 
 
 def test_a_query_has_no_more_pictures_than_it_may(client: FlaskClient) -> None:
-    assert "Add to query" in text(client, f"/answer?image=3&k=3&more={'4,' * 17}4")
-    assert "Add to query" not in text(client, f"/answer?image=3&k=3&more={'4,' * 18}4")
+    assert "Add to query" in text(client, f"/results?image=3&k=3&more={'4,' * 17}4")
+    assert "Add to query" not in text(client, f"/results?image=3&k=3&more={'4,' * 18}4")
 
 
 # Comparing
@@ -307,7 +308,7 @@ def test_an_upload_is_embedded_once_for_the_search_and_once_for_all_spaces(
         return vectors(embedder, query, spaces, *more)
 
     monkeypatch.setattr(Embedder, "vectors", counted)
-    said = text(client, f"{uploaded.replace('/answer', '/compare')}&hit=9{region}")
+    said = text(client, f"{uploaded.replace('/results', '/compare')}&hit=9{region}")
     spaces = [space.name for space in Collection.open(two_spaces).spaces]
     assert embedded == [spaces[:1], spaces]
     assert "no vector" not in said
@@ -380,11 +381,11 @@ def test_a_wrong_label_is_suspected_only_where_copies_differ_in_theirs(
 def test_the_class_of_a_known_image_is_not_asked_for(client: FlaskClient, uploaded: str, two_spaces: Path) -> None:
     images = Collection.open(two_spaces).images
     (without,) = images.ids[images.labels < 0]
-    for address in ("/?image=3", "/answer?image=3"):
+    for address in ("/?image=3", "/results?image=3"):
         page = client.get(address).text
         assert "the class of the query is known" in page
         assert '<div class="field" data-unpicked hidden>' in page
-    for address in ("/", uploaded, "/answer?image=3&query_class=polyps", f"/?image={without}"):
+    for address in ("/", uploaded, "/results?image=3&query_class=polyps", f"/?image={without}"):
         page = client.get(address).text
         assert "the class of the query is known" not in page
         assert '<div class="field" data-unpicked>' in page
@@ -398,8 +399,8 @@ def test_the_form_and_the_api_say_what_near_duplicates_of_a_query_can_be_left_ou
 
 def test_one_hit_has_no_curves(labelled: Any) -> None:
     client = labelled("a", "a", "b")
-    assert "Precision over k" in text(client, "/answer?image=0&k=2")
-    assert "Precision over k" not in text(client, "/answer?image=0&k=1")
+    assert "Precision over k" in text(client, "/results?image=0&k=2")
+    assert "Precision over k" not in text(client, "/results?image=0&k=1")
 
 
 def test_spaces_are_offered_with_the_default_first_and_replaced_ones_last(
@@ -423,3 +424,9 @@ def test_spaces_are_offered_with_the_default_first_and_replaced_ones_last(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert job["state"] == "done", job["error"]
+
+
+def test_the_earlier_address_of_the_results_leads_on(client: Any) -> None:
+    response = client.get("/answer?image=3&classes=polyps&classes=normal-cecum")
+    assert response.status_code == 308
+    assert response.headers["Location"] == "/results?image=3&classes=polyps&classes=normal-cecum"

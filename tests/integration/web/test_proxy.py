@@ -38,9 +38,9 @@ def test_every_address_lies_under_the_prefix_of_the_proxy(behind: Any, proxy: Ca
         # Pages: redirects and the cookie
         found = api.post("/search", files={"picture": picture}, data={"k": "3"})
         assert found.status_code == 303
-        assert urlsplit(found.headers["Location"]).path == f"{PREFIX}/answer"
+        assert urlsplit(found.headers["Location"]).path == f"{PREFIX}/results"
         told = api.post("/search", files={"picture": picture}, headers={"Accept": "application/json"})
-        assert told.json()["location"].startswith(f"{PREFIX}/answer?")
+        assert told.json()["location"].startswith(f"{PREFIX}/results?")
         switched = api.post("/theme", data={"to": "light", "back": f"{PREFIX}/collection/"})
         assert switched.headers["Location"] == f"{PREFIX}/collection/"
         assert f"Path={PREFIX};" in switched.headers["Set-Cookie"]
@@ -104,8 +104,8 @@ def test_nothing_of_a_proxy_is_believed_without_proxies(served: Any, two_spaces:
     }
     image = httpx.get(f"{served.url}/api/v1/images?limit=1", headers=headers).json()["images"][0]
     assert image["links"]["self"] == f"/api/v1/images/{image['id']}"
-    page = httpx.get(f"{served.url}/answer?image=3", headers=headers).text
-    assert f'value="{served.url}/answer?image=3"' in page
+    page = httpx.get(f"{served.url}/results?image=3", headers=headers).text
+    assert f'value="{served.url}/results?image=3"' in page
     assert "evil" not in page
     document = httpx.get(f"{served.url}/api/v1/openapi.json", headers=headers).json()
     assert "servers" not in document

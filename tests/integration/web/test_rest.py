@@ -1,4 +1,4 @@
-"""The REST API on a live port: what each kind of question gets, and what is refused."""
+"""The REST API on a live port: what each kind of query gets, and what is refused."""
 
 from __future__ import annotations
 
@@ -344,8 +344,8 @@ def test_of_two_pictures_none_is_dropped_in_silence(api: httpx.Client, writable:
     [
         "/api/v1/images?class=polyps&class=cecum",
         "/api/v1/images/3/similar?k=1&k=2",
-        "/answer?image=3&image=4",
-        "/answer?image=3&left=1&left=2&top=1&width=50&height=50",
+        "/results?image=3&image=4",
+        "/results?image=3&left=1&left=2&top=1&width=50&height=50",
         "/compare?image=3&hit=4&hit=5",
     ],
 )
@@ -734,7 +734,7 @@ def test_switching_the_look_leads_nowhere_else(api: httpx.Client, elsewhere: str
 
 
 def test_a_region_without_all_its_edges_is_told(api: httpx.Client) -> None:
-    answer = api.get("/answer?image=3&left=10&width=20")
+    answer = api.get("/results?image=3&left=10&width=20")
     assert answer.status_code == 422
     assert "four numbers" in answer.text
 

@@ -246,7 +246,7 @@ def test_pictures_are_drawn_few_at_a_time_and_not_again_for_those_who_wait(
     "address",
     [
         "/",
-        "/answer?image=0",
+        "/results?image=0",
         "/compare?image=0&hit=1",
         "/collection/",
         "/collection/images/",

@@ -46,8 +46,8 @@ def test_waitress_serves_a_query_and_refuses_what_is_no_picture(
             assert refused.headers["Content-Type"] == "application/problem+json"
             assert api.get("/").text.startswith("<!doctype html>")
             proxied = {"X-Forwarded-Prefix": "/kvasir", "X-Forwarded-Host": "a.example", "X-Forwarded-Proto": "https"}
-            page = api.get("/answer?image=3", headers=proxied)
-            assert 'value="https://a.example/kvasir/answer?image=3"' in page.text
+            page = api.get("/results?image=3", headers=proxied)
+            assert 'value="https://a.example/kvasir/results?image=3"' in page.text
     finally:
         server.terminate()
         server.wait(40)

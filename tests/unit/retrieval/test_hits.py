@@ -23,7 +23,7 @@ def collection(indexed: object) -> Collection:
     return Collection.open(indexed.path)  # type: ignore[attr-defined]
 
 
-def test_hits_are_a_list_that_knows_its_question(collection: Collection) -> None:
+def test_hits_are_a_list_that_knows_its_query(collection: Collection) -> None:
     answer = hits(collection, hit(1, 3, "b"), hit(2, 5), hit(3, 0), quality=Quality(3, 7, 2 / 3, 2 / 7, 3 / 7))
     assert len(answer) == 3
     assert [each.id for each in answer] == answer.ids == [3, 5, 0]
