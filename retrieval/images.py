@@ -1,8 +1,9 @@
 """Bytes -> picture: accepted formats, limits, and one error class for each thing that can be wrong.
 
 The format is told by the content, never by the file's name. The header is checked against the limits before any pixel
-is decoded, so a small file that claims to be huge costs nothing. Metadata never cost a picture: where Pillow cannot
-parse them, the file is decoded once more without them, and EXIF that cannot be read means orientation 1.
+is decoded, so a small file that claims to be huge costs nothing, and Pillow never sees a file whose header would take
+it seconds (retrieval.headers). Metadata never cost a picture: where Pillow cannot parse them, the file is decoded once
+more without them, and EXIF that cannot be read means orientation 1.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from retrieval.errors import PictureError, RetrievalError
 from retrieval.formats import HEAD_BYTES, HEIC, decodes_heic, format_of_content, register_heic
+from retrieval.headers import BrokenPictureError, examine, require_size
 from retrieval.metadata import Stripped, jpeg_bits, without_metadata
 from retrieval.pixels import UnsupportedPixelsError, mend_png_transparency, merged, to_rgb
 from retrieval.sources.address import remote_reason
@@ -57,14 +59,6 @@ class PictureNotFoundError(PictureError):
 
 class UnknownFormatError(PictureError):
     """The bytes are not a JPEG, PNG, TIFF, BMP or WebP picture."""
-
-
-class PictureTooLargeError(PictureError):
-    """The picture has more pixels than the limit."""
-
-
-class BrokenPictureError(PictureError):
-    """The picture is truncated or damaged."""
 
 
 class UnexpectedPictureError(PictureError):
@@ -132,9 +126,10 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: Draft = None) ->
     Grey, palette, CMYK and 16-bit pictures become RGB; transparency is laid over black, as LIRE does; of an
     animation the first frame counts; an embedded RGB profile other than sRGB is applied.
 
-    Raises EmptyPictureError, UnknownFormatError, PictureTooLargeError, UnsupportedPixelsError, BrokenPictureError.
+    Raises EmptyPictureError, UnknownFormatError, PictureTooLargeError, UnsupportedPixelsError, BrokenPictureError,
+    CostlyPictureError.
     """
-    return _first_decodable(data, lambda file: _decode(file, max_pixels, draft))
+    return _first_decodable(data, max_pixels, lambda file: _decode(file, max_pixels, draft))
 
 
 def _decode(file: Stripped, max_pixels: int, draft: Draft) -> Picture:
@@ -193,7 +188,7 @@ def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int
         orientation = _orientation(image, file.exif) if tiff is None else tiff.orientation
         return (image.height, image.width) if orientation >= 5 else image.size  # a quarter turn, mirrored or not
 
-    return _first_decodable(data, size)
+    return _first_decodable(data, max_pixels, size)
 
 
 def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str]:
@@ -204,15 +199,16 @@ def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str]:
         image = _open(file.data, tiff, max_pixels)
         return image.width, image.height, image.format or ""
 
-    return _first_decodable(data, header)
+    return _first_decodable(data, max_pixels, header)
 
 
-def _first_decodable(data: bytes, attempt: Callable[[Stripped], Result]) -> Result:
+def _first_decodable(data: bytes, max_pixels: int, attempt: Callable[[Stripped], Result]) -> Result:
     """The attempt on the file as it is; where Pillow fails, on the file without metadata, last without its profile."""
     if not data:
         raise EmptyPictureError("the file is empty (0 bytes)")
+    claim = examine(data, max_pixels)
     try:
-        return attempt(Stripped(data))
+        return attempt((without_metadata(data) if claim.excess else None) or Stripped(data))
     except (UnknownFormatError, UnsupportedPixelsError, BrokenPictureError) as error:
         for profile in (True, False):
             bare = without_metadata(data, profile=profile)
@@ -243,10 +239,7 @@ def _open(data: bytes, tiff: TiffPicture | None, max_pixels: int) -> Image.Image
     width, height = image.size
     if width < 1 or height < 1:
         raise EmptyPictureError(f"the picture has no pixels ({width}x{height})")
-    if width * height > max_pixels:
-        raise PictureTooLargeError(
-            f"{width}x{height} is {width * height / 1e6:.1f} megapixels; the limit is {max_pixels / 1e6:.1f}"
-        )
+    require_size(width, height, max_pixels)
     return image
 
 

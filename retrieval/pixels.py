@@ -12,6 +12,9 @@ from retrieval.errors import PictureError
 from retrieval.srgb import to_srgb
 from retrieval.tiff import TiffPicture
 
+_STRIP = 1 << 20
+"""Pixels that are composed at a time."""
+
 
 class UnsupportedPixelsError(PictureError):
     """The picture stores its pixels in a way that has no faithful 8-bit RGB form."""
@@ -37,12 +40,25 @@ def to_rgb(image: Image.Image, tiff: TiffPicture | None = None) -> Image.Image:
         image.putpalette(np.frombuffer(tiff.colors, np.uint8).reshape(3, -1).T.tobytes())
     try:
         if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-            rgba = image.convert("RGBA")
-            black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
-            return Image.alpha_composite(black, rgba).convert("RGB")
+            return _over_black(image)
         return to_srgb(image) if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:  # a mode that Pillow can decode and not convert, such as LAB
         raise UnsupportedPixelsError(f"pixels of mode {image.mode} cannot be turned into RGB ({error})") from error
+
+
+def _over_black(image: Image.Image) -> Image.Image:
+    """A picture with transparency over black, in strips: the whole of it in RGBA three times over would be 12 bytes a
+    pixel, and Pillow's composition keeps other threads waiting.
+    """
+    width, height = image.size
+    opaque = Image.new("RGB", image.size)
+    rows = max(1, _STRIP // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        rgba = image.crop((0, top, width, bottom)).convert("RGBA")
+        black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+        opaque.paste(Image.alpha_composite(black, rgba).convert("RGB"), (0, top))
+    return opaque
 
 
 def mend_png_transparency(image: Image.Image, header: bytes) -> None:

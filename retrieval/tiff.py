@@ -134,6 +134,15 @@ class TiffDirectory:
                 return values if kind in (1, 3, 4, 13, 16, 18) else ()
         return ()
 
+    def value_bytes(self) -> int:
+        """Bytes of the values of all entries together, wherever they lie. Raises struct.error."""
+        shape, total = self.order + ("HQ" if self.big else "HI"), 0
+        for at in self.entries:
+            kind, count = struct.unpack_from(shape, self.data, at + 2)
+            if kind in _CODES and count <= len(self.data):
+                total += count * struct.calcsize(self.order + _CODES[kind])
+        return total
+
     def number(self, wanted: int, default: int) -> int:
         """The first number of a tag."""
         return (self.values(wanted) or (default,))[0]

@@ -16,7 +16,8 @@ from retrieval.collection import CollectionBusyError, NoSuchImageError, PictureG
 from retrieval.disk import DiskFullError
 from retrieval.errors import EvaluationError, PictureError, QueryError, RetrievalError
 from retrieval.evaluation.store import StoredEvaluationError
-from retrieval.images import PictureTooLargeError, UnknownFormatError
+from retrieval.headers import PictureTooLargeError
+from retrieval.images import UnknownFormatError
 from retrieval.report.store import NotEvaluatedError
 from web import errors
 from web.access import host_is_trusted

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from retrieval.errors import PictureError
+from retrieval.headers import PictureTooLargeError
 from retrieval.images import (
     BrokenPictureError,
     EmptyPictureError,
     Picture,
-    PictureTooLargeError,
     UnknownFormatError,
     UnsupportedPixelsError,
     decode,

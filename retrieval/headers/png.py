@@ -1,0 +1,46 @@
+"""PNG (ISO/IEC 15948): number of chunks, compressed metadata, and the image data that the pixels need.
+
+Pillow reads every chunk in Python, one by one.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from retrieval.headers.limits import Claim, CostlyPictureError, most_parts, require_held, require_size
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+DEFLATE_RATIO = 1032
+"""Most bytes that one byte of a deflate stream stands for (zlib technical details, "Maximum Expansion Factor")."""
+_MAX_COMPRESSED = 100
+"""Chunks of compressed profiles and texts, each of which Pillow expands to up to 1 MiB."""
+_COMPRESSED = (b"iCCP", b"zTXt", b"iTXt")
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Samples of a pixel by colour type."""
+
+
+def examine(data: bytes, max_pixels: int) -> Claim:
+    """The claim of a PNG. Raises PictureTooLargeError, CostlyPictureError, BrokenPictureError."""
+    if len(data) < 29:
+        return Claim()
+    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+    require_size(width, height, max_pixels)
+    at, parts, compressed, held = len(SIGNATURE), 0, 0, 0
+    most, last = most_parts(data), len(data) - 8
+    header = struct.Struct(">I4s").unpack_from
+    while at <= last:
+        length, kind = header(data, at)
+        at += 12 + length
+        parts += 1
+        if kind == b"IDAT":
+            held += length
+        elif kind in _COMPRESSED:
+            compressed += 1
+        elif kind == b"IEND":
+            break
+        if parts > most:
+            raise CostlyPictureError(f"the PNG has too many chunks ({parts:,} or more); save it anew")
+    row = 1 + -(-width * depth * _SAMPLES.get(colour, 1) // 8)
+    if held:  # without image data Pillow rejects it
+        require_held(min(held, len(data)), row * height / DEFLATE_RATIO, width, height)
+    return Claim(width, height, seconds=4e-8 * width * height, excess=compressed > _MAX_COMPRESSED)
