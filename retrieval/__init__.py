@@ -28,13 +28,12 @@ from retrieval.errors import (
 )
 from retrieval.filters import Filter, NoSuchClassError
 from retrieval.fusion import UnknownFusionError
+from retrieval.headers import BrokenPictureError, CostlyPictureError, PictureTooLargeError
 from retrieval.hits import Hit, Hits, Quality
 from retrieval.images import (
     BadRegionError,
-    BrokenPictureError,
     EmptyPictureError,
     PictureNotFoundError,
-    PictureTooLargeError,
     UnknownFormatError,
 )
 from retrieval.query import BadQueryError, Part, Query
@@ -49,6 +48,7 @@ __all__ = [
     "BrokenPictureError",
     "Collection",
     "CollectionError",
+    "CostlyPictureError",
     "DamagedCatalogError",
     "DamagedVectorError",
     "EmptyPictureError",

@@ -18,7 +18,7 @@ PUBLIC = """
     Collection Filter Hit Hits Part Quality Query Searcher open
 
     RetrievalError CollectionError EncoderError PictureError QueryError SourceError
-    BadQueryError BadRegionError BrokenPictureError DamagedCatalogError DamagedVectorError EmptyPictureError
+    BadQueryError BadRegionError BrokenPictureError CostlyPictureError DamagedCatalogError DamagedVectorError EmptyPictureError
     EmptySpaceError FormatError NoSuchClassError NoSuchImageError NotACollectionError PictureGoneError
     PictureNotFoundError PictureTooLargeError SpaceNameError UnknownFormatError UnknownFusionError UnknownRerankingError
     UnsupportedQueryError VectorError
