@@ -18,10 +18,10 @@ PUBLIC = """
     Collection Filter Hit Hits Part Quality Query Searcher open
 
     RetrievalError CollectionError EncoderError PictureError QueryError SourceError
-    BadQueryError BadRegionError BrokenPictureError CostlyPictureError DamagedCatalogError DamagedVectorError EmptyPictureError
-    EmptySpaceError FormatError NoSuchClassError NoSuchImageError NotACollectionError PictureGoneError
-    PictureNotFoundError PictureTooLargeError SpaceNameError UnknownFormatError UnknownFusionError UnknownRerankingError
-    UnsupportedQueryError VectorError
+    BadQueryError BadRegionError BrokenPictureError CostlyPictureError DamagedCatalogError DamagedVectorError
+    EmptyPictureError EmptySpaceError FormatError NoSuchClassError NoSuchImageError NotACollectionError
+    PictureGoneError PictureNotFoundError PictureTooLargeError SpaceNameError UnknownFormatError UnknownFusionError
+    UnknownRerankingError UnsupportedQueryError VectorError
 """
 TREE = re.compile(
     r"^    (?P<indent>[│├└─ ]*)(?P<name>\w+Error)\b(?:.*\((?P<module>(?:retrieval|indexer|web)[\w.]*)\))?"
