@@ -22,6 +22,7 @@ from retrieval.collection import CollectionWriter, KnownImage, NewImage
 from retrieval.cores import prefetch
 from retrieval.errors import RetrievalError
 from retrieval.images import Draft, decode, rejection
+from retrieval.marks import DRAFT, Marks, marks_of
 from retrieval.spaces import Space, prepare_all
 
 BATCH = 128
@@ -98,7 +99,8 @@ class _NewPicture:
 class _Prepared:
     """A picture that was read. new: None where its bytes are stored already, whatever its change mark says.
 
-    vectors: shipped ones by space; inputs: what `Space.embed` takes, by space, for the others that it lacks.
+    vectors: shipped ones by space; inputs: what `Space.embed` takes, by space, for the others that it lacks. marks: of
+    the device, None where they are stored already.
     """
 
     task: _Task
@@ -106,6 +108,7 @@ class _Prepared:
     new: _NewPicture | None
     inputs: Mapping[str, NDArray[Any]]
     vectors: Mapping[str, NDArray[Any]]
+    marks: Marks | None = None
 
 
 def index_dataset(
@@ -170,7 +173,7 @@ class _Indexing:
             sound = known.spaces - again.get(known.id, frozenset()) if known else frozenset()
             missing = self._wanted(item) - sound
             same_mark = known is not None and (known.file_size, known.stamp) == (item.bytes, item.stamp)
-            if known and not missing and same_mark and known.id not in again:
+            if known and not missing and same_mark and known.marked and known.id not in again:
                 self.outcome.unchanged += 1
             else:
                 tasks.append(_Task(item, of_file is not None, known, missing))
@@ -198,15 +201,17 @@ class _Indexing:
                 vectors = {name: vector for name, vector in given.items() if name in missing}
                 computed -= self.shipped.spaces if self.shipped.required else frozenset(vectors)
             members = [space for name, space in self.spaces.items() if name in computed]
-            if same and not members:
+            marked = same and task.known is not None and task.known.marked
+            if marked and not members:
                 return _Prepared(task, sha256, None, {}, vectors)
             # Each space sees its own draft, never a larger one that another needs: its vector must not depend on those.
-            drafts: set[Draft] = {space.draft for space in members} or {None}
+            drafts: set[Draft] = {space.draft for space in members} or {DRAFT if same else None}
             pictures = {draft: decode(data, draft=draft) for draft in drafts}
             inputs = prepare_all(members, pictures)
             smallest = min(pictures.values(), key=lambda picture: picture.image.width)
             new = None if same else _NewPicture(smallest.width, smallest.height, small_grey(smallest))
-            return _Prepared(task, sha256, new, inputs, vectors)
+            marks = None if marked else marks_of(smallest.upright())
+            return _Prepared(task, sha256, new, inputs, vectors, marks)
         except Exception as error:
             return rejection(error)
 
@@ -249,13 +254,16 @@ class _Indexing:
         greys = {image_id: one.new.grey for image_id, (one, _) in zip(ids, new, strict=True) if one.new is not None}
         store_greys(self.writer.path, greys)
         lacking: dict[int, Vectors] = {}
-        marks: dict[int, tuple[int, int]] = {}
+        stamps: dict[int, tuple[int, int]] = {}
+        marks: dict[int, Marks] = {}
         for prepared, made in zip(batch, vectors, strict=True):
             known = prepared.task.known
             if prepared.new is None and known is not None:
                 lacking[known.id] = made
-                marks[known.id] = (prepared.task.item.bytes, prepared.task.item.stamp)
-        self.writer.fill(lacking, marks)
+                stamps[known.id] = (prepared.task.item.bytes, prepared.task.item.stamp)
+                if prepared.marks is not None:
+                    marks[known.id] = prepared.marks
+        self.writer.fill(lacking, stamps, marks)
         self.outcome.added += len(new)
         self.outcome.new_images += [(image_id, image.file) for image_id, (_, image) in zip(ids, new, strict=True)]
         self.outcome.replaced += sum(prepared.task.stored for prepared, _ in new)
@@ -275,4 +283,5 @@ class _Indexing:
             stamp=item.stamp,
             sha256=prepared.sha256,
             vectors=vectors,
+            marks=prepared.marks,
         )

@@ -228,6 +228,7 @@ def _add_encoders(
     if not specs:
         for definition in encoder.definitions(manifest).values():
             encoder.require_fit(definition, fit)
+            encoder.require_options(definition, EncoderOptions(marks=options.marks))
 
 
 def _add_descriptors(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval.collection import Collection, PictureGoneError
 from retrieval.errors import PictureError
+from retrieval.marks import names_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -24,7 +25,7 @@ class Hit:
     """One neighbour of a query.
 
     score: larger is more similar; `Hits.score_kind` says what it is. distance: in the first space that was searched;
-    distances: in every one of them. None where the image has no vector there.
+    distances: in every one of them. None where the image has no vector there. marks: names of `retrieval.marks`.
     """
 
     rank: int
@@ -35,6 +36,7 @@ class Hit:
     class_name: str | None
     file: str
     cluster: int
+    marks: tuple[str, ...] = ()
 
 
 def hits_of(
@@ -56,6 +58,7 @@ def hits_of(
         positions.tolist(),
         images.labels[positions].tolist(),
         images.clusters[positions].tolist(),
+        images.marks[positions].tolist(),
         strict=True,
     )
     return tuple(
@@ -68,8 +71,9 @@ def hits_of(
             class_name=images.classes[label] if label >= 0 else None,
             file=images.files[position],
             cluster=cluster,
+            marks=names_of(marks),
         )
-        for at, (image_id, score, position, label, cluster) in enumerate(rows)
+        for at, (image_id, score, position, label, cluster, marks) in enumerate(rows)
     )
 
 
@@ -167,6 +171,7 @@ class Hits(Sequence[Hit]):
                     "distances": hit.distances,
                     "file": hit.file,
                     "cluster": hit.cluster,
+                    "marks": list(hit.marks),
                 }
                 for hit in self.hits
             ],

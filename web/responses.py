@@ -13,6 +13,7 @@ from retrieval import hits as engine
 from retrieval.collection import Collection
 from retrieval.collection.facts import facts_of
 from retrieval.hits import SCORE_KINDS
+from retrieval.marks import names_of
 from web.context import collection_version
 from web.problems import MEDIA_TYPE, Problem
 
@@ -42,6 +43,7 @@ class Image(_Response):
     height: int
     cluster: int = Field(description="Near duplicates share this number.")
     spaces: list[str] = Field(description="The spaces that it has a vector in.")
+    marks: list[str] = Field(description="Marks of the device on it, such as ScopeGuide's picture.")
     links: Links
 
 
@@ -73,6 +75,7 @@ class Hit(_Response):
     distances: dict[str, float | None] = Field(description="In every space that was searched, likewise.")
     file: str
     cluster: int
+    marks: list[str] = Field(description="Marks of the device on it.")
     links: Links
 
 
@@ -128,6 +131,7 @@ class CollectionInfo(_Response):
     classes: dict[str, int]
     unlabelled: int
     clusters_of_duplicates: int
+    marks: dict[str, int] = Field(description="How many images have each mark of the device.")
     spaces: list[SpaceInfo]
 
 
@@ -195,6 +199,7 @@ def images_to_dicts(opened: Collection, image_ids: Sequence[int]) -> list[dict[s
             "width": int(images.sizes[position, 0]),
             "height": int(images.sizes[position, 1]),
             "cluster": int(images.clusters[position]),
+            "marks": list(names_of(int(images.marks[position]))),
             "spaces": [name for name, number in spaces if images.checksums[position, number]],
             "links": links(image_id),
         }

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import click
 
 from retrieval.encoders import EncoderOptions
-from retrieval.encoders.recipe import INTERPOLATIONS, Features
+from retrieval.encoders.recipe import DEFAULT_MARKS, INTERPOLATIONS, Features, MarksHandling
 
 
 class Channels(click.ParamType):  # type: ignore[type-arg]  # generic in its stubs alone
@@ -60,6 +60,12 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
         help="Embed by the last layer of a new encoder, or by statistics of every stage, whose principal components "
         "are fitted on the collection and searched.  [default: multi where the encoder gives its stages]",
     )
+    @click.option(
+        "--marks",
+        type=click.Choice(get_args(MarksHandling)),
+        help="Keep the box of the device in the corner of a frame, such as ScopeGuide's picture, or fill it with the "
+        f"mean colour of the rest before a new encoder sees it.  [default: {DEFAULT_MARKS}]",
+    )
     @wraps(command)
     def with_options(
         *arguments: Any,
@@ -69,6 +75,7 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
         interpolation: str | None,
         weights_key: str,
         encoder_features: str | None,
+        marks: str | None,
         **others: Any,
     ) -> None:
         options = EncoderOptions(mean, std, size, interpolation, weights_key)
@@ -76,6 +83,6 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError("--mean, --std, --size, --interpolation and --weights-key are for one --encoder")
         if options.std is not None and min(options.std) <= 0:
             raise click.UsageError("--std must be above 0")
-        command(*arguments, options=replace(options, features=encoder_features or "auto"), **others)
+        command(*arguments, options=replace(options, features=encoder_features or "auto", marks=marks or ""), **others)
 
     return with_options

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from retrieval.collection.reading import Collection
+from retrieval.marks import NAMES
+
+
+def marks_counted(marks: NDArray[np.int32]) -> dict[str, int]:
+    """How many images have each mark of the device; with `unknown` where that is not known of some."""
+    known = marks[marks >= 0]
+    counts = {name: int((known >> at & 1).sum()) for at, name in enumerate(NAMES)} if len(known) else {}
+    return counts | ({"unknown": len(marks) - len(known)} if len(known) < len(marks) else {})
 
 
 def facts_of(collection: Collection) -> dict[str, Any]:
-    """Images, classes, clusters of duplicates and spaces, as plain values."""
+    """Images, classes, clusters of duplicates, marks of the device and spaces, as plain values."""
     images = collection.images
     counts = Counter(images.labels.tolist())
     return {
@@ -19,6 +30,7 @@ def facts_of(collection: Collection) -> dict[str, Any]:
         "classes": {name: counts[label] for label, name in enumerate(images.classes)},
         "unlabelled": counts[-1],
         "clusters_of_duplicates": sum(size > 1 for size in Counter(images.clusters.tolist()).values()),
+        "marks": marks_counted(images.marks),
         "spaces": [
             {
                 "name": space.name,

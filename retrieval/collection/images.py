@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.collection.device_marks import has_table
 from retrieval.names import nfc
 from retrieval.sources import has_pictures
 
 _COLUMNS = "class, cluster, width, height, file, source, checksums"
+_UNMARKED = "SELECT NULL AS image, NULL AS bits WHERE 0"
+"""In the place of the table of marks, which catalogs of older versions lack."""
 
 Row = tuple[Any, ...]
-"""(id, class, cluster, width, height, file, source, checksums) of one image."""
+"""(id, class, cluster, width, height, file, source, checksums, bits of its marks) of one image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,7 @@ class Images:
 
     ids (n,) int64; labels (n,) int32, an index into `classes` or -1 where the class is unknown; clusters (n,) int64;
     sizes (n, 2) int32, width and height; checksums (n, spaces) uint32, 0 where the image has no vector in that space;
+    marks (n,) int32, bits of `retrieval.marks.NAMES`, -1 where they are not known;
     files: the path inside its source; sources (n,) int32, an index into `source_paths`. source_numbers: the catalog's
     number of each source.
     """
@@ -40,6 +44,7 @@ class Images:
     clusters: NDArray[np.int64]
     sizes: NDArray[np.int32]
     checksums: NDArray[np.uint32]
+    marks: NDArray[np.int32]
     files: tuple[str, ...]
     sources: NDArray[np.int32]
 
@@ -83,7 +88,9 @@ class Images:
 
 def read_images(connection: sqlite3.Connection, spaces: int, folder: Path) -> Images:
     """Every image; to be called within a transaction. Sources inside the collection's own folder move with it."""
-    rows = connection.execute(f"SELECT id, {_COLUMNS} FROM images ORDER BY id").fetchall()  # noqa: S608
+    rows = connection.execute(
+        f"SELECT id, {_COLUMNS}, bits FROM images LEFT JOIN {_marks(connection)} marks ON image = id ORDER BY id"  # noqa: S608
+    ).fetchall()
     numbers, paths = _read_sources(connection, folder)
     return _from_rows(rows, spaces, numbers, paths)
 
@@ -94,9 +101,14 @@ def read_rows(connection: sqlite3.Connection, changed: str, since: int) -> list[
     changed: a query with one parameter, `since`, whose one column is called id.
     """
     return connection.execute(
-        f"SELECT id, {_COLUMNS} FROM ({changed}) LEFT JOIN images USING (id) ORDER BY id",  # noqa: S608
+        f"SELECT id, {_COLUMNS}, bits FROM ({changed}) LEFT JOIN images USING (id) "  # noqa: S608
+        f"LEFT JOIN {_marks(connection)} marks ON marks.image = id ORDER BY id",
         (since,),
     ).fetchall()
+
+
+def _marks(connection: sqlite3.Connection) -> str:
+    return "marks" if has_table(connection) else f"({_UNMARKED})"
 
 
 def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path) -> Images:
@@ -137,6 +149,7 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
         clusters=merged(images.clusters, new.clusters),
         sizes=merged(images.sizes, new.sizes),
         checksums=merged(images.checksums, new.checksums),
+        marks=merged(images.marks, new.marks),
         files=tuple(files if in_order else [files[at] for at in order.tolist()]),
         sources=merged(_translated(images.sources, images.source_numbers, numbers), new.sources),
     )
@@ -159,7 +172,8 @@ def _read_sources(connection: sqlite3.Connection, folder: Path) -> tuple[tuple[i
 def _from_rows(
     rows: Sequence[Row], spaces: int, numbers: tuple[int, ...], paths: tuple[tuple[Path, str], ...]
 ) -> Images:
-    ids, names, clusters, widths, heights, files, sources, checksums = zip(*rows, strict=True) if rows else ((),) * 8
+    columns: Any = zip(*rows, strict=True) if rows else ((),) * 9
+    ids, names, clusters, widths, heights, files, sources, checksums, bits = columns
     composed = {name: nfc(name) for name in set(names) if name is not None}  # older catalogs hold other forms as well
     classes = tuple(sorted(set(composed.values())))
     label = {name: classes.index(form) for name, form in composed.items()} | {None: -1}
@@ -174,6 +188,7 @@ def _from_rows(
         clusters=np.array(clusters, np.int64),
         sizes=np.array([widths, heights], np.int32).T.reshape(-1, 2),
         checksums=np.frombuffer(packed, "<u4").reshape(len(ids), spaces),
+        marks=np.array([-1 if one is None else one for one in bits], np.int32),
         files=tuple(files),
         sources=np.array([place[source] for source in sources], np.int32),
     )

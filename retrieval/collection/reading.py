@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from retrieval.collection import catalog
 from retrieval.collection.changes import Difference, LogPosition, difference, log_position, read_changed_rows
+from retrieval.collection.device_marks import read_marks
 from retrieval.collection.images import Images, read_images, updated
 from retrieval.collection.manifest import Manifest, SpaceDefinition, read_manifest
 from retrieval.collection.pictures import read_picture
 from retrieval.collection.vectors import StoredRows, vectors_path
 from retrieval.errors import CollectionError, QueryError
+from retrieval.marks import Marks
 from retrieval.sources import has_pictures
 from retrieval.sources.address import expanded
 
@@ -180,6 +182,11 @@ class Collection:
     def file_of(self, image_id: int) -> str:
         """The path of an image inside its source."""
         return self.images.files[self.position(image_id)]
+
+    def marks_of(self, image_id: int) -> Marks | None:
+        """The marks of the device on an image, with their regions; None where they are not known."""
+        with closing(catalog.connect(self.path)) as connection, catalog.damage_told(self.path):
+            return read_marks(connection, [image_id]).get(image_id)
 
     def source_of(self, image_id: int) -> Path:
         """The folder or zip that an image was indexed in."""

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.collection.device_marks import store_marks
+from retrieval.marks import Marks
 from retrieval.names import nfc
 
 _PARAMETERS = 500
@@ -20,7 +22,7 @@ _PARAMETERS = 500
 
 @dataclass(frozen=True, eq=False)
 class NewImage:
-    """An image to store: where its file is, what it is, and its vectors by space."""
+    """An image to store: where its file is, what it is, its vectors by space, and the marks of the device on it."""
 
     source: int
     file: str
@@ -31,11 +33,12 @@ class NewImage:
     stamp: int
     sha256: bytes
     vectors: Mapping[str, NDArray[np.generic]]
+    marks: Marks | None = None
 
 
 @dataclass(frozen=True)
 class KnownImage:
-    """What the catalog knows of a file: enough to tell whether it changed and which vectors it lacks."""
+    """What the catalog knows of a file: enough to tell whether it changed, and which vectors or marks it lacks."""
 
     id: int
     file_size: int
@@ -43,6 +46,7 @@ class KnownImage:
     sha256: bytes
     class_name: str | None
     spaces: frozenset[str]
+    marked: bool
 
 
 class Sources:
@@ -75,9 +79,12 @@ class Sources:
 
 def known_rows(
     connection: sqlite3.Connection, source: int, files: Sequence[str] | None
-) -> Iterator[tuple[str, int, int, int, bytes, str | None, bytes]]:
-    """(file, id, bytes, stamp, sha256, class, checksums) of a source's images: of all, or of some files only."""
-    select = "SELECT file, id, bytes, stamp, sha256, class, checksums FROM images WHERE source = ?"
+) -> Iterator[tuple[str, int, int, int, bytes, str | None, bytes, bool]]:
+    """(file, id, bytes, stamp, sha256, class, checksums, whether it has marks) of a source's images, all or some."""
+    select = (
+        "SELECT file, id, bytes, stamp, sha256, class, checksums, image IS NOT NULL "
+        "FROM images LEFT JOIN marks ON image = id WHERE source = ?"
+    )
     if files is None:
         yield from connection.execute(select, (source,))
         return
@@ -117,6 +124,7 @@ def insert_images(
                 packed,
             ),
         )
+    store_marks(connection, {i: one.marks for i, one in zip(ids, images, strict=True) if one.marks is not None})
     connection.execute("UPDATE counters SET value = ? WHERE name = 'next image'", (ids[-1] + 1,))
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import catalog, changes
+from retrieval.collection import catalog, changes, device_marks
 from retrieval.collection.folder import claim, delete_all, not_writable
 from retrieval.collection.manifest import (
     NAME,
@@ -36,6 +36,7 @@ from retrieval.collection.manifest import (
 from retrieval.collection.rows import KnownImage, NewImage, Sources, delete_image, insert_images, known_rows
 from retrieval.collection.vectors import VectorFile, vectors_path
 from retrieval.disk import full_disk, sync_directory
+from retrieval.marks import Marks
 from retrieval.names import nfc
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class CollectionWriter:
                     log.warning(
                         "%s: catalog upgraded, it now logs its changes; older versions still read it", self.path
                     )
+            device_marks.create_table(self._catalog)
         self._sources = Sources(self._catalog, self.path)
 
     def _raise_full_disk(self, error: BaseException) -> None:
@@ -199,8 +201,8 @@ class CollectionWriter:
     def known(self, source: int, files: Sequence[str] | None = None) -> dict[str, KnownImage]:
         """What is stored from one source, by file: of all files, or only of some, which takes time with those alone."""
         return {
-            file: KnownImage(image_id, size, stamp, sha256, class_name and nfc(class_name), self._spaces_in(checksums))
-            for file, image_id, size, stamp, sha256, class_name, checksums in known_rows(self._catalog, source, files)
+            file: KnownImage(i, size, stamp, sha256, name and nfc(name), self._spaces_in(checksums), bool(marked))
+            for file, i, size, stamp, sha256, name, checksums, marked in known_rows(self._catalog, source, files)
         }
 
     def vectors_of_content(self, sha256: bytes) -> dict[str, NDArray[np.generic]]:
@@ -262,14 +264,16 @@ class CollectionWriter:
     def fill(
         self,
         vectors: Mapping[int, Mapping[str, NDArray[np.generic]]],
-        marks: Mapping[int, tuple[int, int]] | None = None,
+        stamps: Mapping[int, tuple[int, int]] | None = None,
+        marks: Mapping[int, Marks] | None = None,
     ) -> None:
         """Give stored images vectors in spaces where they have none or a damaged one; on disk when this returns.
 
-        marks: by image the size in bytes and the stamp of a file whose change mark is new though its bytes are not.
+        stamps: by image the size in bytes and the stamp of a file whose change mark is new though its bytes are not.
+        marks: of the device, by image.
         """
         packed = {image_id: self._filled(image_id, by_space) for image_id, by_space in vectors.items() if by_space}
-        if not packed and not marks:
+        if not packed and not stamps and not marks:
             return
         self._sync_files()
         with self._transaction():
@@ -278,8 +282,9 @@ class CollectionWriter:
             )
             self._catalog.executemany(
                 "UPDATE images SET bytes = ?, stamp = ? WHERE id = ?",
-                [(size, stamp, image_id) for image_id, (size, stamp) in (marks or {}).items()],
+                [(size, stamp, image_id) for image_id, (size, stamp) in (stamps or {}).items()],
             )
+            device_marks.store_marks(self._catalog, marks or {})
 
     def _filled(self, image_id: int, vectors: Mapping[str, NDArray[np.generic]]) -> bytes:
         """Write an image's vectors; returns its checksums as they are then."""

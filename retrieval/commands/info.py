@@ -82,6 +82,11 @@ def _text(facts: dict[str, Any], spaces: Sequence[Space]) -> str:
     lines += [f"  {padded(name, width)}  {count:>7,}" for name, count in classes.items()]
     if facts["clusters_of_duplicates"]:
         lines.append(f"{counted(facts['clusters_of_duplicates'], 'cluster')} of near duplicates")
+    marks = {name: count for name, count in facts["marks"].items() if count and name != "unknown"}
+    if marks:
+        lines.append(f"marks of the device: {', '.join(f'{name} {count:,}' for name, count in marks.items())}")
+    if marks and facts["marks"].get("unknown"):
+        lines.append(f"  not known of {counted(facts['marks']['unknown'], 'image')}; `kvasir index` looks for them")
     lines += [_source(source["kind"], source["path"]) for source in facts["sources"]]
     origins: defaultdict[str, list[str]] = defaultdict(list)  # shared by the descriptors of one archive
     for space, stated in zip(spaces, facts["spaces"], strict=True):

@@ -79,6 +79,7 @@ def rebuild_tower(recipe: Recipe) -> Tower:
         recipe.weights_key,
         recipe.activation or "own",
         recipe.features,
+        recipe.marks,
     )
     tower = build_tower(recipe.spec, recipe.fit, recipe.full_size, options)
     recipe.require(tower.recipe)

@@ -31,7 +31,7 @@ class EncoderOptions:
     mean, std: three channels in 0..1; size: (width, height); interpolation: Pillow's name; weights_key: which of
     several states in a weights file; activation: `gelu` or `quick_gelu` of an open_clip tower, or `own` for what its
     architecture's configuration says. features: `last` layer, `multi` for statistics of every stage, or `auto`: `multi`
-    where the model gives them.
+    where the model gives them. marks: `keep` or `fill`, empty for the default.
     """
 
     mean: tuple[float, ...] | None = None
@@ -41,6 +41,7 @@ class EncoderOptions:
     weights_key: str = ""
     activation: str = ""
     features: str = "last"
+    marks: str = ""
 
     @property
     def given(self) -> dict[str, Any]:

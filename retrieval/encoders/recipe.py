@@ -10,15 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from retrieval.encoders.field_of_view import crop_to_field
 from retrieval.errors import EncoderError
+from retrieval.field_of_view import crop_to_field
 from retrieval.images import Picture
+from retrieval.marks import filled
 
 Fit = Literal["squash", "pad", "crop", "field"]
+MarksHandling = Literal["keep", "fill"]
+"""`fill`: the box in the corner gets the mean colour of the rest, see `retrieval.marks`."""
 Features = Literal["last", "multi"]
 """`last`: the pooled last layer. `multi`: statistics of every stage's output, see `retrieval.encoders.stages`."""
 Resize = Callable[[Image.Image, tuple[int, int], str], NDArray[np.uint8]]
 """(RGB picture, (width, height), interpolation) -> (height, width, 3) uint8."""
+DEFAULT_MARKS: MarksHandling = "keep"
+"""Filling gains on the subset, and loses on pictures of other sources, whose boxes differ."""
 DEFAULT_FIT: Fit = "field"
 """Chosen by measurement, tests/benchmarks/bench_quality.py: black surroundings tell the device, and a space that sees
 them finds pictures of other sources worse; cropping to the centre would cut the sides of a wide frame away."""
@@ -49,6 +54,7 @@ class Recipe:
     fit: how a frame of another shape than the input is fitted to it; `field`: its field of view is squashed
     full_size: whether a JPEG is decoded at full size, where descriptors need that anyway, and not as a draft
     features: `last` layer or `multi`, see `retrieval.encoders.stages`
+    marks: whether the device's box in the corner is kept or filled
 
     The other fields say where these came from and are not compared; recipes of older collections lack them.
     preprocessing: the place of each value; activation: of an open_clip tower, empty for what its configuration says;
@@ -67,6 +73,7 @@ class Recipe:
     library: str
     full_size: bool = False
     features: str = "last"
+    marks: str = "keep"
     preprocessing: str = field(default="", compare=False)
     activation: str = field(default="", compare=False)
     weights_key: str = field(default="", compare=False)
@@ -80,6 +87,8 @@ class Recipe:
         gives the same bytes.
         """
         image = picture.upright()
+        if self.marks == "fill":
+            image = filled(image)
         if self.fit == "field":
             image = crop_to_field(image)
         if self.fit in ("squash", "field") and resize is not None:
@@ -123,6 +132,7 @@ class Recipe:
                 library=str(stored["library"]),
                 full_size=bool(stored.get("full_size", False)),
                 features=str(stored.get("features", "last")),
+                marks=str(stored.get("marks", "keep")),
                 preprocessing=str(stored.get("preprocessing", "")),
                 activation=str(stored.get("activation", "")),
                 weights_key=str(stored.get("weights_key", "")),
@@ -137,6 +147,8 @@ class Recipe:
             raise RecipeError(f"an encoder's recipe has the fit {recipe.fit!r}, not one of {_FITS}{_RESTORE}")
         if recipe.features not in get_args(Features):
             raise RecipeError(f"an encoder's recipe has the features {recipe.features!r}{_RESTORE}")
+        if recipe.marks not in get_args(MarksHandling):
+            raise RecipeError(f"an encoder's recipe has the marks {recipe.marks!r}{_RESTORE}")
         if recipe.interpolation not in INTERPOLATIONS:
             raise RecipeError(f"an encoder's recipe has the interpolation {recipe.interpolation!r}{_RESTORE}")
         if not len(recipe.mean) == len(recipe.std) == 3:

@@ -11,7 +11,7 @@ import torch
 from retrieval.encoders.image_model import ImageModel
 from retrieval.encoders.known import known_checkpoint
 from retrieval.encoders.preprocessing import EncoderOptions
-from retrieval.encoders.recipe import DEFAULT_FIT, Fit, Recipe
+from retrieval.encoders.recipe import DEFAULT_FIT, DEFAULT_MARKS, Fit, Recipe
 from retrieval.encoders.selftest import require_embeddings
 from retrieval.encoders.spec import EncoderSpec, EncoderSpecError
 from retrieval.encoders.stages import stage_statistics
@@ -42,7 +42,7 @@ def load_tower(
     made = load_image_model(spec, options)
     made.model.eval()
     model, features = embedding_model(made, spec, options.features)
-    recipe = _recipe(spec, made, model, fit, full_size, features)
+    recipe = _recipe(spec, made, model, fit, full_size, features, options.marks or DEFAULT_MARKS)
     for note in (*_assumptions(made, spec), *made.notes):
         log.warning("%s: %s", spec.text, note)
     tower = Tower(model, recipe)
@@ -70,7 +70,13 @@ def embedding_model(made: ImageModel, spec: EncoderSpec, features: str) -> tuple
 
 
 def _recipe(
-    spec: EncoderSpec, made: ImageModel, model: torch.nn.Module, fit: Fit | None, full_size: bool, features: str
+    spec: EncoderSpec,
+    made: ImageModel,
+    model: torch.nn.Module,
+    fit: Fit | None,
+    full_size: bool,
+    features: str,
+    marks: str,
 ) -> Recipe:
     preprocessing = made.preprocessing
     known = known_checkpoint(spec.known) if spec.known else None
@@ -88,6 +94,7 @@ def _recipe(
         library=made.library,
         full_size=full_size,
         features=features,
+        marks=marks,
         preprocessing=preprocessing.provenance,
         activation=made.activation,
         weights_key=fitted.key if fitted else "",

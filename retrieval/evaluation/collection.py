@@ -10,6 +10,7 @@ import numpy as np
 from retrieval.collection import Collection
 from retrieval.evaluation.generalisation import Figure, Standing, learning_figures, standing
 from retrieval.evaluation.learned import evaluate_learning, training_for
+from retrieval.evaluation.mark_bias import DeviceMarks
 from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
 from retrieval.evaluation.protocols import Protocol, hold_out, k_fold, leave_one_out, protocol_named
 from retrieval.evaluation.result import Evaluation
@@ -138,6 +139,7 @@ def _reranked(
         name,
         measures,
         progress=None if progress is None else lambda done, total: progress(name, done, total),
+        marks=DeviceMarks.of(opened.images, positions),
     )
 
 
@@ -233,6 +235,7 @@ def _evaluated(
         contender.name,
         measures,
         progress=None if progress is None else lambda done, total: progress(contender.name, done, total),
+        marks=DeviceMarks.of(images, positions),
     )
     taught = {image_id for space in contender.spaces for image_id in training_ids(opened, space).tolist()}
     result = replace(result, learned_from=sum(image_id in taught for image_id in result.ids.tolist()))

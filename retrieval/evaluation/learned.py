@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.collection import Collection
 from retrieval.errors import EvaluationError
+from retrieval.evaluation.mark_bias import DeviceMarks
 from retrieval.evaluation.options import MeasureOptions
 from retrieval.evaluation.protocols import Protocol
 from retrieval.evaluation.run import evaluate_retriever
@@ -99,6 +100,7 @@ def evaluate_learning(
         title,
         measures,
         progress=lambda done, total: progress(title, done, total),
+        marks=DeviceMarks.of(opened.images, positions),
     )
 
 

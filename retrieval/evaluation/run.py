@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from retrieval.cores import available_cores
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.bootstrap import intervals_of
+from retrieval.evaluation.mark_bias import DeviceMarks, mark_bias
 from retrieval.evaluation.measures import BlockResult, measure
 from retrieval.evaluation.options import MeasureOptions
 from retrieval.evaluation.protocols import Protocol, Round, leaking_queries, protocol_named
@@ -51,6 +52,7 @@ def evaluate_retriever(
     options: MeasureOptions = MeasureOptions(),  # noqa: B008  # frozen
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    marks: DeviceMarks | None = None,
 ) -> SpaceResult:
     """Every measure of one space or fusion over n images.
 
@@ -58,6 +60,7 @@ def evaluate_retriever(
     duplicates share, -1 or None for an image without any; ids (n,) ascending, by default 0 to n - 1; files: n names by
     which evaluations of other collections match the same images, by default the ids. protocol: a name, or one made
     for these n images. space: its name in reports. progress(done, all queries) is called after each block.
+    marks: of the device on the n images, for the bias of the hits.
     Memory grows with n, not with n²: ranked lists are measured block by block and dropped.
     Raises NothingToEvaluateError, UnknownProtocolError, UndefinedDistanceError.
     """
@@ -110,6 +113,9 @@ def evaluate_retriever(
         curve=joined("curve"),
         leaking=leaking_queries(protocol, numbers),
     )
+    if marks is not None:
+        found = np.where(result.neighbours < 0, -1, np.searchsorted(ids64, result.neighbours))
+        result = replace(result, mark_bias=mark_bias(marks, labels64, protocol, rows, found))
     scored = result.scored
     if not options.samples or not scored.any():
         return result

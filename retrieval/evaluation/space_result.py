@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.evaluation.bootstrap import Intervals
 from retrieval.evaluation.comparison import Contender
+from retrieval.evaluation.mark_bias import MarkBias
 from retrieval.evaluation.options import Fusion
 from retrieval.fusion import DEFAULT_METHOD
 from retrieval.metrics.confusion import (
@@ -46,6 +47,7 @@ class SpaceResult:
     fusion, was learned from; their figures are not clean. intervals: None without a bootstrap.
     class_sizes: (C,) images of each class; unlabelled: images without a class, which are searched but are no queries.
     fusion: what is fused, None for a space; a fusion has no dimension, and its distance is the negative score.
+    mark_bias: None where marks of the device are not known, or all images have the same.
     """
 
     space: str
@@ -74,6 +76,7 @@ class SpaceResult:
     learned_from: int = 0
     intervals: Intervals | None = None
     fusion: Fusion | None = None
+    mark_bias: MarkBias | None = None
 
     @cached_property
     def scored(self) -> NDArray[np.bool_]:
@@ -146,6 +149,7 @@ class SpaceResult:
                 **({"learned_from": self.learned_from} if self.learned_from else {}),
             },
             **self._bootstrap_to_dict(),
+            **({"mark_bias": self.mark_bias.to_dict()} if self.mark_bias else {}),
             "measures": {name: self._means_to_dict(name) for name in self.measures},
             "classification": self._classification_to_dict(),
         }

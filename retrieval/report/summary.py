@@ -17,6 +17,7 @@ def summary_lines(space: SpaceResult) -> list[str]:
         f"{space.cluster_count:,} clusters of near duplicates, a single image being one.",
         f"Queries: {int(space.scored.sum()):,}; {without:,} more have nothing relevant to find and are in no figure.",
         f"Leak check: {_leak(space)}.",
+        *([space.mark_bias.sentence()] if space.mark_bias else []),
         *_learned(space),
     ]
 

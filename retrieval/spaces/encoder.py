@@ -53,6 +53,7 @@ FITS = {
     "field": "cut to the field of view and squashed to",
 }
 """How a frame meets the encoder's input, before the input's width and height."""
+_FILLED = ", boxes of the device filled"
 
 
 class EncoderFitError(EncoderError):
@@ -100,7 +101,8 @@ class EncoderSpace(UnitVectorSpace):
         """The encoder's name, dimension, how frames meet its input, and how it came to be."""
         width, height = self.recipe.size
         fit = FITS[self.recipe.fit]
-        made = f"{self.recipe.spec}, {self.recipe.dimension} numbers, frames {fit} {width}x{height}"
+        boxes = _FILLED if self.recipe.marks == "fill" else ""
+        made = f"{self.recipe.spec}, {self.recipe.dimension} numbers, frames {fit} {width}x{height}{boxes}"
         return "; ".join([made, *provenance(self.recipe)])
 
     @property
@@ -114,7 +116,7 @@ class EncoderSpace(UnitVectorSpace):
             f"encoder {recipe['spec']}, by {recipe['library']}",
             f"weights SHA-256 {recipe['weights']}",
             f"frames {FITS[recipe['fit']]} {width}x{height} ({recipe['interpolation']}), JPEG {decoded}; "
-            f"mean {mean}, std {std}",
+            f"mean {mean}, std {std}{_FILLED if recipe.get('marks') == 'fill' else ''}",
             *provenance(self.recipe),
             f"converted SHA-256 {recipe['converted']}" if "converted" in recipe else "runs on PyTorch",
         ]
@@ -226,7 +228,7 @@ def create(
     existing = definition_of(writer.manifest, spec, options.features)
     if existing is not None:
         require_fit(existing, fit)
-        _require_options(existing, options)
+        require_options(existing, options)
         _require_same_weights(writer, existing, spec)
         return writer.manifest.space(existing.name)
     parsed = parse_spec(spec)
@@ -280,10 +282,11 @@ def require_fit(definition: SpaceDefinition, fit: Fit | None) -> None:
         )
 
 
-def _require_options(definition: SpaceDefinition, options: EncoderOptions) -> None:
+def require_options(definition: SpaceDefinition, options: EncoderOptions) -> None:
     """Raise EncoderFitError where a space was made with another input than the options say, if they say any."""
     stored = Recipe.from_dict(definition.recipe).to_dict()
-    requested = {**options.given} | ({"weights_key": options.weights_key} if options.weights_key else {})
+    named = {"weights_key": options.weights_key, "marks": options.marks}
+    requested = {**options.given} | {name: value for name, value in named.items() if value}
     for name, value in requested.items():
         if stored[name] != value:
             raise EncoderFitError(

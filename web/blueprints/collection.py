@@ -226,6 +226,7 @@ def image_page(image_id: int) -> str:
     return render_template(
         "image.html",
         image=image_to_dict(opened, image_id),
+        marks=opened.marks_of(image_id),
         duplicates=images_to_dicts(opened, [other for other in copies if other != image_id]),
     )
 

@@ -5,10 +5,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -550,6 +552,29 @@ def test_another_fit_is_refused_where_the_space_exists(run: Run, made: Path, dat
         ended = run("index", data, made, "--fit", "pad", *encoder)
         assert (ended.status, "was made with --fit field" in ended.err) == (2, True)
         assert run("index", data, made, "--fit", "field", *encoder).status == 0
+
+
+def test_boxes_of_the_device_are_filled_where_that_is_asked_and_never_by_a_space_that_keeps_them(
+    run: Run, made: Path, data: Path, tiny_spec: str, tmp_path: Path
+) -> None:
+    ended = run("index", data, made, "--marks", "fill")
+    assert (ended.status, "was made with marks keep, not fill" in ended.err) == (2, True)
+    assert run("index", data, tmp_path / "filled", "--encoder", tiny_spec, "--marks", "fill").status == 0
+    assert {space.recipe.get("marks") for space in Collection.open(tmp_path / "filled").spaces} == {"fill", None}
+    assert "boxes of the device filled" in run("info", tmp_path / "filled").out
+
+
+def test_marks_that_an_older_version_did_not_look_for_come_with_the_next_run(run: Run, made: Path, data: Path) -> None:
+    with closing(sqlite3.connect(made / "catalog.sqlite")) as catalog:
+        catalog.executescript("DROP TRIGGER marks_removed; DROP TRIGGER log_marked; DROP TABLE marks;")
+    before = Collection.open(made).images
+    assert set(before.marks.tolist()) == {-1}
+    assert run("info", made, "--json").json["marks"] == {"unknown": len(before)}
+    ended = run("index", data, made, "--json").json
+    assert (ended["added"], ended["unchanged"]) == (0, len(before))
+    after = Collection.open(made).images
+    assert min(after.marks.tolist()) >= 0
+    assert after.checksums.tolist() == before.checksums.tolist()
 
 
 def test_a_line_break_in_a_class_breaks_no_list(run: Run, made: Path, data: Path) -> None:

@@ -33,7 +33,7 @@ def require_equal(one: Images, other: Images) -> None:
     assert one.source_paths == other.source_paths
     assert one.source_numbers == other.source_numbers
     assert one.files == other.files
-    for name in ("ids", "labels", "clusters", "sizes", "checksums", "sources"):
+    for name in ("ids", "labels", "clusters", "sizes", "checksums", "marks", "sources"):
         mine, theirs = getattr(one, name), getattr(other, name)
         assert mine.dtype == theirs.dtype, name
         assert mine.tolist() == theirs.tolist(), name

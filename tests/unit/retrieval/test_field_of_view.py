@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from retrieval.encoders import Recipe
-from retrieval.encoders.field_of_view import crop_to_field, field_of_view
+from retrieval.field_of_view import crop_to_field, field_of_view
 from retrieval.images import from_image
 
 RECIPE = Recipe("spec", "weights", 3, (40, 20), (0.5,) * 3, (0.5,) * 3, "bilinear", "field", "lib 1")
