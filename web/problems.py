@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Flask, Response, g, jsonify, render_template, request
 from pydantic import BaseModel, Field, ValidationError
-from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge, RequestTimeout
+from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
 from retrieval.collection import CollectionBusyError, NoSuchImageError, PictureGoneError, SpaceNameError
 from retrieval.disk import DiskFullError
@@ -57,9 +57,6 @@ STATUS: dict[type[RetrievalError], int] = {
 
 MAX_FAULTS = 20
 """Fields of one request that a problem lists; a vector could have a hundred thousand that do not fit."""
-
-MAX_DRAIN = 64 * 2**20
-"""Bytes of a refused body that are still read, so that a client sees the response, and its connection lasts."""
 
 _PATH = re.compile(
     r"""
@@ -181,18 +178,6 @@ def _on_http(error: HTTPException) -> Response:
     return response
 
 
-def _drain() -> None:
-    """Read the rest of a refused request: gunicorn would close the connection though it promised to keep it."""
-    stream = request.environ["wsgi.input"]
-    chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
-    left = MAX_DRAIN if chunked else min(request.content_length or 0, MAX_DRAIN)
-    try:
-        while left > 0 and (part := stream.read(min(left, 1 << 16))):
-            left -= len(part)
-    except (OSError, RequestTimeout):
-        return  # the client has gone, or is silent
-
-
 def wants_json() -> bool:
     """Whether a program sent the request: under /api and /healthz always, elsewhere where it prefers JSON to HTML."""
     if request.path.startswith(("/api/", "/healthz", "/readyz", "/metrics")):
@@ -216,8 +201,6 @@ def _document(status: int, kind: str, title: str, detail: str) -> dict[str, Any]
 
 
 def _response(status: int, kind: str, title: str, detail: str, faults: list[dict[str, Any]] | None = None) -> Response:
-    if status != 408:
-        _drain()
     if _wants_picture():
         placeholder = Path(__file__).with_name("static") / "no-picture.svg"
         response = Response(placeholder.read_bytes(), mimetype="image/svg+xml")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import unicodedata
 from functools import cache
+from math import inf
 from typing import Annotated, Any, Literal
 
+from flask import request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from retrieval.evaluation.options import MeasureOptions
 from retrieval.fusion import DEFAULT_METHOD, METHODS
@@ -20,6 +23,12 @@ LISTS = frozenset({"spaces", "weights", "classes", "ids", "exclude_ids", "region
 """Fields of an address or a form that may stand there several times; all others have one value."""
 
 _BINARY = {"schema": {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}}
+
+
+def require_bounded_body() -> None:
+    """Raise RequestEntityTooLarge where the body is beyond the limit, whatever its type and whoever reads it."""
+    if (request.content_length or 0) > (request.max_content_length or inf):
+        raise RequestEntityTooLarge
 
 
 class RequestModel(BaseModel):

@@ -18,8 +18,10 @@ from web.monitoring import log_as_json
 
 GRACE = 30
 """Seconds that running requests are given after SIGTERM."""
+QUEUES = 3
+"""Searches, pictures to be drawn and pictures to be stored; what waits in any of them keeps a thread."""
 SPARE_THREADS = 24
-"""Threads beyond the queue, so that pictures are served, and a full queue is refused at once, while searches wait."""
+"""Threads beyond the queues, so that other requests are served, and a full queue is refused at once."""
 
 _M_ARENA_MAX = -8
 """malloc.h of glibc."""
@@ -80,15 +82,19 @@ def _serve_by_gunicorn(settings: Settings, host: str, port: int) -> None:
 
 
 def _gunicorn_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
+    from web.connection import KEPT_ALIVE
+
+    threads = QUEUES * settings.queue + SPARE_THREADS
     return {
         "bind": f"{bracketed(host)}:{port}",
         "workers": 1,
         "worker_class": "web.worker.Worker",
-        "threads": settings.queue + SPARE_THREADS,
-        "worker_connections": 1000,
+        "threads": threads,
+        "worker_connections": 2 * threads,  # web.worker has limits of its own; gunicorn closes beyond the difference
         "graceful_timeout": GRACE,
         "timeout": 120,  # for the worker as a whole, not for a request
-        "keepalive": 75,  # longer than clients keep a connection, so that theirs is the end that closes
+        "keepalive": KEPT_ALIVE,
+        "sendfile": False,  # web.connection sends, and never blocks
         "limit_request_line": 8190,
         "control_socket_disable": True,
         "forwarded_allow_ips": "",  # the application itself believes what --proxies says
@@ -107,6 +113,6 @@ def _serve_by_waitress(settings: Settings, host: str, port: int) -> None:
         create_app(settings),
         host=host,
         port=port,
-        threads=settings.queue + SPARE_THREADS,
+        threads=QUEUES * settings.queue + SPARE_THREADS,
         clear_untrusted_proxy_headers=not settings.proxies,
     )

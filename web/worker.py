@@ -1,75 +1,328 @@
-"""gunicorn's worker: time limits on stalled clients, and problem documents for requests that never reach Flask."""
+"""gunicorn's worker: an event loop reads requests, and only a whole request takes a thread.
+
+gunicorn's own threaded worker reads each head and body in the thread that answers it, so as many clients as it has
+threads stop it by sending nothing. Its other workers either do the same (sync), patch the standard library under
+PyTorch and FAISS (gevent), or speak ASGI. waitress reads requests without threads, but has neither a deadline for a
+whole request nor a limit for each client nor a graceful stop. So the loop of the threaded worker is replaced here;
+forking, signals, the parser of heads and the writing of responses stay gunicorn's.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 import logging
+import resource
 import secrets
+import selectors
 import socket
+import time
+from collections import defaultdict
+from concurrent.futures import Future
 from typing import Any
 
 from gunicorn.http import errors
 from gunicorn.workers.gthread import ThreadWorker
-from werkzeug.exceptions import RequestTimeout
+from werkzeug.exceptions import RequestTimeout, ServiceUnavailable
 from werkzeug.http import HTTP_STATUS_CODES
+
+from web.connection import MAX_LINGER, Connection, Phase
+from web.draining import refuse_new
+from web.request_reader import HostError, RequestReader
 
 log = logging.getLogger(__name__)
 
-STALLED = 20
-"""Seconds after which a connection closes whose client neither sends the rest of its request nor reads its response."""
-STALL = f"nothing came for {STALLED} seconds in the middle of the request: send it again"
+MAX_CONNECTIONS = 4096
+MAX_OF_CLIENT = 256
+"""Connections of all clients and of one address. Beyond, the one that has waited longest is closed for the new one."""
+MAX_MEMORY = 256 * 2**20
+"""Bytes of bodies and of responses that are read slowly, together. Beyond, the slowest client's connection closes."""
+SPARE_FILES = 512
+"""Files that are open besides connections."""
+RECEIVE_SIZE = 256 * 1024
+ACCEPTED_AT_ONCE = 64
+TICK = 0.5
+"""Seconds between two looks at the clock."""
+WARNING_SECONDS = 60
+"""Between two warnings that connections are closed for want of room."""
+SETTLE = 0.5
+"""Seconds after SIGTERM in which connections that had begun can still arrive: a round trip."""
+LAST_IDLE = 2
+"""Seconds after SIGTERM in which a request may still come on an open connection."""
+UNUSED_GRACE = 2
+"""Seconds of gunicorn's grace that are left for the process to end."""
 
 REFUSED: dict[type[Exception], tuple[int, str]] = {
     errors.LimitRequestLine: (414, "the address is longer than 8190 bytes: say the rest in the body"),
     errors.LimitRequestHeaders: (431, "the headers are too long or too many"),
-    errors.UnsupportedTransferCoding: (501, "of transfer codings only `chunked` is understood"),
+    errors.UnsupportedTransferCoding: (400, "of transfer codings only `chunked` is understood"),
     errors.ExpectationFailed: (417, "of expectations only `100-continue` is understood"),
     errors.InvalidResponseHeader: (500, ""),
     errors.InvalidResponseHeaderName: (500, ""),
-    RequestTimeout: (408, STALL),
+    HostError: (400, "HTTP/1.1 needs one header Host with the name of this server"),
+    RequestTimeout: (408, "the rest of the request came too slowly or not at all: send it again"),
+    ServiceUnavailable: (503, "the server stops or has too much to receive at once: send the request again"),
     errors.ParseException: (400, "the request is not HTTP as it should be"),
     Exception: (500, ""),
 }
-"""HTTP status and detail of each error of gunicorn; the first class that it is an instance of counts."""
-
-
-class _Connection(socket.socket):
-    """A client's connection that times out, since each connection that waits occupies a thread."""
-
-    def setblocking(self, flag: bool) -> None:
-        """Block for at most STALLED seconds, or not at all."""
-        self.settimeout(STALLED if flag else 0)
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        """Receive up to `size` bytes. Raises RequestTimeout, which Flask handles as well, after STALLED seconds."""
-        try:
-            return super().recv(size, flags)
-        except TimeoutError:
-            if self.gettimeout() != STALLED:  # a shorter timeout, which gunicorn itself set and handles
-                raise
-            raise RequestTimeout(STALL) from None
-
-    def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send everything; each part of it that the client reads starts the timeout anew."""
-        left = memoryview(data)
-        try:
-            while left:
-                left = left[self.send(left, flags) :]
-        except TimeoutError:
-            raise BrokenPipeError(errno.EPIPE, "the client has stopped reading its response") from None
+"""HTTP status and detail of each error; the first class that it is an instance of counts."""
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker with these connections; a request that it rejects gets a problem document."""
+    """The event loop. All but `handle` runs in the main thread."""
 
-    def enqueue_req(self, conn: Any) -> None:
-        """Hand a readable connection to a thread."""
-        if not isinstance(conn.sock, _Connection):
-            conn.sock = _Connection(fileno=conn.sock.detach())
-        super().enqueue_req(conn)
+    def run(self) -> None:
+        """Serve until a signal ends it, then drain."""
+        settings = self.wsgi.extensions["kvasir"].settings
+        self._most = self.wsgi.config["MAX_CONTENT_LENGTH"]
+        self._room = room_for_connections()
+        # Behind a proxy all connections come from its address.
+        self._room_of_client = self._room if settings.proxies else min(MAX_OF_CLIENT, self._room)
+        self._waiting: defaultdict[str, dict[Connection, None]] = defaultdict(dict)
+        self._open: dict[Connection, None] = {}
+        self._opened_by: defaultdict[str, int] = defaultdict(int)
+        self._memory = 0
+        self._scratch = memoryview(bytearray(RECEIVE_SIZE))
+        self._looked = 0.0
+        self._warned = -float(WARNING_SECONDS)
+        self.poller.register(self.method_queue.fileno(), selectors.EVENT_READ, self.method_queue.run_callbacks)
+        for listener in self.sockets:
+            listener.setblocking(False)
+            self.poller.register(listener, selectors.EVENT_READ, self.accept)
+        while self.alive and self.is_parent_alive():
+            self._turn()
+        self._drain()
 
-    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
+    def _turn(self) -> None:
+        for key, _ in self.poller.select(TICK):
+            key.data(key.fileobj)
+        now = time.monotonic()
+        if now - self._looked > TICK:
+            self._looked = now
+            self.notify()
+            for connection in [each for waiting in self._waiting.values() for each in waiting]:
+                if connection.is_overdue(now):
+                    self._end_overdue(connection)
+
+    def _drain(self) -> None:
+        """Answer what was accepted, then refuse: nobody is reset."""
+        self.alive = False
+        began = time.monotonic()
+        for listener in self.sockets:
+            refuse_new(listener)
+        while time.monotonic() - began < SETTLE:
+            self._turn()
+        for listener in self.sockets:
+            self.accept(listener)
+            self.poller.unregister(listener)
+            listener.close()
+        while self._open and time.monotonic() - began < self.cfg.graceful_timeout - UNUSED_GRACE:
+            self._turn()
+            if time.monotonic() - began > LAST_IDLE:
+                for connection in list(self._open):
+                    if connection.phase is Phase.READING and connection.reader.phase == "idle":
+                        self._close(connection)
+        for connection in list(self._open):
+            if connection.phase is Phase.READING:
+                self._refuse(connection, ServiceUnavailable())
+        self.tpool.shutdown(wait=False)
+
+    # Connections
+
+    def accept(self, listener: socket.socket) -> None:
+        """Accept connections, and read what has come on them already."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                client_socket, client = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self._evict(None)
+                elif error.errno != errno.ECONNABORTED:
+                    raise
+                return
+            name = client_name(client)
+            if self._opened_by[name] >= self._room_of_client:
+                self._evict(name)
+            if len(self._open) >= self._room:
+                self._evict(None)
+            now = time.monotonic()
+            reader = RequestReader(self.cfg, client, self._most)
+            connection = Connection(client_socket, client, listener.getsockname(), reader, now)
+            self._open[connection] = None
+            self._opened_by[name] += 1
+            if self._opened_by[name] > self._room_of_client or len(self._open) > self._room:
+                self._refuse(connection, ServiceUnavailable())  # all others wait for responses
+            else:
+                self._await(connection, selectors.EVENT_READ, self._read)
+                self._read(connection)
+
+    def _await(self, connection: Connection, event: int, callback: Any) -> None:
+        self.poller.register(connection, event, callback)
+        self._waiting[client_name(connection.client)][connection] = None
+
+    def _stop_waiting(self, connection: Connection) -> None:
+        waiting = self._waiting[client_name(connection.client)]
+        if connection in waiting:
+            self.poller.unregister(connection)
+            del waiting[connection]
+
+    def _evict(self, name: str | None) -> None:
+        """Close the connection that has waited longest, of one client, or of the one with the most that wait."""
+        if name is None:
+            name = max(self._waiting, key=lambda each: len(self._waiting[each]), default="")
+        if (now := time.monotonic()) - self._warned > WARNING_SECONDS:
+            self._warned = now
+            log.warning(
+                "%d connections are open, %d of them of %s: those that have waited longest are closed for new ones",
+                *(len(self._open), self._opened_by.get(name, 0), name),
+            )
+        if longest := next(iter(self._waiting.get(name, ())), None):
+            self._close(longest)
+
+    def _close(self, connection: Connection) -> None:
+        if connection not in self._open:  # closed for another's sake after the poller had reported it
+            return
+        self._stop_waiting(connection)
+        del self._open[connection]
+        self._memory -= connection.counted
+        name = client_name(connection.client)
+        self._opened_by[name] -= 1
+        if not self._opened_by[name]:
+            del self._opened_by[name], self._waiting[name]
+        connection.socket.close()
+
+    def _end_overdue(self, connection: Connection) -> None:
+        if connection.phase is Phase.READING and connection.part != "idle":
+            self._refuse(connection, RequestTimeout())
+        else:
+            self._close(connection)
+
+    # Requests
+
+    def _read(self, connection: Connection) -> None:
+        try:
+            count = connection.socket.recv_into(self._scratch)
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0
+        if not count:
+            self._close(connection)
+            return
+        connection.reader.feed(self._scratch[:count])
+        self._advance(connection)
+
+    def _advance(self, connection: Connection) -> None:
+        """Run the connection's next request where it is whole."""
+        try:
+            request = connection.reader.next_request()
+        except errors.ParseException as error:
+            self._refuse(connection, error)
+            return
+        if request is not None:
+            self._stop_waiting(connection)
+            connection.enter(Phase.RUNNING, time.monotonic())
+            connection.request = request
+            self._count_memory(connection)
+            connection.requests += 1
+            self.enqueue_req(connection)
+            return
+        connection.note_progress(time.monotonic())
+        if connection.reader.take_expectation():
+            connection.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            connection.sock.flush()
+        self._count_memory(connection)
+
+    def _count_memory(self, connection: Connection) -> None:
+        size = connection.size
+        self._memory += size - connection.counted
+        connection.counted = size
+        if self._memory > MAX_MEMORY:
+            waiting = [each for waiting in self._waiting.values() for each in waiting if each.size]
+            now = time.monotonic()
+            slowest = min(waiting, key=lambda each: each.speed(now), default=None)
+            if slowest is None:
+                return
+            if slowest.phase is Phase.READING:
+                self._refuse(slowest, ServiceUnavailable())
+            else:
+                self._close(slowest)
+
+    def _refuse(self, connection: Connection, error: Exception) -> None:
+        """Respond to what is not, or not yet, a request, and close."""
+        self._stop_waiting(connection)
+        self.handle_error(None, connection.sock, connection.client, error)
+        self._finish(connection, keep=False)
+
+    def handle(self, connection: Connection) -> bool:
+        """Run the application, in a thread; whether the connection goes on."""
+        request = connection.request
+        try:
+            keep = bool(self.handle_request(request, connection))
+        except StopIteration:  # the application failed in the middle of its response
+            keep = False
+        except Exception as error:
+            self.handle_error(request, connection.sock, connection.client, error)
+            keep = False
+        connection.sock.flush()
+        return keep and not request.should_close()
+
+    def finish_request(self, connection: Connection, future: Future[bool]) -> None:
+        """Go on with a connection whose request has its response."""
+        connection.request = None
+        self._finish(connection, keep=future.exception() is None and future.result())
+
+    def _finish(self, connection: Connection, keep: bool) -> None:
+        """Wait until the client has read its response, then for its next request or for its end."""
+        now = time.monotonic()
+        self._memory -= connection.counted
+        connection.counted = 0
+        if not connection.sock.flush():
+            connection.enter(Phase.WRITING, now)
+            self._await(connection, selectors.EVENT_WRITE, lambda each: self._write(each, keep))
+            self._count_memory(connection)
+        elif connection.sock.broken:
+            self._close(connection)
+        elif keep:
+            connection.enter(Phase.READING, now)
+            self._await(connection, selectors.EVENT_READ, self._read)
+            if connection.reader.phase != "idle":  # requests that came together
+                self._advance(connection)
+        else:
+            connection.enter(Phase.LINGERING, now)
+            try:
+                connection.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self._close(connection)
+                return
+            self._await(connection, selectors.EVENT_READ, self._drop)
+            self._drop(connection)
+
+    def _write(self, connection: Connection, keep: bool) -> None:
+        sent = connection.sock.sent
+        done = connection.sock.flush()
+        if connection.sock.sent > sent:
+            connection.heard = time.monotonic()
+        if done:
+            self._stop_waiting(connection)
+            self._finish(connection, keep)
+
+    def _drop(self, connection: Connection) -> None:
+        """Receive what follows a request whose connection closes."""
+        try:
+            count = connection.socket.recv_into(self._scratch)
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0
+        connection.received += count
+        connection.heard = time.monotonic()
+        if not count or connection.received > MAX_LINGER:
+            self._close(connection)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Respond to a request that could not be parsed or that failed outside Flask; the connection closes."""
         from web.problems import MEDIA_TYPE  # not above: gunicorn loads this module before the fork, the engine after
 
@@ -91,8 +344,26 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         }
         body = json.dumps(document)
         head = f"HTTP/1.1 {status} {title}\r\nConnection: close\r\nContent-Type: {MEDIA_TYPE}\r\n"
+        if status == 503:
+            head += "Retry-After: 1\r\n"
         head += f"Content-Length: {len(body)}\r\nX-Request-ID: {request_id}\r\nX-Content-Type-Options: nosniff\r\n\r\n"
-        try:
-            client.sendall((head + body).encode("ascii"))
-        except OSError:
-            log.debug("the client of a refused request has gone")
+        client.sendall((head + body).encode("ascii"))
+
+
+def client_name(client: Any) -> str:
+    """Whom a connection counts for: its address, of IPv6 the network of 64 bits that one client has."""
+    address = str(client[0])
+    if ":" not in address or address.startswith("::ffff:"):
+        return address
+    packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+    return socket.inet_ntop(socket.AF_INET6, packed[:8] + bytes(8))
+
+
+def room_for_connections() -> int:
+    """Raise the limit of open files as far as connections need it; returns how many connections fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else max(16, min(MAX_CONNECTIONS, soft - SPARE_FILES))

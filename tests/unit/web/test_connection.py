@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+pytest.importorskip("gunicorn.http", reason="gunicorn does not run on Windows")
+
+from gunicorn.config import Config
+
+from web.connection import KEPT_ALIVE, LEAST_SPEED, Connection, Output, Phase
+from web.request_reader import RequestReader
+from web.worker import client_name
+
+HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    one, other = socket.socketpair()
+    with one, other:
+        yield one, other
+
+
+@pytest.fixture
+def connection(pair: tuple[socket.socket, socket.socket]) -> Connection:
+    client = ("127.0.0.1", 1)
+    return Connection(pair[0], client, ("127.0.0.1", 2), RequestReader(Config(), client, 10**7), 100.0)
+
+
+def receive(connection: Connection, data: bytes, now: float) -> None:
+    connection.reader.feed(memoryview(data))
+    assert connection.reader.next_request() is None
+    connection.note_progress(now)
+
+
+def test_a_new_connection_may_be_silent_for_as_long_as_a_head_may_take(connection: Connection) -> None:
+    assert not connection.is_overdue(120)
+    assert connection.is_overdue(120.1)
+
+
+def test_a_head_has_one_deadline_however_its_bytes_come(connection: Connection) -> None:
+    for second in range(20):
+        receive(connection, HEAD[second : second + 1], 100.0 + second)
+    assert not connection.is_overdue(120)
+    assert connection.is_overdue(120.1)
+
+
+def test_a_body_that_drips_ends_and_one_of_an_honest_speed_goes_on(connection: Connection) -> None:
+    receive(connection, HEAD, 110)
+    for second in range(20):
+        receive(connection, b"a", 110.0 + second)
+    assert connection.is_overdue(130.1)
+    receive(connection, b"a" * LEAST_SPEED * 5, 130.1)
+    assert not connection.is_overdue(134.9)
+    assert connection.is_overdue(135.1)
+
+
+def test_a_body_that_stops_ends_though_much_of_it_has_come(connection: Connection) -> None:
+    receive(connection, HEAD + b"a" * 900_000, 110)
+    assert not connection.is_overdue(130)
+    assert connection.is_overdue(130.1)
+
+
+def test_a_connection_that_had_its_response_is_kept_for_longer(connection: Connection) -> None:
+    connection.requests = 1
+    connection.enter(Phase.READING, 200)
+    assert not connection.is_overdue(200 + KEPT_ALIVE)
+    assert connection.is_overdue(200 + KEPT_ALIVE + 1)
+    receive(connection, b"GET", 270)
+    assert not connection.is_overdue(290)
+    assert connection.is_overdue(290.1)
+
+
+def test_a_response_waits_for_a_client_that_reads_slowly_without_blocking(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    ours, theirs = pair
+    ours.setblocking(False)
+    output, response = Output(ours), bytes(range(256)) * 20_000
+    output.sendall(response)
+    assert not output.flush()
+    assert output.sent + len(output) == len(response)
+    read = bytearray()
+    while len(read) < len(response):
+        read += theirs.recv(1 << 20)
+        output.flush()
+    assert read == response
+    assert output.flush()
+
+
+def test_a_response_to_a_client_that_has_gone_is_dropped(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    theirs.close()
+    output = Output(ours)
+    output.sendall(b"late")
+    assert output.flush()
+    assert output.broken
+
+
+def test_a_client_is_an_address_or_a_network_of_ipv6() -> None:
+    assert client_name(("10.0.0.1", 5)) == "10.0.0.1"
+    assert client_name(("::ffff:10.0.0.1", 5, 0, 0)) == "::ffff:10.0.0.1"
+    assert client_name(("2001:db8::1", 5, 0, 0)) == client_name(("2001:db8::abcd:2", 6, 0, 0))
+    assert client_name(("2001:db8:0:1::1", 5, 0, 0)) != client_name(("2001:db8::1", 5, 0, 0))
