@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections.abc import Callable
 from functools import wraps
+from math import ceil
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Literal, NoReturn, ParamSpec, TypeVar
 
 from flask import Flask, Response, current_app, g, request
+from limits import parse
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
 
 from web.context import state
-from web.errors import BadPrefixError, ForeignHostError, ForeignPageError, KeyNeededError, KeyRefusedError
+from web.errors import (
+    BadPrefixError,
+    ForeignHostError,
+    ForeignPageError,
+    KeyNeededError,
+    KeyRefusedError,
+    TooManyKeysError,
+)
 from web.keys import FILE, Key, find_key, read_keys
 
 P = ParamSpec("P")
@@ -52,6 +64,11 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+FAILED_KEYS = "20/minute"
+"""Requests of one address with a key that there is not; further ones get 429 instead of 401."""
+
+_FAILED_KEYS = parse(FAILED_KEYS)
 _PREFIX = re.compile(r"(/[\w~-][\w.~-]*)*/?", re.ASCII)
 """The path that a proxy serves this server under. Two slashes at its start would lead to another host."""
 HEADERS = {
@@ -83,9 +100,10 @@ def register_security(app: Flask, trusted_hosts: tuple[str, ...]) -> None:
             raise ForeignHostError(f"this server does not serve the host name '{request.host[:100]}'")
         if not _PREFIX.fullmatch(request.environ["SCRIPT_NAME"]):
             raise BadPrefixError("the proxy's X-Forwarded-Prefix is no path: it has to be like /kvasir")
-        if request.method == "POST" and not request.path.startswith("/api/") and _from_another_site():
+        if request.method not in SAFE_METHODS and _from_another_site():
             raise ForeignPageError(
-                "open this server's own page, under the address that you see now, and send it from there"
+                "open this server's own page, under the address that you see now, and send it from there; pages of "
+                "other sites may call the API where --cors names their origin"
             )
 
     @app.after_request
@@ -114,7 +132,12 @@ def host_name(host: str) -> str:
 
 
 def _from_another_site() -> bool:
-    """Whether the browser says so; a program that sends no such header carries nobody's password."""
+    """Whether the browser says so; a program that sends no such header carries nobody's password.
+
+    A form needs no permission of CORS, whatever it is sent to: so the API is no exception, but for origins of --cors.
+    """
+    if request.path.startswith("/api/") and request.headers.get("Origin") in state().settings.cors:
+        return False
     # Behind a proxy the host may have another name here, so what the browser itself compared comes first.
     if site := request.headers.get("Sec-Fetch-Site"):
         return site not in ("same-origin", "none")
@@ -173,6 +196,7 @@ class KeyStore:
 def register_auth(app: Flask, collection: Path) -> None:
     """Look for a key in every request, and require one where reading needs it."""
     store = KeyStore(collection)
+    app.extensions["kvasir failed keys"] = MovingWindowRateLimiter(MemoryStorage())
 
     @app.before_request
     def authenticate() -> None:
@@ -182,8 +206,13 @@ def register_auth(app: Flask, collection: Path) -> None:
         g.key = g.token_key or (store.find(password) if password else None)
         # A browser sends the preflight of a request of another origin without a key.
         is_open = request.endpoint in OPEN_ENDPOINTS or request.method == "OPTIONS"
-        if state().settings.require_key and g.key is None and not is_open:
-            raise KeyNeededError("read")
+        if not may_read() and not is_open:
+            _refuse("read")
+
+
+def may_read() -> bool:
+    """Whether the response may say anything of the collection, its name included."""
+    return not state().settings.require_key or g.get("key") is not None
 
 
 def write_key_required(view: Callable[P, R]) -> Callable[P, R]:
@@ -192,12 +221,26 @@ def write_key_required(view: Callable[P, R]) -> Callable[P, R]:
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
         if g.token_key is None:
-            raise KeyNeededError("write")
+            _refuse("write")
         if g.token_key.scope != "write":
             raise KeyRefusedError(f"the key '{g.token_key.name}' may only read")
         return view(*args, **kwargs)
 
     return guarded
+
+
+def _refuse(scope: Literal["read", "write"]) -> NoReturn:
+    """Raise KeyNeededError, or TooManyKeysError for a client that tries one wrong key after another.
+
+    A valid key is served all the same: with 256 random bits it cannot be guessed, and others may share the address.
+    """
+    if g.key is None and any(_credentials()):
+        failures: MovingWindowRateLimiter = current_app.extensions["kvasir failed keys"]
+        client = request.remote_addr or ""
+        if not failures.hit(_FAILED_KEYS, client):
+            again = failures.get_window_stats(_FAILED_KEYS, client).reset_time
+            raise TooManyKeysError(max(1, ceil(again - time.time())))
+    raise KeyNeededError(scope)
 
 
 def client_name() -> str:

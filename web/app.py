@@ -22,7 +22,7 @@ from web.jobs import Jobs
 from web.limits import ByteCache, ConcurrencyLimit, register_rate
 from web.monitoring import register_monitoring
 from web.problems import Problem, on_validation, register_problems
-from web.requests import require_bounded_body, require_single
+from web.requests import require_single
 from web.served_collection import ServedCollection
 
 PICTURE_CACHE = 64 * 2**20
@@ -85,7 +85,6 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
     register_monitoring(app, state)
     register_security(app, settings.trusted_hosts)
     register_auth(app, served.path)
-    app.before_request(require_bounded_body)
     app.before_request(lambda: require_single(request.args))
     register_problems(app)
     for api in (search.api, collection.api, collection.collection_api, evaluations.api, service.api):

@@ -6,7 +6,8 @@
     │   ├── BadPrefixError             400  a proxy names no path as the prefix
     │   ├── KeyNeededError             401  no valid key was sent
     │   ├── ForeignPageError           403  a page of another site sent the form
-    │   └── KeyRefusedError            403  the key may only read
+    │   ├── KeyRefusedError            403  the key may only read
+    │   └── TooManyKeysError           429  the client sends one wrong key after another
     ├── QueryError
     │   └── RequestError             the request cannot be understood
     │       ├── BadOptionError         422  an option has no such value
@@ -69,6 +70,14 @@ class KeyNeededError(AccessError):
 
 class KeyRefusedError(AccessError):
     """The API key may not do this."""
+
+
+class TooManyKeysError(AccessError):
+    """Too many wrong API keys were sent."""
+
+    def __init__(self, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__("this address has sent too many keys that there are not; Retry-After says when to try another")
 
 
 class RequestError(QueryError):

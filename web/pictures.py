@@ -27,6 +27,7 @@ from web.errors import (
     UnsupportedBodyError,
     UploadTooLargeError,
 )
+from web.requests import require_bounded_body
 
 THUMBNAIL = 320
 """Longer side of a thumbnail in pixels."""
@@ -80,6 +81,7 @@ def body_picture() -> bytes:
     kind = request.mimetype
     if kind.startswith("image/") or kind == "application/octet-stream":
         return checked(request.get_data())
+    require_bounded_body()
     raise UnsupportedBodyError(
         f"a body of type '{kind or 'none'}' is not understood: send multipart/form-data, image/* or, to search, "
         "application/json"

@@ -34,6 +34,7 @@ STATUS: dict[type[RetrievalError], int] = {
     errors.KeyNeededError: 401,
     errors.KeyRefusedError: 403,
     errors.ForeignPageError: 403,
+    errors.TooManyKeysError: 429,
     NoSuchImageError: 404,
     NotEvaluatedError: 404,
     errors.JobRunningError: 409,
@@ -132,6 +133,8 @@ def _on_error(error: RetrievalError) -> Response:
         # To read, a browser may ask its user for a password, for pictures and the API's documentation as well.
         for scheme in ("Basic", "Bearer") if error.scope == "read" else ("Bearer",):
             response.headers.add("WWW-Authenticate", f'{scheme} realm="kvasir"')
+    if isinstance(error, errors.TooManyKeysError):
+        response.headers["Retry-After"] = str(error.retry_after)
     if status == 503:
         response.headers["Retry-After"] = "1"
     return response

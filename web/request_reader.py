@@ -35,15 +35,15 @@ _SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,16}(?:[ \t;].*|\r)?", re.DOTALL)
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
 
 
-class HostError(ParseException):  # type: ignore[misc]
+class InvalidHost(ParseException):  # type: ignore[misc]
     """A request of HTTP/1.1 names no host, or one that cannot be."""
 
 
-class ChunkError(ParseException):  # type: ignore[misc]
+class InvalidChunk(ParseException):  # type: ignore[misc]
     """A chunked body is malformed."""
 
 
-class TooLargeError(Exception):
+class BodyTooLarge(Exception):  # noqa: N818
     """A body is larger than the limit."""
 
 
@@ -84,7 +84,7 @@ class _ChunkedBody:
         self._expected: Literal["size", "data", "end of data", "trailers"] = "size"
 
     def take(self, buffer: bytearray) -> bool:
-        """Move what belongs to the body out of the buffer; whether it is whole. Raises ChunkError, TooLargeError."""
+        """Move what belongs to the body out of the buffer; whether it is whole. Raises InvalidChunk, BodyTooLarge."""
         while True:
             if self._expected == "data":
                 self._left -= _move(buffer, self.data, self._left)
@@ -96,49 +96,49 @@ class _ChunkedBody:
                 return False
             if self._expected == "end of data":
                 if line:
-                    raise ChunkError("a chunk is longer than its size")
+                    raise InvalidChunk("a chunk is longer than its size")
                 self._expected = "size"
             elif self._expected == "size":
                 self._begin(line)
             elif not line:
                 return True
             elif not _TRAILER.fullmatch(line):
-                raise ChunkError("a malformed trailer")
+                raise InvalidChunk("a malformed trailer")
 
     def _line(self, buffer: bytearray) -> bytes | None:
         """The next line without its end, or None where it has not come yet."""
         most = {"size": MAX_SIZE_LINE, "end of data": 0}.get(self._expected, MAX_TRAILERS)
         end = buffer.find(b"\n")
         if (len(buffer) - 1 if end < 0 else end - 1) > most:
-            raise ChunkError("a line between chunks is too long")
+            raise InvalidChunk("a line between chunks is too long")
         if end < 0:
             if self._expected == "size" and not _SIZE_BEGUN.fullmatch(buffer):
-                raise ChunkError("a chunk's size is no hexadecimal number")
+                raise InvalidChunk("a chunk's size is no hexadecimal number")
             if self._expected == "end of data" and not b"\r".startswith(buffer[:1]):
-                raise ChunkError("a chunk is longer than its size")
+                raise InvalidChunk("a chunk is longer than its size")
             return None
         if buffer[end - 1 : end] != b"\r":
-            raise ChunkError("bare LF as line terminator")
+            raise InvalidChunk("bare LF as line terminator")
         line = bytes(buffer[: end - 1])
         del buffer[: end + 1]
         if self._expected == "trailers":
             self._trailers += len(line)
             if self._trailers > MAX_TRAILERS:
-                raise ChunkError("too many trailers")
+                raise InvalidChunk("too many trailers")
         return line
 
     def _begin(self, line: bytes) -> None:
         match = _SIZE_LINE.fullmatch(line)
         if match is None:
-            raise ChunkError("a chunk's size is no hexadecimal number")
+            raise InvalidChunk("a chunk's size is no hexadecimal number")
         self._left = int(match[1], 16)
         self._expected = "data" if self._left else "trailers"
         self._chunks += 1
         received = self.data.tell()
         if received + self._left > self._most:
-            raise TooLargeError
+            raise BodyTooLarge
         if self._chunks > SMALL_CHUNKS + received // MEAN_CHUNK:
-            raise ChunkError("the chunks are too small")
+            raise InvalidChunk("the chunks are too small")
 
 
 class RequestReader:
@@ -185,7 +185,7 @@ class RequestReader:
         try:
             if not self._body.take(self._buffer):
                 return None
-        except TooLargeError:
+        except BodyTooLarge:
             return self._done(io.BytesIO(), too_large=True)
         return self._done(self._body.data)
 
@@ -229,7 +229,7 @@ class RequestReader:
             raise UnsupportedTransferCoding(", ".join(codings))
         hosts = [value for name, value in request.headers if name == "HOST"]
         if (request.version >= (1, 1) and not hosts) or not all(map(_HOST.fullmatch, hosts)):
-            raise HostError("no host, or one that cannot be")
+            raise InvalidHost("no host, or one that cannot be")
         self._request = request
         if codings:
             self._body = _ChunkedBody(self._most)

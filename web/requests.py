@@ -26,7 +26,7 @@ _BINARY = {"schema": {"type": "string", "format": "binary", "contentMediaType": 
 
 
 def require_bounded_body() -> None:
-    """Raise RequestEntityTooLarge where the body is beyond the limit, whatever its type and whoever reads it."""
+    """Raise RequestEntityTooLarge where the body is beyond the limit, before its type is found unsupported."""
     if (request.content_length or 0) > (request.max_content_length or inf):
         raise RequestEntityTooLarge
 

@@ -159,7 +159,8 @@ _FOLDERS = re.compile(r"/.*/")
 
 def operation(good: dict[str, Any], *problems: int) -> dict[Any, Any]:
     """The responses of an operation, for the OpenAPI document: good ones by status, and problem documents."""
-    return good | {str(status): dict(_PROBLEM) for status in {422, *problems}}
+    refused = {429} if 401 in problems else set()  # one wrong key after another
+    return good | {str(status): dict(_PROBLEM) for status in {422, *problems, *refused}}
 
 
 def image_links() -> Callable[[int | str], dict[str, str]]:

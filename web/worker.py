@@ -28,7 +28,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from web.connection import MAX_LINGER, Connection, Phase
 from web.draining import refuse_new
-from web.request_reader import HostError, RequestReader
+from web.request_reader import InvalidHost, RequestReader
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ REFUSED: dict[type[Exception], tuple[int, str]] = {
     errors.ExpectationFailed: (417, "of expectations only `100-continue` is understood"),
     errors.InvalidResponseHeader: (500, ""),
     errors.InvalidResponseHeaderName: (500, ""),
-    HostError: (400, "HTTP/1.1 needs one header Host with the name of this server"),
+    InvalidHost: (400, "HTTP/1.1 needs one header Host with the name of this server"),
     RequestTimeout: (408, "the rest of the request came too slowly or not at all: send it again"),
     ServiceUnavailable: (503, "the server stops or has too much to receive at once: send the request again"),
     errors.ParseException: (400, "the request is not HTTP as it should be"),

@@ -32,7 +32,7 @@ from web.errors import UnsupportedBodyError
 from web.jobs import Job, evaluate
 from web.limits import rate_limited
 from web.problems import without_server_paths
-from web.requests import EvaluationPath, EvaluationRequest, json_body
+from web.requests import EvaluationPath, EvaluationRequest, json_body, require_bounded_body
 from web.responses import image_links
 
 api = APIBlueprint("evaluations", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="evaluations")])
@@ -47,12 +47,13 @@ OVERVIEW, MEASURES = "Overview", "Measures"
     "/evaluations",
     operation_id="start_evaluation",
     openapi_extensions={"requestBody": _BODY},
-    responses=responses.operation({"202": responses.Evaluation}, 400, 401, 408, 409, 413, 415, 422, 429),
+    responses=responses.operation({"202": responses.Evaluation}, 400, 401, 403, 408, 409, 413, 415, 422, 429),
 )
 @rate_limited
 def start() -> tuple[Response, int, dict[str, str]]:
     """Start an evaluation; Location is the address of its progress. One runs at a time."""
     if request.mimetype != "application/json":
+        require_bounded_body()
         raise UnsupportedBodyError("say what to evaluate in JSON; {} evaluates every space")
     job = _start(EvaluationRequest.model_validate_json(request.get_data(), strict=True))
     address = url_for("evaluations.evaluation", evaluation_id=job.id)

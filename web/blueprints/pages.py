@@ -16,6 +16,7 @@ from retrieval.collection import Collection, Manifest, SpaceDefinition
 from retrieval.errors import PictureError, QueryError
 from retrieval.fusion import METHODS
 from retrieval.hits import Hits
+from web.access import may_read
 from web.context import collection, collection_version, searcher, state
 from web.errors import NoPictureError
 from web.figures import HEIGHT, WIDTH, class_stylesheet, colour_number, curves
@@ -172,11 +173,13 @@ def theme() -> BaseResponse:
 
 @blueprint.app_context_processor
 def common() -> dict[str, Any]:
-    """What every template may use."""
+    """What every template may use: of the collection nothing, not even its name, where reading needs a key."""
+    theme = {"theme": "light" if request.cookies.get("theme") == "light" else "dark"}
+    if not may_read():
+        return theme
     opened = collection()
-    return {
+    return theme | {
         "collection": opened,
-        "theme": "light" if request.cookies.get("theme") == "light" else "dark",
         "colour_of": lambda name: _colour_of(opened, name),
         "settings": state().settings,
         "offered_spaces": lambda: _offered_spaces(opened.manifest),

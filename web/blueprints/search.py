@@ -12,7 +12,7 @@ from web.errors import NoPictureError, SeveralPicturesError, UnsupportedBodyErro
 from web.limits import rate_limited, rate_limited_by
 from web.pictures import body_picture, checked, form_picture, form_pictures
 from web.problems import problem_of
-from web.requests import field_values, json_body, picture_body, pictures_body
+from web.requests import field_values, json_body, picture_body, pictures_body, require_bounded_body
 from web.responses import hits_to_dict
 from web.search import (
     MAX_BATCH,
@@ -49,7 +49,7 @@ _BATCH_BODY = pictures_body(
     "/search",
     operation_id="search",
     openapi_extensions={"requestBody": _BODY},
-    responses=responses.operation({"200": responses.Hits}, 400, 401, 404, 408, 410, 413, 414, 415, 422, 429, 503),
+    responses=responses.operation({"200": responses.Hits}, 400, 401, 403, 404, 408, 410, 413, 414, 415, 422, 429, 503),
 )
 @rate_limited
 def search_by_anything(query: SearchOptions) -> Response:
@@ -62,7 +62,7 @@ def search_by_anything(query: SearchOptions) -> Response:
     "/search/batch",
     operation_id="search_batch",
     openapi_extensions={"requestBody": _BATCH_BODY},
-    responses=responses.operation({"200": responses.BatchResults}, 400, 401, 408, 413, 414, 415, 422, 429, 503),
+    responses=responses.operation({"200": responses.BatchResults}, 400, 401, 403, 408, 413, 414, 415, 422, 429, 503),
 )
 @rate_limited_by(lambda: len(_batch()))
 def search_by_many(query: SearchOptions) -> Response:
@@ -108,6 +108,7 @@ def _read_batch() -> list[BatchItem]:
     if request.mimetype == "application/json":
         return BatchBody.model_validate_json(request.get_data(), strict=True).to_items()
     if request.mimetype != "multipart/form-data":
+        require_bounded_body()
         raise UnsupportedBodyError("send searches as application/json, or pictures as multipart/form-data")
     options = SearchOptions.model_validate(field_values(request.form))
     pictures = form_pictures()

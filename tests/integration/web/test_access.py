@@ -112,12 +112,26 @@ def test_a_form_of_another_site_starts_nothing(served: Any, headers: dict[str, s
             assert problem(answer, 403) == "urn:kvasir:foreign-page"
 
 
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}])
+@pytest.mark.parametrize("path", ["/api/v1/search", "/api/v1/search/batch", "/api/v1/evaluations", "/api/v1/images"])
+def test_a_form_of_another_site_calls_no_api(served: Any, headers: dict[str, str], path: str) -> None:
+    with httpx.Client(base_url=served.url, headers=headers) as client:
+        answers = [
+            client.post(path, files={"image": b"GIF89a"}),
+            client.post(path, content=b'{"image_id": 3}', headers={"Content-Type": "text/plain"}),
+            client.post(path, data={"image_id": "3"}),
+        ]
+    assert [problem(answer, 403) for answer in answers] == ["urn:kvasir:foreign-page"] * 3
+
+
 def test_a_form_of_our_own_page_is_taken(served: Any) -> None:
     for headers in ({"Sec-Fetch-Site": "same-origin", "Origin": "https://proxy.example"}, {"Origin": served.url}, {}):
         assert httpx.post(f"{served.url}/theme", headers=headers).status_code == 303
 
 
 # Keys
+
+UNKNOWN = ("/nosuch", "/%ff", "//else", "/collection/images/abc", "/static/nosuch", "/static/", "/api/v1/nosuch")
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +159,13 @@ def test_a_page_of_an_allowed_origin_reads_with_a_key(guarded: Any) -> None:
     assert {"Authorization", "X-API-Key"} <= set(asked.headers["Access-Control-Allow-Headers"].split(", "))
     for headers in ({"Authorization": f"Bearer {guarded.key}"}, {"X-API-Key": guarded.key}):
         assert httpx.get(f"{guarded.url}/api/v1/collection", headers=origin | headers).status_code == 200
+    sent = {"X-API-Key": guarded.key, "Sec-Fetch-Site": "cross-site"}
+    searched = httpx.post(f"{guarded.url}/api/v1/search", json={"image_id": 3}, headers=origin | sent)
+    assert searched.status_code == 200
+    elsewhere = httpx.post(
+        f"{guarded.url}/api/v1/search", json={"image_id": 3}, headers=sent | {"Origin": "https://evil.example"}
+    )
+    assert problem(elsewhere, 403) == "urn:kvasir:foreign-page"
     assert problem(httpx.get(f"{guarded.url}/api/v1/collection", headers=origin), 401)
 
 
@@ -163,6 +184,36 @@ def test_who_has_no_key_learns_nothing_of_the_collection(guarded: Any) -> None:
     assert "the password is the key" in page.text
     assert "Authorization" not in page.text
     assert "drawn" in httpx.get(guarded.url, auth=("me", guarded.key)).text
+
+
+@pytest.mark.parametrize("accept", ["text/html", "application/json", "image/svg+xml"])
+def test_no_answer_without_a_key_has_the_collections_name(guarded: Any, accept: str) -> None:
+    document = httpx.get(f"{guarded.url}/api/v1/openapi.json", auth=("me", guarded.key)).json()
+    known = [path.replace("{image_id}", "3").replace("{evaluation_id}", "x") for path in document["paths"]]
+    paths = [*known, *UNKNOWN, "/", "/search", "/answer?image=3", "/collection/", "/evaluation/", "/queries/x.jpg"]
+    with httpx.Client(base_url=guarded.url, headers={"Accept": accept}) as client:
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"):
+            for path in paths:
+                answer = client.request(method, path)
+                assert answer.status_code < 500
+                assert "drawn" not in f"{answer.headers}{answer.text}", (method, path)
+
+
+def test_many_wrong_keys_are_too_many_and_a_right_one_is_served(guarded: Any) -> None:
+    reading, writing = f"{guarded.url}/api/v1/collection", f"{guarded.url}/api/v1/images/3"
+    with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.9")) as client:
+        wrong = [client.get(reading, headers={"X-API-Key": f"kvasir_0_{number}"}) for number in range(20)]
+        assert {problem(answer, 401) for answer in wrong} == {"urn:kvasir:key-needed"}
+        for answer in (
+            client.get(reading, headers={"Authorization": "Bearer nonsense"}),
+            client.get(reading, auth=("me", "guess")),
+            client.delete(writing, headers={"X-API-Key": "kvasir_1_2"}),
+        ):
+            assert problem(answer, 429) == "urn:kvasir:too-many-keys"
+            assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert problem(client.get(reading), 401)  # who sends none is told what is needed
+        assert client.get(reading, headers={"X-API-Key": guarded.key}).status_code == 200
+    assert problem(httpx.get(reading, headers={"X-API-Key": "kvasir_0_0"}), 401)  # of another address
 
 
 def test_health_and_metrics_answer_programs_as_programs(guarded: Any, served: Any) -> None:
@@ -253,7 +304,7 @@ def test_a_damaged_picture_leaves_no_warnings_in_the_log(
 
 @pytest.fixture(scope="module")
 def impatient(serve: Callable[..., Any], two_spaces: Path) -> Any:
-    return serve(two_spaces, first="import web.worker; web.worker.STALLED = 1")
+    return serve(two_spaces, first="import web.connection; web.connection.STALLED = 1")
 
 
 HEAD = b"POST /api/v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"
