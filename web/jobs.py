@@ -23,12 +23,14 @@ import click
 
 from retrieval.errors import RetrievalError
 from retrieval.report.store import StoredEvaluation, store_evaluation
-from web.errors import EvaluationFailedError, JobRunningError
+from web.errors import BusyError, EvaluationFailedError, JobRunningError
 
 log = logging.getLogger(__name__)
 
 MAX_JOBS = 20
 """Jobs of which the server remembers how they went."""
+STOP_SECONDS = 10
+"""How long the end of the server waits for that of an evaluation."""
 MEASURING = 0.4
 """Share of the time that measuring takes; the rest draws the report."""
 _LOGGED = "the server's log has the details"
@@ -44,6 +46,14 @@ class Job:
     state: Literal["running", "done", "failed"] = "running"
     progress: float = 0.0
     error: str | None = None
+    process: subprocess.Popen[str] | None = None
+    stopped: bool = False
+
+    def stop(self) -> None:
+        """End its process, where it has one yet; `evaluate` ends one that starts later."""
+        self.stopped = True
+        if self.process is not None:
+            self.process.kill()  # what it has written so far lies in a folder of its own, which the next one removes
 
     def advance(self, share: float) -> None:
         """Set the share that is done; it never goes back."""
@@ -56,10 +66,14 @@ class Jobs:
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._ended = False
 
     def start(self, request: dict[str, Any], work: Callable[[Job], None]) -> Job:
-        """Start `work(job)`. Raises JobRunningError while another one runs."""
+        """Start `work(job)`. Raises JobRunningError while another one runs, BusyError once the server ends."""
         with self._lock:
+            if self._ended:
+                raise BusyError("the server stops; start the evaluation again when it is back")
             if any(job.state == "running" for job in self._jobs.values()):
                 raise JobRunningError("one evaluation runs at a time; wait until it is done")
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -67,8 +81,20 @@ class Jobs:
             self._jobs[job.id] = job
             while len(self._jobs) > MAX_JOBS:
                 self._jobs.popitem(last=False)
-        threading.Thread(target=_run, args=(job, work), name=f"job {job.id}", daemon=True).start()
+            self._thread = threading.Thread(target=_run, args=(job, work), name=f"job {job.id}", daemon=True)
+            self._thread.start()
         return job
+
+    def stop(self) -> None:
+        """End the evaluation that runs, wait for its process, and start no other: the server ends."""
+        with self._lock:
+            self._ended = True
+            running = [job for job in self._jobs.values() if job.state == "running"]
+        for job in running:
+            log.warning("evaluation %s is stopped, because the server stops", job.id)
+            job.stop()
+        if self._thread is not None:
+            self._thread.join(STOP_SECONDS)
 
     def get(self, job_id: str) -> Job | None:
         """A job by its id, or None where this server did not start it."""
@@ -99,14 +125,26 @@ def evaluate(collection: Path, job: Job) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(part or str(Path.cwd()) for part in sys.path)}
     output: list[str] = []
     with subprocess.Popen(  # noqa: S603  # the client's words are JSON in one argument, and no shell reads them
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", env=environment
+        command,
+        stdin=subprocess.PIPE,  # its end is the server's end: see _end_with_the_server
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+        start_new_session=True,  # Ctrl-C stops the server, and the server stops this
     ) as child:
+        job.process = child
+        if job.stopped:
+            child.kill()
         assert child.stdout is not None
         for line in child.stdout:
             try:
                 job.advance(float(line))
             except ValueError:
                 output.append(line)
+    if job.stopped:
+        raise EvaluationFailedError("the server has stopped")
     if child.returncode == 2 and output:
         raise EvaluationFailedError(output[-1].strip())
     if child.returncode:
@@ -119,6 +157,7 @@ def main(arguments: list[str]) -> int:
     collection, job_id, created, request = arguments
     if hasattr(os, "nice"):
         os.nice(10)
+    threading.Thread(target=_end_with_the_server, daemon=True).start()
     try:
         _evaluate(Path(collection), StoredEvaluation(job_id, created, json.loads(request)))
     except RetrievalError as error:
@@ -128,6 +167,12 @@ def main(arguments: list[str]) -> int:
     else:
         return 0
     return 2
+
+
+def _end_with_the_server() -> None:
+    """End the process when its standard input does, which the server holds open, however the server ends."""
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 def _evaluate(path: Path, evaluation: StoredEvaluation) -> None:

@@ -109,10 +109,14 @@ def _serve_by_waitress(settings: Settings, host: str, port: int) -> None:
     from web.app import create_app
 
     log_as_json()
-    run(
-        create_app(settings),
-        host=host,
-        port=port,
-        threads=QUEUES * settings.queue + SPARE_THREADS,
-        clear_untrusted_proxy_headers=not settings.proxies,
-    )
+    app = create_app(settings)
+    try:
+        run(
+            app,
+            host=host,
+            port=port,
+            threads=QUEUES * settings.queue + SPARE_THREADS,
+            clear_untrusted_proxy_headers=not settings.proxies,
+        )
+    finally:
+        app.extensions["kvasir"].jobs.stop()

@@ -104,12 +104,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 if connection.is_overdue(now):
                     self._end_overdue(connection)
 
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """End at once, with the evaluation that runs."""
+        if self.booted:
+            self.wsgi.extensions["kvasir"].jobs.stop()
+        super().handle_quit(sig, frame)
+
     def _drain(self) -> None:
         """Answer what was accepted, then refuse: nobody is reset."""
         self.alive = False
         began = time.monotonic()
         for listener in self.sockets:
             refuse_new(listener)
+        self.wsgi.extensions["kvasir"].jobs.stop()
         while time.monotonic() - began < SETTLE:
             self._turn()
         for listener in self.sockets:

@@ -1,0 +1,133 @@
+"""SIGTERM at any moment: who was accepted is answered, who comes later is refused, nobody is reset; jobs end too.
+
+By hand `pytest tests/faults/test_stop.py --rounds 20` stops so many servers.
+"""
+
+from __future__ import annotations
+
+import collections
+import http.client
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+
+CLIENTS = 16
+
+
+@pytest.fixture(scope="module")
+def collection(drawn_in_two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(drawn_in_two_spaces, tmp_path_factory.mktemp("stopped") / "c"))
+
+
+def test_sigterm_under_load_resets_nobody(
+    serve: Callable[..., Any],
+    collection: Path,
+    draw: Callable[..., Any],
+    rounds: Callable[[int], int],
+    tally: Callable[..., None],
+) -> None:
+    stream = io.BytesIO()
+    draw(7001).save(stream, "JPEG")
+    counts: collections.Counter[str] = collections.Counter()
+    for number in range(rounds(1)):
+        server = serve(collection, "--rate", "off")
+        port = httpx.URL(server.url).port
+
+        def ask(port: Any) -> None:
+            """Open a connection and search, until one is refused."""
+            while True:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                try:
+                    connection.connect()
+                except ConnectionRefusedError:
+                    counts["refused"] += 1
+                    return
+                try:
+                    connection.request("POST", "/api/v1/search?k=3", stream.getvalue(), {"Content-Type": "image/jpeg"})
+                    counts[str(connection.getresponse().status)] += 1
+                except (OSError, http.client.HTTPException) as error:
+                    counts[type(error).__name__] += 1
+                finally:
+                    connection.close()
+
+        clients = [threading.Thread(target=ask, args=(port,)) for _ in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        time.sleep(0.5 + 0.1 * (number % 10))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        for client in clients:
+            client.join()
+    tally(stops=rounds(1), **counts)
+    assert set(counts) <= {"200", "503", "refused"}
+    assert counts["refused"] == CLIENTS * rounds(1)
+
+
+def processes_of(collection: Path) -> list[int]:
+    """Processes of evaluations of a collection."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"web.jobs" in words and str(collection).encode() in words:
+            found.append(int(process.name))
+    return found
+
+
+def started(server: Any) -> int:
+    """The process of an evaluation that has just begun."""
+    answer = httpx.post(f"{server.url}/api/v1/evaluations", json={"samples": 2000}, timeout=60)
+    assert answer.status_code == 202
+    for _ in range(600):
+        if processes := processes_of(server.collection):
+            return processes[0]
+        time.sleep(0.05)
+    raise AssertionError(server.log.read_text())
+
+
+def is_gone(process: int) -> bool:
+    for _ in range(600):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("ends_by", [signal.SIGTERM, signal.SIGINT])
+def test_an_evaluation_ends_with_its_server_and_the_log_says_so(
+    serve: Callable[..., Any], collection: Path, ends_by: signal.Signals
+) -> None:
+    server = serve(collection)
+    process = started(server)
+    server.process.send_signal(ends_by)
+    server.process.wait(60)
+    assert not Path(f"/proc/{process}").exists()  # it was waited for
+    said = server.log.read_text()
+    assert "is stopped, because the server stops" in said
+    assert "Traceback" not in said
+
+
+def test_an_evaluation_ends_with_a_server_that_is_killed(serve: Callable[..., Any], collection: Path) -> None:
+    server = serve(collection)
+    process = started(server)
+    parent = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    subprocess.run(["kill", "-9", str(server.process.pid), str(parent)], check=True)
+    server.process.wait(60)
+    assert is_gone(process)
