@@ -14,7 +14,8 @@ from PIL import Image
 
 from retrieval import images
 from retrieval.collection import Collection
-from retrieval.images import Draft, Picture
+from retrieval.images import Draft, Picture, Region
+from retrieval.large_pictures import LargePictures
 from retrieval.query import BadQueryError, Part, PictureLike, Query
 from retrieval.spaces import Purpose, Space, open_space
 from retrieval.weights import scaled_weights
@@ -46,19 +47,22 @@ class EmbeddedQuery:
 class Embedder:
     """The spaces of one collection, each opened once, with its first use. Safe to share between threads.
 
-    max_pixels: the largest width x height of a picture from outside that is decoded.
+    max_pixels: the largest width x height of a picture from outside that is decoded. large: decodes large ones.
     """
 
-    def __init__(self, collection: Collection, purpose: Purpose, max_pixels: int) -> None:
+    def __init__(
+        self, collection: Collection, purpose: Purpose, max_pixels: int, large: LargePictures | None = None
+    ) -> None:
         self.collection = collection
         self.max_pixels = max_pixels
+        self._large = large
         self._purpose: Purpose = purpose
         self._spaces: dict[str, Space] = {}
         self._opening = Lock()
 
     def refreshed(self, collection: Collection) -> Embedder:
         """An embedder for the collection as it is now; spaces that have not changed keep their loaded encoders."""
-        later = Embedder(collection, self._purpose, self.max_pixels)
+        later = Embedder(collection, self._purpose, self.max_pixels, self._large)
         definitions = {definition.name: definition for definition in collection.spaces}
         with self._opening:
             later._spaces = {
@@ -89,21 +93,22 @@ class Embedder:
 
     def pictures(self, part: Part, spaces: Sequence[str]) -> dict[Draft, Picture]:
         """The picture of a part at the draft of each space, decoded once for all spaces that share it."""
-        value, max_pixels = part.picture, self.max_pixels
-        if part.image_id is not None:  # its picture met the limit of indexing
-            value, max_pixels = self.collection.read(int(part.image_id)), images.MAX_PIXELS
-        if value is None:
-            raise BadQueryError("a vector or a text has no picture to embed")
-        source, region = value, part.region
+        source, max_pixels = self._picture(part)
+        region = part.region
 
         def decode_at(draft: Draft) -> Picture:
-            if region is None:
-                return _decode(source, draft, max_pixels)
-            if draft is not None:  # the region alone must have the pixels, turned or not
-                draft = 2 * (round(max(draft) / max(min(region[2:]), 0.01)),)
-            return _decode(source, draft, max_pixels).crop(region)
+            picture = _decode(source, images.small_draft(draft, region), max_pixels)
+            return picture if region is None else picture.crop(region)
 
         return {draft: decode_at(draft) for draft in dict.fromkeys(self.space(name).draft for name in spaces)}
+
+    def _picture(self, part: Part) -> tuple[PictureLike, int]:
+        """The picture of a part and its limit of pixels. Raises BadQueryError."""
+        if part.image_id is not None:  # its picture met the limit of indexing
+            return self.collection.read(int(part.image_id)), images.MAX_PIXELS
+        if part.picture is None:
+            raise BadQueryError("a vector or a text has no picture to embed")
+        return part.picture, self.max_pixels
 
     def _part_vectors(self, part: Part, spaces: Sequence[str]) -> dict[str, NDArray[Any]]:
         if part.vector is not None:
@@ -112,8 +117,22 @@ class Embedder:
             return {name: self.space(name).embed_texts([part.text])[0] for name in spaces}
         if part.image_id is not None and part.region is None:
             return {name: self._stored_vector(int(part.image_id), name) for name in spaces}
+        if (large := self._large) is not None:
+            data, max_pixels = self._picture(part)
+            if isinstance(data, bytes) and large.takes(data, max_pixels):
+                return self._large_vectors(large, data, part.region, spaces, max_pixels)
         pictures = self.pictures(part, spaces)
         return {name: self.embed(pictures[self.space(name).draft], name) for name in spaces}
+
+    def _large_vectors(
+        self, large: LargePictures, data: bytes, region: Region | None, spaces: Sequence[str], max_pixels: int
+    ) -> dict[str, NDArray[Any]]:
+        from retrieval.picture_process import prepared
+
+        members = {name: self.space(name) for name in spaces}
+        definitions = [space.definition for space in members.values()]
+        made = large.run(prepared, data, self.collection.path, definitions, region, max_pixels)
+        return {name: space.embed([made[name]])[0] for name, space in members.items()}
 
     def embed(self, picture: Picture, name: str) -> NDArray[Any]:
         """The vector (d,) of a picture in one space."""

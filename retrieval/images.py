@@ -162,6 +162,14 @@ def decode_drafts(decode_at: Callable[[Draft], Picture], drafts: Mapping[str, Dr
     return {space: decoded[draft] for space, draft in drafts.items()}
 
 
+def small_draft(draft: Draft, region: Region | None) -> Draft:
+    """The draft at which a picture is decoded whose region alone must have the pixels of a space's draft."""
+    if draft is None or region is None:
+        return draft
+    side = round(max(draft) / max(min(region[2:]), 0.01))  # turned or not
+    return side, side
+
+
 def region_pixels(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Left, top, right and bottom in pixels of a region of an upright picture; size: (width, height).
 

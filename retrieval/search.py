@@ -25,6 +25,7 @@ from retrieval.images import MAX_PIXELS, Picture, Region
 from retrieval.index import Index, open_index
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
+from retrieval.large_pictures import LargePictures
 from retrieval.names import nfc
 from retrieval.query import BadQueryError, Query, QueryLike, as_list, is_number, is_whole
 from retrieval.rerank import DEPTH as RERANKED
@@ -60,14 +61,22 @@ class Searcher:
 
     Safe to share between threads. Encoders and indexes load with their first use, each under a lock of its own.
     purpose: "latency" lets one query use every core; "throughput" gives each of many queries at once a core of its own.
-    max_pixels: the largest width x height of a picture from outside that is decoded.
+    max_pixels: the largest width x height of a picture from outside that is decoded. large: decodes large pictures in
+    another process, for a server.
     """
 
-    def __init__(self, collection: Collection, purpose: Purpose = "latency", max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self,
+        collection: Collection,
+        purpose: Purpose = "latency",
+        max_pixels: int = MAX_PIXELS,
+        large: LargePictures | None = None,
+    ) -> None:
         self.collection = collection
         self._purpose: Purpose = purpose
         self._max_pixels = max_pixels
-        self._embedder = Embedder(collection, purpose, max_pixels)
+        self._large = large
+        self._embedder = Embedder(collection, purpose, max_pixels, large)
         self._indexes: dict[str, Index] = {}
         self._statistics: dict[str, Statistics] = {}
         self._searches: dict[str, SpaceSearch] = {}
@@ -252,7 +261,7 @@ class Searcher:
         collection, difference = self.collection.refreshed()
         if collection is self.collection:
             return self
-        later = Searcher(collection, self._purpose, self._max_pixels)
+        later = Searcher(collection, self._purpose, self._max_pixels, self._large)
         later._embedder = self._embedder.refreshed(collection)
         if difference is not None:
             for name, building in self._building.items():
@@ -493,11 +502,16 @@ def _names(value: Any, what: str) -> list[str]:
     return names
 
 
-def open_collection(path: Path | str, purpose: Purpose = "latency", max_pixels: int = MAX_PIXELS) -> Searcher:
+def open_collection(
+    path: Path | str,
+    purpose: Purpose = "latency",
+    max_pixels: int = MAX_PIXELS,
+    large: LargePictures | None = None,
+) -> Searcher:
     """Open a collection for searching.
 
     >>> import retrieval
     >>> engine = retrieval.open("kvasir.collection")
     >>> engine.search("picture.jpg", k=5)
     """
-    return Searcher(Collection.open(path), purpose, max_pixels)
+    return Searcher(Collection.open(path), purpose, max_pixels, large)

@@ -13,6 +13,8 @@ from jinja2 import ChoiceLoader
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from retrieval.cores import available_cores
+from retrieval.images import MAX_PIXELS
+from retrieval.large_pictures import BYTES_A_PIXEL, LargePictures
 from retrieval.report.render import GLOBALS as REPORT_GLOBALS
 from retrieval.report.render import template_loader as report_templates
 from web.access import SCHEMES, client_name, register_auth, register_security
@@ -25,6 +27,8 @@ from web.problems import Problem, on_validation, register_problems
 from web.requests import require_single
 from web.served_collection import ServedCollection
 
+LARGE_QUEUE = 16
+"""Large pictures that are decoded and wait; each takes seconds."""
 PICTURE_CACHE = 64 * 2**20
 """Bytes of memory for thumbnails and previews."""
 
@@ -61,12 +65,16 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
         validation_error_callback=on_validation,
         doc_ui=False,
     )
-    served = ServedCollection(settings.collection, settings.max_pixels)
+    large_pictures = LargePictures(memory=BYTES_A_PIXEL * max(settings.max_pixels, MAX_PIXELS))
+    served = ServedCollection(settings.collection, settings.max_pixels, large_pictures)
     state = State(
         settings,
         served,
         # One more than the cores: while pictures are encoded on all of them, the next one is decoded.
         searches=ConcurrencyLimit(available_cores() + 1, settings.queue),
+        decodings=ConcurrencyLimit(available_cores() + 1, settings.queue),
+        large_decodings=ConcurrencyLimit(1, LARGE_QUEUE),
+        large_pictures=large_pictures,
         # A small file may be a picture of a quarter of a gigabyte: as few as that are decoded at once.
         drawings=ConcurrencyLimit(available_cores(), settings.queue),
         writes=ConcurrencyLimit(1, settings.queue),

@@ -13,6 +13,7 @@ from retrieval.images import MAX_PIXELS
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
+    from retrieval.large_pictures import LargePictures
     from retrieval.search import Searcher
     from web.jobs import Jobs
     from web.limits import ByteCache, ConcurrencyLimit
@@ -46,13 +47,18 @@ class Settings:
 class State:
     """What Flask's application does not hold itself.
 
-    searches, drawings, writes: limit how many searches, pictures to be drawn and pictures to be stored there are at
-    once. uploads: query pictures by name. pictures: thumbnails and previews by ETag.
+    searches, decodings, drawings, writes: limit how many searches, pictures to be decoded and embedded, pictures to be
+    drawn and pictures to be stored there are at once; of large pictures one, which large_decodings limits and
+    large_pictures decodes. A search by image or vector waits for other searches alone. uploads: query pictures by name.
+    pictures: thumbnails and previews by ETag.
     """
 
     settings: Settings
     served: ServedCollection
     searches: ConcurrencyLimit
+    decodings: ConcurrencyLimit
+    large_decodings: ConcurrencyLimit
+    large_pictures: LargePictures
     drawings: ConcurrencyLimit
     writes: ConcurrencyLimit
     uploads: ByteCache

@@ -70,7 +70,8 @@ class Metrics:
             registry=self.registry,
         )
         searches = Gauge("kvasir_searches", "Searches that run and wait.", registry=self.registry)
-        searches.set_function(lambda: state.searches.active)
+        limits = (state.searches, state.decodings, state.large_decodings)
+        searches.set_function(lambda: sum(limit.active for limit in limits))
         images = Gauge("kvasir_images", "Images in the collection.", registry=self.registry)
         images.set_function(lambda: len(state.served.searcher.collection))
 

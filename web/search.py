@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 import numpy as np
+from flask import request
 from pydantic import AfterValidator, ConfigDict, Field
 
 from retrieval.embedder import EmbeddedQuery
@@ -28,6 +29,8 @@ MAX_K = 1000
 MAX_PARTS = 20
 MAX_WEIGHT = 1e6
 MAX_IDS = 100_000
+SMALL_BODY = 256 * 2**10
+"""Bytes of a body that is parsed without waiting for a turn, in a few milliseconds."""
 MAX_BATCH = 100
 """Searches of a batch, and pictures that they have together."""
 MAX_BATCH_HITS = 20_000
@@ -188,10 +191,46 @@ class BatchBody(SearchOptions):
 
 
 def search(query: QueryLike, options: SearchOptions) -> Hits:
-    """Run a search under the concurrency limit. Raises BusyError, and whatever the engine raises."""
+    """Run a search under the concurrency limits. Raises BusyError, and whatever the engine raises."""
     complete = _complete(query, options)
+    with embedding_turn(complete):
+        embedded = _embed(complete, options)
     with state().searches.slot():
-        return _rank([_embed(complete, options)], options)[0]
+        return _rank([embedded], options)[0]
+
+
+@contextmanager
+def parsing_turn() -> Iterator[None]:
+    """A turn for parsing a request's body, which a small one needs not: searches by image never wait for uploads."""
+    if (request.content_length or 0) <= SMALL_BODY:
+        yield
+    else:
+        with state().decodings.slot():
+            yield
+
+
+@contextmanager
+def embedding_turn(query: Query) -> Iterator[None]:
+    """A turn for the vectors of a query: among searches where they are known, else among decodings.
+
+    Large pictures have a queue of their own, so that others do not wait behind them. Raises BusyError, and what
+    `examine` raises.
+    """
+    shared = state()
+    if all(part.vector is not None or (part.image_id is not None and part.region is None) for part in query.parts):
+        yield
+        return
+    with shared.decodings.slot():
+        large = [part for part in query.parts if isinstance(part.picture, bytes) and _is_large(part.picture)]
+        if not large:
+            yield
+            return
+    with shared.large_decodings.slot():
+        yield
+
+
+def _is_large(data: bytes) -> bool:
+    return state().large_pictures.takes(data, state().settings.max_pixels)
 
 
 def search_batch(items: Sequence[BatchItem], defaults: SearchOptions) -> list[Hits | RetrievalError]:
@@ -211,15 +250,16 @@ def search_batch(items: Sequence[BatchItem], defaults: SearchOptions) -> list[Hi
             queries[at] = _complete(item.query, options[at])
         except QueryError as error:
             raise BadSearchError(f"searches.{at}: {error}") from None
-    _require_batch(list(queries.values()), sum(one.k for one in options))
+    with state().decodings.slot():
+        _require_batch(list(queries.values()), sum(one.k for one in options))
     groups: dict[tuple[Any, ...], dict[int, EmbeddedQuery]] = {}
     for at, query in queries.items():
-        with state().searches.slot():
-            try:
+        try:
+            with embedding_turn(query):
                 embedded = _embed(query, options[at])
-            except RetrievalError as error:
-                results[at] = _of_client(error)
-                continue
+        except RetrievalError as error:
+            results[at] = _of_client(error)
+            continue
         shared = options[at].model_dump_json(exclude={"spaces", "query_class", "region"})
         groups.setdefault((shared, *embedded.vectors), {})[at] = embedded
     for members in groups.values():

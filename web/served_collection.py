@@ -15,6 +15,7 @@ from retrieval.collection import CollectionWriter
 from retrieval.collection.catalog import NAME as CATALOG
 from retrieval.collection.manifest import NAME as MANIFEST
 from retrieval.errors import RetrievalError
+from retrieval.large_pictures import LargePictures
 from retrieval.search import Searcher, open_collection
 
 log = logging.getLogger(__name__)
@@ -32,10 +33,10 @@ class ServedCollection:
     search waits for it. Writes of another process are seen by `watch`, or without it by the first request after them.
     """
 
-    def __init__(self, path: Path, max_pixels: int) -> None:
+    def __init__(self, path: Path, max_pixels: int, large: LargePictures | None = None) -> None:
         self.path = path
         self._stamp = _stamp(path)
-        self._searcher = open_collection(path, "throughput", max_pixels)
+        self._searcher = open_collection(path, "throughput", max_pixels, large)
         self._checked = time.monotonic()
         self._checking = threading.Lock()
         self._writing = threading.Lock()

@@ -18,8 +18,10 @@ from web.monitoring import log_as_json
 
 GRACE = 30
 """Seconds that running requests are given after SIGTERM."""
-QUEUES = 3
-"""Searches, pictures to be drawn and pictures to be stored; what waits in any of them keeps a thread."""
+SWITCH_SECONDS = 0.0005
+"""After how long a thread of Python gives way to another, by default 5 ms: as long as a search by image takes."""
+QUEUES = 4
+"""Searches, pictures to be decoded, to be drawn and to be stored; what waits in any of them keeps a thread."""
 SPARE_THREADS = 24
 """Threads beyond the queues, so that other requests are served, and a full queue is refused at once."""
 
@@ -76,6 +78,7 @@ def _serve_by_gunicorn(settings: Settings, host: str, port: int) -> None:
             from web.app import create_app
 
             log_as_json()
+            sys.setswitchinterval(SWITCH_SECONDS)
             return create_app(settings)
 
     Application().run()

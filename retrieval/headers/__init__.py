@@ -25,4 +25,4 @@ def examine(data: bytes, max_pixels: int) -> Claim:
         return bmp.examine(data, max_pixels)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return webp.examine(data, max_pixels)
-    return Claim(blocking=True)
+    return Claim(blocking=data[4:8] == b"ftyp")  # HEIC, or no picture

@@ -30,7 +30,7 @@ _ARITHMETIC = frozenset(range(0xC9, 0xD0))
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _ALONE = frozenset((0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
 """Markers without a length, or whose length Pillow does not read."""
-_FILL = re.compile(rb"\xff+")
+_FILL = re.compile(rb"\xff{1,%d}" % (MAX_JUNK + 2))
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 """What may not stand within a scan: a marker that is no restart."""
 _PIECE = 1 << 20

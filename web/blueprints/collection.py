@@ -19,17 +19,17 @@ from web.pictures import (
     THUMBNAIL,
     body_picture,
     draw_once,
+    drawn,
     etag,
     form_picture,
     not_modified,
     picture_response,
-    reduced,
     require_picture,
-    without_metadata,
 )
 from web.requests import MAX_ID, ImageListing, ImagePath, NewPicture, PictureVersion, field_values, picture_body
 from web.responses import collection_to_dict, hits_to_dict, image_to_dict, images_to_dicts, vectors_to_dict
-from web.search import SearchOptions, search
+from web.search import SearchOptions, parsing_turn, search
+from web.served_picture import reduced, without_metadata
 
 collection_api = APIBlueprint("collection", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="collection")])
 api = APIBlueprint("images", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="images")])
@@ -95,7 +95,7 @@ def picture(path: ImagePath, query: PictureVersion) -> Response:
     if response := not_modified(name):
         return response
     with state().drawings.slot():
-        return picture_response(*without_metadata(opened.display(path.image_id)), name)
+        return picture_response(*drawn(without_metadata, opened.display(path.image_id)), name)
 
 
 @api.get(
@@ -110,7 +110,7 @@ def thumbnail(path: ImagePath, query: PictureVersion) -> Response:
     name = f"thumbnail-{path.image_id}"
     if response := not_modified(name):
         return response
-    data = draw_once(name, lambda: reduced(opened.display(path.image_id), THUMBNAIL))
+    data = draw_once(name, lambda: drawn(reduced, opened.display(path.image_id), THUMBNAIL))
     return picture_response(data, "image/jpeg", name)
 
 
@@ -152,14 +152,15 @@ def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
     The same picture again is the same image; under another class it takes that one's place, with a new id.
     """
     class_name = query.class_name
-    if request.mimetype == "multipart/form-data":
-        class_name = NewPicture.model_validate(field_values(request.form)).class_name or class_name
-        data = form_picture()
-    else:
-        data = body_picture()
-    require_picture(data)
+    with parsing_turn():
+        if request.mimetype == "multipart/form-data":
+            class_name = NewPicture.model_validate(field_values(request.form)).class_name or class_name
+            data = form_picture()
+        else:
+            data = body_picture()
+        require_picture(data)
     shared = state()
-    with shared.writes.slot(), shared.searches.slot():  # so that of many who add only one keeps searches waiting
+    with shared.writes.slot(), shared.decodings.slot():  # so that of many who add only one keeps uploads waiting
         image_id, new = shared.served.add(data, class_name)
     rebind(shared.served.searcher)
     body = image_to_dict(collection(), image_id)

@@ -28,14 +28,15 @@ from web.pictures import (
     cached_query,
     chosen_picture,
     draw_once,
+    drawn,
     not_modified,
     picture_response,
-    reduced,
     require_picture,
 )
 from web.problems import status_of, wants_json
 from web.responses import image_links, image_to_dict, images_to_dicts
-from web.search import SearchOptions, search
+from web.search import SearchOptions, embedding_turn, parsing_turn, search
+from web.served_picture import reduced
 
 blueprint = Blueprint("pages", __name__)
 
@@ -74,13 +75,15 @@ def query() -> str:
 @rate_limited
 def submit() -> BaseResponse | tuple[str, int]:
     """Take a picture, cache it, and lead on to the address of its hits."""
-    fields = filled_fields(request.form)
+    with parsing_turn():
+        fields = filled_fields(request.form)
     options = None
     try:
         options = search_options(fields)
         data = chosen_picture("picture")
         if data is not None:
-            require_picture(data)
+            with state().decodings.slot():
+                require_picture(data)
             fields["upload"] = cache_query(data)
             fields.pop("image", None)
         elif "image" not in fields and "upload" not in fields:
@@ -123,7 +126,7 @@ def compare() -> str:
     image = image_to_dict(collection(), hit_id)
     hits = _hits(page)
     at = hits.ids.index(hit_id) if hit_id in hits.ids else None
-    with state().searches.slot():
+    with embedding_turn(page.query):
         distances = _distances(page, hit_id)
     return render_template(
         "compare.html",
@@ -148,7 +151,7 @@ def query_picture(name: str) -> Response:
     if response := not_modified(f"query-{name}"):
         return response
     limit = state().settings.max_pixels
-    data = draw_once(f"query-{name}", lambda: reduced(cached_query(name), PREVIEW, limit))
+    data = draw_once(f"query-{name}", lambda: drawn(reduced, cached_query(name), PREVIEW, limit))
     return picture_response(data, "image/jpeg", f"query-{name}")
 
 

@@ -22,6 +22,7 @@ from web.search import (
     BatchItem,
     SearchBody,
     SearchOptions,
+    parsing_turn,
     search,
     search_batch,
 )
@@ -54,7 +55,8 @@ _BATCH_BODY = pictures_body(
 @rate_limited
 def search_by_anything(query: SearchOptions) -> Response:
     """Find the images most similar to a picture, an image of the collection, a vector, or several of these together."""
-    searched_for, options = _query_and_options(query)
+    with parsing_turn():
+        searched_for, options = _query_and_options(query)
     return jsonify(hits_to_dict(search(searched_for, options), options.k))
 
 
@@ -99,7 +101,8 @@ def _query_and_options(options: SearchOptions) -> tuple[QueryLike, SearchOptions
 def _batch() -> list[BatchItem]:
     """The searches of the request's body, read once: their number counts for the rate before they are run."""
     if "batch" not in g:
-        g.batch = _read_batch()
+        with parsing_turn():
+            g.batch = _read_batch()
     items: list[BatchItem] = g.batch
     return items
 

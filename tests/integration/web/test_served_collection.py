@@ -25,7 +25,7 @@ from retrieval.collection import Collection, CollectionWriter, NewImage
 from retrieval.collection.manifest import read_manifest, write_manifest
 from retrieval.cores import available_cores
 from retrieval.images import MAX_PIXELS
-from web import pictures, served_collection
+from web import served_collection, served_picture
 from web.app import create_app
 from web.context import Settings
 from web.keys import create_key
@@ -217,7 +217,7 @@ def test_pictures_are_drawn_few_at_a_time_and_not_again_for_those_who_wait(
     app = create_app(Settings(held.path), background=False)
     drawn, inside, most = [], 0, 0
     lock = threading.Lock()
-    draw = pictures.decode
+    draw = served_picture.decode
 
     def slowly(data: bytes, **options: Any) -> Any:
         nonlocal inside, most
@@ -232,7 +232,7 @@ def test_pictures_are_drawn_few_at_a_time_and_not_again_for_those_who_wait(
             with lock:
                 inside -= 1
 
-    monkeypatch.setattr(pictures, "decode", slowly)
+    monkeypatch.setattr(served_picture, "decode", slowly)
     places = ["images/0/thumbnail"] * 8 + ["images/25/picture"] * 8
     with ThreadPoolExecutor(16) as pool:
         statuses = list(pool.map(lambda place: app.test_client().get(f"/api/v1/{place}").status_code, places))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from web.pictures import without_metadata
+from web.served_picture import without_metadata
 
 
 def test_a_progressive_jpeg_keeps_its_pixels_and_loses_its_words() -> None:

@@ -1,0 +1,96 @@
+"""Large pictures are decoded in another process, within a time and a memory that end it; results are equal."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from retrieval.headers import Claim, CostlyPictureError
+from retrieval.images import UnknownFormatError, decode
+from retrieval.large_pictures import LargePictures, is_large
+
+
+def saved(kind: str, size: tuple[int, int], mode: str = "RGB", **options: Any) -> bytes:
+    out = io.BytesIO()
+    Image.linear_gradient("L").resize(size).convert(mode).save(out, kind, **options)
+    return out.getvalue()
+
+
+def corner(data: bytes, side: int) -> NDArray[np.uint8]:
+    return decode(data).pixels()[:side, :side].copy()
+
+
+def all_memory(data: bytes) -> int:
+    return len(bytearray(len(data) << 40))
+
+
+def for_ever(data: bytes) -> None:
+    time.sleep(60)
+
+
+def ended(data: bytes) -> None:
+    raise SystemExit
+
+
+@pytest.fixture
+def large() -> Iterator[LargePictures]:
+    pictures = LargePictures(seconds=30)
+    yield pictures
+    pictures.stop()
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "expected"),
+    [
+        ("JPEG", (1920, 1080), False),
+        ("PNG", (1920, 1080), False),
+        ("WEBP", (1920, 1072), False),
+        ("TIFF", (1920, 1080), False),
+        ("PNG", (2400, 2000), True),
+        ("WEBP", (2000, 1500), True),
+        ("BMP", (4000, 3000), False),
+    ],
+)
+def test_a_frame_of_a_video_is_not_large(kind: str, size: tuple[int, int], expected: bool) -> None:
+    assert LargePictures().takes(saved(kind, size), 64_000_000) is expected
+
+
+def test_what_only_pillow_can_measure_is_large() -> None:
+    assert is_large(Claim(blocking=True))
+    assert not is_large(Claim())
+
+
+def test_the_result_and_the_error_are_those_of_this_process(large: LargePictures) -> None:
+    data = saved("PNG", (300, 200))
+    assert np.array_equal(large.run(corner, data, 50), corner(data, 50))
+    with pytest.raises(UnknownFormatError, match="not a picture of a known format"):
+        large.run(corner, b"text", 50)
+
+
+def test_a_picture_beyond_the_time_ends_the_process_and_the_next_one_has_another(large: LargePictures) -> None:
+    large.seconds = 3
+    with pytest.raises(CostlyPictureError, match="takes more than 3 seconds"):
+        large.run(for_ever, b"x")
+    large.seconds = 30
+    assert large.run(corner, saved("PNG", (30, 20)), 2).shape == (2, 2, 3)
+
+
+def test_a_picture_beyond_the_memory_is_an_error_of_its_own(large: LargePictures) -> None:
+    with pytest.raises(CostlyPictureError, match="more memory than this server gives"):
+        large.run(all_memory, b"x")
+    with pytest.raises(CostlyPictureError, match="more memory than this server gives"):
+        large.run(ended, b"x")
+
+
+def test_the_memory_of_a_decoding_is_limited() -> None:
+    pictures = LargePictures(seconds=30, memory=150 * 2**20)
+    with pytest.raises(CostlyPictureError, match="more memory than this server gives"):
+        pictures.run(corner, saved("PNG", (8000, 8000), "L"), 2)
+    pictures.stop()
