@@ -32,6 +32,7 @@ COMMANDS = {
     "search": ("indexer.commands.search", "Find the pictures most similar to one."),
     "learn": ("retrieval.commands.learn", "Learn a space from the classes of a collection."),
     "refit": ("retrieval.commands.refit", "Fit a learned space again on all images that are there now."),
+    "calibrate": ("indexer.commands.calibrate", "Fit the chance that a hit shows the query's finding."),
     "evaluate": ("indexer.commands.evaluate", "Measure retrieval: every picture queries the others."),
     "compare": ("retrieval.commands.compare", "Say which of two stored evaluations is better."),
     "serve": ("web.commands.serve", "Serve a collection as a page for people and a REST API for programs."),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval.collection import Collection, PictureGoneError
 from retrieval.errors import PictureError
+from retrieval.findings import Findings
 from retrieval.marks import names_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Hit:
 
     score: larger is more similar; `Hits.score_kind` says what it is. distance: in the first space that was searched;
     distances: in every one of them. None where the image has no vector there. marks: names of `retrieval.marks`.
+    chance: that it has the query's class, where what was searched is calibrated.
     """
 
     rank: int
@@ -37,6 +39,7 @@ class Hit:
     file: str
     cluster: int
     marks: tuple[str, ...] = ()
+    chance: float | None = None
 
 
 def hits_of(
@@ -44,14 +47,19 @@ def hits_of(
     ids: NDArray[np.int64],
     scores: NDArray[np.floating[Any]],
     distances: Mapping[str, NDArray[np.float64]],
+    chances: NDArray[np.float64] | None = None,
 ) -> tuple[Hit, ...]:
-    """Hits from ids (m,), best first, their scores (m,) and distances (m,) by space, NaN where there is no vector."""
+    """Hits from ids (m,), best first, their scores (m,) and distances (m,) by space, NaN where there is no vector.
+
+    chances: (m,), NaN where a hit has none.
+    """
     images = collection.images
     positions = np.searchsorted(images.ids, ids)
     by_space = {
         space: [None if value != value else value for value in values.tolist()] for space, values in distances.items()
     }
     first = next(iter(by_space))
+    chance_of = [None] * len(ids) if chances is None else [None if c != c else c for c in chances.tolist()]
     rows = zip(
         ids.tolist(),
         np.asarray(scores, np.float64).tolist(),
@@ -72,6 +80,7 @@ def hits_of(
             file=images.files[position],
             cluster=cluster,
             marks=names_of(marks),
+            chance=chance_of[at],
         )
         for at, (image_id, score, position, label, cluster, marks) in enumerate(rows)
     )
@@ -106,7 +115,8 @@ SCORE_KINDS = ("similarity", "re-ranked similarity", "fused ranks", "fused score
 class Hits(Sequence[Hit]):
     """Ranked hits of one query, with what was searched and how.
 
-    score_kind: one of SCORE_KINDS; fusion: the method that fused several spaces, or None. Equality ignores which
+    score_kind: one of SCORE_KINDS; fusion: the method that fused several spaces, or None. findings: what the query
+    shows, where what was searched is calibrated. Equality ignores which
     opened collection they come from.
     """
 
@@ -119,6 +129,7 @@ class Hits(Sequence[Hit]):
     collection: Collection = field(repr=False, compare=False)
     score_kind: str = "similarity"
     fusion: str | None = None
+    findings: Findings | None = None
 
     def __repr__(self) -> str:
         query = "a query from outside" if self.query_id is None else f"image {self.query_id}"
@@ -161,6 +172,7 @@ class Hits(Sequence[Hit]):
             "recall_at_k": quality.recall if quality else None,
             "recall_ceiling": quality.recall_ceiling if quality else None,
             "relevant": quality.relevant if quality else None,
+            "findings": _findings(self.findings),
             "hits": [
                 {
                     "rank": hit.rank,
@@ -172,6 +184,7 @@ class Hits(Sequence[Hit]):
                     "file": hit.file,
                     "cluster": hit.cluster,
                     "marks": list(hit.marks),
+                    "chance": hit.chance,
                 }
                 for hit in self.hits
             ],
@@ -181,6 +194,13 @@ class Hits(Sequence[Hit]):
         """A grid of pictures, for notebooks; a picture that cannot be shown is replaced by the reason."""
         cells = [(hit, *_thumbnail(self.collection, hit.id)) for hit in self.hits]
         return _grid_template().render(hits=self, cells=cells)
+
+
+def _findings(findings: Findings | None) -> dict[str, Any] | None:
+    if findings is None:
+        return None
+    classes = [{"class": name, "chance": chance} for name, chance in findings.classes]
+    return {"classes": classes, "coverage": findings.coverage, "outdated": findings.outdated}
 
 
 def _thumbnail(collection: Collection, image_id: int) -> tuple[str, str]:

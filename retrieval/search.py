@@ -17,6 +17,7 @@ from retrieval.collection import Collection, Difference
 from retrieval.embedder import EmbeddedQuery, Embedder, QueryVectors
 from retrieval.errors import QueryError
 from retrieval.filters import Filter, Selection, among, known_classes
+from retrieval.findings import calibrated
 from retrieval.fusion import DEFAULT_METHOD, DEPTH, Method, RankedList, Statistics, fuse, method_named
 from retrieval.fusion.statistics import stored_statistics
 from retrieval.gallery import Gallery
@@ -26,6 +27,8 @@ from retrieval.index import Index, open_index
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
 from retrieval.large_pictures import LargePictures
+from retrieval.learn.calibration import DEPTH as CALIBRATED
+from retrieval.learn.calibration_store import Calibrations, NotCalibratedError, StoredCalibration, calibrated_name
 from retrieval.names import nfc
 from retrieval.query import BadQueryError, Query, QueryLike, as_list, is_number, is_whole
 from retrieval.rerank import DEPTH as RERANKED
@@ -54,6 +57,7 @@ class SearchOptions(TypedDict, total=False):
     exclude_cluster: bool
     query_class: str | None
     region: Region | None
+    min_chance: float | None
 
 
 class Searcher:
@@ -81,6 +85,7 @@ class Searcher:
         self._statistics: dict[str, Statistics] = {}
         self._searches: dict[str, SpaceSearch] = {}
         self._galleries: dict[tuple[str, ...], Gallery] = {}
+        self._calibrations = Calibrations()
         self._building = {space.name: Lock() for space in collection.spaces}
 
     def __repr__(self) -> str:
@@ -109,6 +114,7 @@ class Searcher:
         exclude_cluster: bool = False,
         query_class: str | None = None,
         region: Region | None = None,
+        min_chance: float | None = None,
     ) -> Hits | list[Hits]:
         """The k nearest images to a query; a list of queries is searched together, with one index call a space.
 
@@ -118,10 +124,11 @@ class Searcher:
         classes: only images that meet the filter and are of these classes. exclude_self and exclude_cluster leave out
         the images of the collection among the query's parts, and their near duplicates. query_class: the class of the
         query where it is known; that of an image of the collection is known by itself. region: the part of the query's
-        picture that counts.
+        picture that counts. min_chance: only hits that show the query's finding with this chance at least, from 0 to 1;
+        `kvasir calibrate` makes what chances need.
 
-        Raises BadQueryError, NoSuchClassError, NoSuchImageError, SpaceNameError, EmptySpaceError, UnknownFusionError,
-        UnsupportedQueryError, VectorError, a PictureError.
+        Raises BadQueryError, NotCalibratedError, NoSuchClassError, NoSuchImageError, SpaceNameError, EmptySpaceError,
+        UnknownFusionError, UnsupportedQueryError, VectorError, a PictureError.
         """
         queries = query if isinstance(query, list) else [query]
         self._require_hits(k)
@@ -138,6 +145,7 @@ class Searcher:
             classes=classes,
             exclude_self=exclude_self,
             exclude_cluster=exclude_cluster,
+            min_chance=min_chance,
         )
         return results if isinstance(query, list) else results[0]
 
@@ -182,6 +190,7 @@ class Searcher:
         classes: str | Names[str] | None = None,
         exclude_self: bool = True,
         exclude_cluster: bool = False,
+        min_chance: float | None = None,
     ) -> list[Hits]:
         """Search for queries that are embedded already, all in the same spaces, with one index call a space.
 
@@ -200,15 +209,36 @@ class Searcher:
         gallery = self._gallery(names).restricted_to(selection)
         searches = {name: self._space_search(name) for name in names}
         reranker = None if rerank is None else self._reranker(rerank, names)
-        listed = min(k, len(self.collection))
+        calibration = self._calibration(names, shares, method, reranker, min_chance)
+        listed = min(k if calibration is None else max(k, CALIBRATED), len(self.collection))
         depth = max(DEPTH, 10 * listed) if len(names) > 1 else listed if reranker is None else max(RERANKED, listed)
         nearest = [search.nearest(queries, depth, selection, without) for search in searches.values()]
+
+        unfiltered: list[Hits] | None = None
+        if calibration is not None and selection is not None and not selection.is_everything:
+            unfiltered = self.search_embedded(
+                queries,
+                CALIBRATED,
+                weights=weights,
+                fusion=fusion,
+                exclude_self=exclude_self,
+                exclude_cluster=exclude_cluster,
+            )
 
         def hits_at(
             at: int, ids: NDArray[np.int64], scores: NDArray[Any], distances: Mapping[str, NDArray[np.float64]]
         ) -> Hits:
             query = queries[at]
-            hits = hits_of(self.collection, ids, scores, distances)
+            chances = findings = None
+            if calibration is not None:
+                first = (ids, scores) if unfiltered is None else _ids_and_scores(unfiltered[at])
+                chances, findings = calibrated(calibration, self.collection, first, ids, scores)
+                chosen = np.arange(len(ids))[:k]
+                if min_chance is not None:
+                    chosen = chosen[np.nan_to_num(chances[:k]) >= min_chance]
+                ids, scores, chances = ids[chosen], scores[chosen], chances[chosen]
+                distances = {name: values[chosen] for name, values in distances.items()}
+            hits = hits_of(self.collection, ids, scores, distances, chances)
             quality = None
             if query.class_name is not None:
                 relevant = gallery.count_of(query.class_name, without[at])
@@ -223,6 +253,7 @@ class Searcher:
                 self.collection,
                 method.score_kind if len(names) > 1 else "similarity" if reranker is None else "re-ranked similarity",
                 None if len(names) == 1 else method.name,
+                findings,
             )
 
         if reranker is not None:
@@ -434,6 +465,28 @@ class Searcher:
             )
         return method
 
+    def _calibration(
+        self,
+        names: Sequence[str],
+        weights: Sequence[float],
+        method: Method,
+        reranker: Reranker | None,
+        min_chance: float | None,
+    ) -> StoredCalibration | None:
+        """What scores in these spaces mean; None where that is not known. Raises NotCalibratedError, BadQueryError."""
+        if min_chance is not None and not (is_number(min_chance) and 0 <= min_chance <= 1):
+            raise BadQueryError(f"min_chance is {min_chance!r}; a chance is a number from 0 to 1")
+        name = calibrated_name(names, [1.0] if len(names) == 1 else weights, method.name)
+        stored = self._calibrations.get(self.collection, name) if reranker is None else None
+        if stored is None and min_chance is not None:
+            how = f"--fuse '{name}'" if len(names) > 1 else f"--space {name}"
+            raise NotCalibratedError(
+                f"scores after re-ranking have no chances; search {name} without it"
+                if reranker is not None
+                else f"{name} is not calibrated; `kvasir calibrate {self.collection.path} {how}` does it"
+            )
+        return stored
+
     def _reranked(
         self, method: Reranker, search: SpaceSearch, query: EmbeddedQuery, ids: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -476,6 +529,10 @@ class Searcher:
 
             self._statistics[name] = stored_statistics(self.collection.path, name, ids, checksums, similarities)
         return self._statistics[name]
+
+
+def _ids_and_scores(hits: Hits) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    return np.array(hits.ids, np.int64), np.array([hit.score for hit in hits], np.float64)
 
 
 def _changed(index: Index, difference: Difference, collection: Collection, space: str) -> Index:

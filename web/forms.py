@@ -29,6 +29,7 @@ LABELS = {
     "fusion": "Several are fused by",
     "classes": "Only some classes",
     "exclude_cluster": "Leave out near duplicates",
+    "min_chance": "Least chance",
     "query_class": "Class of the query",
     "region": "The part of the picture",
 }

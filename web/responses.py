@@ -76,6 +76,9 @@ class Hit(_Response):
     file: str
     cluster: int
     marks: list[str] = Field(description="Marks of the device on it.")
+    chance: float | None = Field(
+        description="That it shows the query's finding; null where what was searched is not calibrated."
+    )
     links: Links
 
 
@@ -84,6 +87,21 @@ class QueryInfo(_Response):
 
     id: int | None
     class_name: str | None = _CLASS
+
+
+class FoundClass(_Response):
+    """A class that the query may be of."""
+
+    class_name: str = Field(alias="class")
+    chance: float
+
+
+class Findings(_Response):
+    """What the query shows, by calibrated chances."""
+
+    classes: list[FoundClass] = Field(description="The likeliest first.")
+    coverage: float = Field(description="Share of cases in which the query's class was among them.")
+    outdated: bool = Field(description="Whether the collection has changed since the calibration.")
 
 
 class Hits(_Response):
@@ -100,6 +118,7 @@ class Hits(_Response):
     recall_at_k: float | None
     recall_ceiling: float | None = Field(description="The best recall that k hits allow.")
     relevant: int | None = Field(description="How many images of the query's class were searched.")
+    findings: Findings | None = Field(description="Null where what was searched is not calibrated.")
     hits: list[Hit]
 
 

@@ -91,6 +91,11 @@ class SearchOptions(RequestModel):
     query_class: Name | None = Field(
         None, description="The query's class, for precision and recall; known by itself for an image of the collection."
     )
+    min_chance: Fraction | None = Field(
+        None,
+        description="Only hits that show the query's finding with this chance at least; what is searched must be "
+        "calibrated.",
+    )
     region: Region = Field(
         None,
         description="Search by a part of the picture: left, top, width, height as fractions of the upright picture.",
@@ -300,6 +305,7 @@ def _rank(queries: Sequence[EmbeddedQuery], options: SearchOptions) -> list[Hits
         filter=options.filter(),
         exclude_self=options.exclude_self,
         exclude_cluster=options.exclude_cluster,
+        min_chance=options.min_chance,
     )
 
 

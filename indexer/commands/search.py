@@ -79,6 +79,11 @@ from retrieval.terminal import display_width, note, one_line, padded
     "--rerank", type=click.Choice(tuple(RERANKERS)), help="Rank the nearest 1,000 pictures of one space anew."
 )
 @click.option("--class", "classes", multiple=True, help="Only images of this class; may be given several times.")
+@click.option(
+    "--min-chance",
+    type=click.FloatRange(0, 1),
+    help="Only hits that show the query's finding with this chance at least; needs `kvasir calibrate`.",
+)
 @click.option("--query-class", help="The query's class, for precision and recall.  [default: known for an ID]")
 @click.option(
     "--exclude-cluster", is_flag=True, help="Leave out near duplicates of the images of the query that are given by ID."
@@ -98,6 +103,7 @@ def command(
     fusion: str,
     rerank: str | None,
     classes: tuple[str, ...],
+    min_chance: float | None,
     query_class: str | None,
     exclude_cluster: bool,
     class_maps: tuple[str, ...],
@@ -125,8 +131,8 @@ def command(
         from indexer.datasets.labels import map_to_collection, parse_class_map
         from indexer.queries import open_queries
 
-        if rerank is not None:
-            raise click.UsageError("--rerank is for one query, not for --batch")
+        if rerank is not None or min_chance is not None:
+            raise click.UsageError("--rerank and --min-chance are for one query, not for --batch")
         searcher = open_collection(collection, "throughput")
         class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
         options = BatchOptions(
@@ -163,6 +169,7 @@ def command(
         classes=classes or None,
         exclude_cluster=exclude_cluster,
         query_class=_class_of_query(query_class, class_maps, searcher.collection.classes),
+        min_chance=min_chance,
     )
     click.echo(json.dumps(hits.to_dict(), indent=2, allow_nan=False) if as_json else _table(hits))
 
@@ -216,13 +223,14 @@ def _weights(values: Sequence[str], searcher: Searcher, spaces: Sequence[str]) -
 
 def _table(hits: Hits) -> str:
     if not hits.hits:
-        return "no hits: nothing was left to search"
+        return "\n".join(["no hits: nothing was left to search", *_findings(hits)])
     columns = [
         ("rank", [str(hit.rank) for hit in hits], ">"),
         ("id", [str(hit.id) for hit in hits], ">"),
         ("class", [one_line(hit.class_name or "-") for hit in hits], "<"),
         (hits.score_kind, [f"{hit.score:.4f}" for hit in hits], ">"),
         *_distances(hits),
+        *_chances(hits),
         ("file", [one_line(hit.file) for hit in hits], "<"),
     ]
     widths = [max(display_width(heading), *map(display_width, cells)) for heading, cells, _ in columns]
@@ -243,7 +251,19 @@ def _table(hits: Hits) -> str:
                 f"(at most {quality.recall_ceiling:.4f}: {quality.relevant:,} are relevant)"
             )
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(lines + _findings(hits))
+
+
+def _findings(hits: Hits) -> list[str]:
+    """What the query shows, where that is calibrated."""
+    return [] if hits.findings is None else [f"findings {one_line(str(hits.findings))}"]
+
+
+def _chances(hits: Hits) -> list[tuple[str, list[str], str]]:
+    """The column of chances, where they are calibrated."""
+    if hits.findings is None:
+        return []
+    return [("chance", ["-" if hit.chance is None else f"{hit.chance:.2f}" for hit in hits], ">")]
 
 
 def _distances(hits: Hits) -> list[tuple[str, list[str], str]]:

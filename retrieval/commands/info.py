@@ -15,6 +15,7 @@ from retrieval.collection import Collection, SpaceDefinition
 from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
 from retrieval.index import is_exact, open_index
+from retrieval.learn.calibration_store import stored_calibrations
 from retrieval.learn.recipes import outgrown
 from retrieval.sources import has_pictures
 from retrieval.spaces import Space, metric_of, open_space
@@ -37,6 +38,12 @@ def command(collection: Path, as_json: bool) -> None:
         click.echo(_text(facts, [open_space(opened.path, definition) for definition in opened.spaces]))
         for line in outgrown(opened):
             click.echo(line)
+        for calibration in stored_calibrations(opened):
+            outdated = f"; the collection has changed since, `kvasir calibrate {opened.path}` fits it again"
+            click.echo(
+                f"chances of {calibration.name}: calibration error {calibration.figures['error']:.3f} over "
+                f"{calibration.figures['queries']:,} queries{outdated if calibration.outdated else ''}"
+            )
 
 
 def facts_in_full(collection: Collection) -> dict[str, Any]:
@@ -51,6 +58,10 @@ def facts_in_full(collection: Collection) -> dict[str, Any]:
         {"path": str(path), "kind": kind}
         for number, (path, kind) in enumerate(images.source_paths)
         if number in images.sources  # one that all images were removed of stays in the catalog
+    ]
+    facts["calibrations"] = [
+        {"name": one.name, "figures": one.figures, "transfer": one.transfer, "outdated": one.outdated}
+        for one in stored_calibrations(collection)
     ]
     return {"path": str(collection.path), "format": collection.manifest.format, "sources": sources} | facts
 

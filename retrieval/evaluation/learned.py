@@ -47,15 +47,19 @@ class LearnedRetriever:
 
     def distances_to(self, gallery: Rows) -> Callable[[Rows], Floats]:
         """See `Retriever`."""
-        vectors = self._learned(gallery if self.taught is None else self.taught)
+        vectors = self.vectors(gallery if self.taught is None else self.taught)
         searched = vectors[gallery].T
         return lambda queries: 1 - vectors[queries] @ searched
 
-    def _learned(self, images: Rows) -> NDArray[np.float64]:
+    def vectors(self, images: Rows) -> NDArray[np.float64]:
+        """The vectors (n, d) of all images by the model that some of them (m,) teach."""
         taught, fits = np.sort(images), self.training.learned
         key = self.options, taught.tobytes()
         if key not in fits:
-            model, _, _ = fit_chosen(self.training, taught, self.options)
+            if self.options.method == AUTO or self.options.unlearned is None:
+                model, _, _ = fit_chosen(self.training, taught, self.options)
+            else:
+                model = self.training.fit(taught, self.options)
             fits[key] = model.transform(self.training.frames).astype(np.float64)
         return fits[key]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval.errors import EvaluationError
-from retrieval.fusion import DEFAULT_METHOD, METHODS
+from retrieval.fusion import DEFAULT_METHOD, METHODS, fusion_name
 
 
 class FusionTextError(EvaluationError):
@@ -25,11 +25,7 @@ class Fusion:
     @property
     def name(self) -> str:
         """`A+B`, `A=2+B` where A has weight 2, `zscore:A+B` by another method than the default: what `parse` reads."""
-        members = "+".join(
-            space if weight == 1 else f"{space}={weight:g}"
-            for space, weight in zip(self.spaces, self.weights, strict=True)
-        )
-        return members if self.method == DEFAULT_METHOD else f"{self.method}:{members}"
+        return fusion_name(self.spaces, self.weights, self.method)
 
     @staticmethod
     def parse(text: str) -> Fusion:

@@ -31,11 +31,22 @@ __all__ = [
     "Statistics",
     "fuse",
     "fuse_dense",
+    "fusion_name",
     "method_named",
 ]
 
 DEPTH = 1000
 """Images of each list that are fused, where no more than a hundred hits are wanted."""
+
+
+def fusion_name(spaces: Sequence[str], weights: Sequence[float], method: str) -> str:
+    """`A+B`, `A=2+B` where A has weight 2, `zscore:A+B` by another method than the default; one space is its name."""
+    if len(spaces) == 1:
+        return spaces[0]
+    members = "+".join(
+        space if weight == 1 else f"{space}={weight:g}" for space, weight in zip(spaces, weights, strict=True)
+    )
+    return members if method == DEFAULT_METHOD else f"{method}:{members}"
 
 
 class UnknownFusionError(QueryError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from retrieval.collection import Collection, Manifest, SpaceDefinition, SpaceNameError
 from retrieval.learn.methods import AUTO
@@ -25,6 +26,12 @@ def options_of(definition: SpaceDefinition) -> LearnOptions:
     method = AUTO if recipe.get("chosen") else recipe["method"]
     unlearned = recipe.get("unlearned")
     return LearnOptions(method, recipe["dimension"], unlearned, recipe["seed"], recipe.get("seeds", 1))
+
+
+def fixed_options_of(definition: SpaceDefinition) -> LearnOptions:
+    """The options by which a space was learned, with what cross-validation chose for it once."""
+    recipe = definition.recipe
+    return replace(options_of(definition), method=recipe["method"], unlearned=recipe["shares"].get("base", 0.0))
 
 
 def frozen_sources(manifest: Manifest, sources: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from retrieval.collection import Collection, Manifest, SpaceDefinition
 from retrieval.errors import PictureError, QueryError
 from retrieval.fusion import METHODS
 from retrieval.hits import Hits
+from retrieval.learn.calibration_store import stored_calibrations
 from web.access import may_read
 from web.context import collection, collection_version, searcher, state
 from web.errors import NoPictureError
@@ -186,6 +187,7 @@ def common() -> dict[str, Any]:
         "colour_of": lambda name: _colour_of(opened, name),
         "settings": state().settings,
         "offered_spaces": lambda: _offered_spaces(opened.manifest),
+        "calibrations": lambda: [calibration.name for calibration in stored_calibrations(opened)],
         "takes_pictures": any(searcher().space(space.name).embeds_pictures for space in opened.spaces),
         "has_picture": lambda image_id: bool(opened.images.with_pictures[opened.position(image_id)]),
         "fusions": {method.name: method.summands for method in METHODS.values()},
@@ -241,6 +243,7 @@ def _shown(page: PageSearch, hits: Hits) -> dict[str, Any]:
         "full_bar": max([1.0, *(hit.score for hit in hits)]),
         "fused_by": METHODS[hits.fusion].summands if hits.fusion else None,
         "hits": hits,
+        "findings": hits.findings,
         "headline": _headline(hits),
         "quality": hits.quality,
         "shares": [(name, count) for name, count in hits.class_counts.items()],

@@ -56,7 +56,7 @@ def test_json_is_plain_and_complete(collection: Collection) -> None:
     assert plain["query"] == {"id": None, "class": "a"}
     assert plain["hits"] == [
         {"rank": 1, "id": 3, "class": None, "score": 0.5, "distance": 0.5}
-        | {"distances": {"s": 0.5}, "file": "3.jpg", "cluster": 3}
+        | {"distances": {"s": 0.5}, "file": "3.jpg", "cluster": 3, "marks": [], "chance": None}
     ]
 
 

@@ -1,0 +1,108 @@
+"""`kvasir calibrate`: what scores mean, as chances."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from retrieval.arguments import LocalPath, map_option, space_option
+from retrieval.terminal import TaskBars, one_line, progress_bar
+
+if TYPE_CHECKING:
+    from retrieval.evaluation.calibrated import CalibrationFigures
+
+
+@click.command("calibrate")
+@click.argument("collection", type=LocalPath(exists=True, file_okay=False))
+@space_option("Only these spaces, separated by commas; may be given several times.  [default: all that are compared]")
+@click.option(
+    "--fuse",
+    "fusions",
+    multiple=True,
+    metavar="A+B",
+    help="Also these spaces fused, written as for `kvasir evaluate`. May be given several times.",
+)
+@click.option(
+    "--queries",
+    type=LocalPath(exists=True),
+    help="Also say how chances hold for these pictures of other sources, a folder of class folders or a zip.",
+)
+@map_option
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the folds.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def command(
+    collection: Path,
+    spaces: tuple[str, ...],
+    fusions: tuple[str, ...],
+    queries: Path | None,
+    class_maps: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Fit the chance that a hit shows the query's finding, for spaces and fusions of COLLECTION, and store it.
+
+    Searches then give each hit its chance, and the classes that cover the query's in 90 % of cases. Learned spaces are
+    learned again in five folds, so that no picture is judged by a space that it taught.
+
+    Example:  kvasir calibrate kvasir.collection --fuse JCD+Tamura
+    """
+    from indexer.datasets.labels import parse_class_map
+    from indexer.transfer_queries import with_queries
+    from retrieval.collection import Collection
+    from retrieval.evaluation.calibrated import calibrate, transfer_figures
+    from retrieval.evaluation.options import Fusion
+    from retrieval.learn.calibration_store import calibrated_name, store_calibration
+
+    opened = Collection.open(collection)
+    chosen = [opened.manifest.space(name).name for name in spaces]
+    if not spaces and not fusions:
+        chosen = [space.name for space in opened.manifest.compared]
+    contenders = [Fusion((name,), (1.0,)) for name in dict.fromkeys(chosen)]
+    for fusion in map(Fusion.parse, fusions):
+        names = tuple(opened.manifest.space(name).name for name in fusion.spaces)
+        contenders.append(Fusion(names, fusion.weights, fusion.method))
+    results: list[dict[str, Any]] = []
+    with progress_bar(transient=True) as bar, ExitStack() as stack:
+        advance = TaskBars(bar).advance
+        moved = None
+        if queries is not None:
+            class_map = parse_class_map(class_maps, opened.classes)
+            moved = stack.enter_context(with_queries(opened, queries, class_map))
+        for contender in contenders:
+            made, figures = calibrate(opened, contender, seed, advance)
+            transfer = None if moved is None else transfer_figures(made, moved[0], contender, moved[1])
+            name = calibrated_name(contender.spaces, contender.weights, contender.method)
+            plain = [None if one is None else asdict(one) for one in (figures, transfer)]
+            store_calibration(opened, name, contender.spaces, made, plain[0] or {}, plain[1])
+            results.append({"name": name, "figures": plain[0], "transfer": plain[1]})
+            if not as_json:
+                for line in _lines(name, figures, transfer, queries):
+                    click.echo(line)
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+
+
+def _lines(
+    name: str, figures: CalibrationFigures, transfer: CalibrationFigures | None, queries: Path | None
+) -> Sequence[str]:
+    lines = [f"{one_line(name)}: {_sentence(figures)}", *_per_class(figures)]
+    if transfer is not None and queries is not None:
+        lines += [f"  {one_line(queries.name)}: {_sentence(transfer)}", *_per_class(transfer)]
+    return lines
+
+
+def _sentence(figures: CalibrationFigures) -> str:
+    return (
+        f"calibration error {figures.error:.3f}, Brier score {figures.brier:.3f} over {figures.queries:,} queries; the "
+        f"set has the class of {figures.covered:.1%} of them, {figures.set_size:.2f} classes on average"
+    )
+
+
+def _per_class(figures: CalibrationFigures) -> list[str]:
+    return [f"    {one_line(name)}: calibration error {error:.3f}" for name, error in figures.per_class.items()]

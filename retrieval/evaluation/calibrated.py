@@ -1,0 +1,203 @@
+"""Calibrate a space or fusion on its own collection: ranked lists that saw neither the query nor its near duplicates.
+
+A frozen space is calibrated by leave-cluster-out; one that is learned from classes is learned again in each of five
+folds, so that no query taught it. Figures are of calibrations fitted on the other folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection import Collection
+from retrieval.evaluation.learned import LearnedRetriever, training_for
+from retrieval.evaluation.options import Fusion, MeasureOptions
+from retrieval.evaluation.protocols import Protocol, Round, k_fold, leave_cluster_out
+from retrieval.evaluation.retrievers import FusedRetriever, Member, Retriever, SpaceRetriever
+from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
+from retrieval.learn.calibration import (
+    DEPTH,
+    Calibration,
+    agreement_of,
+    calibration_error,
+    conformal_set,
+    fit_calibration,
+)
+from retrieval.learn.methods import Progress
+from retrieval.learn.recipes import fixed_options_of
+from retrieval.spaces import metric_of
+from retrieval.spaces.learned import is_learned, is_unlabelled
+from retrieval.splits import cluster_numbers, stratified_parts
+
+FOLDS = 5
+_MEASURES = MeasureOptions(ks=(DEPTH,), samples=0)
+
+Vectors = tuple[NDArray[np.int64], NDArray[np.generic]]
+"""Positions (m,) ascending of images, and their vectors (m, d)."""
+
+
+@dataclass(frozen=True, eq=False)
+class FirstHits:
+    """The first hits of q queries: scores and labels (q, DEPTH), -1 for none; wanted labels and clusters (q,)."""
+
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    wanted: NDArray[np.int64]
+    clusters: NDArray[np.int64]
+
+    def part(self, rows: NDArray[np.bool_]) -> FirstHits:
+        """Some of the queries (q,)."""
+        return FirstHits(self.scores[rows], self.labels[rows], self.wanted[rows], self.clusters[rows])
+
+
+@dataclass(frozen=True)
+class CalibrationFigures:
+    """How well chances hold over the first hits of some queries: expected calibration error (15 bins) and Brier score.
+
+    per_class: the error by class of the query. covered: share of queries whose class is in the conformal set, and
+    set_size: classes in it.
+    """
+
+    queries: int
+    error: float
+    brier: float
+    per_class: Mapping[str, float]
+    covered: float
+    set_size: float
+
+
+def calibrate(
+    opened: Collection, contender: Fusion, seed: int = 0, progress: Progress = lambda task, done, total: None
+) -> tuple[Calibration, CalibrationFigures]:
+    """The calibration of a space or fusion, and its figures by cross-validation over clusters.
+
+    Raises SpaceNameError, NothingToEvaluateError, and what learning raises.
+    """
+    hits = first_hits(opened, contender, seed, progress)
+    if len(np.unique(hits.clusters)) < 2 * FOLDS:
+        raise NothingToEvaluateError(f"{len(hits.wanted):,} pictures of known classes are too few to calibrate on")
+    part_of = stratified_parts(hits.wanted, cluster_numbers(hits.clusters), (1 / FOLDS,) * FOLDS, seed)
+    figures = []
+    for fold in np.unique(part_of):
+        of_fold = hits.part(part_of == fold)
+        figures.append((_fitted(hits.part(part_of != fold)), of_fold))
+    return _fitted(hits), _measured(figures, opened.classes)
+
+
+def transfer_figures(
+    calibration: Calibration, grown: Collection, contender: Fusion, protocol: Protocol
+) -> CalibrationFigures:
+    """The figures on pictures of other sources. grown, protocol: with these as queries."""
+    vectors = {name: (grown.positions(name), grown.vectors(name)[1]) for name in contender.spaces}
+    hits = _ranked(grown, contender, protocol, lambda gallery: vectors)
+    return _measured([(calibration, hits)], grown.classes)
+
+
+def first_hits(opened: Collection, contender: Fusion, seed: int, progress: Progress) -> FirstHits:
+    """Ranked lists of all images of a class, by spaces that have not learned from them."""
+    definitions = [opened.manifest.space(name) for name in contender.spaces]
+    stored = {one.name: (opened.positions(one.name), opened.vectors(one.name)[1]) for one in definitions}
+    images = opened.images
+    taught = [one for one in definitions if is_learned(one) and not is_unlabelled(one)]
+    if not taught:
+        return _ranked(opened, contender, leave_cluster_out(images.clusters), lambda gallery: stored)
+    learners = []
+    for one in taught:
+        options = fixed_options_of(one)
+        training = training_for(opened, one.recipe["sources"], options, one.recipe["views"], progress)
+        learners.append((one.name, training, options))
+    protocol = k_fold(images.labels, images.clusters, FOLDS, seed)
+    done = 0
+
+    def learned(gallery: NDArray[np.int64]) -> Mapping[str, Vectors]:
+        nonlocal done
+        made = dict(stored)
+        for name, training, options in learners:
+            rows = np.searchsorted(images.ids, training.ids)
+            teachers = np.flatnonzero(np.isin(rows, gallery))
+            made[name] = rows, LearnedRetriever(training, options).vectors(teachers).astype(np.float32)
+        done += 1
+        progress("learning in folds", done, len(protocol.rounds))
+        return made
+
+    return _ranked(opened, contender, protocol, learned)
+
+
+def _ranked(
+    opened: Collection,
+    contender: Fusion,
+    protocol: Protocol,
+    vectors_for: Callable[[NDArray[np.int64]], Mapping[str, Vectors]],
+) -> FirstHits:
+    """The first hits of each round. vectors_for: gallery -> the vectors by space that it is searched by."""
+    images, each = opened.images, []
+    for round_ in protocol.rounds:
+        vectors = vectors_for(round_.gallery)
+        positions = np.unique(np.concatenate([vectors[name][0] for name in contender.spaces]))
+        part = Protocol(protocol.name, protocol.sentence, (Round(round_.queries, round_.gallery),), protocol.groups)
+        part = part.reindexed(positions)
+        members = [
+            Member(
+                vectors[name][1],
+                np.searchsorted(positions, vectors[name][0]),
+                metric_of(opened.manifest.space(name)),
+                weight,
+            )
+            for name, weight in zip(contender.spaces, contender.weights, strict=True)
+        ]
+        retriever: Retriever
+        if len(members) > 1:
+            retriever = FusedRetriever(members, part.groups, contender.method)
+            part = part.with_queries(retriever.complete)
+        else:
+            retriever = SpaceRetriever(members[0].vectors, members[0].metric)
+        result = evaluate_retriever(
+            retriever,
+            images.labels[positions],
+            opened.classes,
+            images.clusters[positions],
+            images.ids[positions],
+            None,
+            part,
+            contender.name,
+            _MEASURES,
+        )
+        near = result.neighbours[:, :DEPTH]
+        listed = near >= 0
+        rows = np.searchsorted(images.ids, np.where(listed, near, images.ids[0]))
+        labels = np.where(listed, images.labels[rows], -1)
+        distances = np.where(listed, result.distances[:, :DEPTH], 0.0)
+        scores = np.asarray(retriever.scores(distances), np.float64)
+        clusters = images.clusters[np.searchsorted(images.ids, result.ids)]
+        each.append(FirstHits(scores, labels.astype(np.int64), result.labels, clusters))
+    return FirstHits(*(np.concatenate([getattr(one, name) for one in each]) for name in FirstHits.__annotations__))
+
+
+def _fitted(hits: FirstHits) -> Calibration:
+    return fit_calibration(hits.scores, hits.labels, hits.wanted, cluster_numbers(hits.clusters))
+
+
+def _measured(parts: list[tuple[Calibration, FirstHits]], classes: tuple[str, ...]) -> CalibrationFigures:
+    chances, right, of_query, covered, sizes = [], [], [], [], []
+    for calibration, hits in parts:
+        of_part = calibration.chances(hits.scores, agreement_of(hits.labels))
+        known = hits.labels >= 0
+        chances.append(of_part[known])
+        right.append((hits.labels == hits.wanted[:, None])[known])
+        of_query.append(np.broadcast_to(hits.wanted[:, None], known.shape)[known])
+        for row, labels in enumerate(hits.labels):
+            chosen = [label for label, _ in conformal_set(calibration, of_part[row], labels)]
+            covered.append(int(hits.wanted[row]) in chosen)
+            sizes.append(len(chosen))
+    every, hit, label = np.concatenate(chances), np.concatenate(right), np.concatenate(of_query)
+    return CalibrationFigures(
+        queries=len(sizes),
+        error=calibration_error(every, hit),
+        brier=float(((every - hit) ** 2).mean()),
+        per_class={classes[c]: calibration_error(every[label == c], hit[label == c]) for c in np.unique(label)},
+        covered=float(np.mean(covered)),
+        set_size=float(np.mean(sizes)),
+    )

@@ -1,0 +1,142 @@
+"""Calibrations in the collection's folder, one file for each space or fusion.
+
+They belong to the images, classes and vectors that they were fitted on. After a write they still serve, which is told;
+after a space was made anew they do not, since its scores are others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retrieval.collection import Collection
+from retrieval.disk import write_atomically
+from retrieval.errors import QueryError
+from retrieval.fusion import DEFAULT_METHOD, fusion_name
+from retrieval.learn.calibration import Calibration
+
+log = logging.getLogger(__name__)
+
+FOLDER = "calibration"
+
+
+class NotCalibratedError(QueryError):
+    """A search by chance in a space or fusion that has no calibration."""
+
+
+@dataclass(frozen=True)
+class StoredCalibration:
+    """A calibration with its figures, and whether the collection has changed since it was fitted.
+
+    figures: as plain values; transfer: likewise, of pictures of other sources, where they were given.
+    """
+
+    name: str
+    calibration: Calibration
+    figures: Mapping[str, Any]
+    transfer: Mapping[str, Any] | None
+    outdated: bool
+
+
+class Calibrations:
+    """Calibrations of one state of a collection, each loaded once, and again once its file is replaced."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, tuple[int, StoredCalibration | None]] = {}
+
+    def get(self, collection: Collection, name: str) -> StoredCalibration | None:
+        """The calibration of a space or fusion, if there is one."""
+        try:
+            stamp = calibration_path(collection.path, name).stat().st_mtime_ns
+        except OSError:
+            return None
+        if name not in self._loaded or self._loaded[name][0] != stamp:
+            self._loaded[name] = stamp, load_calibration(collection, name)
+        return self._loaded[name][1]
+
+
+def calibrated_name(spaces: Sequence[str], weights: Sequence[float], method: str = DEFAULT_METHOD) -> str:
+    """The name of a space or fusion, the same for every order of its members."""
+    members = sorted(zip(spaces, weights, strict=True))
+    return fusion_name([space for space, _ in members], [weight for _, weight in members], method)
+
+
+def calibration_path(collection: Path, name: str) -> Path:
+    """Where the calibration of this name lies."""
+    return collection / FOLDER / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+
+
+def store_calibration(
+    collection: Collection,
+    name: str,
+    spaces: Sequence[str],
+    calibration: Calibration,
+    figures: Mapping[str, Any],
+    transfer: Mapping[str, Any] | None = None,
+) -> None:
+    """Store a calibration that was fitted on this state of a collection. Raises OSError."""
+    path = calibration_path(collection.path, name)
+    path.parent.mkdir(exist_ok=True)
+    fields = {
+        "name": name,
+        "spaces": list(spaces),
+        "recipes": _recipes(collection, spaces),
+        "content": _content(collection, spaces),
+        "calibration": calibration.to_dict(),
+        "figures": figures,
+        "transfer": transfer,
+    }
+    write_atomically(path, json.dumps(fields, indent=1).encode() + b"\n")
+
+
+def load_calibration(collection: Collection, name: str) -> StoredCalibration | None:
+    """The calibration of a space or fusion; None where there is none for its vectors as they are made now."""
+    return _load(collection, calibration_path(collection.path, name))
+
+
+def stored_calibrations(collection: Collection) -> Iterator[StoredCalibration]:
+    """Every calibration that serves, by name."""
+    loaded = (_load(collection, path) for path in (collection.path / FOLDER).glob("*.json"))
+    yield from sorted((one for one in loaded if one is not None), key=lambda one: one.name)
+
+
+def _load(collection: Collection, path: Path) -> StoredCalibration | None:
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+        spaces = [str(space) for space in fields["spaces"]]
+        known = {space.name for space in collection.spaces}
+        if not known.issuperset(spaces) or fields["recipes"] != _recipes(collection, spaces):
+            return None
+        return StoredCalibration(
+            str(fields["name"]),
+            Calibration.from_dict(fields["calibration"]),
+            fields["figures"],
+            fields["transfer"],
+            fields["content"] != _content(collection, spaces),
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s is damaged and not used (%r); `kvasir calibrate` makes it anew", path, error)
+        return None
+
+
+def _recipes(collection: Collection, spaces: Sequence[str]) -> str:
+    recipes = [collection.manifest.space(name).recipe for name in spaces]
+    return hashlib.sha256(json.dumps(recipes, sort_keys=True).encode()).hexdigest()
+
+
+def _content(collection: Collection, spaces: Sequence[str]) -> str:
+    """SHA-256 of the images' ids, classes and clusters, and of the checksums of their vectors."""
+    images = collection.images
+    digest = hashlib.sha256("\0".join(images.classes).encode())
+    for array in (images.ids, images.labels, images.clusters):
+        digest.update(array.tobytes())
+    for name in spaces:
+        digest.update(images.checksums[:, collection.manifest.space(name).number].tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+import retrieval
+from retrieval import Filter
+from retrieval.collection import Collection, CollectionWriter
+from retrieval.command_line import kvasir
+from retrieval.learn import LearnOptions
+from retrieval.learn.calibration_store import NotCalibratedError, calibration_path, load_calibration
+from retrieval.learn.training import learn
+
+SPACE = "tf_efficientnet_lite0"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(kvasir, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def calibrated(indexed: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A frozen space and one that is learned, with their fusion, all calibrated. Read only."""
+    path = tmp_path_factory.mktemp("calibrated") / "c"
+    shutil.copytree(indexed.path, path)
+    with CollectionWriter(path) as writer:
+        learn(writer, "findings", method="lda", options=LearnOptions(dimension=12, unlearned=0.3))
+    ended = run("calibrate", path, "--space", f"{SPACE},findings", "--fuse", f"findings=2+{SPACE}", "--json")
+    assert ended.exit_code == 0, ended.output
+    assert [one["name"] for one in json.loads(ended.stdout)] == [SPACE, "findings", f"findings=2+{SPACE}"]
+    return path
+
+
+@pytest.fixture
+def changed(calibrated: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(calibrated, tmp_path / "c"))
+
+
+def test_each_hit_has_its_chance_and_the_query_its_findings(calibrated: Path) -> None:
+    engine = retrieval.open(calibrated)
+    for spaces, weights in ((SPACE, None), ("findings", None), ([SPACE, "findings"], [1, 2])):
+        hits = engine.search(3, 12, spaces=spaces, weights=weights)
+        assert all(0 < hit.chance < 1 for hit in hits if hit.chance is not None)
+        assert [hit.class_name is None for hit in hits] == [hit.chance is None for hit in hits]
+        assert hits.findings is not None
+        assert hits.findings.coverage == 0.9
+        assert not hits.findings.outdated
+        best = max(hit.chance or 0 for hit in hits[:10])
+        assert hits.findings.classes[0][1] == pytest.approx(best)
+        assert hits.to_dict()["findings"]["classes"][0]["class"] == hits.findings.classes[0][0]
+    assert engine.search(3, spaces=[SPACE, "findings"]).findings is None  # of equal weights it is another fusion
+
+
+def test_a_chance_depends_neither_on_k_nor_on_a_filter(calibrated: Path) -> None:
+    engine = retrieval.open(calibrated)
+    whole = {hit.id: hit.chance for hit in engine.search(3, 25)}
+    for hits in (
+        engine.search(3, 2),
+        engine.search(3, 5, classes="cecum"),
+        engine.search(3, 5, filter=Filter(exclude_ids=frozenset({4, 5}))),
+    ):
+        assert len(hits) > 1
+        assert [hit.chance for hit in hits] == pytest.approx([whole[hit.id] for hit in hits])
+
+
+def test_hits_below_the_least_chance_are_cut(calibrated: Path) -> None:
+    engine = retrieval.open(calibrated)
+    whole = engine.search(3, 25)
+    chances = sorted(hit.chance or 0 for hit in whole)
+    least = chances[len(chances) // 2]
+    cut = engine.search(3, 25, min_chance=least)
+    assert cut.ids == [hit.id for hit in whole if (hit.chance or 0) >= least]
+    assert [hit.rank for hit in cut] == list(range(1, len(cut) + 1))
+    with pytest.raises(retrieval.BadQueryError, match="from 0 to 1"):
+        engine.search(3, min_chance=2)
+    with pytest.raises(NotCalibratedError, match="after re-ranking"):
+        engine.search(3, min_chance=0.5, rerank="expansion")
+
+
+def test_a_space_without_calibration_has_no_chances_and_says_how_to_get_them(indexed: Any) -> None:
+    engine = retrieval.open(indexed.path)
+    hits = engine.search(3)
+    assert (hits.findings, {hit.chance for hit in hits}) == (None, {None})
+    ended = run("search", 3, indexed.path, "--min-chance", "0.5")
+    assert f"{SPACE} is not calibrated; `kvasir calibrate {indexed.path} --space {SPACE}` does it" in str(
+        ended.exception
+    )
+
+
+def test_after_a_write_it_serves_on_and_is_told_as_outdated(
+    changed: Path, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    before = run("info", changed).output
+    assert "chances of findings: calibration error" in before
+    assert "has changed since" not in before
+    draw(777, (90, 160, 60)).save(tmp_path / "new.jpg")
+    assert run("add", changed, tmp_path / "new.jpg", "--class", "polyps").exit_code == 0
+    hits = retrieval.open(changed).search(3)
+    assert hits.findings is not None
+    assert hits.findings.outdated
+    assert "calibrated before the collection changed" in run("search", 3, changed).output
+    assert "`kvasir calibrate" in run("info", changed).output
+    assert run("calibrate", changed, "--space", SPACE).exit_code == 0
+    assert retrieval.open(changed).search(3).findings != hits.findings
+
+
+def test_a_space_that_is_fitted_anew_loses_its_calibration(changed: Path) -> None:
+    assert load_calibration(Collection.open(changed), "findings") is not None
+    with CollectionWriter(changed) as writer:
+        writer.update_recipe("findings", writer.manifest.space("findings").recipe | {"seed": 9})
+    assert load_calibration(Collection.open(changed), "findings") is None
+    assert load_calibration(Collection.open(changed), SPACE) is not None
+
+
+def test_a_damaged_calibration_is_not_used(changed: Path, caplog: pytest.LogCaptureFixture) -> None:
+    calibration_path(changed, SPACE).write_text('{"name": 1}')
+    assert retrieval.open(changed).search(3).findings is None
+    assert "`kvasir calibrate` makes it anew" in caplog.text
+
+
+def test_other_sources_are_measured_and_every_class_is_told(
+    changed: Path, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    folder = tmp_path / "others" / "adenoma"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        draw(300 + number, (90, 160, 60)).save(folder / f"{number}.png")
+    arguments = ("calibrate", changed, "--space", SPACE, "--queries", folder.parent, "--map", "adenoma=polyps")
+    text = run(*arguments).output
+    assert "others: calibration error" in text
+    assert "over 3 queries" in text
+    assert text.count("    polyps: calibration error") == 2
+    assert "    cecum: calibration error" in text
+
+
+def test_too_few_pictures_are_refused(tmp_path: Path, vector_collection: Callable[..., Path]) -> None:
+    import numpy as np
+
+    path = vector_collection(tmp_path / "v", {"s": np.eye(6, dtype=np.float32)}, ["a", "b"] * 3)
+    ended = run("calibrate", path)
+    assert "too few to calibrate on" in str(ended.exception)
