@@ -24,7 +24,7 @@ from PIL import Image, UnidentifiedImageError
 from retrieval.errors import PictureError, RetrievalError
 from retrieval.formats import HEAD_BYTES, HEIC, decodes_heic, format_of_content, register_heic
 from retrieval.headers import BrokenPictureError, examine, require_size
-from retrieval.metadata import Stripped, jpeg_bits, without_metadata
+from retrieval.metadata import exif_orientation, jpeg_bits, without_metadata
 from retrieval.pixels import UnsupportedPixelsError, mend_png_transparency, merged, to_rgb
 from retrieval.sources.address import remote_reason
 from retrieval.tiff import TiffPicture, tiff_picture
@@ -129,12 +129,13 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, draft: Draft = None) ->
     Raises EmptyPictureError, UnknownFormatError, PictureTooLargeError, UnsupportedPixelsError, BrokenPictureError,
     CostlyPictureError.
     """
-    return _first_decodable(data, max_pixels, lambda file: _decode(file, max_pixels, draft))
+    return _first_decodable(data, max_pixels, lambda file: _decode(file, data, max_pixels, draft))
 
 
-def _decode(file: Stripped, max_pixels: int, draft: Draft) -> Picture:
-    tiff = _tiff_of(file.data)
-    image = _open(file.data, tiff, max_pixels)
+def _decode(file: bytes, complete: bytes, max_pixels: int, draft: Draft) -> Picture:
+    """Decode a file; complete: with its metadata, which state the orientation."""
+    tiff = _tiff_of(file)
+    image = _open(file, tiff, max_pixels)
     width, height = image.size
     file_format = image.format or ""
     if tiff is not None and tiff.planes:
@@ -142,14 +143,16 @@ def _decode(file: Stripped, max_pixels: int, draft: Draft) -> Picture:
             planes = [Image.open(io.BytesIO(plane), formats=FORMATS) for plane in tiff.planes]
             for plane in planes:
                 plane.load()
-        return Picture(merged(planes).convert("RGB"), width, height, file_format, tiff.orientation)
-    with _pillow_errors():
+        whole = merged(planes, tiff.model)
+        whole.info = {name: value for name, value in image.info.items() if name == "icc_profile"}
+        return Picture(to_rgb(whole), width, height, file_format, tiff.orientation)
+    with _pillow_errors(_undecoded(tiff)):
         if draft is not None and file_format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
             image.draft(image.mode, draft)
         image.load()
     if file_format == "PNG":
-        mend_png_transparency(image, file.data[:26])
-    orientation = _orientation(image, file.exif) if tiff is None else tiff.orientation
+        mend_png_transparency(image, file[:26])
+    orientation = _orientation(image, complete) if tiff is None else tiff.orientation
     return Picture(to_rgb(image, tiff), width, height, file_format, orientation)
 
 
@@ -190,10 +193,10 @@ def region_pixels(region: Region, size: tuple[int, int]) -> tuple[int, int, int,
 def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height as a person sees the picture, from the header alone. Raises as `decode`."""
 
-    def size(file: Stripped) -> tuple[int, int]:
-        tiff = _tiff_of(file.data)
-        image = _open(file.data, tiff, max_pixels)
-        orientation = _orientation(image, file.exif) if tiff is None else tiff.orientation
+    def size(file: bytes) -> tuple[int, int]:
+        tiff = _tiff_of(file)
+        image = _open(file, tiff, max_pixels)
+        orientation = _orientation(image, data) if tiff is None else tiff.orientation
         return (image.height, image.width) if orientation >= 5 else image.size  # a quarter turn, mirrored or not
 
     return _first_decodable(data, max_pixels, size)
@@ -202,21 +205,20 @@ def upright_size(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int
 def probe(data: bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int, str]:
     """Width, height and format from the header alone; no pixel is decoded. Raises as `decode`."""
 
-    def header(file: Stripped) -> tuple[int, int, str]:
-        tiff = _tiff_of(file.data)
-        image = _open(file.data, tiff, max_pixels)
+    def header(file: bytes) -> tuple[int, int, str]:
+        image = _open(file, _tiff_of(file), max_pixels)
         return image.width, image.height, image.format or ""
 
     return _first_decodable(data, max_pixels, header)
 
 
-def _first_decodable(data: bytes, max_pixels: int, attempt: Callable[[Stripped], Result]) -> Result:
+def _first_decodable(data: bytes, max_pixels: int, attempt: Callable[[bytes], Result]) -> Result:
     """The attempt on the file as it is; where Pillow fails, on the file without metadata, last without its profile."""
     if not data:
         raise EmptyPictureError("the file is empty (0 bytes)")
     claim = examine(data, max_pixels)
     try:
-        return attempt((without_metadata(data) if claim.excess else None) or Stripped(data))
+        return attempt((without_metadata(data) if claim.excess else None) or data)
     except (UnknownFormatError, UnsupportedPixelsError, BrokenPictureError) as error:
         for profile in (True, False):
             bare = without_metadata(data, profile=profile)
@@ -240,7 +242,7 @@ def _open(data: bytes, tiff: TiffPicture | None, max_pixels: int) -> Image.Image
         image = _identify(data if tiff is None else tiff.data)
     except UnknownFormatError:
         if tiff is not None and tiff.layout:
-            raise UnsupportedPixelsError(f"a TIFF that cannot be decoded ({tiff.layout}); save it as PNG") from None
+            raise UnsupportedPixelsError(_undecodable(tiff)) from None
         if (bits := jpeg_bits(data)) not in (None, 8):
             raise UnsupportedPixelsError(f"a JPEG of {bits} bits a channel; save it with 8") from None
         raise
@@ -332,11 +334,20 @@ def rejection(error: Exception) -> RetrievalError:
     return unexpected
 
 
+def _undecodable(tiff: TiffPicture) -> str:
+    return f"a TIFF that cannot be decoded ({tiff.layout}); save it as PNG"
+
+
+def _undecoded(tiff: TiffPicture | None) -> str:
+    return "" if tiff is None or tiff.decoded else _undecodable(tiff)
+
+
 @contextmanager
-def _pillow_errors() -> Iterator[None]:
+def _pillow_errors(unsupported: str = "") -> Iterator[None]:
     """Turn whatever Pillow raises on a damaged or hostile file into an error of this module, MemoryError excepted.
 
     Only around calls into Pillow: an error of our own code must not be told as a damaged picture.
+    unsupported: the reason where failing was to be expected, since the pixels are stored in a way that is not decoded.
     """
     try:
         yield
@@ -345,23 +356,19 @@ def _pillow_errors() -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
+        if unsupported:
+            raise UnsupportedPixelsError(unsupported) from error
         if re.search(r"unsupported|not supported", str(error), re.IGNORECASE):
             raise UnsupportedPixelsError(f"its pixels are stored in a way that cannot be decoded: {error}") from error
         raise BrokenPictureError(f"damaged or truncated: {error}") from error
 
 
-def _orientation(image: Image.Image, exif: bytes | None = None) -> int:
-    """EXIF orientation 1..8; 1 where there is none or it cannot be read.
-
-    exif: the file's EXIF block, where the image was opened without its metadata.
-    """
+def _orientation(image: Image.Image, data: bytes = b"") -> int:
+    """Orientation 1..8; 1 where none is stated or it cannot be read. data: the file that the image was opened from."""
+    if (stated := exif_orientation(data)) is not None:
+        return stated
     try:
-        if exif is None:
-            value = image.getexif().get(_ORIENTATION, 1)
-        else:
-            block = Image.Exif()
-            block.load(exif)
-            value = block.get(_ORIENTATION, 1)
+        value = image.getexif().get(_ORIENTATION, 1)  # XMP's as well
     except MemoryError:
         raise
     except Exception:  # the parser raises anything on damaged EXIF, which says nothing of the pixels

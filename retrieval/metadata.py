@@ -7,8 +7,9 @@ are sound all the same, so such a file is decoded once more without them.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import islice
 
 from retrieval.tiff import TiffDirectory
 
@@ -19,15 +20,17 @@ _WEBP_METADATA = {b"EXIF": 0x08, b"XMP ": 0x04, b"ICCP": 0x20}
 """Chunk -> its flag in VP8X (WebP container specification, "Extended File Format")."""
 
 
-@dataclass(frozen=True)
-class Stripped:
-    """A picture file without its metadata, and the EXIF block that it had (from the TIFF header on)."""
+_EXIF_TEXTS = (b"Raw profile type exif", b"Raw profile type APP1")
+"""Texts of a PNG in which ImageMagick and ExifTool write EXIF in hexadecimal."""
+_LONGEST_TEXT = 1 << 20
+"""Bytes to which such a text is unpacked; EXIF of a JPEG has at most 64 KiB."""
+_MOST_BLOCKS = 8
+"""EXIF blocks of a file that are looked at."""
+_ORIENTATION = 0x0112
+"""EXIF's and TIFF's tag."""
 
-    data: bytes
-    exif: bytes | None = None
 
-
-def without_metadata(data: bytes, *, profile: bool = False) -> Stripped | None:
+def without_metadata(data: bytes, *, profile: bool = False) -> bytes | None:
     """The file with nothing but what its pixels depend on; None where the format has no metadata to leave out.
 
     profile: keep the colour profile (JPEG, WebP, TIFF).
@@ -36,7 +39,7 @@ def without_metadata(data: bytes, *, profile: bool = False) -> Stripped | None:
         if data.startswith(b"\xff\xd8"):
             return _jpeg(data, profile)
         if data.startswith(_PNG):
-            return _png(data)
+            return _PNG + b"".join(data[start:end] for kind, start, end in _png_chunks(data) if kind in _PNG_PIXELS)
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             return _webp(data, profile)
         if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
@@ -44,6 +47,58 @@ def without_metadata(data: bytes, *, profile: bool = False) -> Stripped | None:
     except (struct.error, IndexError, OverflowError):
         return None  # cut short within its own structure
     return None
+
+
+def exif_orientation(data: bytes) -> int | None:
+    """The orientation 1..8 that the first EXIF block with one states, in a JPEG, PNG or WebP; None where none does.
+
+    A file may have several blocks, such as one that a tool left in ruins before its own; viewers take one that they can
+    read.
+    """
+    try:
+        for block in islice(_exif_blocks(data), _MOST_BLOCKS):
+            try:
+                directory = TiffDirectory.first(block)
+                value = 0 if directory is None else directory.number(_ORIENTATION, 0)
+            except (struct.error, OverflowError):
+                continue  # damaged, or cut short
+            if value in range(1, 9):
+                return value
+    except (struct.error, IndexError):
+        return None  # the file is cut short
+    return None
+
+
+def _exif_blocks(data: bytes) -> Iterator[bytes]:
+    """EXIF blocks in order, from the TIFF header on. Raises as `_segments`."""
+    if data.startswith(b"\xff\xd8"):
+        for marker, start, end in _segments(data):
+            if marker == 0xE1 and data[start + 4 : start + 10] == b"Exif\0\0":
+                yield data[start + 10 : end]
+    elif data.startswith(_PNG):
+        for kind, start, end in _png_chunks(data):
+            if kind == b"eXIf":
+                yield data[start + 8 : end - 4].removeprefix(b"Exif\0\0")
+            elif kind in (b"tEXt", b"zTXt"):
+                yield from _raw_profile(kind, data[start + 8 : end - 4])
+    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        for kind, start, end in _webp_chunks(data):
+            if kind == b"EXIF":
+                yield data[start + 8 : end].removeprefix(b"Exif\0\0")
+
+
+def _raw_profile(kind: bytes, body: bytes) -> Iterator[bytes]:
+    """The EXIF block in a text of a PNG: a name, a length and hexadecimal digits, each on its own line."""
+    keyword, _, text = body.partition(b"\0")
+    if keyword not in _EXIF_TEXTS:
+        return
+    try:
+        if kind == b"zTXt":
+            text = zlib.decompressobj().decompress(text[1:], _LONGEST_TEXT)  # behind the method's number
+        lines = text.decode("ascii").split("\n", 3)
+        yield bytes.fromhex(lines[-1]).removeprefix(b"Exif\0\0")
+    except (zlib.error, ValueError):
+        return
 
 
 def jpeg_bits(data: bytes) -> int | None:
@@ -76,13 +131,11 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         at = end
 
 
-def _jpeg(data: bytes, profile: bool) -> Stripped | None:
+def _jpeg(data: bytes, profile: bool) -> bytes | None:
     """Without APPn and COM segments; JFIF and Adobe stay, which say what the colour channels are."""
-    parts, exif, marker = [data[:2]], None, 0
+    parts, marker = [data[:2]], 0
     for marker, start, end in _segments(data):
         body = data[start + 4 : end]
-        if marker == 0xE1 and body.startswith(b"Exif\0\0") and exif is None:
-            exif = body[6:]
         needed = (
             not (0xE0 <= marker <= 0xEF or marker == 0xFE)
             or (marker == 0xE0 and body.startswith(b"JFIF\0") and len(body) >= 14)
@@ -91,39 +144,41 @@ def _jpeg(data: bytes, profile: bool) -> Stripped | None:
         )
         if needed:
             parts.append(data[start:end])
-    return Stripped(b"".join(parts), exif) if marker == 0xDA else None
+    return b"".join(parts) if marker == 0xDA else None
 
 
-def _png(data: bytes) -> Stripped:
-    parts, exif, at = [_PNG], None, len(_PNG)
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start, end) of each chunk of a PNG; the last one's end may lie behind that of a file that is cut short."""
+    at = len(_PNG)
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
-        if kind in _PNG_PIXELS:
-            parts.append(data[at : at + 12 + length])
-        elif kind == b"eXIf" and exif is None:
-            exif = data[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0")
+        yield kind, at, at + 12 + length
         at += 12 + length
-    return Stripped(b"".join(parts), exif)
 
 
-def _webp(data: bytes, profile: bool) -> Stripped:
-    parts, exif, at, flags = [], None, 12, 0
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start, end) of each chunk of a WebP, with its byte of padding; the last one's end as in `_png_chunks`."""
+    at = 12
     while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)
         end = at + 8 + length + (length & 1)
+        yield kind, at, end
+        at = end
+
+
+def _webp(data: bytes, profile: bool) -> bytes:
+    parts, flags = [], 0
+    for kind, start, end in _webp_chunks(data):
         if kind in _WEBP_METADATA and not (kind == b"ICCP" and profile):
             flags |= _WEBP_METADATA[kind]
-            if kind == b"EXIF" and exif is None:
-                exif = data[at + 8 : at + 8 + length].removeprefix(b"Exif\0\0")
         else:
-            parts.append(data[at:end])
-        at = end
+            parts.append(data[start:end])
     body = b"".join(parts)
     if body.startswith(b"VP8X"):
         body = body[:8] + bytes([body[8] & ~flags & 0xFF]) + body[9:]
-    return Stripped(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body, exif)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
 
-def _tiff(data: bytes, profile: bool) -> Stripped | None:
+def _tiff(data: bytes, profile: bool) -> bytes | None:
     directory = TiffDirectory.first(data)
-    return None if directory is None else Stripped(directory.pixels_only(profile))
+    return None if directory is None else directory.pixels_only(profile)

@@ -38,8 +38,10 @@ def to_rgb(image: Image.Image, tiff: TiffPicture | None = None) -> Image.Image:
         raise UnsupportedPixelsError("signed pixels have no agreed range; save the picture with 8 or 16 bits unsigned")
     if tiff is not None and tiff.colors is not None and image.mode == "P":
         image.putpalette(np.frombuffer(tiff.colors, np.uint8).reshape(3, -1).T.tobytes())
+    if image.mode == "La":  # grey that is multiplied by its alpha: over black as it is
+        return image.getchannel("L").convert("RGB")
     try:
-        if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
             return _over_black(image)
         return to_srgb(image) if image.mode == "RGB" else image.convert("RGB")
     except ValueError as error:  # a mode that Pillow can decode and not convert, such as LAB
@@ -74,10 +76,10 @@ def mend_png_transparency(image: Image.Image, header: bytes) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
-def merged(planes: Sequence[Image.Image]) -> Image.Image:
-    """Channels of 16 bits that were decoded each for itself -> RGB, RGBA or grey, 8 bits."""
-    channels = [Image.fromarray(_high_byte(plane, None)) for plane in planes]
-    return Image.merge("RGB" if len(channels) == 3 else "RGBA", channels) if len(channels) > 2 else channels[0]
+def merged(planes: Sequence[Image.Image], model: str) -> Image.Image:
+    """Channels of 8 or 16 bits that were decoded each for itself -> a picture of 8 bits. model: Pillow's mode."""
+    channels = [Image.fromarray(_high_byte(plane, None)) if plane.mode != "L" else plane for plane in planes]
+    return Image.merge(model, channels) if len(channels) > 1 else channels[0]
 
 
 def _high_byte(image: Image.Image, tiff: TiffPicture | None) -> NDArray[np.uint8]:

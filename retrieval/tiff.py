@@ -13,7 +13,12 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIPS, _ORIENTATION, _SAMPLES, _STRIP_BYTES, _PLANAR = 273, 274, 277, 279, 284
 _COLORMAP, _TILES, _TILE_BYTES, _EXTRA, _FORMAT = 320, 324, 325, 338, 339
 _UNCOMPRESSED, _CCITT = 1, (2, 3, 4)
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE = 0, 1, 2, 3
+_DECODED = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000}
+"""Compressions that Pillow's libtiff decodes: TIFF 6.0, Deflate, LZMA and Zstandard."""
+_OF_PLANES = {1, 5, 8, 32773, 32946}
+"""Compressions in which each channel that is stored for itself can be decoded alone: none, LZW, Deflate, PackBits."""
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _SEPARATED = 0, 1, 2, 3, 5
+_UNASSOCIATED_ALPHA = 2
 _PHOTOMETRICS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIE L*a*b*"}
 # fmt: off
 _PIXEL_TAGS = frozenset((
@@ -34,20 +39,23 @@ _CLASSIC = {16: 4, 17: 9, 18: 13}
 class TiffPicture:
     """A TIFF file that Pillow decodes without turning, inverting or misreading it.
 
-    data: the file for Pillow. planes: where each channel must be decoded as a grey picture, their files.
+    data: the file for Pillow. planes: where each channel must be decoded as a grey picture, their files; model: of
+    these, `L`, `LA`, `RGB`, `RGBA` or `CMYK`.
     bits: of a sample. inverted: whether grey values above 8 bits have white as 0. orientation: 1..8.
     colors: the values of an 8-bit colour map, which old software wrote in place of a 16-bit one.
-    layout: bits, samples and colour model in words.
+    layout: bits, samples and colour model in words. decoded: whether its compression is one that is decoded.
     """
 
     data: bytes
     planes: tuple[bytes, ...] = ()
+    model: str = ""
     bits: int = 8
     inverted: bool = False
     orientation: int = 1
     colors: bytes | None = None
     layout: str = ""
     signed: bool = False
+    decoded: bool = True
 
 
 def tiff_picture(data: bytes) -> TiffPicture | None:
@@ -55,7 +63,8 @@ def tiff_picture(data: bytes) -> TiffPicture | None:
 
     Pillow turns TIFFs by their orientation, which other formats leave to the caller; does not invert 12 and 16 bits
     with white as 0; takes white as 0 where the file does not say (libtiff: black, but for CCITT compressions); reads
-    planes of 16 bits without compression as bytes; and does not read BigTIFF or 12 bits in big-endian order.
+    planes of 16 bits without compression as bytes and knows no planes with a further channel; and does not read BigTIFF
+    or 12 bits in big-endian order.
     """
     try:
         directory = TiffDirectory.first(data)
@@ -80,21 +89,37 @@ def _picture(directory: TiffDirectory) -> TiffPicture:
         changes[_PHOTOMETRIC] = (_BLACK_IS_ZERO,)
     order = "<" if grey and bits[0] == 12 else directory.order  # packed bits have no byte order
     classic = (directory.big and directory.order == ">") or order != directory.order
+    model = _model_of_planes(directory, photometric, samples) if compression in _OF_PLANES else ""
     planes: tuple[bytes, ...] = ()
-    if directory.number(_PLANAR, 1) == 2 and bits[0] == 16 and compression == _UNCOMPRESSED and samples > 1:
-        planes = directory.planes(3 if photometric == (_RGB,) else samples)
+    if model and samples > 1 and set(bits) in ({8}, {16}) and directory.number(_PLANAR, 1) == 2:
+        planes = directory.planes(len(model))
     name = _PHOTOMETRICS.get(photometric[0] if photometric else 1, f"colour model {photometric[:1]}")
     colors = directory.values(_COLORMAP) if photometric == (_PALETTE,) else ()
     return TiffPicture(
         directory.rewritten(changes, order) if changes or classic else directory.data,
         planes,
+        model,
         bits[0],
         inverted,
         orientation if orientation in range(1, 9) else 1,
         bytes(colors) if colors and max(colors) < 256 else None,
         f"{name}, {samples} sample{'s' * (samples != 1)} of {bits[0]} bits, compression {compression}",
         directory.number(_FORMAT, 1) == 2,
+        compression in _DECODED,
     )
+
+
+def _model_of_planes(directory: TiffDirectory, photometric: tuple[int, ...], samples: int) -> str:
+    """Pillow's mode of channels that are stored each for itself; empty where there is none.
+
+    Of further channels one counts: alpha that the colours are not multiplied by. Multiplied ones lie over black as they
+    are.
+    """
+    model = {(_BLACK_IS_ZERO,): "L", (_RGB,): "RGB", (_SEPARATED,): "CMYK"}.get(photometric, "")
+    if not model or samples < len(model):
+        return ""
+    has_alpha = directory.values(_EXTRA)[:1] == (_UNASSOCIATED_ALPHA,)
+    return model + "A" * (has_alpha and samples > len(model) and model != "CMYK")
 
 
 @dataclass(frozen=True)
@@ -203,7 +228,7 @@ class TiffDirectory:
         each = len(places) // self.number(_SAMPLES, 1)
         common: dict[int, tuple[int, ...]] = {
             _SAMPLES: (1,),
-            _BITS: (16,),
+            _BITS: self.values(_BITS)[:1],
             _PHOTOMETRIC: (_BLACK_IS_ZERO,),
             _PLANAR: (1,),
             _ORIENTATION: (1,),

@@ -98,6 +98,80 @@ def test_channels_stored_each_for_itself(bits: int, order: str, compression: str
     assert np.array_equal(decode(data).pixels(), shown(array, bits, "rgb"))
 
 
+PLANES = {
+    "grey, alpha": (2, {"photometric": "minisblack", "extrasamples": ["unassalpha"]}),
+    "grey, multiplied alpha": (2, {"photometric": "minisblack", "extrasamples": ["assocalpha"]}),
+    "rgba": MODELS["rgba"],
+    "rgb, multiplied alpha": (4, {"photometric": "rgb", "extrasamples": ["assocalpha"]}),
+    "separated": MODELS["separated"],
+}
+
+
+@pytest.mark.parametrize("model", PLANES)
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_further_channels_stored_each_for_itself(model: str, bits: int, order: str) -> None:
+    channels, options = PLANES[model]
+    array = samples(channels, bits)
+    values = high_byte(array, bits).astype(float)
+    colours = values[..., :3] if channels == 4 else np.repeat(values[..., :1], 3, -1)
+    alpha = values[..., -1:] / 255
+    if model == "separated":
+        expected = (255 - colours) * (1 - alpha)
+    else:
+        expected = colours if "multiplied" in model else colours * alpha
+    planar = np.ascontiguousarray(array.transpose(2, 0, 1))
+    for compression, predictor, tile in ((None, None, None), ("lzw", 2, None), ("zlib", None, (16, 16))):
+        kind = {"compression": compression, "predictor": predictor, "tile": tile, "byteorder": order}
+        if (bits, channels) == (16, 2):  # which Pillow does not open
+            with pytest.raises(UnsupportedPixelsError, match="grey, 2 samples of 16 bits"):
+                decode(written(planar, planarconfig="separate", **options, **kind))
+            continue
+        data = written(planar, planarconfig="separate", **options, **kind)
+        assert np.abs(decode(data).pixels() - np.round(expected)).max() <= 2, kind
+
+
+def test_grey_that_is_multiplied_by_its_alpha_lies_over_black() -> None:
+    array = samples(2, 8)
+    data = written(array, photometric="minisblack", extrasamples=["assocalpha"], planarconfig="contig")
+    assert np.array_equal(decode(data).pixels(), np.repeat(array[..., :1], 3, -1))
+
+
+def test_a_profile_of_channels_stored_each_for_itself_is_applied() -> None:
+    from PIL import ImageCms
+
+    array = samples(3, 8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"tXYZ", 1).replace(b"bXYZ", b"rXYZ", 1).replace(b"tXYZ", b"bXYZ", 1)
+    tags = [(34675, 7, len(swapped), swapped, True)]
+    contiguous = written(array, photometric="rgb", extratags=tags)
+    planar = np.ascontiguousarray(array.transpose(2, 0, 1))
+    for bits in (8, 16):
+        deep = planar.astype(np.uint16) * 257 if bits == 16 else planar
+        data = written(deep, photometric="rgb", planarconfig="separate", extratags=tags)
+        assert np.array_equal(decode(data).pixels(), decode(contiguous).pixels())
+    assert not np.array_equal(decode(contiguous).pixels(), array)
+
+
+@pytest.mark.parametrize("compression", ["webp", "lerc", "jpegxl", "jpeg2000"])
+def test_a_compression_that_is_not_decoded_is_told_as_such(compression: str) -> None:
+    data = written(samples(3, 8), photometric="rgb", compression=compression)
+    with pytest.raises(UnsupportedPixelsError, match=r"a TIFF that cannot be decoded .* compression"):
+        decode(data)
+
+
+def test_lab_is_turned_into_rgb() -> None:
+    from PIL import ImageCms
+
+    smooth = np.stack([80 + X * 2, 90 + Y * 2, 70 + (X + Y)], -1).astype(np.uint8)
+    kinds = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
+    lab = ImageCms.profileToProfile(Image.fromarray(smooth), *kinds, outputMode="LAB")
+    out = io.BytesIO()
+    assert lab is not None
+    lab.save(out, "TIFF")
+    assert np.abs(decode(out.getvalue()).pixels().astype(int) - smooth).max() <= 6
+
+
 def tiff(
     array: NDArray[Any], photometric: int | None, bits: int, order: str = "<", body: bytes | None = None, **tags: Any
 ) -> bytes:
@@ -205,7 +279,7 @@ def test_the_first_of_several_pages_counts_and_its_tags_stay() -> None:
     assert np.array_equal(decode(out.getvalue()).pixels(), samples(3, 8))
     bare = without_metadata(out.getvalue())
     assert bare is not None
-    assert np.array_equal(decode(bare.data).pixels(), samples(3, 8))
+    assert np.array_equal(decode(bare).pixels(), samples(3, 8))
 
 
 def test_a_damaged_tag_of_metadata_does_not_cost_the_picture() -> None:
