@@ -25,7 +25,7 @@ from retrieval.formats import HEAD_BYTES, format_of_content
 from retrieval.names import nfc
 from retrieval.sources import FileUnreadableError
 from retrieval.sources.address import expanded, remote_reason
-from retrieval.tables import Column, headings, rows_of
+from retrieval.tables import Column, headings, require_one_line, rows_of
 
 TOPICS = (".tsv", ".trec", ".topics")
 
@@ -166,7 +166,8 @@ def _layout(path: Path) -> tuple[_Layout, list[str]]:
     """The columns of a list, from its heading or else from its form and first row, and notes about the heading."""
     form = _form(path)
     line, row = next(_rows(path, form), (0, [""]))
-    if form == "lines" and any(sign in row[0] for sign in "\t;,") and not _exists(path.parent, row[0]):
+    parted = len(row) > 1 or any(sign in row[0] for sign in "\t;,")
+    if form == "lines" and parted and not (len(row) == 1 and _exists(path.parent, row[0])):
         split_line, split_row = next(rows_of(path, None, lambda field: _exists(path.parent, field)))
         places = [at for at, value in enumerate(split_row) if _exists(path.parent, value)]
         if headings(split_row) or places[:1] in ([0], [1]):
@@ -197,6 +198,7 @@ def _entries(path: Path, layout: _Layout, repeated: frozenset[int] = frozenset()
         if not values.get("file") or ("id" in layout.columns and not values.get("id")):
             expected = "a query id, a tab and a file" if form == "topics" else "a file"
             raise QueryListError(f"{path}, line {line}: expected {expected}, not {' | '.join(row)!r}")
+        require_one_line(f"{path}, line {line}", *values.values())
         class_name = nfc(values.get("class", "")) or None
         yield _Entry(line, nfc(values.get("id", "")) or None, values["file"].strip('"'), class_name)
 

@@ -12,9 +12,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from retrieval.errors import TableError
+from retrieval.terminal import one_line
 
 Row = tuple[int, list[str]]
 """Number of the line, from 1, and its fields without blanks around them."""
@@ -65,7 +66,9 @@ HEADINGS: dict[Column, tuple[str, ...]] = {
 """Column -> headings that name it, the surest first, in lower case with hyphens for blanks and underscores."""
 
 _SEPARATORS = ",;\t|"
-_SEP_LINE = re.compile(r'"?sep=(.|\\t)"?', re.IGNORECASE)
+_SEP_LINE = re.compile(r'[\s"]*sep=(.*)\s*', re.IGNORECASE)
+_END = "\x1e"
+"""Put behind the last line: within a field, it shows a quotation mark that is never closed."""
 
 
 class UnreadableTableError(TableError):
@@ -80,8 +83,8 @@ def rows_of(
 ) -> Iterator[Row]:
     """The rows of a table, read line by line.
 
-    separator: None to detect it; an empty one makes each line one field. is_file: whether a
-    line that begins with `#` names a file. strip: without the blanks around fields.
+    separator: None to detect it; an empty one makes each line one field. is_file: whether a line that begins with `#`
+    or `sep=` names a file. strip: without the blanks around fields. A row is numbered by its first line.
     Raises UnreadableTableError.
     """
     try:
@@ -93,7 +96,7 @@ def rows_of(
         if b"\0" in head and not utf16:
             raise UnreadableTableError(f"{path}: not UTF-8 text, but perhaps UTF-16; save the table as UTF-8")
         with path.open(encoding="utf-16" if utf16 else "utf-8-sig", newline="") as lines:
-            yield from _rows(lines, separator, is_file, strip)
+            yield from _rows(lines, separator, is_file, strip, path)
     except UnicodeDecodeError as error:
         raise UnreadableTableError(
             f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save the table as UTF-8"
@@ -102,13 +105,15 @@ def rows_of(
         raise UnreadableTableError(f"{path}: cannot be read as a table ({error})") from error
 
 
-def _rows(lines: Iterator[str], separator: str | None, is_file: Callable[[str], bool], strip: bool) -> Iterator[Row]:
+def _rows(
+    lines: Iterator[str], separator: str | None, is_file: Callable[[str], bool], strip: bool, path: Path
+) -> Iterator[Row]:
     skipped = 0
     first = ""
     for first in lines:
         text = first.strip()
-        if stated := _SEP_LINE.fullmatch(text):
-            separator = "\t" if stated[1] == "\\t" else stated[1]
+        if (stated := _SEP_LINE.fullmatch(first)) and not is_file(text):
+            separator = _stated_separator(stated[1], f"{path}, line {skipped + 1}") or separator
         elif text and not (text.startswith("#") and not is_file(text)):
             break
         skipped += 1
@@ -118,18 +123,52 @@ def _rows(lines: Iterator[str], separator: str | None, is_file: Callable[[str], 
     if separator == "":
         numbered = ((number, [line]) for number, line in enumerate(rest, 1))
     else:
-        reader = csv.reader(rest, delimiter=separator or _separator(first))
-        numbered = ((reader.line_num, fields) for fields in reader)
+        numbered = _numbered(csv.reader(chain(rest, [_END]), delimiter=separator or _separator(first)), skipped, path)
     for number, fields in numbered:
         row = [field.strip() for field in fields] if strip else fields
         if any(row) and not (row[0].startswith("#") and not is_file(row[0])):
             yield skipped + number, row
 
 
+def _numbered(rows: Any, skipped: int, path: Path) -> Iterator[Row]:
+    """Rows of `csv.reader` with the line that each begins on, without the mark of the end."""
+    line = 1
+    try:
+        for fields in rows:
+            if fields and fields[-1].endswith(_END):
+                if fields != [_END]:
+                    raise UnreadableTableError(f"{path}, line {skipped + line}: a quotation mark is not closed")
+                return
+            yield line, fields
+            line = rows.line_num + 1
+    except csv.Error as error:  # a field that has no end in sight
+        raise UnreadableTableError(
+            f"{path}, line {skipped + line}: cannot be read as a row ({error}); is a quotation mark not closed?"
+        ) from error
+
+
+def _stated_separator(text: str, place: str) -> str | None:
+    """What follows `sep=`: a character, perhaps repeated as spreadsheets fill a row; None where it is nothing."""
+    text = text.replace('"', "").strip("\r\n")
+    stated = "\t" if text.strip() == "\\t" else text.strip() or text.strip(" ")
+    if not stated:
+        return None
+    if len(set(stated)) > 1 or stated.isalnum():
+        raise UnreadableTableError(f"{place}: sep={text.strip()} states no separator; give one character, as in sep=;")
+    return stated[0]
+
+
 def _separator(line: str) -> str:
     """The separator that stands most often in a line outside of quotes, or a comma."""
     bare = re.sub(r'"[^"]*"', "", line)
     return max(_SEPARATORS, key=bare.count)
+
+
+def require_one_line(place: str, *fields: str) -> None:
+    """Raise UnreadableTableError where a name reaches over lines: its quotation mark was closed by that of another."""
+    for field in fields:
+        if "\n" in field or "\r" in field:
+            raise UnreadableTableError(f"{place}: a quotation mark is not closed in this line ({one_line(field[:60])})")
 
 
 def headings(row: Sequence[str]) -> dict[Column, int] | None:

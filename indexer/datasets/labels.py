@@ -16,7 +16,7 @@ from indexer.datasets.classes import similar_names
 from retrieval.errors import QueryError, TableError
 from retrieval.names import nfc
 from retrieval.sources.address import expanded, remote_reason
-from retrieval.tables import headings, rows_of
+from retrieval.tables import headings, require_one_line, rows_of
 from retrieval.terminal import counted, one_line
 
 
@@ -35,32 +35,52 @@ def labels_from_table(table: Path, paths: Sequence[str]) -> tuple[list[str | Non
     """The class of each picture as a table of files and classes states it, None where it names none; and notes.
 
     A file is matched by its path in the data set, or else by its name, or by its name without ending, in NFC; of
-    several with that name, by the folders before it.
+    several with that name, by the folders before it. One whose folders are others than the picture's counts for a
+    picture that no other row names, and it is told.
     Raises TableError.
     """
     table = expanded(table)
     finders = [_by(paths, key) for key in (_path, _name, _stem)]
     classes: dict[int, tuple[str | None, int]] = {}
     unknown: list[str] = []
-    for line, file, class_name in _label_rows(table):
-        matched = _matching(file, finders)
-        if len(matched) > 1:
-            raise LabelTableError(
-                f"{table}, line {line}: {file} may be {paths[matched[0]]} or {paths[matched[1]]}; give the whole path"
-            )
-        if not matched:
-            unknown.append(file)
-            continue
-        known, earlier = classes.setdefault(matched[0], (class_name, line))
+    elsewhere: list[tuple[int, str, str | None, int]] = []
+
+    def assign(at: int, line: int, file: str, class_name: str | None) -> None:
+        known, earlier = classes.setdefault(at, (class_name, line))
         if known != class_name:
             raise LabelTableError(
                 f"{table}, lines {earlier} and {line}: {file} is of two classes, {known or 'none'} and "
                 f"{class_name or 'none'}"
             )
+
+    for line, file, class_name in _label_rows(table):
+        matched = _matching(file, finders)
+        same = [at for at in matched if _folders_agree(file, paths[at])]
+        if len(same) > 1:
+            raise LabelTableError(
+                f"{table}, line {line}: {file} may be {paths[same[0]]} or {paths[same[1]]}; give the whole path"
+            )
+        if same:
+            assign(same[0], line, file, class_name)
+        elif len(matched) == 1:
+            elsewhere.append((line, file, class_name, matched[0]))
+        else:
+            unknown.append(file)
+    by_path = set(classes)
+    by_name = [row for row in elsewhere if row[3] not in by_path]
+    unknown += [file for _, file, _, at in elsewhere if at in by_path]
+    for line, file, class_name, at in by_name:
+        assign(at, line, file, class_name)
     if not classes:
         example = f", such as {unknown[0]}" if unknown else ""
         raise LabelTableError(f"{table}: none of its {counted(len(unknown), 'file')}{example} is in the data set")
     notes = [f"classes from {table.name}: {counted(len(classes), 'picture')}"]
+    if by_name:
+        _, file, _, at = by_name[0]
+        notes.append(
+            f"files of {table.name} in other folders, matched by name alone: {len(by_name):,}, the first "
+            f"{one_line(file)} as {one_line(paths[at])}"
+        )
     if unknown:
         notes.append(f"files of {table.name} that are not here: {len(unknown):,}, the first {one_line(unknown[0])}")
     if missing := len(paths) - len(classes):
@@ -85,6 +105,7 @@ def _label_rows(table: Path) -> list[tuple[int, str, str | None]]:
             continue
         if len(row) <= max(file_at, class_at) or not row[file_at]:
             raise LabelTableError(f"{table}, line {line}: expected a file and a class, not {' | '.join(row)!r}")
+        require_one_line(f"{table}, line {line}", row[file_at], row[class_at])
         rows.append((line, row[file_at], nfc(row[class_at]) or None))
     if not rows:
         raise LabelTableError(f"{table}: holds no labels")
@@ -124,6 +145,13 @@ def _matching(file: str, finders: Sequence[Finder]) -> list[int]:
         if candidates:
             return _of_longest_end(file, candidates, finders[0][1])
     return []
+
+
+def _folders_agree(file: str, path: str) -> bool:
+    """Whether the folders of a file and of a picture can be the same: one's are the end of the other's."""
+    one, other = (_path(name).strip("/").split("/")[:-1] for name in (file, path))
+    shared = min(len(one), len(other))
+    return one[len(one) - shared :] == other[len(other) - shared :]
 
 
 def _of_longest_end(file: str, candidates: list[int], by_path: dict[str, list[int]]) -> list[int]:

@@ -83,6 +83,36 @@ def test_a_name_that_several_pictures_have_needs_its_path(tmp_path: Path) -> Non
 # Maps
 
 
+def test_a_file_of_another_folder_is_matched_by_name_only_with_a_word(tmp_path: Path) -> None:
+    text = "cohort-b/1.jpg,polyps\ncohort-b/x,cecum\n"
+    names, notes = labels_from_table(table(tmp_path, text), ["cohort-a/1.jpg", "cohort-a/x.png"])
+    assert names == ["polyps", "cecum"]
+    assert notes == [
+        "classes from labels.csv: 2 pictures",
+        "files of labels.csv in other folders, matched by name alone: 2, the first cohort-b/1.jpg as cohort-a/1.jpg",
+    ]
+
+
+@pytest.mark.parametrize(
+    "file", ["1.jpg", "cohort-a/1.jpg", "/data/set/cohort-a/1.jpg", ".\\cohort-a\\1", "cohort-a/1.png"]
+)
+def test_a_file_whose_folders_are_the_end_of_the_picture_s_is_meant(tmp_path: Path, file: str) -> None:
+    names, notes = labels_from_table(table(tmp_path, f"{file},polyps\n"), ["set/cohort-a/1.jpg"])
+    assert (names, len(notes)) == (["polyps"], 1)
+
+
+def test_a_row_of_another_cohort_never_decides_over_one_of_the_picture_s_own(tmp_path: Path) -> None:
+    text = "cohort-b/1.jpg,cecum\ncohort-a/1.jpg,polyps\ncohort-c/2.jpg,z-line\n"
+    names, notes = labels_from_table(table(tmp_path, text), ["cohort-a/1.jpg", "x/2.jpg", "y/2.jpg"])
+    assert names == ["polyps", None, None]
+    assert notes[1:] == [
+        "files of labels.csv that are not here: 2, the first cohort-c/2.jpg",
+        "pictures that labels.csv does not name, left without a class: 2",
+    ]
+    with pytest.raises(LabelTableError, match=r"lines 1 and 2: c/1\.jpg is of two classes, cecum and polyps"):
+        labels_from_table(table(tmp_path, "b/1.jpg,cecum\nc/1.jpg,polyps\n"), ["cohort-a/1.jpg"])
+
+
 def test_a_map_is_read_from_pairs_and_tables(tmp_path: Path) -> None:
     path = table(tmp_path, "old,new\ne\u0301,f\ng,\n")
     assert parse_class_map([]) is None

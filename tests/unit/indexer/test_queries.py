@@ -145,6 +145,10 @@ TOPICS = [("1", "polyps", True), ("2", "polyps", True)]
         ("photo.csv", "photo,Finding\nq.jpg,polyps\nr.jpg,polyps\n", WITH_CLASS),
         ("order.csv", "split,label,file name\n0,polyps,q.jpg\n1,polyps,r.jpg\n", WITH_CLASS),
         ("sep.csv", "sep=;\nfile;class\nq.jpg;polyps\nr.jpg;polyps\n", WITH_CLASS),
+        ("sep-filled.csv", "sep=;;\nfile;class\nq.jpg;polyps\nr.jpg;polyps\n", WITH_CLASS),
+        ("sep-empty.csv", "sep=\nfile;class\nq.jpg;polyps\nr.jpg;polyps\n", WITH_CLASS),
+        ("sep-topics.tsv", "sep=;\n1;q.jpg;polyps\n2;r.jpg;polyps\n", TOPICS),
+        ("sep-lines.txt", "sep=,\nq.jpg,polyps\nr.jpg,polyps\n", WITH_CLASS),
         ("sep-tab.csv", "sep=\\t\nq.jpg\tpolyps\nr.jpg\tpolyps\n", WITH_CLASS),
         ("tab.csv", "q.jpg\tpolyps\nr.jpg\tpolyps\n", WITH_CLASS),
         ("topics.csv", "query_id,file,class\n1,q.jpg,polyps\n2,r.jpg,polyps\n", TOPICS),
@@ -155,6 +159,27 @@ def test_lists_are_read_as_a_person_means_them(
     two: Path, name: str, text: str | bytes, expected: list[tuple[str, str | None, bool]]
 ) -> None:
     assert listed(two, name, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("a.csv", 'q.jpg,polyps\n"r.jpg,polyps\n', 2),
+        ("a.csv", 'file,class\n"q.jpg,polyps\n"r.jpg",polyps\n', 2),
+        ("a.tsv", '1\tq.jpg\n2\t"r.jpg\n3\tq.jpg\n', 2),
+        ("a.txt", 'q.jpg\tpolyps\nr.jpg\t"polyps\n', 2),
+    ],
+)
+def test_a_quotation_mark_that_is_not_closed_is_an_error_with_its_line(
+    two: Path, name: str, text: str, line: int
+) -> None:
+    with pytest.raises(QueryListError, match=rf"{name}, line {line}: a quotation mark is not closed"):
+        listed(two, name, text)
+
+
+def test_a_file_may_have_a_name_like_a_statement_of_the_separator(two: Path) -> None:
+    (two / "q.jpg").rename(two / "sep=;")
+    assert listed(two, "a.txt", "sep=;\nr.jpg\n") == [("sep=;", None, True), ("r.jpg", None, True)]
 
 
 def test_a_comment_s_sign_may_begin_a_file_s_name(two: Path) -> None:

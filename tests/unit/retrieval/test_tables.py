@@ -29,11 +29,40 @@ def test_separators_line_ends_and_byte_order_marks_are_free(tmp_path: Path, data
     assert [row for _, row in rows(tmp_path, data)] == [["a.jpg", "polyps"], ["b.jpg", "cecum"]]
 
 
-@pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "SEP=;", "# by hand\nsep=;"])
+@pytest.mark.parametrize("line", ["sep=;", '"sep=;"', "SEP=;", "# by hand\nsep=;", "sep=;;", '"sep=;";;', "sep= ;"])
 def test_a_first_line_may_state_the_separator(tmp_path: Path, line: str) -> None:
     found = rows(tmp_path, f"{line}\na, with a comma.jpg;polyps\n")
     assert [row for _, row in found] == [["a, with a comma.jpg", "polyps"]]
     assert found[0][0] == 2 + line.count("\n")
+
+
+@pytest.mark.parametrize("line", ["sep=\t", "sep=\\t", "sep=\t\t", '"sep=\t"'])
+def test_a_first_line_may_state_a_tab(tmp_path: Path, line: str) -> None:
+    assert rows(tmp_path, f"{line}\r\na,b.jpg\tpolyps\r\n") == [(2, ["a,b.jpg", "polyps"])]
+
+
+@pytest.mark.parametrize("line", ["sep=", '"sep="', "sep= ", 'sep=""'])
+def test_a_first_line_that_states_no_separator_leaves_it_to_be_detected(tmp_path: Path, line: str) -> None:
+    assert rows(tmp_path, f"{line}\na.jpg;polyps\n") == [(2, ["a.jpg", "polyps"])]
+
+
+@pytest.mark.parametrize("line", ["sep=;,", "sep=comma", "sep=a"])
+def test_a_separator_of_several_characters_is_an_error_with_its_line(tmp_path: Path, line: str) -> None:
+    with pytest.raises(UnreadableTableError, match=rf"t\.csv, line 2: {line} states no separator; give one character"):
+        rows(tmp_path, f"# by hand\n{line}\na.jpg;polyps\n")
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\nc.jpg,x\nd.jpg,y\n", "\n" + "c.jpg,x\n" * 20_000])
+def test_a_quotation_mark_that_is_not_closed_is_an_error_with_its_line(tmp_path: Path, end: str) -> None:
+    with pytest.raises(UnreadableTableError, match=r"t\.csv, line 4: .*a quotation mark (is )?not closed"):
+        rows(tmp_path, f'# one\nsep=,\n"a.jpg",polyps\n"b.jpg,cecum{end}')
+
+
+def test_a_quoted_field_of_several_lines_is_one_field_and_a_row_has_the_number_of_its_first_line(
+    tmp_path: Path,
+) -> None:
+    text = 'a.jpg,polyps,"large,\nflat"\nb.jpg,cecum,"5"" wide"\n'
+    assert rows(tmp_path, text) == [(1, ["a.jpg", "polyps", "large,\nflat"]), (3, ["b.jpg", "cecum", '5" wide'])]
 
 
 def test_comments_and_empty_lines_are_skipped_and_line_numbers_are_the_file_s(tmp_path: Path) -> None:
