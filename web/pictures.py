@@ -39,6 +39,7 @@ PREVIEW = 1280
 YEAR = 31_536_000
 """Seconds."""
 
+_FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 # Pictures of requests
 
@@ -125,10 +126,16 @@ def cached_query(name: str) -> bytes:
 
 
 def _from_base64(text: str | bytes) -> bytes:
-    """Raises NotBase64Error; line breaks, which many encoders write, are no fault."""
+    """Base64 of either alphabet (RFC 4648, sections 4 and 5); line breaks and missing padding are no fault.
+
+    Raises NotBase64Error.
+    """
     ascii_text = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    digits = ascii_text.translate(None, b" \t\r\n")
+    if not any(sign in digits for sign in b"+/"):
+        digits = digits.translate(_FROM_URL_SAFE)
     try:
-        return base64.b64decode(ascii_text.translate(None, b" \t\r\n"), validate=True)
+        return base64.b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
     except binascii.Error as error:
         remote = ascii_text[:8].lower().startswith((b"http://", b"https://"))
         reason = "it is an address, and the server fetches none" if remote else str(error)

@@ -39,8 +39,10 @@ class Image(_Response):
     id: int
     class_name: str | None = _CLASS
     file: str = Field(description="Its path inside the folder or zip that it was indexed in.")
-    width: int
-    height: int
+    width: int | None = Field(
+        description="In pixels, or null where the image was stored as vectors, without a picture."
+    )
+    height: int | None = Field(description="Likewise.")
     cluster: int = Field(description="Near duplicates share this number.")
     spaces: list[str] = Field(description="The spaces that it has a vector in.")
     marks: list[str] = Field(description="Marks of the device on it, such as ScopeGuide's picture.")
@@ -212,12 +214,13 @@ def images_to_dicts(opened: Collection, image_ids: Sequence[int]) -> list[dict[s
     def to_dict(image_id: int) -> dict[str, Any]:
         position = opened.position(image_id)
         label = int(images.labels[position])
+        width, height = images.sizes[position].tolist() if images.with_pictures[position] else (None, None)
         return {
             "id": image_id,
             "class": images.classes[label] if label >= 0 else None,
             "file": images.files[position],
-            "width": int(images.sizes[position, 0]),
-            "height": int(images.sizes[position, 1]),
+            "width": width,
+            "height": height,
             "cluster": int(images.clusters[position]),
             "marks": list(names_of(int(images.marks[position]))),
             "spaces": [name for name, number in spaces if images.checksums[position, number]],

@@ -189,7 +189,6 @@ def common() -> dict[str, Any]:
         "offered_spaces": lambda: _offered_spaces(opened.manifest),
         "calibrations": lambda: [calibration.name for calibration in stored_calibrations(opened)],
         "takes_pictures": any(searcher().space(space.name).embeds_pictures for space in opened.spaces),
-        "has_picture": lambda image_id: bool(opened.images.with_pictures[opened.position(image_id)]),
         "fusions": {method.name: method.summands for method in METHODS.values()},
         "version": collection_version(),
     }

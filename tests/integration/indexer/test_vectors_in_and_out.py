@@ -141,6 +141,9 @@ def test_a_collection_without_pictures_is_served(bare: Path, gallery_folder: Pat
         response = client.get(f"/api/v1/images/9/{name}")
         assert response.status_code == 200
         assert max(decode(response.data).image.size) == SIZE[0]
+    listed = client.get("/api/v1/images").get_json()["images"]
+    for image in (client.get("/api/v1/images/9").get_json(), *listed):
+        assert (image["width"], image["height"]) == (None, None)
     stored = client.get("/api/v1/images/9/vectors").get_json()["vectors"][DEFAULT]
     assert stored == Collection.open(collection).vector(DEFAULT, 9).tolist()  # type: ignore[union-attr]
     by_id = client.post("/api/v1/search", json={"image_id": 9, "k": 5}).get_json()

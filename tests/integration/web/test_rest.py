@@ -89,6 +89,10 @@ def test_a_picture_in_json_may_be_a_data_url(api: httpx.Client, picture: bytes, 
         f"data:image/jpeg;base64,{quote(text, safe='')}",
         f"data:image/jpeg,{quote(picture, safe='')}",
         base64.encodebytes(picture).decode(),  # with line breaks
+        text.rstrip("="),
+        text.replace("+", "-").replace("/", "_"),
+        text.replace("+", "-").replace("/", "_").rstrip("="),
+        f"data:image/jpeg;base64,{base64.urlsafe_b64encode(picture).decode().rstrip('=')}",
     ):
         assert ids(api.post("/api/v1/search", json={"image": address, "k": 5})) == plain
         assert ids(api.post("/api/v1/search", json={"query": [{"image": address}], "k": 5})) == plain
@@ -104,7 +108,11 @@ def test_a_picture_in_json_may_be_a_data_url(api: httpx.Client, picture: bytes, 
         ("data:video/mp4,abc", 422, "data-url", "'video/mp4'"),
         ("data:image/jpeg;base64", 422, "data-url", "comma"),
         ("data:image/jpeg;base64,/9j/4AAQ!", 422, "not-base64", "neither base64 nor a data: URL"),
-        ("data:image/jpeg;base64,/9j/4A", 422, "not-base64", "padding"),
+        ("data:image/jpeg;base64,/9j/4", 422, "not-base64", "neither base64"),
+        ("/9j_4AAQ", 422, "not-base64", "neither base64"),  # both alphabets
+        ("_9j-4===", 422, "not-base64", "neither base64"),
+        ("_9j-4AAQ=_9j-", 422, "not-base64", "neither base64"),
+        ("data:image/jpeg;base64,_9j-4A", 415, "unknown-format", ""),
         ("data:image/jpeg;base64,", 422, "no-picture", "no picture"),
         ("data:image/jpeg,%FF%D8%FF", 415, "unknown-format", ""),
         ("data:image/jpeg;base64,aGFsbG8=", 415, "unknown-format", ""),
