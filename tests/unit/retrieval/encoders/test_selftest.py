@@ -77,3 +77,23 @@ def test_a_model_without_one_vector_for_a_picture_is_told_as_what_it_is(output: 
     model: Callable[..., Any] = lambda pixels: output  # noqa: E731
     with pytest.raises(NotPooledError, match=message):
         _dimension(model, EncoderSpec("timm:x", "timm", "x", "tag", "x"), 32, 32)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["deepseek_vit_412m", "gemma4_vit_167m", "qwen3_vit_88m"])
+def test_families_of_timm_with_a_vector_for_each_token_are_told_as_what_they_are(name: str) -> None:
+    """Image towers of language models: their `_enc` forms pool nothing, the others make spaces.
+
+    Only shapes are computed (PyTorch's `meta`), since the smallest has 88 million parameters.
+    """
+    import timm
+
+    def dimension(name: str) -> int:
+        with torch.device("meta"):
+            model = timm.create_model(name, num_classes=0).eval()
+            _, height, width = model.pretrained_cfg["input_size"]
+            return _dimension(model, EncoderSpec(f"timm:{name}", "timm", name, "tag", ""), width, height)
+
+    assert dimension(name) > 0
+    told = rf"timm:{name}_enc: gives a vector for each of its tokens \(1, \d+, \d+\), not one vector for a picture"
+    with pytest.raises(NotPooledError, match=told):
+        dimension(f"{name}_enc")
