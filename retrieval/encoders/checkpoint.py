@@ -42,6 +42,10 @@ _NOT_WEIGHTS = re.compile(
 )
 _INPUT = {"interpolation", "input_size", "size", "image_size", "crop_pct", "crop_size", "resize_mode", "mode"}
 """Fields of a configuration of preprocessing."""
+_WITHOUT_NAMES = (
+    "the weights under '{}' are a list without names, as torch-ema writes its averages (shadow_params); to use them, "
+    "save the state_dict() of the model within the library's average_parameters()"
+)
 _DEPTH = 4
 """Wrappers within wrappers that are opened."""
 
@@ -61,10 +65,12 @@ class Checkpoint:
     states: named tensors by the key that they stand under, the preferred ones first; the key is empty where the file
     is nothing but tensors, and dotted where wrappers stand within wrappers.
     configuration: preprocessing that the file itself states, under the libraries' names (mean, std, ...).
+    notes: averaged weights that cannot be used.
     """
 
     states: dict[str, State]
     configuration: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def read_checkpoint(path: Path, spec: str, key: str = "") -> Checkpoint:
@@ -75,16 +81,21 @@ def read_checkpoint(path: Path, spec: str, key: str = "") -> Checkpoint:
     """
     content, configuration = _content(path, spec)
     states = dict(_states(content))
+    unnamed = list(_unnamed(content))
     if key:
         if key not in states:
             states |= _submodule(states, key)
         if key not in states:
+            if key in unnamed:
+                raise UnreadableWeightsError(f"{spec}: {path}: {_WITHOUT_NAMES.format(key)}")
             there = ", ".join(name or "(the file itself)" for name in states) or "nothing"
             raise UnreadableWeightsError(f"{spec}: {path} has no weights under '{key}'; it has: {there}")
-        states = {key: states[key]}
+        states, unnamed = {key: states[key]}, []
     if not states:
-        raise UnreadableWeightsError(f"{spec}: {path} holds no named tensors{_keys_of(content)}")
-    return Checkpoint(dict(sorted(states.items(), key=lambda item: rank(item[0]))), configuration)
+        what = f": {_WITHOUT_NAMES.format(unnamed[0])}" if unnamed else _keys_of(content)
+        raise UnreadableWeightsError(f"{spec}: {path} holds no named tensors{what}")
+    notes = tuple(f"not used: {_WITHOUT_NAMES.format(name)}" for name in unnamed)
+    return Checkpoint(dict(sorted(states.items(), key=lambda item: rank(item[0]))), configuration, notes)
 
 
 def _submodule(states: Mapping[str, State], key: str) -> dict[str, State]:
@@ -99,32 +110,67 @@ def _submodule(states: Mapping[str, State], key: str) -> dict[str, State]:
 def _keys_of(content: Any) -> str:
     if isinstance(content, Mapping) and content:
         return f"; its keys are {', '.join(str(key) for key in list(content)[:10])}"
+    if isinstance(content, list | tuple):
+        return (
+            f", but a {type(content).__name__} of {', '.join(type(part).__name__ for part in content[:5]) or 'nothing'}"
+        )
     return f", but a {type(content).__name__}"
 
 
 def rank(key: str) -> int:
     """Averaged weights first, then plain ones, then what has no known name; a student's last."""
-    if not key:
-        return 1
-    if any(_STUDENT.search(part) for part in key.split(".")):
+    parts = [part for part in key.split(".") if not part.isdecimal()]  # a place in a list says nothing
+    if any(_STUDENT.search(part) for part in parts):
         return 3
-    if any(_AVERAGED.search(part) for part in key.split(".")):
+    if any(_AVERAGED.search(part) for part in parts):
         return 0
-    return 1 if all(_PLAIN.search(part) for part in key.split(".")) else 2
+    return 1 if all(_PLAIN.search(part) for part in parts) else 2
 
 
 def _states(content: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
     """Every mapping of names to tensors in a checkpoint, with its key; states of optimisers are passed over."""
     import torch
 
+    content = _named_parts(content)
     if not isinstance(content, Mapping) or depth > _DEPTH:
         return
     tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
     if tensors and all(isinstance(name, str) for name in tensors) and not _is_callback_state(key):
         yield key, tensors
     for name, value in content.items():
-        if isinstance(name, str) and isinstance(value, Mapping) and not _NOT_WEIGHTS.search(name):
+        if isinstance(name, str) and isinstance(value, Mapping | list | tuple) and not _NOT_WEIGHTS.search(name):
             yield from _states(value, f"{key}.{name}" if key else name, depth + 1)
+
+
+def _named_parts(content: Any) -> Any:
+    """A list as a mapping: pairs of name and tensor by their names, parts such as (state, epoch) by their places.
+
+    A list of tensors alone has no names, so it stays as it is.
+    """
+    import torch
+
+    if not isinstance(content, list | tuple):
+        return content
+    pairs = [part for part in content if isinstance(part, list | tuple) and len(part) == 2]
+    if pairs and len(pairs) == len(content) and all(isinstance(name, str) for name, _ in pairs):
+        return dict(pairs)
+    parts = {str(at): part for at, part in enumerate(content) if isinstance(part, Mapping | list | tuple)}
+    return {} if any(isinstance(part, torch.Tensor) for part in content) else parts
+
+
+def _unnamed(content: Any, key: str = "", depth: int = 0) -> Iterator[str]:
+    """Keys of lists of averaged tensors, which have lost their names."""
+    import torch
+
+    content = _named_parts(content)
+    if isinstance(content, Mapping) and depth <= _DEPTH:
+        for name, value in content.items():
+            inner = f"{key}.{name}" if key else str(name)
+            if isinstance(value, list | tuple) and value and all(isinstance(part, torch.Tensor) for part in value):
+                if any(_AVERAGED.search(part) for part in inner.split(".")):
+                    yield inner
+            elif not _NOT_WEIGHTS.search(str(name)):
+                yield from _unnamed(value, inner, depth + 1)
 
 
 def _is_callback_state(key: str) -> bool:
@@ -171,6 +217,7 @@ def _configuration(content: Any) -> Mapping[str, Any]:
     One number alone may as well be the mean of a measure, so it counts only where a standard deviation and another
     field of the input accompany it.
     """
+    content = _named_parts(content)
     if not isinstance(content, Mapping):
         return {}
     tables = [content, *(value for value in content.values() if isinstance(value, Mapping))]

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -48,10 +49,13 @@ _TEXT = re.compile(
 )
 _PARTNERS = re.compile(r"^(module\.|model\.)*(student|online|predictor|momentum|teacher|ema|target|base)\w*\.")
 """The other network of a pair, where one of the two is taken."""
+_PLACE = re.compile(r"((?:.*\.)?)(\d+)\.")
+"""A place in a Sequential, of which the heads follow the network."""
 _TRANSPARENT = re.compile(r"^((module|model|net)\.)+")
 """Parent modules that say nothing of what is in them."""
-_WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""Modules that torch.compile, FSDP and activation checkpointing wrap around any part of a network."""
+_WRAPPERS = {"_module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+"""Modules that torch.compile, Opacus, Lightning Fabric, FSDP and activation checkpointing wrap around any part of a
+network; DataParallel's `module` may be a part's own name."""
 _SHOWN = 6
 """Names that an error lists of each kind."""
 
@@ -85,6 +89,11 @@ class Target:
     optional: frozenset[str] = frozenset()
     text: bool = False
 
+    @cached_property
+    def parts(self) -> frozenset[str]:
+        """All names of modules in it."""
+        return frozenset(part for name in self.shapes for part in name.split("."))
+
 
 @dataclass
 class _Problems:
@@ -109,7 +118,7 @@ def fit(states: Mapping[str, State], target: Target, spec: str, architecture: st
     """
     nearest: tuple[int, _Problems, str] | None = None
     for key, state in states.items():
-        tensors = {_without_wrappers(name): _single(value) for name, value in state.items()}
+        tensors = {_without_wrappers(name, target): _single(value) for name, value in state.items()}
         best: tuple[int, Fitted] | None = None
         for reading, prefix in _readings(tensors, target):
             fitted, problems, left_out = _compare(reading, prefix, tensors, target)
@@ -135,9 +144,17 @@ def fit(states: Mapping[str, State], target: Target, spec: str, architecture: st
     raise WeightsMismatchError(f"{spec}: these weights{where} are not of {architecture}: {problems}")
 
 
-def _without_wrappers(name: str) -> str:
-    """A tensor's name without the modules that PyTorch itself wraps around submodules."""
-    return _WRAPPERS.sub("", name)
+def _without_wrappers(name: str, target: Target) -> str:
+    """A tensor's name without modules that are wrapped around parts and that the architecture itself does not have.
+
+    `module` at the start stays, as a prefix like others.
+    """
+    parts, within = [], False
+    for part in name.split("."):
+        if part in target.parts or not (part in _WRAPPERS or (within and part == "module")):
+            parts.append(part)
+        within |= part in target.parts
+    return ".".join(parts)
 
 
 def _prefix_rank(prefix: str) -> int:
@@ -158,7 +175,9 @@ def _copies(tensors: dict[str, torch.Tensor], prefix: str, target: Target) -> di
     if not network:
         return {}
     first = next(iter(network))
-    others = [name.removesuffix(first) for name in tensors if name.endswith(f".{first}") and name != prefix + first]
+    others = [
+        name.removesuffix(first) for name in tensors if f".{name}".endswith(f".{first}") and name != prefix + first
+    ]
     copies = {}
     for other in others:
         if all(other + name in tensors and tensors[other + name].shape == shape for name, shape in network.items()):
@@ -177,29 +196,52 @@ def _single(value: torch.Tensor) -> torch.Tensor:
 
 
 def _readings(tensors: dict[str, torch.Tensor], target: Target) -> Iterator[tuple[dict[str, torch.Tensor], str]]:
-    """Ways of reading names: prefixes taken off in any order, then each filter; with the prefix taken off."""
+    """Ways of reading names: prefixes taken off in any order, then each filter; with the prefix taken off.
+
+    Known prefixes go before any other that a network's names may have.
+    """
     waiting: list[tuple[dict[str, torch.Tensor], str]] = [(tensors, "")]
     seen = {""}
     while waiting:
         state, prefix = waiting.pop(0)
-        yield state, prefix
-        for convert in target.filters:
-            try:
-                converted = convert(dict(state))
-            except MemoryError:
-                raise
-            except Exception:  # made for another layout, it raises anything
-                log.debug("%s does not read names such as %s", convert, next(iter(state)), exc_info=True)
-            else:
-                if converted:
-                    yield converted, prefix
+        yield from _filtered(state, prefix, target)
         if prefix.count(".") > 5:
             continue
         for one in PREFIXES:
             if prefix + one not in seen and any(name.startswith(one) for name in state):
                 seen.add(prefix + one)
-                inner = {name.removeprefix(one): value for name, value in state.items() if name.startswith(one)}
-                waiting.append((inner, prefix + one))
+                waiting.append((_under(one, state), prefix + one))
+    for prefix in _other_prefixes(tensors, target):
+        if prefix not in seen:
+            yield from _filtered(_under(prefix, tensors), prefix, target)
+
+
+def _filtered(
+    state: dict[str, torch.Tensor], prefix: str, target: Target
+) -> Iterator[tuple[dict[str, torch.Tensor], str]]:
+    """A state as it is, then by each of the architecture's filters."""
+    yield state, prefix
+    for convert in target.filters:
+        try:
+            converted = convert(dict(state))
+        except MemoryError:
+            raise
+        except Exception:  # made for another layout, it raises anything
+            log.debug("%s does not read names such as %s", convert, next(iter(state)), exc_info=True)
+        else:
+            if converted:
+                yield converted, prefix
+
+
+def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _other_prefixes(tensors: Mapping[str, torch.Tensor], target: Target) -> list[str]:
+    """What stands before most of the architecture's own names, such as `0.` of a Sequential or an attribute's name."""
+    first, half = next(iter(target.shapes)), len(target.shapes) / 2
+    prefixes = [name.removesuffix(first) for name in tensors if name.endswith(f".{first}")]
+    return [prefix for prefix in prefixes if sum(prefix + name in tensors for name in target.shapes) > half]
 
 
 def _compare(
@@ -238,6 +280,8 @@ def _droppable(name: str, target: Target, prefix: str) -> bool:
         return True
     if (target.text or prefix.endswith(_VISUAL)) and _TEXT.match(bare):
         return True
+    if (place := _PLACE.fullmatch(prefix)) and (later := re.match(rf"{re.escape(place[1])}(\d+)\.", name)):
+        return int(later[1]) > int(place[2])
     paired = _PARTNERS.match(prefix)
     return bool(paired) and bool(_PARTNERS.match(name))
 
@@ -258,7 +302,7 @@ def _notes(
     elif key:
         notes.append(f"weights taken from '{key}'")
     if copies:
-        rest = ", ".join(copy.rstrip(".") for copy in copies)
+        rest = ", ".join(copy.rstrip(".") or "the others" for copy in copies)
         notes.append(f"weights of '{prefix.rstrip('.')}' taken, not of {rest}")
     elif _PARTNERS.match(prefix):
         notes.append(f"weights of '{prefix.rstrip('.')}' taken")

@@ -174,7 +174,8 @@ def sidecars(weights: Path, describes: Callable[[Mapping[str, Any]], bool]) -> l
     """Configurations in the folder of a weights file: its own (same name, .json), timm's, open_clip's, transformers'.
 
     describes: whether a configuration with an architecture is of the requested one; others are passed over, since a
-    folder may hold weights of several.
+    folder may hold weights of several. Raises EncoderSpecError for one that cannot be read, which may have stated what
+    would be assumed without it.
     """
     sources = []
     names = [(weights.with_suffix(".json").name, ""), (f"{weights.name}.json", ""), ("config.json", "pretrained_cfg")]
@@ -192,8 +193,14 @@ def sidecars(weights: Path, describes: Callable[[Mapping[str, Any]], bool]) -> l
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         table = json.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise EncoderSpecError(
+            f"{path}, which may state how pictures are prepared, cannot be read as JSON ({reason}); mend it, or give "
+            "the weights from a folder without it"
+        ) from error
     return table if isinstance(table, dict) else None
 
 

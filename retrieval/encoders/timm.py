@@ -73,7 +73,7 @@ def _from_file(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
     model = _build(spec.architecture, {"input_size": (3, height, width)}, arguments)
     dropped = known_checkpoint(spec.known).left_out if spec.known else ()
     fitted = _fit(model, checkpoint.states, spec, heads=dropped)
-    return ImageModel(model, preprocessing, f"timm {timm.__version__}", fitted)
+    return ImageModel(model, preprocessing, f"timm {timm.__version__}", fitted, notes=checkpoint.notes)
 
 
 def _trunk(table: Mapping[str, Any]) -> Any:
@@ -137,7 +137,8 @@ def _published(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
     checkpoint = read_checkpoint(path, spec.text, options.weights_key)
     fitted = _fit(model, checkpoint.states, spec, surplus=True)
     sources = [given_options(options), Source(f"of timm's tag {configuration.get('tag', '')}".rstrip(), configuration)]
-    return ImageModel(model, resolve(sources, spec.text), f"timm {timm.__version__}", fitted)
+    preprocessing = resolve(sources, spec.text)
+    return ImageModel(model, preprocessing, f"timm {timm.__version__}", fitted, notes=checkpoint.notes)
 
 
 def _from_hub(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
@@ -157,8 +158,9 @@ def _from_hub(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
     preprocessing = resolve([given_options(options), Source("from the repository's config.json", settings)], spec.text)
     width, height = preprocessing.size
     model = _build(architecture, {"input_size": (3, height, width)}, arguments)
-    fitted = _fit(model, read_checkpoint(path, spec.text, options.weights_key).states, spec)
-    return ImageModel(model, preprocessing, f"timm {timm.__version__}", fitted)
+    checkpoint = read_checkpoint(path, spec.text, options.weights_key)
+    fitted = _fit(model, checkpoint.states, spec)
+    return ImageModel(model, preprocessing, f"timm {timm.__version__}", fitted, notes=checkpoint.notes)
 
 
 def _build(architecture: str, overlay: Mapping[str, Any], arguments: Mapping[str, Any] | None = None) -> Any:

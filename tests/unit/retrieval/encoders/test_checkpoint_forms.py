@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from retrieval.encoders import UnreadableWeightsError, WeightsMismatchError, build_tower
+from retrieval.encoders.fitting import Target, fit
 from retrieval.encoders.preprocessing import EncoderOptions
 from retrieval.encoders.tower_module import Tower
 
@@ -121,6 +122,92 @@ def test_wrapped_parts_of_a_network_are_unwrapped(
     wrapped = {name.replace("layer1.0.", f"layer1.0.{wrapper}"): value for name, value in resnet_state.items()}
     assert wrapped.keys() != resnet_state.keys()
     check(build, embed, resnet_state, wrapped)
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "place"),
+    [("module", 1), ("module", 2), ("_orig_mod", 1), ("_forward_module", 0), ("module._orig_mod", 1), ("_module", 0)],
+)
+def test_wrappers_at_any_place_within_names_are_taken_off(
+    build: Build, embed: Embed, resnet_state: State, wrapper: str, place: int
+) -> None:
+    """As DataParallel around a part leaves them: layer1.module.0.conv1.weight."""
+
+    def wrapped(name: str) -> str:
+        parts = name.split(".")
+        return ".".join([*parts[:place], wrapper, *parts[place:]]) if place < len(parts) else name
+
+    state = {wrapped(name): value for name, value in resnet_state.items()}
+    check(build, embed, resnet_state, state)
+    check(build, embed, resnet_state, {"state_dict": prefixed(state, "model.backbone.")})
+
+
+def test_a_module_of_the_architecture_of_a_wrappers_name_stays(tmp_path: Path) -> None:
+    target = Target({"mixer.module.0.weight": torch.Size([2])})
+    state = {"module.mixer.module.0.weight": torch.ones(2)}
+    assert fit({"": state}, target, "timm:x", "x").state == {"mixer.module.0.weight": state[next(iter(state))]}
+
+
+@pytest.mark.parametrize("prefix", ["0.", "cnn.", "model.0.", "my_network.resnet."])
+def test_a_network_under_any_name_is_taken_with_its_heads_left_out(
+    build: Build, embed: Embed, resnet_state: State, prefix: str
+) -> None:
+    state = {name: value for name, value in resnet_state.items() if not name.startswith("fc.")}
+    head = {"1.weight": torch.ones(2, 3)} if prefix == "0." else {"classifier.weight": torch.ones(2, 3)}
+    check(build, embed, resnet_state, prefixed(state, prefix) | head)
+
+
+def test_what_precedes_a_network_in_a_sequence_is_surplus(build: Build, resnet_state: State) -> None:
+    with pytest.raises(WeightsMismatchError, match=r"1 surplus: 0\.weight"):
+        build("timm:test_resnet", prefixed(resnet_state, "1.") | {"0.weight": torch.ones(3)})
+
+
+@pytest.mark.parametrize("wrap", [lambda s: (s, 7), lambda s: [s], lambda s: [None, s], lambda s: {"model": (s, {})}])
+def test_a_state_in_a_list_is_taken(
+    build: Build, embed: Embed, resnet_state: State, wrap: Callable[[State], Any]
+) -> None:
+    check(build, embed, resnet_state, wrap(resnet_state))
+    check(build, embed, resnet_state, wrap({"state_dict": prefixed(resnet_state, "module."), "epoch": 3}))
+
+
+def test_of_two_states_in_a_list_it_is_said_which_is_taken(build: Build, embed: Embed, resnet_state: State) -> None:
+    tower = check(build, embed, resnet_state, [resnet_state, other(resnet_state)])
+    assert "weights taken from '0', not from 1" in tower.recipe.notes
+    second = build("timm:test_resnet", [other(resnet_state), resnet_state], weights_key="1")
+    assert second.recipe.weights == tower.recipe.weights
+
+
+def test_pairs_of_names_and_tensors_are_a_state(build: Build, embed: Embed, resnet_state: State) -> None:
+    check(build, embed, resnet_state, list(resnet_state.items()))
+
+
+def shadow(state: State) -> dict[str, Any]:
+    """What torch-ema writes."""
+    return {"decay": 0.99, "num_updates": 5, "shadow_params": list(state.values()), "collected_params": None}
+
+
+@pytest.mark.parametrize("key", ["ema", "model_ema", "averages"])
+def test_averages_without_names_are_told_where_other_weights_are_taken(
+    build: Build, embed: Embed, resnet_state: State, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    tower = check(build, embed, resnet_state, {"model": resnet_state, key: shadow(other(resnet_state))})
+    told = f"not used: the weights under '{key}.shadow_params' are a list without names, as torch-ema writes"
+    assert any(note.startswith(told) for note in tower.recipe.notes)
+    assert told in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wrap", "key"), [(lambda s: s, "shadow_params"), (lambda s: {"ema": s, "epoch": 1}, "ema.shadow_params")]
+)
+def test_averages_without_names_alone_are_refused_as_what_they_are(
+    build: Build, resnet_state: State, wrap: Callable[[Any], Any], key: str
+) -> None:
+    told = f"the weights under '{key}' are a list without names, as torch-ema writes"
+    content = wrap(shadow(resnet_state))
+    with pytest.raises(UnreadableWeightsError, match=told):
+        build("timm:test_resnet", content)
+    with pytest.raises(UnreadableWeightsError, match=told):
+        build("timm:test_resnet", {"model": resnet_state, **content}, weights_key=key)
 
 
 def test_an_average_that_a_callback_stores_goes_before_the_plain_weights(

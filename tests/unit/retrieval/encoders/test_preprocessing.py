@@ -156,12 +156,29 @@ def test_a_configuration_of_another_architecture_is_passed_over(build: Build, vi
         json.dumps({"architecture": "resnet18", "pretrained_cfg": {"mean": [0.3] * 3}})
     )
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": {"mean": 0.3}}))
-    (tmp_path / "weights.json").write_text("not json")
     assert build("timm:test_vit", vit_state).recipe.mean == (0.5,) * 3
 
 
 @pytest.mark.parametrize(
-    "text", ['{"model_cfg": null}', '{"model_cfg": {"vision_cfg": [1]}}', '{"model_cfg": "x"}', "[" * 100_000, "[1]"]
+    ("name", "content"),
+    [
+        ("weights.json", b"not json"),
+        ("weights.pt.json", b'{"mean": [0.3, 0.2,'),
+        ("config.json", b"[" * 100_000),
+        ("open_clip_config.json", b"\xff\xfe\0"),
+        ("preprocessor_config.json", b""),
+    ],
+)
+def test_a_damaged_configuration_beside_the_file_is_an_error(
+    build: Build, vit_state: State, tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(EncoderSpecError, match=rf"{name}, which may state how pictures are prepared, cannot be read"):
+        build("timm:test_vit", vit_state)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"model_cfg": null}', '{"model_cfg": {"vision_cfg": [1]}}', '{"model_cfg": "x"}', "[1]", "3"]
 )
 def test_a_configuration_of_wrong_types_is_passed_over(
     build: Build, vit_state: State, tmp_path: Path, text: str
