@@ -120,6 +120,7 @@ def _rows(
     else:
         return
     rest = chain([first], lines)
+    numbered: Iterator[Row]
     if separator == "":
         numbered = ((number, [line]) for number, line in enumerate(rest, 1))
     else:

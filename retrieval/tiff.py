@@ -115,7 +115,7 @@ def _model_of_planes(directory: TiffDirectory, photometric: tuple[int, ...], sam
     Of further channels one counts: alpha that the colours are not multiplied by. Multiplied ones lie over black as they
     are.
     """
-    model = {(_BLACK_IS_ZERO,): "L", (_RGB,): "RGB", (_SEPARATED,): "CMYK"}.get(photometric, "")
+    model = {_BLACK_IS_ZERO: "L", _RGB: "RGB", _SEPARATED: "CMYK"}.get(photometric[0] if photometric else -1, "")
     if not model or samples < len(model):
         return ""
     has_alpha = directory.values(_EXTRA)[:1] == (_UNASSOCIATED_ALPHA,)

@@ -151,11 +151,15 @@ def _named_parts(content: Any) -> Any:
 
     if not isinstance(content, list | tuple):
         return content
-    pairs = [part for part in content if isinstance(part, list | tuple) and len(part) == 2]
-    if pairs and len(pairs) == len(content) and all(isinstance(name, str) for name, _ in pairs):
-        return dict(pairs)
+    pairs = {part[0]: part[1] for part in content if _is_pair(part)}
+    if pairs and all(map(_is_pair, content)):
+        return pairs
     parts = {str(at): part for at, part in enumerate(content) if isinstance(part, Mapping | list | tuple)}
     return {} if any(isinstance(part, torch.Tensor) for part in content) else parts
+
+
+def _is_pair(part: Any) -> bool:
+    return isinstance(part, list | tuple) and len(part) == 2 and isinstance(part[0], str)
 
 
 def _unnamed(content: Any, key: str = "", depth: int = 0) -> Iterator[str]:
