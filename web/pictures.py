@@ -41,6 +41,7 @@ YEAR = 31_536_000
 
 _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
+
 # Pictures of requests
 
 
