@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +49,7 @@ class State:
     searches, decodings, drawings, writes: limit how many searches, pictures to be decoded and embedded, pictures to be
     drawn and pictures to be stored there are at once; of large pictures one, which large_decodings limits and
     large_pictures decodes. A search by image or vector waits for other searches alone. uploads: query pictures by name.
-    pictures: thumbnails and previews by ETag.
+    pictures: thumbnails and previews by kind and version, which names their content.
     """
 
     settings: Settings
@@ -85,16 +84,6 @@ def collection() -> Collection:
     return searcher().collection
 
 
-def collection_version() -> str:
-    """Names this collection among all that may be served at one address; an id's picture never changes in it."""
-    if "collection_version" not in g:
-        manifest = collection().manifest
-        g.collection_version = hashlib.sha256(f"{manifest.name} {manifest.created}".encode()).hexdigest()[:12]
-    version: str = g.collection_version
-    return version
-
-
 def rebind(current: Searcher) -> None:
     """Let the rest of this request see what it wrote itself."""
     g.searcher = current
-    g.pop("collection_version", None)

@@ -15,8 +15,9 @@ from urllib.parse import unquote_to_bytes
 
 from flask import Response, request
 
+from retrieval.collection import Collection
 from retrieval.images import MAX_PIXELS, probe
-from web.context import collection_version, state
+from web.context import state
 from web.errors import (
     DataURLError,
     NoPictureError,
@@ -165,38 +166,58 @@ def drawn(draw: Callable[Concatenate[bytes, P], R], data: bytes, *args: P.args, 
     return draw(data, *args, **options)
 
 
-def draw_once(name: str, draw: Callable[[], bytes]) -> bytes:
-    """A picture of the cache, or drawn under the concurrency limit, not again for those who wait. Raises BusyError."""
-    shared, key = state(), etag(name)
-    data = shared.pictures.get(key)
+def version_of(opened: Collection, image_id: int) -> str:
+    """The SHA-256 of an image's file, of a placeholder's texts where it has none: names what it shows, whatever its id.
+
+    An id may come to stand for another picture: in a catalog that is restored or replaced. Raises NoSuchImageError.
+    """
+    position, images = opened.position(image_id), opened.images
+    if images.with_pictures[position]:
+        return bytes(images.contents[position]).hex()
+    return hashlib.sha256(f"{opened.class_of(image_id)}\n{images.files[position]}".encode()).hexdigest()
+
+
+def read_version(opened: Collection, image_id: int) -> tuple[str, bytes]:
+    """The picture of an image and its version, which is another than that of the catalog where the file has changed.
+
+    Raises what `Collection.display` raises.
+    """
+    data = opened.display(image_id)
+    if opened.images.with_pictures[opened.position(image_id)]:
+        return hashlib.sha256(data).hexdigest(), data
+    return version_of(opened, image_id), data
+
+
+def draw_once(kind: str, version: str, draw: Callable[[], tuple[str, bytes]]) -> tuple[str, bytes]:
+    """The version and bytes of a cached picture, or drawn under the concurrency limit, not again for those who wait.
+
+    Raises BusyError.
+    """
+    shared = state()
+    data = shared.pictures.get((kind, version))
     if data is None:
         with shared.drawings.slot():
-            data = shared.pictures.get(key)
+            data = shared.pictures.get((kind, version))
             if data is None:
-                data = draw()
-                shared.pictures.put(key, data)
-    return data
+                version, data = draw()
+                shared.pictures.put((kind, version), data)
+    return version, data
 
 
-def etag(name: str) -> str:
-    """The ETag of a picture of this collection, which is also its key in the cache."""
-    return f"{collection_version()}-{name}"
-
-
-def not_modified(name: str) -> Response | None:
-    """304 where the client has this picture already: an id never changes its picture."""
-    if request.if_none_match.contains_weak(etag(name)):  # a proxy that compresses weakens it
-        return _cacheable(Response(status=304), name)
+def not_modified(kind: str, version: str) -> Response | None:
+    """304 where the client has this version already."""
+    if request.if_none_match.contains_weak(f"{kind}-{version}"):  # a proxy that compresses weakens it
+        return _cacheable(Response(status=304), kind, version)
     return None
 
 
-def picture_response(data: bytes, media_type: str, name: str) -> Response:
-    """A picture file, which the client may cache for good where the address names the collection's version."""
-    return _cacheable(Response(data, mimetype=media_type), name)
+def picture_response(data: bytes, media_type: str, kind: str, version: str) -> Response:
+    """A picture file, which the client may cache for good where the address names its version."""
+    return _cacheable(Response(data, mimetype=media_type), kind, version)
 
 
-def _cacheable(response: Response, name: str) -> Response:
-    response.set_etag(etag(name))
-    if request.args.get("v") == collection_version():
+def _cacheable(response: Response, kind: str, version: str) -> Response:
+    response.set_etag(f"{kind}-{version}")
+    if request.args.get("v") == version:
         response.headers["Cache-Control"] = f"private, max-age={YEAR}, immutable"
     return response

@@ -90,9 +90,9 @@ class ImagePath(RequestModel):
 
 
 class PictureVersion(RequestModel):
-    """The query string of a picture: with the collection's version, the response may be cached for good."""
+    """The query string of a picture: with the picture's version, the response may be cached for good."""
 
-    v: str | None = Field(None, description="The collection's version, as in the links of responses.")
+    v: str | None = Field(None, description="The SHA-256 of the picture, as in the links of responses.")
 
 
 class ImageListing(RequestModel):

@@ -14,7 +14,8 @@ from retrieval.collection import Collection
 from retrieval.collection.facts import facts_of
 from retrieval.hits import SCORE_KINDS
 from retrieval.marks import names_of
-from web.context import collection_version
+from web.context import collection
+from web.pictures import version_of
 from web.problems import MEDIA_TYPE, Problem
 
 _CLASS = Field(alias="class", description="The class, or null where it is unknown.")
@@ -184,13 +185,13 @@ def operation(good: dict[str, Any], *problems: int) -> dict[Any, Any]:
     return good | {str(status): dict(_PROBLEM) for status in {422, *problems, *refused}}
 
 
-def image_links() -> Callable[[int | str], dict[str, str]]:
-    """A function from an image id, or what stands for one, to the addresses of its parts, as this request came."""
+def image_links() -> Callable[[int], dict[str, str]]:
+    """A function from an image id to the addresses of its parts, as this request came."""
     # Spelled out, because url_for takes longer than the search where there are many hits.
-    images, version = f"{request.script_root}/api/v1/images", collection_version()
+    images, opened = f"{request.script_root}/api/v1/images", collection()
 
-    def links(image_id: int | str) -> dict[str, str]:
-        address = f"{images}/{image_id}"
+    def links(image_id: int) -> dict[str, str]:
+        address, version = f"{images}/{image_id}", version_of(opened, image_id)
         return {
             "self": address,
             "picture": f"{address}/picture?v={version}",

@@ -17,12 +17,12 @@ from retrieval.collection.device_marks import has_table
 from retrieval.names import nfc
 from retrieval.sources import has_pictures
 
-_COLUMNS = "class, cluster, width, height, file, source, checksums"
+_COLUMNS = "class, cluster, width, height, file, source, checksums, sha256"
 _UNMARKED = "SELECT NULL AS image, NULL AS bits WHERE 0"
 """In the place of the table of marks, which catalogs of older versions lack."""
 
 Row = tuple[Any, ...]
-"""(id, class, cluster, width, height, file, source, checksums, bits of its marks) of one image."""
+"""(id, class, cluster, width, height, file, source, checksums, SHA-256, bits of its marks) of one image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,8 @@ class Images:
 
     ids (n,) int64; labels (n,) int32, an index into `classes` or -1 where the class is unknown; clusters (n,) int64;
     sizes (n, 2) int32, width and height; checksums (n, spaces) uint32, 0 where the image has no vector in that space;
-    marks (n,) int32, bits of `retrieval.marks.NAMES`, -1 where they are not known;
+    contents (n, 32) uint8, the SHA-256 of each file; marks (n,) int32, bits of `retrieval.marks.NAMES`, -1 where they
+    are not known;
     files: the path inside its source; sources (n,) int32, an index into `source_paths`. source_numbers: the catalog's
     number of each source.
     """
@@ -44,6 +45,7 @@ class Images:
     clusters: NDArray[np.int64]
     sizes: NDArray[np.int32]
     checksums: NDArray[np.uint32]
+    contents: NDArray[np.uint8]
     marks: NDArray[np.int32]
     files: tuple[str, ...]
     sources: NDArray[np.int32]
@@ -149,6 +151,7 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
         clusters=merged(images.clusters, new.clusters),
         sizes=merged(images.sizes, new.sizes),
         checksums=merged(images.checksums, new.checksums),
+        contents=merged(images.contents, new.contents),
         marks=merged(images.marks, new.marks),
         files=tuple(files if in_order else [files[at] for at in order.tolist()]),
         sources=merged(_translated(images.sources, images.source_numbers, numbers), new.sources),
@@ -172,8 +175,8 @@ def _read_sources(connection: sqlite3.Connection, folder: Path) -> tuple[tuple[i
 def _from_rows(
     rows: Sequence[Row], spaces: int, numbers: tuple[int, ...], paths: tuple[tuple[Path, str], ...]
 ) -> Images:
-    columns: Any = zip(*rows, strict=True) if rows else ((),) * 9
-    ids, names, clusters, widths, heights, files, sources, checksums, bits = columns
+    columns: Any = zip(*rows, strict=True) if rows else ((),) * 10
+    ids, names, clusters, widths, heights, files, sources, checksums, digests, bits = columns
     composed = {name: nfc(name) for name in set(names) if name is not None}  # older catalogs hold other forms as well
     classes = tuple(sorted(set(composed.values())))
     label = {name: classes.index(form) for name, form in composed.items()} | {None: -1}
@@ -188,6 +191,7 @@ def _from_rows(
         clusters=np.array(clusters, np.int64),
         sizes=np.array([widths, heights], np.int32).T.reshape(-1, 2),
         checksums=np.frombuffer(packed, "<u4").reshape(len(ids), spaces),
+        contents=np.frombuffer(b"".join(digests), np.uint8).reshape(len(ids), 32),
         marks=np.array([-1 if one is None else one for one in bits], np.int32),
         files=tuple(files),
         sources=np.array([place[source] for source in sources], np.int32),

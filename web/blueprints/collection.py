@@ -20,11 +20,12 @@ from web.pictures import (
     body_picture,
     draw_once,
     drawn,
-    etag,
     form_picture,
     not_modified,
     picture_response,
+    read_version,
     require_picture,
+    version_of,
 )
 from web.requests import MAX_ID, ImageListing, ImagePath, NewPicture, PictureVersion, field_values, picture_body
 from web.responses import collection_to_dict, hits_to_dict, image_to_dict, images_to_dicts, vectors_to_dict
@@ -90,12 +91,11 @@ def image(path: ImagePath) -> Response:
 def picture(path: ImagePath, query: PictureVersion) -> Response:
     """An image's picture at full size, without metadata."""
     opened = collection()
-    opened.position(path.image_id)
-    name = f"picture-{path.image_id}"
-    if response := not_modified(name):
+    if response := not_modified("picture", version_of(opened, path.image_id)):
         return response
     with state().drawings.slot():
-        return picture_response(*drawn(without_metadata, opened.display(path.image_id)), name)
+        version, data = read_version(opened, path.image_id)
+        return picture_response(*drawn(without_metadata, data), "picture", version)
 
 
 @api.get(
@@ -106,12 +106,16 @@ def picture(path: ImagePath, query: PictureVersion) -> Response:
 def thumbnail(path: ImagePath, query: PictureVersion) -> Response:
     """An image's picture with its longer side at most 320 pixels."""
     opened = collection()
-    opened.position(path.image_id)
-    name = f"thumbnail-{path.image_id}"
-    if response := not_modified(name):
+    version = version_of(opened, path.image_id)
+    if response := not_modified("thumbnail", version):
         return response
-    data = draw_once(name, lambda: drawn(reduced, opened.display(path.image_id), THUMBNAIL))
-    return picture_response(data, "image/jpeg", name)
+
+    def draw() -> tuple[str, bytes]:
+        version, data = read_version(opened, path.image_id)
+        return version, drawn(reduced, data, THUMBNAIL)
+
+    version, data = draw_once("thumbnail", version, draw)
+    return picture_response(data, "image/jpeg", "thumbnail", version)
 
 
 @api.get(
@@ -178,8 +182,9 @@ def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
 def remove_image(path: ImagePath) -> tuple[str, int]:
     """Remove an image; its id never comes back. Needs a key that may write."""
     shared = state()
+    version = version_of(collection(), path.image_id)
     shared.served.remove(path.image_id)
-    shared.pictures.remove(etag(f"thumbnail-{path.image_id}"))
+    shared.pictures.remove(("thumbnail", version))
     return "", 204
 
 

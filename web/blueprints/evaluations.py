@@ -107,7 +107,8 @@ def page() -> str:
         definition_of=definition_of,
         is_shown=lambda image: collection().images.position(image) is not None,
         links=links,
-        points=map_points([space] if space else []) | {"place": links("{image}")["thumbnail"]},
+        points=map_points([space] if space else [])
+        | {"place": f"{request.script_root}/api/v1/images/{{image}}/thumbnail"},
     )
 
 

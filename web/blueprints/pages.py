@@ -18,7 +18,7 @@ from retrieval.fusion import METHODS
 from retrieval.hits import Hits
 from retrieval.learn.calibration_store import stored_calibrations
 from web.access import may_read
-from web.context import collection, collection_version, searcher, state
+from web.context import collection, searcher, state
 from web.errors import NoPictureError
 from web.figures import HEIGHT, WIDTH, class_stylesheet, colour_number, curves
 from web.forms import PageSearch, filled_fields, image_number, page_search, require_region, search_options
@@ -33,6 +33,7 @@ from web.pictures import (
     not_modified,
     picture_response,
     require_picture,
+    version_of,
 )
 from web.problems import status_of, wants_json
 from web.responses import image_links, image_to_dict, images_to_dicts
@@ -149,11 +150,11 @@ def compare() -> str:
 @blueprint.get("/queries/<name>.jpg")
 def query_picture(name: str) -> Response:
     """An uploaded query as the page shows it; nothing of its metadata is left."""
-    if response := not_modified(f"query-{name}"):
+    if response := not_modified("query", name):
         return response
     limit = state().settings.max_pixels
-    data = draw_once(f"query-{name}", lambda: drawn(reduced, cached_query(name), PREVIEW, limit))
-    return picture_response(data, "image/jpeg", f"query-{name}")
+    _, data = draw_once("query", name, lambda: (name, drawn(reduced, cached_query(name), PREVIEW, limit)))
+    return picture_response(data, "image/jpeg", "query", name)
 
 
 @blueprint.get("/classes.css")
@@ -190,7 +191,7 @@ def common() -> dict[str, Any]:
         "calibrations": lambda: [calibration.name for calibration in stored_calibrations(opened)],
         "takes_pictures": any(searcher().space(space.name).embeds_pictures for space in opened.spaces),
         "fusions": {method.name: method.summands for method in METHODS.values()},
-        "version": collection_version(),
+        "version_of": lambda image_id: version_of(opened, image_id),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import shutil
 import subprocess
@@ -10,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from indexer.near_duplicates import clusters, update_clusters
 from indexer.run import run_dataset
 from retrieval import search
 from retrieval.collection import Collection, CollectionWriter, NewImage
-from retrieval.collection.manifest import read_manifest, write_manifest
+from retrieval.collection.catalog import NAME as CATALOG
 from retrieval.cores import available_cores
 from retrieval.images import MAX_PIXELS
 from web import served_collection, served_picture
@@ -201,14 +201,50 @@ def test_a_copy_without_a_label_is_no_fault_in_the_labels(held: ServedCollection
     assert "different classes" not in shown
 
 
-def test_a_collection_made_anew_in_its_place_is_another_to_browsers(held: ServedCollection) -> None:
-    client = create_app(Settings(held.path), background=False).test_client()
-    before = client.get("/api/v1/images/0/thumbnail").headers["ETag"]
-    manifest = read_manifest(held.path)
-    write_manifest(held.path, replace(manifest, created="2001-01-01T00:00:00+00:00"))
-    time.sleep(served_collection.CHECK_SECONDS + 0.1)
+def test_an_id_that_a_restored_catalog_gives_again_never_shows_the_earlier_picture(
+    held: ServedCollection, draw: Callable[..., Image.Image], encode_file: Callable[..., bytes]
+) -> None:
+    _, key = create_key(held.path, "writer", "write")
+    client = create_app(Settings(held.path, rate=""), background=False).test_client()
+    copy = (held.path / CATALOG).read_bytes()
 
-    assert client.get("/api/v1/images/0/thumbnail").headers["ETag"] != before
+    def added(seed: int) -> tuple[int, str, str, bytes]:
+        """Id, address, ETag and picture of the thumbnail of a new picture."""
+        data = encode_file(draw(seed))
+        image = client.post("/api/v1/images", data=data, content_type="image/jpeg", headers={"X-API-Key": key}).json
+        assert hashlib.sha256(data).hexdigest() in image["links"]["thumbnail"]
+        shown = client.get(image["links"]["thumbnail"])
+        assert "immutable" in shown.headers["Cache-Control"]
+        return image["id"], image["links"]["thumbnail"], shown.headers["ETag"], shown.data
+
+    first = added(7001)
+    (held.path / CATALOG).write_bytes(copy)
+    time.sleep(served_collection.CHECK_SECONDS + 0.1)
+    assert client.get(f"/api/v1/images/{first[0]}").status_code == 404
+    second = added(7002)
+
+    assert second[0] == first[0]
+    assert {one == other for one, other in zip(first[1:], second[1:], strict=True)} == {False}
+    old = client.get(first[1])  # an address that somebody noted
+    assert old.data == second[3]
+    assert "immutable" not in old.headers["Cache-Control"]
+
+
+def test_a_file_that_changes_after_it_was_indexed_is_not_cached_as_what_was_indexed(
+    gallery_folder: Path, index_folder: Callable[..., Path], tmp_path: Path, new_picture: bytes
+) -> None:
+    data = Path(shutil.copytree(gallery_folder, tmp_path / "data"))
+    path = index_folder(data, tmp_path / "c")
+    client = create_app(Settings(path), background=False).test_client()
+    image = client.get("/api/v1/images?limit=1").json["images"][0]
+    (data / image["file"]).write_bytes(new_picture)
+
+    for part in ("picture", "thumbnail"):
+        shown = client.get(image["links"][part])
+        assert hashlib.sha256(new_picture).hexdigest() in shown.headers["ETag"]
+        assert "immutable" not in shown.headers["Cache-Control"]
+    (data / image["file"]).write_bytes((gallery_folder / image["file"]).read_bytes())
+    assert "immutable" in client.get(image["links"]["thumbnail"]).headers["Cache-Control"]
 
 
 def test_pictures_are_drawn_few_at_a_time_and_not_again_for_those_who_wait(

@@ -23,6 +23,7 @@ def images(ids: list[int], labels: list[int], clusters: list[int]) -> Images:
         clusters=np.array(clusters, np.int64),
         sizes=np.ones((n, 2), np.int32),
         checksums=np.ones((n, 1), np.uint32),
+        contents=np.zeros((n, 32), np.uint8),
         marks=np.zeros(n, np.int32),
         files=tuple(map(str, ids)),
         sources=np.zeros(n, np.int32),
