@@ -35,6 +35,7 @@ COMMANDS = {
     "calibrate": ("indexer.commands.calibrate", "Fit the chance that a hit shows the query's finding."),
     "evaluate": ("indexer.commands.evaluate", "Measure retrieval: every picture queries the others."),
     "compare": ("retrieval.commands.compare", "Say which of two stored evaluations is better."),
+    "compile": ("retrieval.commands.compile", "Compile numerical kernels ahead, for instance in an image."),
     "serve": ("web.commands.serve", "Serve a collection as a page for people and a REST API for programs."),
     "key": ("web.commands.key", "Make, list and revoke the API keys of a collection."),
 }
