@@ -171,7 +171,7 @@ def main(arguments: list[str]) -> int:
 
 def _end_with_the_server() -> None:
     """End the process when its standard input does, which the server holds open, however the server ends."""
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read(): a thread that holds its lock spoils the interpreter's end
     os._exit(1)
 
 
