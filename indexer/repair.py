@@ -18,7 +18,7 @@ from indexer.datasets import chosen_pictures
 from indexer.features import FeatureArchive, open_features
 from indexer.run import run_dataset
 from indexer.vector_import import imported_again
-from indexer.verification import Finding, check, check_vectors
+from indexer.verification import Finding, check, check_vectors, rows_without_digest
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.errors import EncoderError, RetrievalError, SourceError
@@ -53,7 +53,11 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
     """
     mended = Repair()
     broken: dict[str, str] = {}
+    unchecked = rows_without_digest(path)  # before a writer opens the catalog, which gives all of an older one theirs
     with CollectionWriter(path) as writer:
+        writer.add_row_digests()
+        if unchecked:
+            mended.done.append(f"{counted(unchecked, 'row')} of the catalog have a checksum now")
         findings = [*check(path, pictures=False), *(f for f in findings if f.kind == "picture changed")]
         for finding in findings:
             if finding.path is not None:
@@ -103,7 +107,7 @@ def _recompute(
 
     Spaces of broken encoders are left out, and those that turn out to be broken noted.
     """
-    collection = Collection.open(writer.path)
+    collection = Collection.open(writer.path, damaged_rows=True)
     files = {
         image_id: collection.file_of(image_id)
         for image_id in sorted(again)
@@ -144,7 +148,7 @@ def _recompute(
                 mended.warnings += [line for line in said if line.startswith("warning") and line not in mended.warnings]
     if made:
         mended.done.append(f"{made:,} of {counted(len(files), 'image')} computed anew")
-    now = Collection.open(writer.path).images
+    now = Collection.open(writer.path, damaged_rows=True).images
     ids = {(now.source_paths[at], file): int(i) for i, at, file in zip(now.ids, now.sources, now.files, strict=True)}
     for image_id, file in files.items():
         place = collection.images.source_paths[collection.images.sources[collection.position(image_id)]]
@@ -189,7 +193,7 @@ def _archive(writer: CollectionWriter) -> FeatureArchive | None:
 
 def _build_indexes(path: Path, spaces: Collected[str | None], mended: Repair) -> None:
     """Build the indexes of some spaces, where they are of a kind that is stored on disk and their vectors are sound."""
-    collection = Collection.open(path)
+    collection = Collection.open(path, damaged_rows=True)
     for space in collection.spaces:
         metric = metric_of(space)
         stored = not is_exact(metric, len(collection.ids(space.name)))

@@ -28,8 +28,10 @@ from retrieval.collection import (
     SourceGoneError,
     SpaceDefinition,
 )
-from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told
+from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told, reading
 from retrieval.collection.manifest import read_manifest
+from retrieval.collection.reading import damaged_rows_sentence
+from retrieval.collection.row_digests import row_faults
 from retrieval.collection.vectors import vectors_path
 from retrieval.cores import available_cores
 from retrieval.errors import PictureError
@@ -65,8 +67,8 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
         verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
     if verdict != "ok":
         raise DamagedCatalogError(f"{path}: the catalog is damaged ({verdict}); {REMEDY}")
-    collection = Collection.open(path)
-    findings: list[Finding] = []
+    collection = Collection.open(path, damaged_rows=True)
+    findings: list[Finding] = list(_check_rows(path))
     for space in collection.spaces:
         findings += check_vectors(collection, space)
         findings += _check_files(collection, space)
@@ -74,6 +76,20 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
     if pictures:
         findings += _check_pictures(collection, on_progress or (lambda done: None))
     return findings
+
+
+def _check_rows(path: Path) -> Iterator[Finding]:
+    """Rows of the catalog that are not what was written."""
+    with closing(connect(path)) as connection, damage_told(path), reading(connection):
+        faults = row_faults(connection)
+    if faults.damaged:
+        yield Finding("rows", damaged_rows_sentence(path, faults.damaged), False, ids=faults.damaged)
+
+
+def rows_without_digest(path: Path) -> int:
+    """How many rows of the catalog have no digest, since an older version wrote them."""
+    with closing(connect(path)) as connection, damage_told(path), reading(connection):
+        return len(row_faults(connection).unchecked)
 
 
 def check_vectors(collection: Collection, space: SpaceDefinition) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ def command(collection: Path, ids: tuple[int, ...], missing: bool, sources: tupl
     if not ids and not missing and not sources:
         raise click.UsageError("give ids of images, --missing or --source")
     with CollectionWriter(collection) as writer:
-        opened = Collection.open(collection)
+        opened = Collection.open(collection, damaged_rows=True)
         known = set(opened.images.ids.tolist())
         wanted = set(ids) | _of_sources(opened, sources)
         closed: dict[Path, str] = {}

@@ -11,7 +11,7 @@ from shlex import quote
 import click
 
 from indexer.repair import Repair, repair
-from indexer.verification import Finding, check
+from indexer.verification import Finding, check, rows_without_digest
 from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
 from retrieval.terminal import LISTED, counted, list_faults, note, progress_bar
@@ -31,11 +31,13 @@ def command(collection: Path, mend: bool, quick: bool, as_json: bool) -> None:
     """
     findings = _checked(collection, quick)
     mendable = any(finding.repairable for finding in findings)
-    mended = repair(collection, findings) if mend and mendable else None
+    unchecked = rows_without_digest(collection)
+    mended = repair(collection, findings) if mend and (mendable or unchecked) else None
     left = findings if mended is None else _checked(collection, quick)
     if as_json:
         told = mended or Repair()
         facts = {
+            "rows_without_checksum": unchecked,
             "findings": [asdict(finding) | {"path": str(finding.path or "")} for finding in findings],
             "repairs": told.done,
             "renumbered": [{"id": old, "new_id": new, "file": file} for old, new, file in told.renumbered],
@@ -47,6 +49,11 @@ def command(collection: Path, mend: bool, quick: bool, as_json: bool) -> None:
     else:
         for finding in findings:
             click.echo(finding.message)
+        if unchecked and not mend:
+            click.echo(
+                f"{counted(unchecked, 'row')} of the catalog have no checksum, since an older version wrote them: "
+                f"`kvasir verify --repair {quote(str(collection))}` adds them to what the rows say now"
+            )
         if mended is not None:
             _tell(mended, left)
         elif mendable:
@@ -77,7 +84,7 @@ def _checked(collection: Path, quick: bool) -> list[Finding]:
     """Check with a bar on stderr, since reading every picture takes its time."""
     if quick:
         return check(collection, pictures=False)
-    total = len(Collection.open(collection))
+    total = len(Collection.open(collection, damaged_rows=True))
     with progress_bar(transient=True) as bar:
         task = bar.add_task("reading pictures", total=total)
         return check(collection, on_progress=lambda done: bar.update(task, completed=done))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection.device_marks import has_table
+from retrieval.collection.row_digests import damaged_rows
 from retrieval.names import nfc
 from retrieval.sources import has_pictures
 
@@ -34,7 +35,7 @@ class Images:
     contents (n, 32) uint8, the SHA-256 of each file; marks (n,) int32, bits of `retrieval.marks.NAMES`, -1 where they
     are not known;
     files: the path inside its source; sources (n,) int32, an index into `source_paths`. source_numbers: the catalog's
-    number of each source.
+    number of each source. damaged: ids of rows that are not what was written, see `row_digests`.
     """
 
     classes: tuple[str, ...]
@@ -49,6 +50,7 @@ class Images:
     marks: NDArray[np.int32]
     files: tuple[str, ...]
     sources: NDArray[np.int32]
+    damaged: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,7 +96,7 @@ def read_images(connection: sqlite3.Connection, spaces: int, folder: Path) -> Im
         f"SELECT id, {_COLUMNS}, bits FROM images LEFT JOIN {_marks(connection)} marks ON image = id ORDER BY id"  # noqa: S608
     ).fetchall()
     numbers, paths = _read_sources(connection, folder)
-    return _from_rows(rows, spaces, numbers, paths)
+    return _from_rows(rows, spaces, numbers, paths, damaged_rows(connection, rows))
 
 
 def read_rows(connection: sqlite3.Connection, changed: str, since: int) -> list[Row]:
@@ -119,7 +121,9 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
     Copies arrays but builds nothing anew of rows that stay as they are: 50,000 images take a millisecond.
     """
     numbers, paths = _read_sources(connection, folder)
-    new = _from_rows([row for row in rows if row[5] is not None], images.checksums.shape[1], numbers, paths)
+    changed = [row for row in rows if row[5] is not None]
+    damaged = damaged_rows(connection, changed)
+    new = _from_rows(changed, images.checksums.shape[1], numbers, paths, damaged)
     touched = np.array([row[0] for row in rows], np.int64)
     places = np.searchsorted(images.ids, touched)
     exists = places < len(images)
@@ -155,6 +159,7 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
         marks=merged(images.marks, new.marks),
         files=tuple(files if in_order else [files[at] for at in order.tolist()]),
         sources=merged(_translated(images.sources, images.source_numbers, numbers), new.sources),
+        damaged=tuple(sorted({*images.damaged} - {row[0] for row in rows} | {*damaged})),
     )
 
 
@@ -173,7 +178,11 @@ def _read_sources(connection: sqlite3.Connection, folder: Path) -> tuple[tuple[i
 
 
 def _from_rows(
-    rows: Sequence[Row], spaces: int, numbers: tuple[int, ...], paths: tuple[tuple[Path, str], ...]
+    rows: Sequence[Row],
+    spaces: int,
+    numbers: tuple[int, ...],
+    paths: tuple[tuple[Path, str], ...],
+    damaged: tuple[int, ...],
 ) -> Images:
     columns: Any = zip(*rows, strict=True) if rows else ((),) * 10
     ids, names, clusters, widths, heights, files, sources, checksums, digests, bits = columns
@@ -195,4 +204,5 @@ def _from_rows(
         marks=np.array([-1 if one is None else one for one in bits], np.int32),
         files=tuple(files),
         sources=np.array([place[source] for source in sources], np.int32),
+        damaged=damaged,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,9 +25,16 @@ from retrieval.marks import Marks
 from retrieval.sources import has_pictures
 from retrieval.sources.address import expanded
 
+_LISTED = 20
+"""Ids that a message names."""
+
 
 class NoSuchImageError(QueryError):
     """The collection has no image of this id."""
+
+
+class DamagedRowError(catalog.DamagedCatalogError):
+    """A row of the catalog is not what was written: a class or a cluster may be another."""
 
 
 class DamagedVectorError(CollectionError):
@@ -42,16 +51,18 @@ class Collection:
     _position: LogPosition | None = field(default=None, repr=False)
 
     @staticmethod
-    def open(path: Path | str) -> Collection:
+    def open(path: Path | str, *, damaged_rows: bool = False) -> Collection:
         """Open a collection for reading.
 
-        Raises NotACollectionError, FormatError, DamagedCatalogError.
+        damaged_rows: open it as well where rows of the catalog are not what was written, to tell or remove them. Raises
+        NotACollectionError, FormatError, DamagedCatalogError, DamagedRowError.
         """
         folder = expanded(path).absolute()
         # The manifest names every space that the catalog knows of, because it is written before a space's first vector.
         manifest = read_manifest(folder)
         with closing(catalog.connect(folder)) as connection, catalog.damage_told(folder):
-            return Collection._read(folder, manifest, connection)
+            opened = Collection._read(folder, manifest, connection)
+        return opened if damaged_rows else opened._require_sound_rows()
 
     @staticmethod
     def _read(folder: Path, manifest: Manifest, connection: sqlite3.Connection) -> Collection:
@@ -59,6 +70,11 @@ class Collection:
             images = read_images(connection, len(manifest.spaces), folder.resolve())
             position = log_position(connection, folder / catalog.NAME)
         return Collection(folder, manifest, images, position)
+
+    def _require_sound_rows(self) -> Collection:
+        if self.images.damaged:
+            raise DamagedRowError(damaged_rows_sentence(self.path, self.images.damaged))
+        return self
 
     def refreshed(self) -> tuple[Collection, Difference | None]:
         """The collection as it is now, and how it differs from this one; itself where nothing changed.
@@ -70,17 +86,17 @@ class Collection:
         manifest = read_manifest(self.path)
         with closing(catalog.connect(self.path)) as connection, catalog.damage_told(self.path):
             if self._position is None or manifest != self.manifest:
-                return self._read(self.path, manifest, connection), None
+                return self._read(self.path, manifest, connection)._require_sound_rows(), None
             with catalog.reading(connection):
                 position = log_position(connection, self.path / catalog.NAME)
                 rows = None if position is None else read_changed_rows(connection, self._position, position)
                 if rows:
                     images = updated(self.images, rows, connection, self.path.resolve())
             if rows is None:
-                return self._read(self.path, manifest, connection), None
+                return self._read(self.path, manifest, connection)._require_sound_rows(), None
         if not rows:
             return self, difference(self.images, self.images, np.empty(0, np.int64), self._space_names)
-        later = replace(self, images=images, _position=position)
+        later = replace(self, images=images, _position=position)._require_sound_rows()
         later._stored.update(self._stored)
         ids = np.array([row[0] for row in rows], np.int64)
         return later, difference(self.images, images, ids, self._space_names)
@@ -225,3 +241,14 @@ class Collection:
     @cached_property
     def _positions(self) -> dict[str, NDArray[np.int64]]:
         return {}
+
+
+def damaged_rows_sentence(folder: Path, ids: Sequence[int]) -> str:
+    """What is wrong with rows of the catalog, and what helps."""
+    listed = " ".join(map(str, ids[:_LISTED])) + (" …" if len(ids) > _LISTED else "")
+    rows = "the row of 1 image is" if len(ids) == 1 else f"the rows of {len(ids):,} images are"
+    return (
+        f"{folder / catalog.NAME}: {rows} not what was written (class, cluster, size, file or hash of {listed}); "
+        f"{catalog.REMEDY}, or take the images out with `kvasir remove {shlex.quote(str(folder))} {listed}` "
+        "and index them again"
+    )

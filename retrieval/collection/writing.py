@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import catalog, changes, device_marks
+from retrieval.collection import catalog, changes, device_marks, row_digests
 from retrieval.collection.folder import claim, delete_all, not_writable
 from retrieval.collection.manifest import (
     NAME,
@@ -90,6 +90,8 @@ class CollectionWriter:
                         "%s: catalog upgraded, it now logs its changes; older versions still read it", self.path
                     )
             device_marks.create_table(self._catalog)
+            row_digests.create_table(self._catalog)
+        row_digests.follow_changes(self._catalog)
         self._sources = Sources(self._catalog, self.path)
 
     def _raise_full_disk(self, error: BaseException) -> None:
@@ -307,6 +309,11 @@ class CollectionWriter:
                 "UPDATE images SET cluster = ? WHERE id = ?", [(cluster, i) for i, cluster in clusters.items()]
             )
             self._catalog.executemany("INSERT OR REPLACE INTO counters VALUES (?, ?)", list(counters.items()))
+
+    def add_row_digests(self) -> int:
+        """Give rows that an older version wrote a digest of what they say now; returns how many."""
+        with self._transaction():
+            return row_digests.add_missing(self._catalog)
 
     def counter(self, name: str) -> int:
         """A counter of the catalog; 0 where it was never set."""
