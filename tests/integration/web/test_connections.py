@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,43 @@ def test_a_client_that_has_sent_all_and_closes_its_side_is_answered(connection: 
     head, body = answer_to_the_end(connection)
     assert head.startswith(b"HTTP/1.1 200")
     assert json.loads(body) == {"status": "ok"}
+
+
+@pytest.fixture(scope="module")
+def narrow(serve: Any, two_spaces: Path) -> Any:
+    """A server with room for few connections of a client and little memory for bodies."""
+    return serve(two_spaces, first="import web.worker; web.worker.MAX_OF_CLIENT = 6; web.worker.MAX_MEMORY = 10**6")
+
+
+def connections(stack: contextlib.ExitStack, server: Any, count: int) -> list[socket.socket]:
+    port = httpx.URL(server.url).port
+    return [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60)) for _ in range(count)]
+
+
+def test_a_client_with_too_many_connections_loses_the_one_that_has_waited_longest(narrow: Any) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = connections(stack, narrow, 7)
+        assert clients[0].recv(1) == b""
+        clients[1].sendall(GET + b"\r\n")
+        assert status_of(clients[1]) == 200
+        connections(stack, narrow, 1)
+        assert clients[2].recv(1) == b""  # not the one that has just had its answer
+        clients[1].sendall(GET + b"\r\n")
+        assert status_of(clients[1]) == 200
+    assert "those that have waited longest are closed" in narrow.log.read_text()
+
+
+def test_bodies_that_together_take_too_much_memory_cost_the_slowest_its_place(narrow: Any) -> None:
+    with contextlib.ExitStack() as stack:
+        slow, *others = connections(stack, narrow, 4)
+        slow.sendall(POST + b"Content-Length: 900000\r\n\r\n" + bytes(1000))
+        time.sleep(1)
+        for client in others:
+            client.sendall(POST + b"Content-Length: 400000\r\n\r\n" + bytes(399_000))
+        head, _ = answer_to_the_end(slow)
+        assert head.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After: 1" in head
+        assert httpx.get(f"{narrow.url}/healthz").status_code == 200
 
 
 def test_a_picture_in_chunks_is_a_picture(served: Any, indexed: Any) -> None:

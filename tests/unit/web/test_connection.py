@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import resource
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,7 @@ from web.connection import KEPT_ALIVE, LEAST_SPEED, Connection, Output, Phase
 from web.request_reader import RequestReader
 from web.worker import client_name
 
+ROOT = Path(__file__).parents[3]
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
 
 
@@ -97,6 +102,19 @@ def test_a_response_to_a_client_that_has_gone_is_dropped(pair: tuple[socket.sock
     output.sendall(b"late")
     assert output.flush()
     assert output.broken
+
+
+@pytest.mark.parametrize(("hard", "room"), [(100_000, 4096), (1024, 512)])
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(hard: int, room: int) -> None:
+    program = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, min({hard}, "
+        "resource.getrlimit(resource.RLIMIT_NOFILE)[1])));"
+        "from web.worker import room_for_connections; print(room_for_connections())"
+    )
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 5000:
+        pytest.skip("this process may not open 5,000 files")
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert int(run.stdout) == room
 
 
 def test_a_client_is_an_address_or_a_network_of_ipv6() -> None:
