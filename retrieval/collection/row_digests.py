@@ -104,14 +104,14 @@ def follow_changes(connection: sqlite3.Connection) -> None:
 
 
 def damaged_rows(connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> tuple[int, ...]:
-    """Ids of rows that are not what was written. rows: the columns of SHOWN and one more."""
+    """Ids of rows that are not what was written. rows: the columns of SHOWN and others."""
     if not has_table(connection):
         return ()
     digests = dict(connection.execute("SELECT image, shown FROM digests WHERE NOT stale"))
     # `shown_digest` in place, since opening a collection of 100,000 images takes 0.1 s for this.
     made = {
         number: crc32(checksums, crc32(f"{number} {cluster} {width} {height} {source} {name}\0{file}".encode()))
-        for number, name, cluster, width, height, file, source, checksums, _ in rows
+        for number, name, cluster, width, height, file, source, checksums, *_ in rows
     }
     return tuple(number for number, digest in made.items() if digests.get(number, digest) != digest)
 
