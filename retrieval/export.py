@@ -5,17 +5,15 @@ An export is a folder with an `export.json`, written beside its place and rename
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +23,7 @@ from retrieval.collection.manifest import NAME as MANIFEST
 from retrieval.disk import PARTIAL, full_disk, new_file, sync_directory
 from retrieval.errors import CollectionError
 from retrieval.sources.address import expanded
+from retrieval.tables import csv_rows
 
 COLUMNS = ("id", "file", "class", "cluster")
 """Of a table; a file of several sources is given with its source's path, an image without class has an empty one."""
@@ -36,9 +35,6 @@ _EARLIER = ".earlier"
 _BLOCK = 4096
 """Rows that are read and written together."""
 
-
-_DIALECT: dict[str, Any] = {"quoting": csv.QUOTE_NONNUMERIC, "lineterminator": "\n"}
-"""Texts always in quotes: a name may begin or end with a blank, or have a line break of any system."""
 
 Row = tuple[int, str, str | None, int]
 """Values of COLUMNS."""
@@ -231,15 +227,15 @@ def _write_space(
 
     with ExitStack() as stack:
         vectors = stack.enter_context(new_file(folder / space.vectors))
-        table = csv.writer(stack.enter_context(_text(stack.enter_context(new_file(folder / space.table)))), **_DIALECT)
+        table = stack.enter_context(new_file(folder / space.table))
         parquet = None
         if space.parquet is not None:
             parquet = stack.enter_context(_ParquetFile(folder / space.parquet, definition))
         np.lib.format.write_array_header_1_0(vectors, _header(space))
-        table.writerow(COLUMNS)
+        table.write(csv_rows([COLUMNS], quote_texts=True).encode())
         for rows, block in blocks():
             vectors.write(block.tobytes())
-            table.writerows(rows)
+            table.write(csv_rows(rows, quote_texts=True).encode())
             if parquet is not None:
                 parquet.write(rows, block)
 
@@ -248,16 +244,6 @@ def _header(space: ExportedSpace) -> dict[str, Any]:
     """What a `.npy` file begins with."""
     descr = np.lib.format.dtype_to_descr(np.dtype(space.dtype))
     return {"descr": descr, "fortran_order": False, "shape": (space.images, space.dimension)}
-
-
-@contextmanager
-def _text(stream: BinaryIO) -> Iterator[TextIOWrapper]:
-    """A text file on an open binary one, which stays open."""
-    text = TextIOWrapper(stream, "utf-8", newline="")
-    try:
-        yield text
-    finally:
-        text.detach()  # flushed
 
 
 class _ParquetFile:

@@ -1,4 +1,6 @@
-"""Tables that people write by hand or save from a spreadsheet: rows of text fields with the line that each stands on.
+"""Tables as text: reading those that people write or save from a spreadsheet, and writing every CSV of the project.
+
+Rows are read as text fields with the line that each stands on.
 
 A first line `sep=;` states the separator; otherwise it is detected in the first row. A byte order mark may state
 UTF-16. Empty lines are skipped, and so are lines that begin with `#`, unless they name a file.
@@ -8,8 +10,9 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -71,8 +74,52 @@ _END = "\x1e"
 """Put behind the last line: within a field, it shows a quotation mark that is never closed."""
 
 
+_RUN = ("=", "+", "-", "@")
+"""What a cell begins with that a spreadsheet runs as a formula."""
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_ESCAPED = re.compile(r"\\(\\|n|r|t|x[0-9a-f]{2}|u[0-9a-f]{4})")
+
+
 class UnreadableTableError(TableError):
     """A table cannot be read as text."""
+
+
+def csv_rows(rows: Iterable[Iterable[object]], quote_texts: bool = False) -> str:
+    r"""Rows as CSV, a line each, which no spreadsheet takes for formulas: every CSV of the project is written by this.
+
+    A text that a spreadsheet would run, that has control characters, or that begins with an apostrophe is written with
+    an apostrophe before it and control characters as `\n` or `\x1b`, backslashes doubled; `rows_of` reads it back.
+    quote_texts: every text in quotes, so that blanks at its ends are seen.
+    """
+    file = io.StringIO()
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if quote_texts else csv.QUOTE_MINIMAL
+    csv.writer(file, lineterminator="\n", quoting=quoting).writerows(
+        [_cell(value) if isinstance(value, str) else value for value in row] for row in rows
+    )
+    return file.getvalue()
+
+
+def _cell(text: str) -> str:
+    runs = text.startswith(_RUN) and not _is_number(text)
+    if not (runs or text.startswith("'") or _CONTROLS.search(text)):
+        return text
+    return "'" + _CONTROLS.sub(lambda match: repr(match[0])[1:-1], text.replace("\\", "\\\\"))
+
+
+def _original(field: str) -> str:
+    """The text of a field that `csv_rows` wrote; any other is left as it is."""
+    rest = field[1:]
+    if not field.startswith("'") or not (rest.startswith((*_RUN, "'")) or _ESCAPED.search(rest)):
+        return field
+    return _ESCAPED.sub(lambda match: "\\" if match[1] == "\\" else codecs.decode(match[0], "unicode_escape"), rest)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def rows_of(
@@ -126,7 +173,7 @@ def _rows(
     else:
         numbered = _numbered(csv.reader(chain(rest, [_END]), delimiter=separator or _separator(first)), skipped, path)
     for number, fields in numbered:
-        row = [field.strip() for field in fields] if strip else fields
+        row = [_original(field.strip() if strip else field) for field in fields]
         if any(row) and not (row[0].startswith("#") and not is_file(row[0])):
             yield skipped + number, row
 

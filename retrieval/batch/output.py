@@ -5,8 +5,6 @@ What OUT holds beyond the journal's last state is cut off when the run continues
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -22,6 +20,7 @@ from retrieval.batch.quality import BatchQuality
 from retrieval.disk import full_disk_told, locked, write_atomically
 from retrieval.errors import QueryError, RetrievalError
 from retrieval.hits import Hits
+from retrieval.tables import csv_rows
 
 _ADVICE = "make room; the same command continues"
 COLUMNS = ("query", "query_class", "rank", "id", "class", "score", "distance", "file")
@@ -36,12 +35,11 @@ class UnknownOutputError(QueryError):
 
 
 def _csv(name: str, hits: Hits) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    for hit in hits:
-        distance = repr(hit.distance) if len(hits.spaces) == 1 else ""  # spaces that are fused have one each
-        rows.writerow((name, hits.query_class, hit.rank, hit.id, hit.class_name, repr(hit.score), distance, hit.file))
-    return text.getvalue()
+    single = len(hits.spaces) == 1  # spaces that are fused have a distance each
+    return csv_rows(
+        (name, hits.query_class, hit.rank, hit.id, hit.class_name, hit.score, hit.distance if single else "", hit.file)
+        for hit in hits
+    )
 
 
 def _jsonl(name: str, hits: Hits) -> str:

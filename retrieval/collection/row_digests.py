@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
-SHOWN = "id, class, cluster, width, height, file, source, checksums"
-_REST = "bytes, stamp, sha256, added"
+SHOWN = "id, class, cluster, width, height, file, source, checksums, sha256"
+_REST = "bytes, stamp, added"
 
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS digests (image INTEGER PRIMARY KEY, shown INTEGER NOT NULL, rest INTEGER NOT NULL, "
@@ -56,15 +56,24 @@ class RowFaults:
 
 
 def shown_digest(
-    image_id: Any, name: Any, cluster: Any, width: Any, height: Any, file: Any, source: Any, checksums: Any
+    image_id: Any,
+    name: Any,
+    cluster: Any,
+    width: Any,
+    height: Any,
+    file: Any,
+    source: Any,
+    checksums: Any,
+    sha256: Any,
 ) -> int:
     """CRC-32 of what a reader reads of a row."""
-    return crc32(checksums, crc32(f"{image_id} {cluster} {width} {height} {source} {name}\0{file}".encode()))
+    text = f"{image_id} {cluster} {width} {height} {source} {name}\0{file}"
+    return crc32(sha256, crc32(checksums, crc32(text.encode())))
 
 
-def rest_digest(size: Any, stamp: Any, sha256: Any, added: Any) -> int:
+def rest_digest(size: Any, stamp: Any, added: Any) -> int:
     """CRC-32 of the other columns."""
-    return crc32(repr((size, stamp, sha256, added)).encode())
+    return crc32(repr((size, stamp, added)).encode())
 
 
 def has_table(connection: sqlite3.Connection) -> bool:
@@ -89,7 +98,7 @@ def add_missing(connection: sqlite3.Connection) -> int:
     ).fetchall()
     connection.executemany(
         "INSERT OR REPLACE INTO digests VALUES (?, ?, ?, 0)",
-        [(row[0], shown_digest(*row[:8]), rest_digest(*row[8:])) for row in rows],
+        [(row[0], shown_digest(*row[:9]), rest_digest(*row[9:])) for row in rows],
     )
     return len(rows)
 
@@ -97,8 +106,8 @@ def add_missing(connection: sqlite3.Connection) -> int:
 def follow_changes(connection: sqlite3.Connection) -> None:
     """Let every change that is made by this connection change the digests too."""
     connection.execute("PRAGMA temp_store = MEMORY")
-    connection.create_function("shown_digest", 8, shown_digest, deterministic=True)
-    connection.create_function("rest_digest", 4, rest_digest, deterministic=True)
+    connection.create_function("shown_digest", 9, shown_digest, deterministic=True)
+    connection.create_function("rest_digest", 3, rest_digest, deterministic=True)
     for trigger in _TRIGGERS:
         connection.execute(trigger)
 
@@ -110,8 +119,10 @@ def damaged_rows(connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) 
     digests = dict(connection.execute("SELECT image, shown FROM digests WHERE NOT stale"))
     # `shown_digest` in place, since opening a collection of 100,000 images takes 0.1 s for this.
     made = {
-        number: crc32(checksums, crc32(f"{number} {cluster} {width} {height} {source} {name}\0{file}".encode()))
-        for number, name, cluster, width, height, file, source, checksums, *_ in rows
+        number: crc32(
+            sha256, crc32(checksums, crc32(f"{number} {cluster} {width} {height} {source} {name}\0{file}".encode()))
+        )
+        for number, name, cluster, width, height, file, source, checksums, sha256, *_ in rows
     }
     return tuple(number for number, digest in made.items() if digests.get(number, digest) != digest)
 
@@ -126,6 +137,6 @@ def row_faults(connection: sqlite3.Connection) -> RowFaults:
     ):
         if shown is None or stale:
             unchecked.append(row[0])
-        elif (shown, rest) != (shown_digest(*row[:8]), rest_digest(*row[8:])):
+        elif (shown, rest) != (shown_digest(*row[:9]), rest_digest(*row[9:])):
             damaged.append(row[0])
     return RowFaults(tuple(damaged), tuple(unchecked))

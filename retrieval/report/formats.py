@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
 from collections.abc import Iterator
 
@@ -14,6 +12,8 @@ from numpy.typing import NDArray
 from retrieval.evaluation.protocols import Protocol
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
+from retrieval.tables import csv_rows
+from retrieval.terminal import one_line
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -25,36 +25,28 @@ _SPECIAL = {
 
 def means_csv(result: Evaluation) -> str:
     """One line a space, measure and mean: `space,measure,mean,value,low,high`; mean is micro, macro or a class."""
-    file = io.StringIO()
-    lines = csv.writer(file, lineterminator="\n")
-    lines.writerow(["space", "measure", "mean", "value", "low", "high"])
+    rows: list[list[object]] = [["space", "measure", "mean", "value", "low", "high"]]
     for space in result.spaces:
         intervals = space.intervals
         for name in space.measures:
             means = space.means(name)
-            lines.writerow(
-                [space.space, name, "micro", means.micro, *(intervals.micro[name] if intervals else ("", ""))]
-            )
-            lines.writerow(
-                [space.space, name, "macro", means.macro, *(intervals.macro[name] if intervals else ("", ""))]
-            )
+            rows.append([space.space, name, "micro", means.micro, *(intervals.micro[name] if intervals else ("", ""))])
+            rows.append([space.space, name, "macro", means.macro, *(intervals.macro[name] if intervals else ("", ""))])
             for c, class_name in enumerate(space.class_names):
                 ends = intervals.per_class[name][c] if intervals else ("", "")
-                lines.writerow([space.space, name, class_name, means.per_class[c], *ends])
-    return file.getvalue()
+                rows.append([space.space, name, class_name, means.per_class[c], *ends])
+    return csv_rows(rows)
 
 
 def queries_csv(result: Evaluation) -> str:
     """One line a space and query, with every measure."""
-    file = io.StringIO()
-    lines = csv.writer(file, lineterminator="\n")
     names = list(result.spaces[0].measures)
-    lines.writerow(["space", "id", "file", "class", "cluster", "relevant", "elected", *names])
+    rows: list[list[object]] = [["space", "id", "file", "class", "cluster", "relevant", "elected", *names]]
     for space in result.spaces:
         values = np.column_stack([space.measures[name] for name in names])
         for row in range(len(space.ids)):
             voted = space.class_names[space.predicted[row]] if space.predicted[row] >= 0 else ""
-            lines.writerow(
+            rows.append(
                 [
                     space.space,
                     space.ids[row],
@@ -66,7 +58,7 @@ def queries_csv(result: Evaluation) -> str:
                     *["" if np.isnan(value) else value for value in values[row]],
                 ]
             )
-    return file.getvalue()
+    return csv_rows(rows)
 
 
 def latex(result: Evaluation) -> str:
@@ -151,4 +143,4 @@ def _number(value: float) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(_SPECIAL.get(sign, sign) for sign in text)
+    return "".join(_SPECIAL.get(sign, sign) for sign in one_line(text))

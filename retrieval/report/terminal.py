@@ -21,6 +21,7 @@ from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, speed_rows, speed_sentence
 from retrieval.report.summary import summary_lines
+from retrieval.terminal import one_line
 
 WIDE = 110
 """Width from which a terminal also shows the counts and what each measure means."""
@@ -41,7 +42,7 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     for space in result.spaces:
         _print_space(space, console)
     for sentence in result.gap_sentences():
-        console.print(Text(sentence))
+        console.print(Text(one_line(sentence)))
     if result.speeds:
         _print(_speeds(result.speeds), console)
     for way, figures in result.figures.items():
@@ -109,14 +110,14 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
 
 def _print_summary(comparison: Comparison, console: Console) -> None:
     for sentence in comparison.summary():
-        console.print(Text(sentence))
+        console.print(Text(one_line(sentence)))
 
 
 def _print_space(space: SpaceResult, console: Console) -> None:
     wide = console.width >= WIDE
-    console.rule(Text(space.space, style="bold"), align="left", characters="─")
+    console.rule(Text(one_line(space.space), style="bold"), align="left", characters="─")
     for line in summary_lines(space):
-        console.print(Text(line))
+        console.print(Text(one_line(line)))
     console.print()
     _print(_by_k(space, wide=wide), console)
     _print(_whole_list(space), console)
@@ -184,7 +185,9 @@ def _per_class(space: SpaceResult) -> Table:
     means = [space.means(measure) for measure in columns.values()]
     queries = space.confusion.sum(axis=1)
     for c in _present(space):
-        table.add_row(Text(space.class_names[c]), f"{queries[c]:,}", *[_number(mean.per_class[c]) for mean in means])
+        table.add_row(
+            Text(one_line(space.class_names[c])), f"{queries[c]:,}", *[_number(mean.per_class[c]) for mean in means]
+        )
     table.add_section()
     table.add_row("all queries", f"{queries.sum():,}", *[_number(mean.micro) for mean in means])
     table.add_row("mean of classes", "", *[_number(mean.macro) for mean in means])
@@ -201,7 +204,7 @@ def _votes(space: SpaceResult, *, wide: bool) -> Table:
     ratios = (scores.recall, scores.precision, scores.specificity, scores.accuracy, scores.F1, scores.MCC)
     for c in _present(space):
         cells = [f"{getattr(scores, count)[c]:,.0f}" for count in counts]
-        table.add_row(Text(space.class_names[c]), *cells, *[_number(ratio[c]) for ratio in ratios])
+        table.add_row(Text(one_line(space.class_names[c])), *cells, *[_number(ratio[c]) for ratio in ratios])
     table.add_section()
     macro = (overall.macro_recall, overall.macro_precision, overall.macro_specificity, overall.accuracy)
     row = [_number(value) for value in (*macro, overall.macro_F1, overall.MCC)]
@@ -221,7 +224,7 @@ def _confusion(space: SpaceResult) -> Table:
         if c == none:
             continue
         cells = [Text(f"{space.confusion[c, d]:,}", style="bold" if c == d else "") for d in voted]
-        table.add_row(Text(f"{_letter(c)}  {space.class_names[c]}"), *cells)
+        table.add_row(Text(one_line(f"{_letter(c)}  {space.class_names[c]}")), *cells)
     return table
 
 

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import csv
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from retrieval.tables import UnreadableTableError, headings, rows_of
+from retrieval.tables import UnreadableTableError, csv_rows, headings, rows_of
 
 
 def rows(tmp_path: Path, data: str | bytes, separator: str | None = None) -> list[tuple[int, list[str]]]:
@@ -107,3 +110,45 @@ def test_what_is_no_text_is_told_with_the_remedy(tmp_path: Path, data: bytes, sa
 )
 def test_headings_name_their_columns(row: list[str], places: dict[str, int] | None) -> None:
     assert headings(row) == places
+
+
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("polyps", "polyps"),
+        ("-3.5", "-3.5"),
+        ("+1e5", "+1e5"),
+        (r"a\b", r"a\b"),
+        ("=1+1", "'=1+1"),
+        ("+2+3", "'+2+3"),
+        ("-3-1", "'-3-1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("=a\\b", "'=a\\\\b"),
+        ("\tx", "'\\tx"),
+        ("red\x1b[31m\x07", "'red\\x1b[31m\\x07"),
+        ("two\r\nlines", "'two\\r\\nlines"),
+        ("a\u2028b", "'a\\u2028b"),
+        ("'quoted'", "''quoted'"),
+        ("'", "''"),
+        ("'a\\n", "''a\\\\n"),
+    ],
+)
+def test_a_cell_is_no_formula_and_is_read_back_as_it_was(tmp_path: Path, text: str, cell: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(csv_rows([("file", "class"), ("x", text)]), "utf-8")
+    with path.open(newline="", encoding="utf-8") as lines:
+        assert list(csv.reader(lines))[1] == ["x", cell]
+    assert [row for _, row in rows_of(path, strip=False)][1] == ["x", text]
+
+
+@pytest.mark.parametrize("text", ["'tis", "'", "O'Neil", "'a\\b", "'x"])
+def test_an_apostrophe_that_is_no_mark_is_read_as_it_is(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"{text},polyps\n", "utf-8")
+    assert next(rows_of(path))[1] == [text, "polyps"]
+
+
+def test_numbers_stay_numbers() -> None:
+    rows = [(-1, -0.5, np.float64(-0.25), np.int64(-2), None, math.nan)]
+    assert csv_rows(rows) == "-1,-0.5,-0.25,-2,,nan\n"
+    assert csv_rows([(1, " x ")], quote_texts=True) == '1," x "\n'

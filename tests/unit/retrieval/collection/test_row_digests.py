@@ -22,8 +22,9 @@ SHOWN = {
     "height": "height + 1",
     "file": "file || 'x'",
     "checksums": "x'01020304'",
+    "sha256": "zeroblob(32)",
 }
-REST = {"bytes": "bytes + 1", "stamp": "stamp + 1", "sha256": "zeroblob(32)", "added": "'2001'"}
+REST = {"bytes": "bytes + 1", "stamp": "stamp + 1", "added": "'2001'"}
 
 
 def damage(collection: Path, statement: str) -> None:
