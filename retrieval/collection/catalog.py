@@ -1,7 +1,8 @@
 """The catalog: one SQLite row an image.
 
 An image's `checksums` are its vectors' CRC-32, four little-endian bytes a space in the order of the spaces' numbers; 0
-means that the image has no vector there. So one column says both what exists and whether it is still intact.
+means that the image has no vector there. So one column says both what exists and whether it is still intact. A number
+that the manifest gives to no space is of vectors that were replaced, or that a stop left; readers skip it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,23 +102,23 @@ def read_changed_rows(connection: sqlite3.Connection, before: LogPosition, now: 
     return read_rows(connection, "SELECT DISTINCT image AS id FROM changes WHERE sequence > ?", before.sequence)
 
 
-def difference(before: Images, after: Images, ids: NDArray[np.int64], spaces: Sequence[str]) -> Difference:
-    """How two states differ in the images of these ids, ascending; spaces: the names in order of their numbers."""
-    was, old = _checksums(before, ids, len(spaces))
-    now, new = _checksums(after, ids, len(spaces))
+def difference(before: Images, after: Images, ids: NDArray[np.int64], spaces: Mapping[str, int]) -> Difference:
+    """How two states differ in the images of these ids, ascending; spaces: their numbers by name."""
+    was, old = _checksums(before, ids)
+    now, new = _checksums(after, ids)
     differs = old != new
     return Difference(
         added=ids[now & ~was],
         removed=ids[was & ~now],
         changed=ids[was & now],
-        gained={name: ids[differs[:, at] & (new[:, at] != 0)] for at, name in enumerate(spaces)},
-        lost={name: ids[differs[:, at] & (old[:, at] != 0)] for at, name in enumerate(spaces)},
+        gained={name: ids[differs[:, at] & (new[:, at] != 0)] for name, at in spaces.items()},
+        lost={name: ids[differs[:, at] & (old[:, at] != 0)] for name, at in spaces.items()},
     )
 
 
-def _checksums(images: Images, ids: NDArray[np.int64], spaces: int) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
-    """Which ids exist, (m,) bool, and their checksums, (m, spaces) uint32, 0 where they do not."""
-    checksums = np.zeros((len(ids), spaces), np.uint32)
+def _checksums(images: Images, ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
+    """Which ids exist, (m,) bool, and their checksums, (m, columns) uint32, 0 where they do not."""
+    checksums = np.zeros((len(ids), images.checksums.shape[1]), np.uint32)
     places = np.searchsorted(images.ids, ids)
     exists = places < len(images)
     exists[exists] = images.ids[places[exists]] == ids[exists]

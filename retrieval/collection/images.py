@@ -31,7 +31,7 @@ class Images:
     """The images of a collection as arrays of one length n, in order of their ids.
 
     ids (n,) int64; labels (n,) int32, an index into `classes` or -1 where the class is unknown; clusters (n,) int64;
-    sizes (n, 2) int32, width and height; checksums (n, spaces) uint32, 0 where the image has no vector in that space;
+    sizes (n, 2) int32, width and height; checksums (n, columns) uint32, 0 where the image has no vector in that space;
     contents (n, 32) uint8, the SHA-256 of each file; marks (n,) int32, bits of `retrieval.marks.NAMES`, -1 where they
     are not known;
     files: the path inside its source; sources (n,) int32, an index into `source_paths`. source_numbers: the catalog's
@@ -90,13 +90,13 @@ class Images:
         return self.ids[order], self.clusters[order]
 
 
-def read_images(connection: sqlite3.Connection, spaces: int, folder: Path) -> Images:
+def read_images(connection: sqlite3.Connection, columns: int, folder: Path) -> Images:
     """Every image; to be called within a transaction. Sources inside the collection's own folder move with it."""
     rows = connection.execute(
         f"SELECT id, {_COLUMNS}, bits FROM images LEFT JOIN {_marks(connection)} marks ON image = id ORDER BY id"  # noqa: S608
     ).fetchall()
     numbers, paths = _read_sources(connection, folder)
-    return _from_rows(rows, spaces, numbers, paths, damaged_rows(connection, rows))
+    return _from_rows(rows, columns, numbers, paths, damaged_rows(connection, rows))
 
 
 def read_rows(connection: sqlite3.Connection, changed: str, since: int) -> list[Row]:
@@ -179,7 +179,7 @@ def _read_sources(connection: sqlite3.Connection, folder: Path) -> tuple[tuple[i
 
 def _from_rows(
     rows: Sequence[Row],
-    spaces: int,
+    width: int,
     numbers: tuple[int, ...],
     paths: tuple[tuple[Path, str], ...],
     damaged: tuple[int, ...],
@@ -190,7 +190,7 @@ def _from_rows(
     classes = tuple(sorted(set(composed.values())))
     label = {name: classes.index(form) for name, form in composed.items()} | {None: -1}
     place = {source: at for at, source in enumerate(numbers)}
-    packed = b"".join(blob[: 4 * spaces].ljust(4 * spaces, b"\0") for blob in checksums)
+    packed = b"".join(blob[: 4 * width].ljust(4 * width, b"\0") for blob in checksums)
     return Images(
         classes=classes,
         source_paths=paths,
@@ -199,7 +199,7 @@ def _from_rows(
         labels=np.array([label[name] for name in names], np.int32),
         clusters=np.array(clusters, np.int64),
         sizes=np.array([widths, heights], np.int32).T.reshape(-1, 2),
-        checksums=np.frombuffer(packed, "<u4").reshape(len(ids), spaces),
+        checksums=np.frombuffer(packed, "<u4").reshape(len(ids), width),
         contents=np.frombuffer(b"".join(digests), np.uint8).reshape(len(ids), 32),
         marks=np.array([-1 if one is None else one for one in bits], np.int32),
         files=tuple(files),

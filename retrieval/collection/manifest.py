@@ -36,8 +36,8 @@ class SpaceNameError(CollectionError):
 class SpaceDefinition:
     """One way of comparing pictures.
 
-    `number` is its column in the catalog and never changes; `metric` names its native distance; `recipe` says how its
-    vectors were made, completely enough to make a query's.
+    `number` is its column in the catalog and changes only with all of its vectors; `metric` names its native distance;
+    `recipe` says how its vectors were made, completely enough to make a query's.
     """
 
     name: str
@@ -51,7 +51,7 @@ class SpaceDefinition:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Format version, the data set's name and the spaces in order of their numbers."""
+    """Format version, the data set's name and the spaces, the oldest first."""
 
     name: str
     created: str
@@ -63,6 +63,11 @@ class Manifest:
         """The space that is searched where none is named: the first, or the one whose recipe says it replaces that."""
         replacing = {space.recipe.get("replaces"): space for space in self.spaces}
         return replacing.get(self.spaces[0].name, self.spaces[0]) if self.spaces else None
+
+    @property
+    def columns(self) -> int:
+        """How many columns of the catalog the spaces take, unused ones between them included."""
+        return max((space.number + 1 for space in self.spaces), default=0)
 
     @property
     def compared(self) -> tuple[SpaceDefinition, ...]:

@@ -58,7 +58,7 @@ class Collection:
         NotACollectionError, FormatError, DamagedCatalogError, DamagedRowError.
         """
         folder = expanded(path).absolute()
-        # The manifest names every space that the catalog knows of, because it is written before a space's first vector.
+        # The manifest is read first: what the catalog has by then includes all vectors that it names.
         manifest = read_manifest(folder)
         with closing(catalog.connect(folder)) as connection, catalog.damage_told(folder):
             opened = Collection._read(folder, manifest, connection)
@@ -67,7 +67,7 @@ class Collection:
     @staticmethod
     def _read(folder: Path, manifest: Manifest, connection: sqlite3.Connection) -> Collection:
         with catalog.reading(connection):
-            images = read_images(connection, len(manifest.spaces), folder.resolve())
+            images = read_images(connection, manifest.columns, folder.resolve())
             position = log_position(connection, folder / catalog.NAME)
         return Collection(folder, manifest, images, position)
 
@@ -95,11 +95,11 @@ class Collection:
             if rows is None:
                 return self._read(self.path, manifest, connection)._require_sound_rows(), None
         if not rows:
-            return self, difference(self.images, self.images, np.empty(0, np.int64), self._space_names)
+            return self, difference(self.images, self.images, np.empty(0, np.int64), self._numbers)
         later = replace(self, images=images, _position=position)._require_sound_rows()
         later._stored.update(self._stored)
         ids = np.array([row[0] for row in rows], np.int64)
-        return later, difference(self.images, images, ids, self._space_names)
+        return later, difference(self.images, images, ids, self._numbers)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -115,8 +115,8 @@ class Collection:
         return self.images.classes
 
     @property
-    def _space_names(self) -> list[str]:
-        return [space.name for space in self.spaces]
+    def _numbers(self) -> dict[str, int]:
+        return {space.name: space.number for space in self.spaces}
 
     def positions(self, space: str) -> NDArray[np.int64]:
         """Which images (positions in `images`) have a vector in a space, (m,) ascending."""

@@ -17,10 +17,15 @@ from numpy.typing import NDArray
 from retrieval.collection.catalog import checksum
 from retrieval.collection.manifest import FormatError, SpaceDefinition
 
+GENERATION = "generation"
+"""Key of a recipe: how often all vectors of the space were made; 1 where it is missing."""
+
 
 def vectors_path(collection: Path, space: SpaceDefinition) -> Path:
-    """The file that holds a space's vectors."""
-    return collection / "vectors" / f"{space.name}.{space.dtype}"
+    """The file that holds a space's vectors: of each generation, see `replace_space`, another one."""
+    generation = space.recipe.get(GENERATION, 1)
+    name = space.name if generation == 1 else f"{space.name}~{generation}"  # '~' is in no space's name
+    return collection / "vectors" / f"{name}.{space.dtype}"
 
 
 def map_vectors(collection: Path, space: SpaceDefinition, start: int, stop: int) -> NDArray[np.generic]:

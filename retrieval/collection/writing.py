@@ -1,16 +1,18 @@
 """The one writer of a collection. What it has reported as done survives a stop at any moment.
 
-The order is what makes it so: a space enters the manifest before its first vector, vectors reach the disk before the
-catalog names them, and the catalog commits as a whole. Rows that a stop left unnamed are overwritten by the next run.
+The order is what makes it so: vectors reach the disk before the catalog names them, the catalog commits as a whole, and
+the manifest, which names spaces and their columns, is switched last. What a stop left unnamed is overwritten by the
+next run.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby, pairwise
@@ -34,7 +36,7 @@ from retrieval.collection.manifest import (
     write_manifest,
 )
 from retrieval.collection.rows import KnownImage, NewImage, Sources, delete_image, insert_images, known_rows
-from retrieval.collection.vectors import VectorFile, vectors_path
+from retrieval.collection.vectors import GENERATION, VectorFile, vectors_path
 from retrieval.disk import full_disk, sync_directory
 from retrieval.marks import Marks
 from retrieval.names import nfc
@@ -134,13 +136,19 @@ class CollectionWriter:
         metric: str,
         recipe: dict[str, Any],
         dtype: Literal["float32", "float64"] = "float32",
+        vectors: Iterable[tuple[NDArray[np.int64], NDArray[np.generic]]] | None = None,
     ) -> SpaceDefinition:
-        """Add a space; images get their vectors by `append` or `fill`. Raises SpaceNameError."""
+        """Add a space; images get their vectors by `append` or `fill`. Raises SpaceNameError.
+
+        vectors: those of images that are stored already, see `replace_space`; readers see all of them or no space.
+        """
         if not SPACE_NAME.fullmatch(name):
             raise SpaceNameError(f"'{name}' cannot name a space: use letters, digits, '.', '_' and '-'")
         if any(space.name == name for space in self.manifest.spaces):
             raise SpaceNameError(f"the collection has a space '{name}' already")
-        space = SpaceDefinition(name, len(self.manifest.spaces), kind, dimension, dtype, metric, recipe)
+        space = SpaceDefinition(name, self._free_column(), kind, dimension, dtype, metric, recipe)
+        if vectors is not None:
+            self._write_all(space, vectors)
         self._replace_manifest(replace(self.manifest, spaces=(*self.manifest.spaces, space)))
         return space
 
@@ -158,27 +166,72 @@ class CollectionWriter:
         spaces = tuple(replace(space, recipe=recipe) if space is old else space for space in self.manifest.spaces)
         self._replace_manifest(replace(self.manifest, spaces=spaces))
 
-    def replace_space(self, name: str, dimension: int, recipe: dict[str, Any]) -> None:
-        """Give a space another dimension and recipe; its images lose their vectors, which `fill` makes anew.
+    def replace_space(
+        self,
+        name: str,
+        dimension: int,
+        recipe: dict[str, Any],
+        vectors: Iterable[tuple[NDArray[np.int64], NDArray[np.generic]]],
+    ) -> SpaceDefinition:
+        """Give a space other vectors, and the dimension and recipe that they have.
 
-        The file of the vectors is a new one, so that readers of the earlier state go on reading the old. A stop in
-        between leaves a space without vectors.
+        vectors: blocks of image ids (m,) and their vectors (m, dimension). They get a file and a column of the catalog
+        of their own, which the manifest then names: readers see all of the old or all of the new, and so does the next
+        run after a stop. The old file stays until the next replacement, for readers that have not mapped it yet.
         """
         old = self.manifest.space(name)
-        first, last = 4 * old.number, 4 * old.number + 4
-        with self._transaction():
-            rows = self._catalog.execute("SELECT id, checksums FROM images").fetchall()
-            self._catalog.executemany(
-                "UPDATE images SET checksums = ? WHERE id = ?",
-                [(packed[:first] + bytes(4) + packed[last:], i) for i, packed in rows if any(packed[first:last])],
-            )
-        if (file := self._files.pop(old.name, None)) is not None:
-            file.close()
-        vectors_path(self.path, old).unlink(missing_ok=True)
-        shutil.rmtree(self.path / "index" / old.name, ignore_errors=True)
-        new = replace(old, dimension=dimension, recipe=recipe)
+        generation = old.recipe.get(GENERATION, 1) + 1
+        new = replace(old, number=self._free_column(), dimension=dimension, recipe=recipe | {GENERATION: generation})
+        for file in self._generations(new):
+            if file != vectors_path(self.path, old):
+                file.unlink()
+        self._write_all(new, vectors)
+        shutil.rmtree(self.path / "index" / old.name, ignore_errors=True)  # not of the new vectors
         spaces = tuple(new if space is old else space for space in self.manifest.spaces)
         self._replace_manifest(replace(self.manifest, spaces=spaces))
+        if (stored := self._files.pop(old.name, None)) is not None:
+            stored.close()
+        return new
+
+    def _generations(self, space: SpaceDefinition) -> list[Path]:
+        """The files of a space's vectors, of all generations."""
+        first = vectors_path(self.path, replace(space, recipe={}))
+        later = re.compile(rf"{re.escape(space.name)}~\d+\.{space.dtype}")
+        return [file for file in first.parent.glob("*") if file == first or later.fullmatch(file.name)]
+
+    def _write_all(
+        self, space: SpaceDefinition, blocks: Iterable[tuple[NDArray[np.int64], NDArray[np.generic]]]
+    ) -> None:
+        """Write vectors of a space that the manifest does not name yet, and their checksums in one transaction."""
+        made: list[tuple[int, int]] = []
+        with closing(VectorFile(self.path, space)) as file:
+            for ids, vectors in blocks:
+                rows = zip(ids.tolist(), vectors, strict=True)
+                made += [(image_id, file.put(image_id, [vector])[0]) for image_id, vector in rows]
+            file.sync()
+        sync_directory(self.path / "vectors")
+        with self._transaction():
+            stored = dict(self._catalog.execute("SELECT id, checksums FROM images").fetchall())
+            self._catalog.executemany(
+                "UPDATE images SET checksums = ? WHERE id = ?",
+                [(_with_checksum(stored[image_id], space.number, crc), image_id) for image_id, crc in made],
+            )
+
+    def _free_column(self) -> int:
+        """The first column of the catalog that no space has, emptied of what replaced vectors or a stop left in it."""
+        taken = {space.number for space in self.manifest.spaces}
+        number = next(number for number in range(len(taken) + 1) if number not in taken)
+        rows = self._catalog.execute(
+            "SELECT id, checksums FROM images WHERE LENGTH(checksums) > ?", (4 * number,)
+        ).fetchall()
+        left = [(i, packed) for i, packed in rows if any(packed[4 * number : 4 * number + 4])]
+        if left:
+            with self._transaction():
+                self._catalog.executemany(
+                    "UPDATE images SET checksums = ? WHERE id = ?",
+                    [(_with_checksum(packed, number, 0), i) for i, packed in left],
+                )
+        return number
 
     def _replace_manifest(self, manifest: Manifest) -> None:
         write_manifest(self.path, manifest)
@@ -244,7 +297,7 @@ class CollectionWriter:
         numbers = list(range(first, first + len(images)) if ids is None else ids)
         if numbers[0] < first or any(b <= a for a, b in pairwise(numbers)) or len(numbers) != len(images):
             raise ValueError(f"ids must ascend from {first} on, one for each of {len(images)} images")
-        checksums = np.zeros((len(images), len(self.manifest.spaces)), "<u4")
+        checksums = np.zeros((len(images), self.manifest.columns), "<u4")
         for space in self.manifest.spaces:
             vectors = [image.vectors.get(space.name) for image in images]
             # One write for each run of consecutive ids that have a vector in the space.
@@ -291,11 +344,11 @@ class CollectionWriter:
     def _filled(self, image_id: int, vectors: Mapping[str, NDArray[np.generic]]) -> bytes:
         """Write an image's vectors; returns its checksums as they are then."""
         (stored,) = self._catalog.execute("SELECT checksums FROM images WHERE id = ?", (image_id,)).fetchone()
-        packed = np.zeros(len(self.manifest.spaces), "<u4")
-        packed[: len(stored) // 4] = np.frombuffer(stored, "<u4")
         for name, vector in vectors.items():
-            packed[self.manifest.space(name).number] = self._file(name).put(image_id, [vector])[0]
-        return packed.tobytes()
+            stored = _with_checksum(
+                stored, self.manifest.space(name).number, self._file(name).put(image_id, [vector])[0]
+            )
+        return bytes(stored)
 
     def remove(self, ids: Sequence[int]) -> int:
         """Remove images; other ids stay as they are and no removed id comes back. Returns how many there were."""
@@ -327,8 +380,8 @@ class CollectionWriter:
             changes.trim_log(self._catalog)
 
     def _spaces_in(self, checksums: bytes) -> frozenset[str]:
-        present = np.flatnonzero(np.frombuffer(checksums, "<u4"))
-        return frozenset(self.manifest.spaces[number].name for number in present)
+        present = {int(number) for number in np.flatnonzero(np.frombuffer(checksums, "<u4"))}
+        return frozenset(space.name for space in self.manifest.spaces if space.number in present)
 
     def _file(self, space: str) -> VectorFile:
         if space not in self._files:
@@ -345,3 +398,9 @@ class CollectionWriter:
             file.close()
         self._files.clear()
         self._catalog.close()
+
+
+def _with_checksum(packed: bytes, number: int, crc: int) -> bytes:
+    """An image's checksums with that of one space replaced."""
+    padded = packed.ljust(4 * number + 4, b"\0")
+    return padded[: 4 * number] + crc.to_bytes(4, "little") + padded[4 * number + 4 :]

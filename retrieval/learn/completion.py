@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.collection import Collection, CollectionWriter, DamagedVectorError
 from retrieval.learn.methods import Progress
@@ -32,9 +33,7 @@ def complete_learned_spaces(
     completed = 0
     for definition in learned:
         sources = definition.recipe["sources"]
-        ids = collection.images.ids
-        for name in sources:
-            ids = np.intersect1d(ids, collection.ids(name))
+        ids = ids_in_all(collection, sources)
         damaged = [image_id for image_id, spaces in again.items() if definition.name in spaces]
         damaged = [one for one in damaged if one in ids and _sound(collection, sources, one)]
         ids = np.union1d(np.setdiff1d(ids, collection.ids(definition.name)), np.array(damaged, np.int64))
@@ -43,13 +42,28 @@ def complete_learned_spaces(
         model = Model.load(
             model_path(writer.path, definition.name, definition.recipe["model"]), definition.recipe["model"]
         )
-        for start in range(0, len(ids), BLOCK):
-            some = ids[start : start + BLOCK]
-            vectors = model.transform([collection.rows(name).take(some) for name in sources])
+        for some, vectors in derived_vectors(collection, model, sources, ids, progress):
             writer.fill({int(one): {definition.name: vector} for one, vector in zip(some, vectors, strict=True)})
-            progress("vectors", start + len(some), len(ids))
         completed += len(ids)
     return completed
+
+
+def ids_in_all(collection: Collection, spaces: Sequence[str]) -> NDArray[np.int64]:
+    """The ids of the images that have a vector in every one of these spaces, ascending."""
+    ids = collection.images.ids
+    for name in spaces:
+        ids = np.intersect1d(ids, collection.ids(name))
+    return ids
+
+
+def derived_vectors(
+    collection: Collection, model: Model, sources: Sequence[str], ids: NDArray[np.int64], progress: Progress
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Blocks of image ids (m,) and what a model makes of their vectors in the sources, (m, dimension)."""
+    for start in range(0, len(ids), BLOCK):
+        some = ids[start : start + BLOCK]
+        yield some, model.transform([collection.rows(name).take(some) for name in sources])
+        progress("vectors", start + len(some), len(ids))
 
 
 def _sound(collection: Collection, spaces: Sequence[str], image_id: int) -> bool:

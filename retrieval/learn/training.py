@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.collection import Collection, CollectionWriter, SpaceDefinition, SpaceNameError
 from retrieval.collection.manifest import SPACE_NAME
 from retrieval.disk import write_atomically
 from retrieval.evaluation.split_file import split_from_file
 from retrieval.index.cosine import Cosine
-from retrieval.learn.completion import complete_learned_spaces
+from retrieval.learn.completion import derived_vectors, ids_in_all
 from retrieval.learn.methods import AUTO, Progress, method_named
 from retrieval.learn.model import LearnOptions, Model
 from retrieval.learn.recipes import default_views, frozen_sources, options_of
@@ -36,28 +37,28 @@ def learn(
     progress: Progress = lambda task, done, total: None,
     replaces: str | None = None,
 ) -> SpaceDefinition:
-    """Learn a space and give every image its vector; the model is on disk before the manifest names it.
+    """Learn a space and give every image its vector; both are on disk before the manifest names it.
 
     sources: frozen spaces, the collection's first where none is given; principal components stand for what they were
     made of. method: None for the best by cross-validation. views: None for what `default_views` says. replaces: the
-    space in whose place this one is searched. A stop leaves images without a vector in the space; `kvasir index` gives
-    it to them. Raises SpaceNameError, NothingToLearnError, UnknownMethodError, SplitFileError, UnsupportedQueryError.
+    space in whose place this one is searched. A stop leaves no space.
+    Raises SpaceNameError, NothingToLearnError, UnknownMethodError, SplitFileError, UnsupportedQueryError.
     """
     if not SPACE_NAME.fullmatch(name) or any(space.name == name for space in writer.manifest.spaces):
         raise SpaceNameError(f"the collection has a space '{name}' already, or it cannot name one; give another name")
     model, recipe = _learned(writer, sources, replace(options, method=method or AUTO), split, views, progress)
     recipe |= {"chosen": method is None} | ({"replaces": replaces} if replaces else {})
     recipe["model"] = _stored(writer, name, model)
-    definition = writer.add_space(name, KIND, model.dimension, Cosine.name, recipe)
-    complete_learned_spaces(writer, progress)
-    return definition
+    vectors = _vectors(writer, model, recipe["sources"], progress)
+    return writer.add_space(name, KIND, model.dimension, Cosine.name, recipe, vectors=vectors)
 
 
 def refit(writer: CollectionWriter, name: str, progress: Progress = lambda task, done, total: None) -> SpaceDefinition:
     """Learn a learned space again, as its recipe says, from the images that the collection has now.
 
-    Its vectors are all made anew; a server that runs takes them over with its next look at the collection. A space that
-    was learned from the training part of a split needs that file again, so it is learned under a new name instead.
+    Its vectors are all made anew, and replace the earlier ones in one step: a server that runs takes them over with its
+    next look at the collection, and a stop leaves the earlier fit whole. A space that was learned from the training
+    part of a split needs that file again, so it is learned under a new name instead.
     Raises SpaceNameError, NothingToLearnError.
     """
     definition = writer.manifest.space(name)
@@ -67,10 +68,9 @@ def refit(writer: CollectionWriter, name: str, progress: Progress = lambda task,
     model, made = _learned(writer, recipe["sources"], options_of(definition), None, recipe["views"], progress)
     made |= {key: recipe[key] for key in ("chosen", "replaces") if key in recipe}
     made["model"] = _stored(writer, definition.name, model)
-    writer.replace_space(definition.name, model.dimension, made)
-    complete_learned_spaces(writer, progress)
-    delete_models_but(writer.path, writer.manifest.space(name))
-    return writer.manifest.space(name)
+    delete_models_but(writer.path, definition.name, {recipe["model"], made["model"]})
+    vectors = _vectors(writer, model, made["sources"], progress)
+    return writer.replace_space(definition.name, model.dimension, made, vectors)
 
 
 def _learned(
@@ -109,6 +109,14 @@ def _learned(
         "clusters": hashlib.sha256(np.ascontiguousarray(training.clusters).tobytes()).hexdigest(),
         "validation": figures_of(tried),
     }
+
+
+def _vectors(
+    writer: CollectionWriter, model: Model, sources: Sequence[str], progress: Progress
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """Blocks of the images that have vectors in all sources, with what the model makes of them."""
+    collection = Collection.open(writer.path)
+    return derived_vectors(collection, model, sources, ids_in_all(collection, sources), progress)
 
 
 def _stored(writer: CollectionWriter, name: str, model: Model) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection as Names
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -125,11 +126,12 @@ def model_path(collection: Path, space: str, digest: str) -> Path:
     return earlier if earlier.exists() and not named.exists() and _digest(earlier) == digest else named
 
 
-def delete_models_but(collection: Path, definition: SpaceDefinition) -> None:
-    """Delete the models of earlier fits of a space."""
-    current = model_path(collection, definition.name, definition.recipe["model"])
-    for file in [*current.parent.glob(f"{definition.name}.*.npz"), current.parent / f"{definition.name}.npz"]:
-        if file != current and _EARLIER.fullmatch(file.name.removeprefix(definition.name)):
+def delete_models_but(collection: Path, space: str, digests: Names[str]) -> None:
+    """Delete the models of a space but for those of these digests."""
+    current = [model_path(collection, space, digest) for digest in digests]
+    folder = current[0].parent
+    for file in [*folder.glob(f"{space}.*.npz"), folder / f"{space}.npz"]:
+        if file not in current and _EARLIER.fullmatch(file.name.removeprefix(space)):
             file.unlink(missing_ok=True)
 
 

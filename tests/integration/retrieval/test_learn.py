@@ -207,7 +207,74 @@ def test_a_refit_takes_the_images_that_are_there_now(
     assert (later.collection.manifest.space(name).dimension, outgrown(later.collection)) == (54, [])
     assert len(later.collection.ids(name)) == 56
     assert later.search(later.collection.read(40), 1)[0].id == 40
-    assert len(list((path / "learned").glob(f"{name}.*.npz"))) == 1
+    assert CliRunner().invoke(kvasir, ["refit", str(path), name]).exit_code == 0
+    assert later.search(later.collection.read(40), 1)[0].id == 40
+    assert check(path, pictures=False) == []
+    files = [file.name for file in (path / "vectors").iterdir() if file.name.startswith(name)]
+    assert sorted(files) == [f"{name}~2.float32", f"{name}~3.float32"]  # one for readers of the earlier state
+    assert 1 <= len(list((path / "learned").glob(f"{name}.*.npz"))) <= 2
+
+
+class _StoppedError(Exception):
+    pass
+
+
+def test_readers_see_the_old_fit_whole_until_the_new_one_is(
+    by_stages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(by_stages, path)
+    monkeypatch.setattr("retrieval.learn.completion.BLOCK", 8)
+    engine = retrieval.open(path)
+    name = engine.collection.spaces[1].name
+    before = np.array(engine.collection.vectors(name)[1])
+    seen = []
+
+    def look(task: str, done: int, total: int) -> None:
+        if task == "vectors":
+            seen.append(done)
+            for state in (Collection.open(path), engine.refreshed().collection):
+                assert np.array_equal(state.vectors(name)[1], before)
+
+    def stop(task: str, done: int, total: int) -> None:
+        look(task, done, total)
+        if done == 16:
+            raise _StoppedError
+
+    with pytest.raises(_StoppedError), CollectionWriter(path) as writer:
+        refit(writer, name, stop)
+    assert seen == [8, 16]
+    assert np.array_equal(Collection.open(path).vectors(name)[1], before)
+    with CollectionWriter(path) as writer:
+        refit(writer, name, look)
+    assert seen == [8, 16, 8, 16, 24, 26]
+    with CollectionWriter(path) as writer:  # takes the column that the first fit had
+        added = writer.add_space("more", "imported", 2, "cosine", {})
+        assert (added.number, writer.manifest.space(name).number) == (1, 2)
+    later = engine.refreshed().collection
+    assert len(later.ids("more")) == 0
+    assert len(later.ids(name)) == 26
+    assert check(path, pictures=False) == []
+
+
+def test_a_stop_while_a_space_is_learned_leaves_no_space(
+    by_stages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(by_stages, path)
+    monkeypatch.setattr("retrieval.learn.completion.BLOCK", 8)
+
+    def stop(task: str, done: int, total: int) -> None:
+        if (task, done) == ("vectors", 16):
+            raise _StoppedError
+
+    with pytest.raises(_StoppedError), CollectionWriter(path) as writer:
+        learn(writer, "findings", method="lda", options=OPTIONS, progress=stop)
+    assert [space.number for space in Collection.open(path).spaces] == [0, 1]
+    with CollectionWriter(path) as writer:
+        learn(writer, "findings", method="lda", options=OPTIONS)
+    assert len(Collection.open(path).ids("findings")) == 26
+    assert check(path, pictures=False) == []
 
 
 def test_a_frozen_space_is_not_refitted(by_stages: Path) -> None:
