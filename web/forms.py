@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from retrieval.images import BadRegionError, region_pixels, upright_size
 from retrieval.query import Part, Query
-from web.context import collection, state
+from web.context import collection, searcher, state
 from web.errors import BadOptionError, NoPictureError
 from web.pictures import cached_query
 from web.requests import MAX_ID, field_faults, field_values, require_single
@@ -181,6 +181,22 @@ def require_region(search: PageSearch) -> None:
         region_pixels((left, top, width, height), size)
     except BadRegionError:
         raise BadOptionError("the framed part has fewer than 8x8 pixels: frame a larger one") from None
+
+
+def require_encoders(search: PageSearch) -> None:
+    """Check that a picture can be compared in the chosen spaces, while the person can still choose others.
+
+    Raises BadOptionError, SpaceNameError.
+    """
+    if all(part.image_id is not None and part.region is None for part in search.query.parts):
+        return
+    engine = searcher()
+    for name in engine.space_names(search.options.spaces):
+        if not engine.space(name).embeds_pictures:
+            raise BadOptionError(
+                f"{LABELS['spaces']}: '{name}' has no encoder, so no other picture can be compared by it; choose "
+                "another space, or start from an image of the collection"
+            )
 
 
 def filled_fields(fields: MultiDict[str, str]) -> MultiDict[str, str]:

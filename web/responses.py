@@ -251,8 +251,14 @@ def collection_to_dict(opened: Collection) -> dict[str, Any]:
     """A CollectionInfo; a recipe may name a file of the server, whose folders are left out."""
     facts = facts_of(opened)
     for space in facts["spaces"]:
-        space["recipe"] = {
-            name: _FOLDERS.sub("/…/", value) if isinstance(value, str) else value
-            for name, value in space["recipe"].items()
-        }
+        space["recipe"] = without_folders(space["recipe"])
     return facts
+
+
+def without_folders(value: Any) -> Any:
+    """A value of JSON whose texts name files without their folders, at any depth."""
+    if isinstance(value, str):
+        return _FOLDERS.sub("/…/", value)
+    if isinstance(value, dict):
+        return {name: without_folders(part) for name, part in value.items()}
+    return [without_folders(part) for part in value] if isinstance(value, list) else value

@@ -21,7 +21,15 @@ from web.access import may_read
 from web.context import collection, searcher, state
 from web.errors import NoPictureError
 from web.figures import HEIGHT, WIDTH, class_stylesheet, colour_number, curves
-from web.forms import PageSearch, filled_fields, image_number, page_search, require_region, search_options
+from web.forms import (
+    PageSearch,
+    filled_fields,
+    image_number,
+    page_search,
+    require_encoders,
+    require_region,
+    search_options,
+)
 from web.limits import rate_limited
 from web.pictures import (
     PREVIEW,
@@ -90,7 +98,9 @@ def submit() -> BaseResponse | tuple[str, int]:
             fields.pop("image", None)
         elif "image" not in fields and "upload" not in fields:
             raise NoPictureError("choose a picture first, or pick one from the collection")
-        require_region(page_search(fields, options))
+        chosen = page_search(fields, options)
+        require_region(chosen)
+        require_encoders(chosen)
     except (PictureError, QueryError) as error:
         if wants_json():
             raise
@@ -301,6 +311,8 @@ def _distances(page: PageSearch, hit_id: int) -> dict[str, float | None]:
     for part in page.query.parts:
         if part.image_id is not None and part.region is None:
             known &= set(_stored_vectors(engine.collection, part.image_id, names))
+        else:
+            known &= {name for name in names if engine.space(name).embeds_pictures}
     distances: dict[str, float | None] = dict.fromkeys(names)
     if known:  # all at once, so that a picture is not decoded for each space
         of_query = engine.embed(page.query, [name for name in names if name in known]).vectors

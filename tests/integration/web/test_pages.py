@@ -322,6 +322,31 @@ def test_a_space_that_lacks_one_of_the_two_images_is_told_so(two_spaces: Path, t
     assert said.count("no vector") == 1
 
 
+def test_spaces_without_an_encoder_are_left_out_of_a_comparison_with_a_picture_and_refused_before_its_search(
+    two_spaces: Path, indexed: Any, tmp_path: Path
+) -> None:
+    with CollectionWriter(shutil.copytree(two_spaces, tmp_path / "c")) as writer:
+        writer.add_space("bare", "imported", 2, "cosine", {})
+        ids = Collection.open(tmp_path / "c").images.ids.tolist()
+        writer.fill({i: {"bare": np.array([1, 0], np.float32)} for i in ids})
+    client = create_app(Settings(tmp_path / "c"), background=False).test_client()
+
+    def submitted(**fields: str) -> Any:
+        with (indexed.data / "polyps" / "3.jpg").open("rb") as file:
+            return client.post("/search", data={"picture": (file, "3.jpg"), "k": "3", **fields})
+
+    said = text(client, submitted().headers["Location"].replace("/results", "/compare") + "&hit=9")
+    assert "bare no vector" in said
+    assert said.count("no vector") == 1
+    answer = submitted(spaces="bare")
+    assert answer.status_code == 422
+    assert "Compare by: &#39;bare&#39; has no encoder" in answer.text
+    assert 'name="picture"' in answer.text  # the form is still there
+    assert client.post("/search", data={"image": "3", "spaces": "bare"}).status_code == 303
+    region = dict.fromkeys(("left", "top"), "0") | dict.fromkeys(("width", "height"), "50")
+    assert client.post("/search", data={"image": "3", "spaces": "bare", **region}).status_code == 422
+
+
 # The collection's pages
 
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from retrieval.collection import Collection, CollectionWriter
+from web.app import create_app
+from web.context import Settings
 from web.responses import collection_to_dict
 
 
@@ -13,3 +16,19 @@ def test_a_recipe_names_a_file_of_the_server_without_its_folders(tmp_path: Path)
     (space,) = collection_to_dict(Collection.open(tmp_path / "c"))["spaces"]
 
     assert space["recipe"] == {"spec": "timm:vit/…/weights.pt", "fit": "squash"}
+
+
+def test_files_in_lists_and_tables_of_a_recipe_are_named_without_their_folders(tmp_path: Path) -> None:
+    imported = [{"vectors": "/home/J Doe/a.npy", "sha256": "ab", "rows": 3}, {"vectors": ["b.npy", "/srv/c.npy"]}]
+    with CollectionWriter(tmp_path / "c", create=True) as writer:
+        writer.add_space("s", "imported", 4, "cosine", {"imported": imported})
+
+    (space,) = collection_to_dict(Collection.open(tmp_path / "c"))["spaces"]
+
+    assert space["recipe"]["imported"] == [
+        {"vectors": "/…/a.npy", "sha256": "ab", "rows": 3},
+        {"vectors": ["b.npy", "/…/c.npy"]},
+    ]
+    page = create_app(Settings(tmp_path / "c"), background=False).test_client().get("/collection/").text
+    assert "vectors: /…/a.npy; sha256: ab; rows: 3, vectors: b.npy, /…/c.npy" in re.sub(r"\s+", " ", page)
+    assert "J Doe" not in page
