@@ -56,7 +56,7 @@ def form_picture() -> bytes:
 
 def form_pictures() -> list[bytes]:
     """The files of a form's parts `image`, in order and not yet checked. Raises SeveralPicturesError."""
-    if unknown := sorted(set(request.files) - {"image"}):
+    if unknown := sorted(str(name) for name in set(request.files) - {"image"}):  # a part may have no name
         raise SeveralPicturesError(f"the form has a file as '{unknown[0][:40]}'; send one picture a part, as 'image'")
     return [part.read() for part in request.files.getlist("image")]
 

@@ -115,6 +115,14 @@ def test_a_client_that_has_sent_all_and_closes_its_side_is_answered(connection: 
     assert json.loads(body) == {"status": "ok"}
 
 
+@pytest.mark.parametrize("path", ["/api/v1/search", "/api/v1/search/batch", "/search"])
+@pytest.mark.parametrize("part", ['filename="a.png"', "nothing"])
+def test_a_part_of_a_form_without_a_name_is_no_fault_of_the_server(served: Any, path: str, part: str) -> None:
+    form = f"--x\r\nContent-Disposition: form-data; {part}\r\n\r\nGIF89a\r\n--x--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "Accept": "application/json"}
+    assert httpx.post(f"{served.url}{path}", content=form, headers=headers).status_code == 422
+
+
 @pytest.fixture(scope="module")
 def narrow(serve: Any, two_spaces: Path) -> Any:
     """A server with room for few connections of a client and little memory for bodies."""
