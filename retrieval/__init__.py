@@ -18,13 +18,19 @@ from retrieval.collection import (
     PictureGoneError,
     SpaceNameError,
 )
+from retrieval.disk import DiskFullError
 from retrieval.errors import (
     CollectionError,
+    DescriptorError,
     EncoderError,
+    EvaluationError,
+    LearningError,
+    OutputError,
     PictureError,
     QueryError,
     RetrievalError,
     SourceError,
+    TableError,
 )
 from retrieval.filters import Filter, NoSuchClassError
 from retrieval.fusion import UnknownFusionError
@@ -36,10 +42,13 @@ from retrieval.images import (
     PictureNotFoundError,
     UnknownFormatError,
 )
+from retrieval.pixels import UnsupportedPixelsError
 from retrieval.query import BadQueryError, Part, Query
 from retrieval.rerank import UnknownRerankingError
 from retrieval.search import EmptySpaceError, Searcher
 from retrieval.search import open_collection as open  # noqa: A004  # retrieval.open(path) is how it reads
+from retrieval.sources.source import FileUnreadableError
+from retrieval.sources.vectors import NoStoredPictureError
 from retrieval.spaces import UnsupportedQueryError, VectorError
 
 __all__ = [
@@ -51,16 +60,23 @@ __all__ = [
     "CostlyPictureError",
     "DamagedCatalogError",
     "DamagedVectorError",
+    "DescriptorError",
+    "DiskFullError",
     "EmptyPictureError",
     "EmptySpaceError",
     "EncoderError",
+    "EvaluationError",
+    "FileUnreadableError",
     "Filter",
     "FormatError",
     "Hit",
     "Hits",
+    "LearningError",
+    "NoStoredPictureError",
     "NoSuchClassError",
     "NoSuchImageError",
     "NotACollectionError",
+    "OutputError",
     "Part",
     "PictureError",
     "PictureGoneError",
@@ -73,9 +89,11 @@ __all__ = [
     "Searcher",
     "SourceError",
     "SpaceNameError",
+    "TableError",
     "UnknownFormatError",
     "UnknownFusionError",
     "UnknownRerankingError",
+    "UnsupportedPixelsError",
     "UnsupportedQueryError",
     "VectorError",
     "open",

@@ -4,10 +4,14 @@
     ├── PictureError               a picture that cannot be used (retrieval.images)
     ├── SourceError                a folder or zip that pictures cannot be read from
     ├── EncoderError               an encoder that cannot be built or run
+    ├── DescriptorError            a descriptor that cannot be named or computed
     ├── CollectionError            a collection that cannot be opened, written or trusted
     ├── QueryError                 a query that cannot be searched for
     ├── TableError                 a table of files, classes or splits that cannot be read or contradicts itself
-    └── EvaluationError            an evaluation that cannot be made, read or compared
+    ├── LearningError              a space that cannot be learned
+    ├── EvaluationError            an evaluation that cannot be made, read or compared
+    ├── OutputError                results that cannot be written where or as they should
+    └── DiskFullError              no room on the disk (retrieval.disk)
 
 Each leaf is defined in the module that detects the fault and derives from one of these, so that
 `except PictureError` catches every fault of a picture. The command line prints the message as one
@@ -31,6 +35,10 @@ class EncoderError(RetrievalError):
     """An encoder cannot be built or run."""
 
 
+class DescriptorError(RetrievalError):
+    """A descriptor cannot be named or computed."""
+
+
 class CollectionError(RetrievalError):
     """A collection cannot be opened, written or trusted."""
 
@@ -41,6 +49,14 @@ class TableError(RetrievalError):
 
 class QueryError(RetrievalError):
     """A query cannot be searched for."""
+
+
+class LearningError(RetrievalError):
+    """A space cannot be learned."""
+
+
+class OutputError(RetrievalError):
+    """Results cannot be written where or as they should."""
 
 
 class EvaluationError(RetrievalError):

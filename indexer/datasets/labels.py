@@ -13,7 +13,7 @@ from pathlib import Path
 from posixpath import basename, normpath, splitext
 
 from indexer.datasets.classes import similar_names
-from retrieval.errors import QueryError, TableError
+from retrieval.errors import TableError
 from retrieval.names import nfc
 from retrieval.sources.address import expanded, remote_reason
 from retrieval.tables import headings, require_one_line, rows_of
@@ -24,7 +24,7 @@ class LabelTableError(TableError):
     """A table of labels contradicts itself, is ambiguous, or names no picture of the data set."""
 
 
-class ClassMapError(QueryError):
+class ClassMapError(TableError):
     """A map of classes cannot be understood, or maps to a class that the collection does not have."""
 
 

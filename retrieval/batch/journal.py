@@ -14,14 +14,14 @@ from typing import Any, BinaryIO
 
 from retrieval.batch.quality import BatchQuality
 from retrieval.disk import write_atomically
-from retrieval.errors import QueryError
+from retrieval.errors import OutputError
 
 
-class OtherRunError(QueryError):
+class OtherRunError(OutputError):
     """An output file exists that another run, or something else, has written."""
 
 
-class DamagedJournalError(QueryError):
+class DamagedJournalError(OutputError):
     """The journal of a batch run cannot be read, or is none."""
 
 

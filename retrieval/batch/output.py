@@ -18,7 +18,7 @@ from retrieval.batch import BatchResult
 from retrieval.batch.journal import BatchState, OtherRunError, append_state, begin_journal, read_journal
 from retrieval.batch.quality import BatchQuality
 from retrieval.disk import full_disk_told, locked, write_atomically
-from retrieval.errors import QueryError, RetrievalError
+from retrieval.errors import OutputError, RetrievalError
 from retrieval.hits import Hits
 from retrieval.tables import csv_rows
 
@@ -26,11 +26,11 @@ _ADVICE = "make room; the same command continues"
 COLUMNS = ("query", "query_class", "rank", "id", "class", "score", "distance", "file")
 
 
-class OutputBusyError(QueryError):
+class OutputBusyError(OutputError):
     """Another process is writing the results of a batch to the same file."""
 
 
-class UnknownOutputError(QueryError):
+class UnknownOutputError(OutputError):
     """The name of an output file has no known ending."""
 
 

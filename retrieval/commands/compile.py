@@ -9,10 +9,10 @@ import click
 
 from retrieval.arguments import LocalPath
 from retrieval.compilation import VARIABLE, folder_to_write
-from retrieval.errors import RetrievalError
+from retrieval.errors import OutputError
 
 
-class NoFolderError(RetrievalError):
+class NoFolderError(OutputError):
     """Compiled kernels can be stored nowhere."""
 
 

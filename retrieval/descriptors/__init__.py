@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.descriptors.variant import Variant
-from retrieval.errors import EncoderError
+from retrieval.errors import DescriptorError, PictureError
 
 if TYPE_CHECKING:
     from retrieval.descriptors.native_distance import NativeDistance
@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 DEFAULT_VARIANT = Variant()
 
 
-class NotRGBError(EncoderError):
+class NotRGBError(PictureError):
     """A descriptor can be computed of an 8-bit RGB picture only."""
 
 
-class UnknownDescriptorError(EncoderError):
+class UnknownDescriptorError(DescriptorError):
     """No descriptor has this name."""
 
 

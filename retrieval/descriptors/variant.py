@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from retrieval.errors import EncoderError
+from retrieval.errors import DescriptorError
 
 Grey = Literal["modern", "legacy"]
 """Java's grey with LittleCMS 2.9 and later, or before; only Tamura and PHOG look at grey."""
@@ -13,7 +13,7 @@ Grey = Literal["modern", "legacy"]
 _ASSUMED = " (assumed)"
 
 
-class UnknownVariantError(EncoderError):
+class UnknownVariantError(DescriptorError):
     """A recipe names a variant of the descriptors that does not exist."""
 
 

@@ -46,6 +46,8 @@ _WITHOUT_NAMES = (
     "the weights under '{}' are a list without names, as torch-ema writes its averages (shadow_params); to use them, "
     "save the state_dict() of the model within the library's average_parameters()"
 )
+CARD = "kvasir_finetune"
+"""Key of the card in the metadata of a weights file that this project wrote."""
 _DEPTH = 4
 """Wrappers within wrappers that are opened."""
 
@@ -66,11 +68,13 @@ class Checkpoint:
     is nothing but tensors, and dotted where wrappers stand within wrappers.
     configuration: preprocessing that the file itself states, under the libraries' names (mean, std, ...).
     notes: averaged weights that cannot be used.
+    card: what `kvasir finetune` states of a file that it wrote.
     """
 
     states: dict[str, State]
     configuration: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    card: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_checkpoint(path: Path, spec: str, key: str = "") -> Checkpoint:
@@ -79,7 +83,7 @@ def read_checkpoint(path: Path, spec: str, key: str = "") -> Checkpoint:
     spec: the encoder's name, for messages. key: which of several states to take, as `Checkpoint.states` names them.
     Raises UnreadableWeightsError.
     """
-    content, configuration = _content(path, spec)
+    content, configuration, card = _content(path, spec)
     states = dict(_states(content))
     unnamed = list(_unnamed(content))
     if key:
@@ -95,7 +99,7 @@ def read_checkpoint(path: Path, spec: str, key: str = "") -> Checkpoint:
         what = f": {_WITHOUT_NAMES.format(unnamed[0])}" if unnamed else _keys_of(content)
         raise UnreadableWeightsError(f"{spec}: {path} holds no named tensors{what}")
     notes = tuple(f"not used: {_WITHOUT_NAMES.format(name)}" for name in unnamed)
-    return Checkpoint(dict(sorted(states.items(), key=lambda item: rank(item[0]))), configuration, notes)
+    return Checkpoint(dict(sorted(states.items(), key=lambda item: rank(item[0]))), configuration, notes, card)
 
 
 def _submodule(states: Mapping[str, State], key: str) -> dict[str, State]:
@@ -182,8 +186,8 @@ def _is_callback_state(key: str) -> bool:
     return key.startswith("callbacks") and not any(_AVERAGED.search(part) for part in key.split("."))
 
 
-def _content(path: Path, spec: str) -> tuple[Any, Mapping[str, Any]]:
-    """What a file holds as Python values, and the preprocessing that it states."""
+def _content(path: Path, spec: str) -> tuple[Any, Mapping[str, Any], Mapping[str, Any]]:
+    """What a file holds as Python values, the preprocessing that it states, and its card."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -194,10 +198,10 @@ def _content(path: Path, spec: str) -> tuple[Any, Mapping[str, Any]]:
     if (what := _foreign(path, head)) is not None:
         raise _unreadable(path, spec, what)
     content = _pytorch(path, spec)
-    return content, _configuration(content)
+    return content, _configuration(content), {}
 
 
-def _safetensors(path: Path, spec: str) -> tuple[Any, Mapping[str, Any]]:
+def _safetensors(path: Path, spec: str) -> tuple[Any, Mapping[str, Any], Mapping[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -212,7 +216,8 @@ def _safetensors(path: Path, spec: str) -> tuple[Any, Mapping[str, Any]]:
             stated[name] = json.loads(text)
         except ValueError:
             continue  # a plain word, such as the format's name
-    return content, _configuration(stated)
+    card = stated.pop(CARD, {})
+    return content, _configuration(stated), card if isinstance(card, dict) else {}
 
 
 def _configuration(content: Any) -> Mapping[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -15,7 +17,7 @@ class ImageModel:
     """Pixels (n, 3, h, w) float32, normalised -> embeddings (n, d).
 
     library: name and version. fitted: how the weights were read; None where they need no reading. activation: of an
-    open_clip tower, `gelu` or `quick_gelu`. notes: what a person should know.
+    open_clip tower, `gelu` or `quick_gelu`. notes: what a person should know. card: see `Checkpoint`.
     """
 
     model: torch.nn.Module
@@ -24,3 +26,4 @@ class ImageModel:
     fitted: Fitted | None = None
     activation: str = ""
     notes: tuple[str, ...] = field(default=())
+    card: Mapping[str, Any] = field(default_factory=dict)

@@ -71,7 +71,9 @@ def load_image_model(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
     visual.load_state_dict(fitted.state, strict=True)
     activation = "quick_gelu" if quick else "gelu"
     library = f"open_clip {open_clip.__version__}"
-    return ImageModel(_ImageTower(visual), preprocessing, library, fitted, activation, (*checkpoint.notes, *notes))
+    return ImageModel(
+        _ImageTower(visual), preprocessing, library, fitted, activation, (*checkpoint.notes, *notes), checkpoint.card
+    )
 
 
 def _configuration(spec: EncoderSpec) -> tuple[dict[str, Any], list[Source]]:

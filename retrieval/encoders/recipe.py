@@ -43,6 +43,10 @@ class RecipeError(EncoderError):
     """A stored recipe lacks a field or has a value that it cannot have."""
 
 
+SEEN_DIGITS = 16
+"""Hexadecimal digits of a picture's SHA-256 by which a recipe knows it again."""
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How an encoder was made and how it prepares a picture.
@@ -59,7 +63,8 @@ class Recipe:
     The other fields say where these came from and are not compared; recipes of older collections lack them.
     preprocessing: the place of each value; activation: of an open_clip tower, empty for what its configuration says;
     weights_key: the state in the weights file; notes: what was left out, resampled or assumed; known: its name in the
-    table of known checkpoints.
+    table of known checkpoints; seen: the first 16 hexadecimal digits of the SHA-256 of each picture that it was
+    fine-tuned on.
     """
 
     spec: str
@@ -79,6 +84,7 @@ class Recipe:
     weights_key: str = field(default="", compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
     known: str = field(default="", compare=False)
+    seen: tuple[str, ...] = field(default=(), compare=False)
 
     def prepare(self, picture: Picture, resize: Resize | None = None) -> NDArray[np.uint8]:
         """The tower's input: (height, width, 3) uint8. Normalisation is the tower's own first step.
@@ -138,6 +144,7 @@ class Recipe:
                 weights_key=str(stored.get("weights_key", "")),
                 notes=tuple(str(note) for note in stored.get("notes", ())),
                 known=str(stored.get("known", "")),
+                seen=tuple(str(one) for one in stored.get("seen", ())),
             )
         except KeyError as error:
             raise RecipeError(f"an encoder's recipe has no field {error}{_RESTORE}") from None

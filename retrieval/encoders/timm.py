@@ -73,7 +73,8 @@ def _from_file(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:
     model = _build(spec.architecture, {"input_size": (3, height, width)}, arguments)
     dropped = known_checkpoint(spec.known).left_out if spec.known else ()
     fitted = _fit(model, checkpoint.states, spec, heads=dropped)
-    return ImageModel(model, preprocessing, f"timm {timm.__version__}", fitted, notes=checkpoint.notes)
+    library = f"timm {timm.__version__}"
+    return ImageModel(model, preprocessing, library, fitted, notes=checkpoint.notes, card=checkpoint.card)
 
 
 def _trunk(table: Mapping[str, Any]) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 
@@ -98,9 +99,19 @@ def _recipe(
         preprocessing=preprocessing.provenance,
         activation=made.activation,
         weights_key=fitted.key if fitted else "",
-        notes=(*(fitted.notes if fitted else ()), *_assumptions(made, spec), *made.notes),
+        notes=(*(fitted.notes if fitted else ()), *_assumptions(made, spec), *made.notes, *_tuned(made.card)),
         known=spec.known,
+        seen=tuple(map(str, made.card.get("seen", ()))),
     )
+
+
+def _tuned(card: Mapping[str, Any]) -> list[str]:
+    """What a person should know of weights that `kvasir finetune` wrote."""
+    if not card:
+        return []
+    return [
+        f"fine-tuned from {card.get('encoder')} on {len(card.get('seen', ())):,} images of {card.get('collection')}"
+    ]
 
 
 def _assumptions(made: ImageModel, spec: EncoderSpec) -> list[str]:

@@ -26,5 +26,8 @@ class Tower(torch.nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Embed a batch."""
-        pixels = (pictures.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return torch.nn.functional.normalize(self.image_model(pixels), dim=-1)
+        return torch.nn.functional.normalize(self.image_model(self.pixels(pictures)), dim=-1)
+
+    def pixels(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Pictures as the model takes them, (n, 3, h, w) float32, normalised."""
+        return (pictures.permute(0, 3, 1, 2).float() - self.mean) / self.std

@@ -10,14 +10,14 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import RetrievalError
+from retrieval.errors import LearningError
 from retrieval.learn.whitening import Arrays, Floats
 
 Progress = Callable[[str, int, int], None]
 """Takes a task's name, how much of it is done, and all of it."""
 
 
-class UnknownMethodError(RetrievalError):
+class UnknownMethodError(LearningError):
     """There is no way of learning of this name."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import CollectionError, RetrievalError
+from retrieval.errors import CollectionError, LearningError
 from retrieval.learn.methods import DEFAULT_METHOD, SEEDED, Progress, method_named, step_named
 from retrieval.learn.whitening import Floats, apply_components, fit_components, unit
 
@@ -20,7 +20,7 @@ _BLOCK = 4096
 """Vectors that are transformed at once."""
 
 
-class NothingToLearnError(RetrievalError):
+class NothingToLearnError(LearningError):
     """There are too few images, classes or vectors to learn from."""
 
 

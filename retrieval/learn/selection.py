@@ -176,6 +176,11 @@ def _figures(measured: list[Floats]) -> Figures:
     return {"precision@1": float(means[0]), "mAP": float(means[1])}
 
 
+def mean_figures(similar: Floats, relevant: NDArray[np.bool_]) -> Figures:
+    """Means over the queries that have something relevant; similar, relevant: (q, n)."""
+    return _figures([_measured(similar, relevant)])
+
+
 def figures_of(chosen: Iterable[Choice]) -> Mapping[str, dict[str, float]]:
     """By method, the figures of its best choice, as a recipe stores them."""
     best: dict[str, dict[str, float]] = {}

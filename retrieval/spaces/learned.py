@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from retrieval.collection import Collection, CollectionWriter, Manifest, SpaceDefinition
 from retrieval.collection.manifest import read_manifest
+from retrieval.encoders.recipe import SEEN_DIGITS
 from retrieval.errors import CollectionError
 from retrieval.images import Draft, Picture
 from retrieval.index.cosine import Cosine
@@ -150,13 +151,22 @@ def is_unlabelled(definition: SpaceDefinition) -> bool:
 
 
 def training_ids(collection: Collection, name: str) -> NDArray[np.int64]:
-    """The ids of the images that a space was learned from, ascending; none for a frozen space, or of no class.
+    """The ids of the images that a space was learned from, ascending, its encoder's fine-tuning included.
 
-    Raises SpaceNameError, DamagedModelError.
+    None for a frozen space. Raises SpaceNameError, DamagedModelError.
     """
     definition = collection.manifest.space(name)
-    if definition.kind != KIND or is_unlabelled(definition):
-        return np.empty(0, np.int64)
+    if definition.kind != KIND:
+        seen = {bytes.fromhex(digits) for digits in definition.recipe.get("seen", ())}
+        starts = collection.images.contents[:, : SEEN_DIGITS // 2] if seen else ()
+        return collection.images.ids[[start.tobytes() in seen for start in starts]] if seen else np.empty(0, np.int64)
+    ids = [training_ids(collection, source) for source in definition.recipe["sources"]]
+    if not is_unlabelled(definition):
+        ids.append(_own_training_ids(collection, definition))
+    return np.unique(np.concatenate(ids))
+
+
+def _own_training_ids(collection: Collection, definition: SpaceDefinition) -> NDArray[np.int64]:
     model = Model.load(
         model_path(collection.path, definition.name, definition.recipe["model"]), definition.recipe["model"]
     )

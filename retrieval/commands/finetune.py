@@ -1,0 +1,120 @@
+"""`kvasir finetune`: an encoder's last blocks, trained on the classes of a collection."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from retrieval.arguments import LocalPath, space_option
+from retrieval.terminal import TaskBars, counted, note, progress_bar
+
+
+@click.command("finetune")
+@click.argument("collection", type=LocalPath(exists=True, file_okay=False))
+@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@space_option("The space whose encoder is trained.  [default: the first of an encoder]", "--space")
+@click.option(
+    "--train",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Learn from the training part of this split file alone.",
+)
+@click.option(
+    "--blocks", type=click.IntRange(min=1), default=2, show_default=True, help="Last blocks or stages trained."
+)
+@click.option(
+    "--views",
+    type=click.IntRange(min=1),
+    default=6,
+    show_default=True,
+    help="Augmented views of each picture, itself included.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Epochs at most.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Begin no epoch after so many minutes.")
+@click.option(
+    "--rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True, help="Learning rate."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: CUDA if there.",
+)
+def command(
+    collection: Path,
+    out: Path,
+    spaces: tuple[str, ...],
+    train: Path | None,
+    blocks: int,
+    views: int,
+    epochs: int,
+    minutes: float | None,
+    rate: float,
+    seed: int,
+    device: str,
+) -> None:
+    """Train the last blocks of an encoder on the classes of COLLECTION; OUT.safetensors takes the weights.
+
+    What the frozen blocks give is computed once. A part of the clusters of near duplicates validates each epoch; the
+    best epoch's weights are written, and training ends early where there is none better. A run that was stopped goes
+    on when it is started again.
+
+    Example:  kvasir finetune kvasir.collection tuned.safetensors --minutes 10
+    """
+    import torch
+
+    from retrieval.collection import Collection, SpaceNameError
+    from retrieval.encoders import Recipe
+    from retrieval.evaluation.split_file import split_from_file
+    from retrieval.finetune.training import Expected, FinetuneOptions, finetune
+    from retrieval.finetune.weights import name_with, write_weights
+    from retrieval.spaces.encoder import definitions
+
+    if out.suffix != ".safetensors":
+        raise click.UsageError(f"{out}: name a file that ends in .safetensors")
+    if out.exists():
+        raise click.UsageError(f"{out} exists; name a new file")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise click.UsageError("PyTorch finds no CUDA device; use --device cpu")
+    opened = Collection.open(collection)
+    encoders = definitions(opened.manifest)
+    if not encoders:
+        raise SpaceNameError(f"{collection} has no space of an encoder; index its pictures first")
+    name = spaces[0] if spaces else next(iter(encoders))
+    if len(spaces) > 1 or opened.manifest.space(name).name not in encoders:
+        raise SpaceNameError(f"give one space of an encoder by --space: {', '.join(encoders)}")
+    definition = opened.manifest.space(name)
+    name_with(Recipe.from_dict(definition.recipe), out)
+    used = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
+    part = None if train is None else split_from_file(train, opened.images.files).rounds[0].gallery
+    options = FinetuneOptions(blocks=blocks, views=views, epochs=epochs, minutes=minutes, rate=rate, seed=seed)
+    partial = out.with_name(f"{out.name}.unfinished")
+
+    def tell(expected: Expected) -> None:
+        most = expected.epochs if minutes is None else max(0, min(expected.epochs, 60 * minutes - expected.views))
+        note(
+            f"about {_minutes(expected.views)} for views, then at most {_minutes(most)} for epochs, on {used}; "
+            f"a run that is stopped goes on from {partial}"
+        )
+
+    with progress_bar(transient=True) as bar:
+        tuned = finetune(opened, definition, part, options, partial, used, tell, TaskBars(bar).advance)
+    before, after = ((figures["precision@1"], figures["mAP"]) for figures in (tuned.before, tuned.after))
+    click.echo(
+        f"last layer, {counted(len(tuned.images), 'image')}, of which a part validates: P@1 {before[0]:.3f}, mAP "
+        f"{before[1]:.3f} before; P@1 {after[0]:.3f}, mAP {after[1]:.3f} after epoch {tuned.epoch} of {tuned.epochs}"
+    )
+    if tuned.epoch == 0:
+        click.echo("no epoch was better than the encoder as it is, so nothing is written")
+        return
+    written = write_weights(out, opened, tuned, asdict(options))
+    shutil.rmtree(partial)
+    click.echo(f"{out}: index by it with --encoder {written}")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
