@@ -16,6 +16,7 @@ from retrieval import images
 from retrieval.collection import Collection
 from retrieval.images import Draft, Picture, Region
 from retrieval.large_pictures import LargePictures
+from retrieval.learn.novelty import Novelty
 from retrieval.query import BadQueryError, Part, PictureLike, Query
 from retrieval.spaces import Purpose, Space, open_space
 from retrieval.weights import scaled_weights
@@ -36,12 +37,14 @@ class EmbeddedQuery:
     """A query as an index takes it: by space its vectors, and what is known of it.
 
     image_ids: the images of the collection among its parts. class_name: the query's class, where it is known.
+    novelty: what is told of a picture that is like none of the collection.
     """
 
     vectors: Mapping[str, QueryVectors]
     image_ids: tuple[int, ...] = ()
     image_id: int | None = None
     class_name: str | None = None
+    novelty: Novelty | None = None
 
 
 class Embedder:
@@ -122,7 +125,18 @@ class Embedder:
             if isinstance(data, bytes) and large.takes(data, max_pixels):
                 return self._large_vectors(large, data, part.region, spaces, max_pixels)
         pictures = self.pictures(part, spaces)
-        return {name: self.embed(pictures[self.space(name).draft], name) for name in spaces}
+        made: dict[str, NDArray[Any]] = {}
+        for name in spaces:
+            space = self.space(name)
+            for source in space.sources or (space,):  # several spaces may be derived from one
+                if source.name not in made:
+                    picture = pictures[space.draft]
+                    made[source.name] = (
+                        self.embed(picture, name) if source is space else source.embed([source.prepare(picture)])[0]
+                    )
+            if space.sources:
+                made[name] = space.derive([made[source.name][None] for source in space.sources])[0]
+        return {name: made[name] for name in spaces}
 
     def _large_vectors(
         self, large: LargePictures, data: bytes, region: Region | None, spaces: Sequence[str], max_pixels: int

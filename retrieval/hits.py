@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from retrieval.collection import Collection, PictureGoneError
 from retrieval.errors import PictureError
 from retrieval.findings import Findings
+from retrieval.learn.novelty import Novelty
 from retrieval.marks import names_of
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Hits(Sequence[Hit]):
     """Ranked hits of one query, with what was searched and how.
 
     score_kind: one of SCORE_KINDS; fusion: the method that fused several spaces, or None. findings: what the query
-    shows, where what was searched is calibrated. Equality ignores which
+    shows, where what was searched is calibrated. novelty: of a query that is like no image here. Equality ignores which
     opened collection they come from.
     """
 
@@ -130,6 +131,7 @@ class Hits(Sequence[Hit]):
     score_kind: str = "similarity"
     fusion: str | None = None
     findings: Findings | None = None
+    novelty: Novelty | None = None
 
     def __repr__(self) -> str:
         query = "a query from outside" if self.query_id is None else f"image {self.query_id}"
@@ -173,6 +175,7 @@ class Hits(Sequence[Hit]):
             "recall_ceiling": quality.recall_ceiling if quality else None,
             "relevant": quality.relevant if quality else None,
             "findings": _findings(self.findings),
+            "novelty": None if self.novelty is None else {"level": self.novelty.level, "detail": str(self.novelty)},
             "hits": [
                 {
                     "rank": hit.rank,

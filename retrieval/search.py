@@ -29,8 +29,9 @@ from retrieval.index.protocol import Metric
 from retrieval.large_pictures import LargePictures
 from retrieval.learn.calibration import DEPTH as CALIBRATED
 from retrieval.learn.calibration_store import Calibrations, NotCalibratedError, StoredCalibration, calibrated_name
+from retrieval.learn.novelty import Detector, Detectors, novelty
 from retrieval.names import nfc
-from retrieval.query import BadQueryError, Query, QueryLike, as_list, is_number, is_whole
+from retrieval.query import BadQueryError, Part, Query, QueryLike, as_list, is_number, is_whole
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import Reranker, reranked, reranker_named
 from retrieval.space_search import Nearest, SpaceSearch, padded
@@ -86,6 +87,7 @@ class Searcher:
         self._searches: dict[str, SpaceSearch] = {}
         self._galleries: dict[tuple[str, ...], Gallery] = {}
         self._calibrations = Calibrations()
+        self._detectors = Detectors()
         self._building = {space.name: Lock() for space in collection.spaces}
 
     def __repr__(self) -> str:
@@ -254,6 +256,7 @@ class Searcher:
                 method.score_kind if len(names) > 1 else "similarity" if reranker is None else "re-ranked similarity",
                 None if len(names) == 1 else method.name,
                 findings,
+                query.novelty,
             )
 
         if reranker is not None:
@@ -389,8 +392,18 @@ class Searcher:
             part if part.space is None else replace(part, space=self.collection.manifest.space(part.space).name)
             for part in query.parts
         )
-        vectors = self._embedder.vectors(Query(parts), names)
-        return EmbeddedQuery(vectors, query.image_ids, query.image_id, class_name)
+        detector = self._detector(parts, names)
+        embedded = names if detector is None else list(dict.fromkeys([*names, detector.space]))
+        vectors = self._embedder.vectors(Query(parts), embedded)
+        told = None if detector is None else novelty(detector, vectors[detector.space].vectors[0])
+        return EmbeddedQuery({name: vectors[name] for name in names}, query.image_ids, query.image_id, class_name, told)
+
+    def _detector(self, parts: Sequence[Part], names: Sequence[str]) -> Detector | None:
+        """What tells a strange picture, for a query that is one whole picture from outside."""
+        if len(parts) > 1 or parts[0].picture is None or parts[0].region is not None:
+            return None
+        space = self.space(names[0])
+        return self._detectors.get(self.collection, (space.sources or (space,))[0].name)
 
     def _require_undamaged(self, names: Sequence[str], hits: Sequence[NDArray[np.int64]]) -> None:
         """Compare the checksums of the vectors of hits, once for each image. Raises DamagedVectorError."""

@@ -107,6 +107,15 @@ class Findings(_Response):
     outdated: bool = Field(description="Whether the collection has changed since the calibration.")
 
 
+class Novelty(_Response):
+    """What is told of a query picture that is like no image of the collection."""
+
+    level: Literal["foreign", "unlike"] = Field(
+        description="`foreign`: another kind of picture, such as a photograph. `unlike`: a hint, with its error rates."
+    )
+    detail: str
+
+
 class Hits(_Response):
     """Ranked hits, and how good they are where the query's class is known."""
 
@@ -121,6 +130,9 @@ class Hits(_Response):
     recall_at_k: float | None
     recall_ceiling: float | None = Field(description="The best recall that k hits allow.")
     relevant: int | None = Field(description="How many images of the query's class were searched.")
+    novelty: Novelty | None = Field(
+        description="Null where the query is like images here, is one of them, or no detector was fitted."
+    )
     findings: Findings | None = Field(description="Null where what was searched is not calibrated.")
     hits: list[Hit]
 

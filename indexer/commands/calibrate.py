@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ from retrieval.arguments import LocalPath, map_option, space_option
 from retrieval.terminal import TaskBars, one_line, progress_bar
 
 if TYPE_CHECKING:
+    from retrieval.collection import Collection
     from retrieval.evaluation.calibrated import CalibrationFigures
+    from retrieval.evaluation.protocols import Protocol
 
 
 @click.command("calibrate")
@@ -48,7 +50,8 @@ def command(
     """Fit the chance that a hit shows the query's finding, for spaces and fusions of COLLECTION, and store it.
 
     Searches then give each hit its chance, and the classes that cover the query's in 90 % of cases. Learned spaces are
-    learned again in five folds, so that no picture is judged by a space that it taught.
+    learned again in five folds, so that no picture is judged by a space that it taught. A picture that is like none of
+    the collection is told as such.
 
     Example:  kvasir calibrate kvasir.collection --fuse JCD+Tamura
     """
@@ -74,6 +77,7 @@ def command(
         if queries is not None:
             class_map = parse_class_map(class_maps, opened.classes)
             moved = stack.enter_context(with_queries(opened, queries, class_map))
+        detectors = _detectors(opened, chosen or [opened.spaces[0].name], moved, queries, as_json)
         for contender in contenders:
             made, figures = calibrate(opened, contender, seed, advance)
             transfer = None if moved is None else transfer_figures(made, moved[0], contender, moved[1])
@@ -85,7 +89,45 @@ def command(
                 for line in _lines(name, figures, transfer, queries):
                     click.echo(line)
     if as_json:
-        click.echo(json.dumps(results, indent=2))
+        click.echo(json.dumps({"calibrations": results, "detectors": detectors}, indent=2))
+
+
+def _detectors(
+    opened: Collection,
+    spaces: Sequence[str],
+    moved: tuple[Collection, Protocol] | None,
+    queries: Path | None,
+    quiet: bool,
+) -> list[dict[str, Any]]:
+    """Fit and store what tells strange pictures, in the frozen space of embeddings beside each of these."""
+    from retrieval.index.cosine import Cosine
+    from retrieval.learn.novelty import LEAST, fit_detector, store_detector
+    from retrieval.spaces import metric_of, open_space
+
+    frozen: dict[str, None] = {}
+    for name in spaces:
+        space = open_space(opened.path, opened.manifest.space(name))
+        frozen[(space.sources or (space,))[0].name] = None
+    made = []
+    for name in frozen:
+        ids, vectors = opened.vectors(name)
+        if not isinstance(metric_of(opened.manifest.space(name)), Cosine) or len(ids) < LEAST:
+            continue
+        positions = opened.positions(name)
+        detector = fit_detector(name, vectors, opened.images.labels[positions], opened.images.clusters[positions])
+        if moved is not None and queries is not None:
+            grown, protocol = moved
+            of_queries = grown.rows(name).take(grown.images.ids[protocol.rounds[0].queries])
+            detector = replace(detector, rates={**detector.rates, queries.name: detector.rates_of(of_queries)})
+        store_detector(opened, detector)
+        made.append({"space": name, "rates": detector.rates})
+        if not quiet:
+            for of, rates in detector.rates.items():
+                click.echo(
+                    f"{one_line(name)}: of {one_line(of)} {rates['foreign']:.1%} are told as another kind of picture, "
+                    f"{rates['unlike']:.1%} as perhaps unlike anything here"
+                )
+    return made
 
 
 def _lines(

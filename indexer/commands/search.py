@@ -255,8 +255,9 @@ def _table(hits: Hits) -> str:
 
 
 def _findings(hits: Hits) -> list[str]:
-    """What the query shows, where that is calibrated."""
-    return [] if hits.findings is None else [f"findings {one_line(str(hits.findings))}"]
+    """What the query shows, where that is calibrated, and whether it is like nothing here."""
+    told = [] if hits.novelty is None else [f"note: {one_line(str(hits.novelty))}"]
+    return told + ([] if hits.findings is None else [f"findings {one_line(str(hits.findings))}"])
 
 
 def _chances(hits: Hits) -> list[tuple[str, list[str], str]]:

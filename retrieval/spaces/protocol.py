@@ -56,8 +56,15 @@ class Space(ABC):
     embeds_pictures: bool = True
     """Whether it makes vectors of pictures; one that does not has only those that were imported."""
 
+    sources: tuple[Space, ...] = ()
+    """The spaces that its vectors are made of, where it is derived."""
+
     derived: bool = False
     """Whether an image's vector is made of its vectors in other spaces, once those are stored."""
+
+    def derive(self, vectors: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Vectors (n, d) of images whose vectors (n, d') in each source are known."""
+        raise NotImplementedError(f"the space '{self.name}' is not derived from others")
 
     @property
     def name(self) -> str:

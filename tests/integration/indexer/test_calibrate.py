@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -34,7 +35,8 @@ def calibrated(indexed: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         learn(writer, "findings", method="lda", options=LearnOptions(dimension=12, unlearned=0.3))
     ended = run("calibrate", path, "--space", f"{SPACE},findings", "--fuse", f"findings=2+{SPACE}", "--json")
     assert ended.exit_code == 0, ended.output
-    assert [one["name"] for one in json.loads(ended.stdout)] == [SPACE, "findings", f"findings=2+{SPACE}"]
+    names = [one["name"] for one in json.loads(ended.stdout)["calibrations"]]
+    assert names == [SPACE, "findings", f"findings=2+{SPACE}"]
     return path
 
 
@@ -141,8 +143,28 @@ def test_other_sources_are_measured_and_every_class_is_told(
 
 
 def test_too_few_pictures_are_refused(tmp_path: Path, vector_collection: Callable[..., Path]) -> None:
-    import numpy as np
-
     path = vector_collection(tmp_path / "v", {"s": np.eye(6, dtype=np.float32)}, ["a", "b"] * 3)
     ended = run("calibrate", path)
     assert "too few to calibrate on" in str(ended.exception)
+
+
+def test_a_picture_of_another_kind_is_told_and_one_of_the_collection_is_not(
+    index_folder: Callable[..., Path], tmp_path: Path, tiny_spec: str, draw: Callable[..., Image.Image]
+) -> None:
+    for number in range(120):
+        folder = tmp_path / "data" / ("polyps", "cecum")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        draw(number, ((150, 90, 80), (90, 160, 60))[number % 2]).save(folder / f"{number}.png")
+    path = index_folder(tmp_path / "data", tmp_path / "c", tiny_spec)
+    told = json.loads(run("calibrate", path, "--json").stdout)["detectors"]
+    assert [one["rates"] for one in told] == [{"the pictures here": {"foreign": 0.005, "unlike": 0.05}}]
+    engine = retrieval.open(path)
+    checks = np.indices((90, 120)).sum(axis=0) // 6 % 2 * 255
+    novelty = engine.search(np.repeat(checks[:, :, None], 3, axis=2).astype(np.uint8)).novelty
+    assert novelty is not None
+    assert novelty.level == "foreign"
+    Image.fromarray(checks.astype(np.uint8)).save(tmp_path / "checks.png")
+    assert "note: this is another kind of picture" in run("search", tmp_path / "checks.png", path).output
+    assert engine.search(3).novelty is None
+    assert engine.search(tmp_path / "data" / "polyps" / "4.png").novelty is None
+    assert engine.search(3).to_dict()["novelty"] is None
