@@ -277,12 +277,23 @@ class Searcher:
         results: list[Hits] = []
         for start in range(0, len(queries), _FUSED_AT_ONCE):
             block = slice(start, start + _FUSED_AT_ONCE)
-            lists = self._ranked_lists(searches, queries[block], [lists[block] for lists in nearest], method)
-            fused, scores = fuse(lists, shares, method.name)
+            measured = [lists[block] for lists in nearest]
+            if method.by_score:
+                measured = _measured(searches, queries[block], measured)
+            fused_lists = [
+                search.scored_list(lists, self.statistics(search.name))
+                if method.by_score
+                else RankedList(padded([ids for ids, _ in lists], -1))
+                for search, lists in zip(searches.values(), measured, strict=True)
+            ]
+            fused, scores = fuse(fused_lists, shares, method.name)
             self._require_undamaged(names, [row[row >= 0] for row in fused[:, :listed]])
             for row, query in enumerate(queries[block]):
                 ids = fused[row, :listed][fused[row, :listed] >= 0]
-                distances = {name: search.distances(query.vectors[name], ids) for name, search in searches.items()}
+                distances = {
+                    name: search.completed(query.vectors[name], ids, lists[row])
+                    for (name, search), lists in zip(searches.items(), measured, strict=True)
+                }
                 results.append(hits_at(start + row, ids, scores[row, : len(ids)], distances))
         return results
 
@@ -454,7 +465,10 @@ class Searcher:
 
     def _space_search(self, name: str) -> SpaceSearch:
         if name not in self._searches:
-            self._searches[name] = SpaceSearch(name, self.metric(name), self.index(name), partial(self.space, name))
+            ids = self.collection.ids(name)
+            self._searches[name] = SpaceSearch(
+                name, self.metric(name), self.index(name), ids, partial(self.space, name)
+            )
         return self._searches[name]
 
     def _gallery(self, names: Sequence[str]) -> Gallery:
@@ -514,19 +528,6 @@ class Searcher:
         least = float(scores.min(initial=0))
         return np.concatenate([order, behind]), np.concatenate([scores, least - 1 - np.arange(len(behind))])
 
-    def _ranked_lists(
-        self,
-        searches: Mapping[str, SpaceSearch],
-        queries: Sequence[EmbeddedQuery],
-        nearest: Sequence[Sequence[Nearest]],
-        method: Method,
-    ) -> list[RankedList]:
-        """Each space's lists: its own or, for a method by scores, the candidates of all spaces with their scores."""
-        if not method.by_score:
-            return [RankedList(padded([ids for ids, _ in lists], -1)) for lists in nearest]
-        candidates = [np.unique(np.concatenate([lists[row][0] for lists in nearest])) for row in range(len(queries))]
-        return [search.scored_list(queries, candidates, self.statistics(name)) for name, search in searches.items()]
-
     def statistics(self, space: str) -> Statistics:
         """How similar random pairs of images are in a space: the background that score fusion normalises by."""
         name = self.collection.manifest.space(space).name
@@ -542,6 +543,20 @@ class Searcher:
 
             self._statistics[name] = stored_statistics(self.collection.path, name, ids, checksums, similarities)
         return self._statistics[name]
+
+
+def _measured(
+    searches: Mapping[str, SpaceSearch], queries: Sequence[EmbeddedQuery], nearest: Sequence[Sequence[Nearest]]
+) -> list[list[Nearest]]:
+    """By space and query, all that any space lists of the query, ascending by id, with its distances in this one."""
+    candidates = [np.unique(np.concatenate([lists[row][0] for lists in nearest])) for row in range(len(queries))]
+    return [
+        [
+            (ids, search.completed(query.vectors[search.name], ids, known))
+            for query, ids, known in zip(queries, candidates, lists, strict=True)
+        ]
+        for search, lists in zip(searches.values(), nearest, strict=True)
+    ]
 
 
 def _ids_and_scores(hits: Hits) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

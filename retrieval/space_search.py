@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.embedder import EmbeddedQuery, QueryVectors
-from retrieval.filters import Selection
+from retrieval.filters import Selection, among
 from retrieval.fusion import DEPTH, RankedList, Statistics
 from retrieval.index import Index
-from retrieval.index.protocol import Metric
+from retrieval.index.neighbours import empty_neighbours, nearest, selected, without_ids
+from retrieval.index.protocol import EXACT, Metric
 from retrieval.spaces import Space
 
 Nearest = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -22,11 +23,15 @@ Nearest = tuple[NDArray[np.int64], NDArray[np.float64]]
 
 @dataclass(frozen=True, eq=False)
 class SpaceSearch:
-    """A space with its index. Embeds nothing, so the space itself is not opened for a query that has its vectors."""
+    """A space with its index. Embeds nothing, so the space itself is not opened for a query that has its vectors.
+
+    ids: (n,) ascending, the images in the index.
+    """
 
     name: str
     metric: Metric
     index: Index
+    ids: NDArray[np.int64]
     open: Callable[[], Space]
 
     def nearest(
@@ -39,19 +44,32 @@ class SpaceSearch:
         """The nearest `depth` images of each query, from one call of the index.
 
         without: ids that each query leaves out in addition to the selection.
+
+        The nearest by the mean of several distances may be beyond the nearest by each of them. So where no one vector
+        has the order of the mean, an exact index compares every image with every part; one that is not exact proposes
+        candidates by each part, as many as ten times the depth.
         """
         vectors = [query.vectors[self.name] for query in queries]
         searched = [self._searched(made) for made in vectors]
         starts = np.cumsum([0, *map(len, searched)])
         left_out = [ids for ids, rows in zip(without, searched, strict=True) for _ in rows]
-        # The nearest by the mean of several distances may be beyond the nearest by each of them.
         several = any(len(rows) > 1 for rows in searched)
         proposed = max(DEPTH, 10 * depth) if several else depth
-        distances, ids = self.index.search(np.concatenate(searched), proposed, selection, left_out)
-        return [
-            self._one(made, distances[start:end], ids[start:end], depth)
-            for made, start, end in zip(vectors, starts[:-1], starts[1:], strict=True)
-        ]
+        together = np.concatenate(searched)
+        distances, ids = empty_neighbours(0, proposed)
+        if len(together):
+            distances, ids = self.index.search(together, proposed, selection, left_out)
+        results = []
+        for made, excluded, start, end in zip(vectors, without, starts[:-1], starts[1:], strict=True):
+            if len(made.vectors) == 1:
+                listed = ids[start, :depth] >= 0
+                results.append((ids[start, :depth][listed], np.maximum(distances[start, :depth][listed], 0)))
+            elif start == end:
+                results.append(self._ranked(made, without_ids(selected(self.ids, selection), excluded), depth))
+            else:
+                candidates = ids[start:end]
+                results.append(self._ranked(made, np.unique(candidates[candidates >= 0]), depth))
+        return results
 
     def distances(self, query: QueryVectors, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """Weighted mean distances (m,) of a query's parts to images; NaN where an image has no vector in the space."""
@@ -62,33 +80,39 @@ class SpaceSearch:
         nearest: NDArray[np.float64] = np.maximum(distances[0], 0)
         return nearest
 
-    def similarities(self, query: QueryVectors, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The metric's scores of those distances."""
-        return np.asarray(self.metric.scores(self.distances(query, ids)), np.float64)
+    def completed(self, query: QueryVectors, ids: NDArray[np.int64], known: Nearest) -> NDArray[np.float64]:
+        """The same distances (m,), of which those of `known` images are not computed again."""
+        known_ids, distances = known
+        order = np.argsort(known_ids)
+        ordered = known_ids[order]
+        there = among(ids, ordered)
+        result = np.empty(len(ids))
+        result[there] = distances[order[np.searchsorted(ordered, ids[there])]]
+        if not there.all():
+            result[~there] = self.distances(query, ids[~there])
+        return result
 
-    def scored_list(
-        self, queries: Sequence[EmbeddedQuery], candidates: Sequence[NDArray[np.int64]], statistics: Statistics
-    ) -> RankedList:
-        """The candidates of each query, from whatever space, with their similarities in this one."""
-        scores = [
-            self.similarities(query.vectors[self.name], ids) for query, ids in zip(queries, candidates, strict=True)
-        ]
-        return RankedList(padded(candidates, -1), padded(scores, np.nan), statistics)
+    def scored_list(self, measured: Sequence[Nearest], statistics: Statistics) -> RankedList:
+        """Candidates of each query, from whatever space, with their similarities in this one."""
+        scores = [np.asarray(self.metric.scores(distances), np.float64) for _, distances in measured]
+        return RankedList(padded([ids for ids, _ in measured], -1), padded(scores, np.nan), statistics)
 
     def _searched(self, query: QueryVectors) -> NDArray[Any]:
-        """The vectors that propose candidates: one where its order is that of the mean distance, else every part's."""
+        """The vectors that propose candidates: one where its order is that of the mean distance, else every part's.
+
+        None where an exact index compares every image.
+        """
         if len(query.vectors) == 1:
             return query.vectors
         combined = self.open().combine(query.vectors, query.weights)
-        return query.vectors if combined is None else combined[None]
+        if combined is not None:
+            return combined[None]
+        return query.vectors[:0] if self.index.description == EXACT else query.vectors
 
-    def _one(self, query: QueryVectors, distances: NDArray[np.float64], ids: NDArray[np.int64], depth: int) -> Nearest:
-        if len(query.vectors) == 1:
-            listed = ids[0, :depth] >= 0
-            return ids[0, :depth][listed], np.maximum(distances[0, :depth][listed], 0)
-        candidates = np.unique(ids[ids >= 0])
+    def _ranked(self, query: QueryVectors, candidates: NDArray[np.int64], depth: int) -> Nearest:
+        """The nearest of candidates (m,) ascending by the mean distance to a query's parts."""
         means = self.distances(query, candidates)
-        order = np.lexsort((candidates, means))[:depth]
+        order = nearest(means, depth)
         return candidates[order], means[order]
 
 

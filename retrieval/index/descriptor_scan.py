@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from retrieval.cores import available_cores
 from retrieval.filters import Selection, among
 from retrieval.index.neighbours import empty_neighbours, put_nearest
-from retrieval.index.protocol import CompiledMetric, Metric, Neighbours, Rows
+from retrieval.index.protocol import EXACT, CompiledMetric, Metric, Neighbours, Rows
 
 _DISTANCES_AT_ONCE = 1 << 22
 """How many distances each core has in memory: 32 MiB."""
@@ -38,7 +38,7 @@ class DescriptorScan:
     value is none of the descriptor's.
     """
 
-    description = "exact"
+    description = EXACT
 
     def __init__(self, metric: CompiledMetric, rows: Rows, ids: NDArray[np.int64]) -> None:
         self._metric = metric

@@ -33,7 +33,7 @@ from retrieval.index.neighbours import (
     with_ids,
     without_ids,
 )
-from retrieval.index.protocol import Metric, Neighbours, Rows
+from retrieval.index.protocol import EXACT, Metric, Neighbours, Rows
 
 _SPARE = 128
 """Candidates beyond k that the first scan proposes."""
@@ -49,7 +49,7 @@ class Int8Index:
     rows: the stored vectors, float32 of unit length. ids: (n,) int64 ascending, the images that have one.
     """
 
-    description = "exact"
+    description = EXACT
 
     def __init__(self, rows: Rows, ids: NDArray[np.int64]) -> None:
         self._rows = rows

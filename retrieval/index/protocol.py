@@ -14,6 +14,9 @@ from retrieval.filters import Selection
 BLOCK = 16_384
 """Vectors that are read at once where those of a whole gallery would take too much memory."""
 
+EXACT = "exact"
+"""The description of an index that compares every vector."""
+
 Neighbours = tuple[NDArray[np.float64], NDArray[np.int64]]
 """Distances (q, k) float64 ascending and image ids (q, k) int64."""
 
@@ -80,7 +83,7 @@ class Index(Protocol):
 
     @property
     def description(self) -> str:
-        """What kind of index it is, in a few words; `exact` where every vector is compared."""
+        """What kind of index it is, in a few words; EXACT where every vector is compared."""
         ...
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from retrieval.filters import Selection
 from retrieval.index.neighbours import measured_distances, scan, selected, with_ids, without_ids
-from retrieval.index.protocol import Metric, Neighbours, Rows
+from retrieval.index.protocol import EXACT, Metric, Neighbours, Rows
 
 
 class ScanIndex:
@@ -21,7 +21,7 @@ class ScanIndex:
     rows: the stored vectors. ids: (n,) int64 ascending, the images that have one.
     """
 
-    description = "exact"
+    description = EXACT
 
     def __init__(self, metric: Metric, rows: Rows, ids: NDArray[np.int64]) -> None:
         self._metric = metric
