@@ -10,8 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-from indexer.uploads import add_picture, remove_picture
-from retrieval.collection import CollectionWriter
+from indexer.uploads import add_picture, remove_images
+from retrieval.collection import CollectionWriter, NoSuchImageError
 from retrieval.collection.catalog import NAME as CATALOG
 from retrieval.collection.manifest import NAME as MANIFEST
 from retrieval.errors import RetrievalError
@@ -24,6 +24,9 @@ CHECK_SECONDS = 1.0
 """Seconds between two checks whether another process wrote to the collection."""
 FLUSH_NICENESS = 10
 """Added to the niceness of the thread that builds indexes after writes."""
+
+ADVICE = "make room and send the request again"
+"""What to do where the disk is full."""
 
 
 class ServedCollection:
@@ -116,19 +119,24 @@ class ServedCollection:
     def add(self, data: bytes, class_name: str | None) -> tuple[int, bool]:
         """Store a picture; returns its id and whether it is new. Raises CollectionBusyError, a PictureError."""
         with self._writing:
-            with CollectionWriter(self.path) as writer:
-                image_id, new = add_picture(writer, self.searcher, data, class_name)
+            with self._writer() as writer:
+                if _stamp(self.path) != self._stamp:
+                    self._refresh()
+                image_id, new = add_picture(writer, self._searcher, data, class_name)
             self._refresh()
             return image_id, new
 
     def remove(self, image_id: int) -> None:
         """Remove an image. Raises NoSuchImageError, CollectionBusyError."""
         with self._writing:
-            collection = self.searcher.collection
-            collection.position(image_id)
-            with CollectionWriter(self.path) as writer:
-                remove_picture(writer, collection, image_id)
+            with self._writer() as writer:
+                removed = remove_images(writer, [image_id])
             self._refresh()
+        if not removed:
+            raise NoSuchImageError(f"the collection {self.path} has no image {image_id}")
+
+    def _writer(self) -> CollectionWriter:
+        return CollectionWriter(self.path, advice=ADVICE)
 
     def _refresh(self) -> None:
         with self._refreshing:  # a slow one must not restore the state before a write

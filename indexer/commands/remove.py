@@ -10,6 +10,7 @@ from shlex import quote
 import click
 
 from indexer.missing import missing_picture
+from indexer.uploads import remove_images
 from retrieval.arguments import ImageId, LocalPath
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
 from retrieval.sources.address import expanded
@@ -30,7 +31,9 @@ from retrieval.terminal import counted, one_line
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(collection: Path, ids: tuple[int, ...], missing: bool, sources: tuple[Path, ...], as_json: bool) -> None:
-    """Remove images from COLLECTION by id. Other ids stay as they are; the pictures' files are not touched.
+    """Remove images from COLLECTION by id. Other ids stay as they are.
+
+    Files stay where they were indexed; those of pictures that came over REST lie in the collection, and are deleted.
 
     Of a folder or zip that cannot be opened, or is empty, --missing removes nothing: it may only not be mounted now.
 
@@ -50,7 +53,7 @@ def command(collection: Path, ids: tuple[int, ...], missing: bool, sources: tupl
             elif error is not None:
                 wanted.add(image_id)
         unknown = sorted(wanted - known)
-        removed = writer.remove(sorted(wanted & known))
+        removed = remove_images(writer, sorted(wanted & known))
     if as_json:
         not_opened = [{"path": str(path), "reason": closed[path]} for path in sorted(closed)]
         facts = {"removed": sorted(wanted & known), "unknown": unknown, "sources_not_opened": not_opened}

@@ -92,6 +92,13 @@ def known_rows(
         yield from connection.execute(f"{select} AND file IN ({', '.join('?' * len(block))})", (source, *block))
 
 
+def image_places(connection: sqlite3.Connection, folder: Path, ids: Iterable[int]) -> dict[int, tuple[Path, str]]:
+    """The source of each image, and its file there; of those that there are. Sources may lie relative to `folder`."""
+    select = "SELECT path, file FROM images JOIN sources ON sources.id = source WHERE images.id = ?"
+    rows = {image_id: connection.execute(select, (int(image_id),)).fetchone() for image_id in ids}
+    return {image_id: (folder / row[0], row[1]) for image_id, row in rows.items() if row is not None}
+
+
 def insert_images(
     connection: sqlite3.Connection, ids: Sequence[int], images: Sequence[NewImage], checksums: Iterable[bytes]
 ) -> None:

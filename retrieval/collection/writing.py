@@ -35,7 +35,15 @@ from retrieval.collection.manifest import (
     tower_folder,
     write_manifest,
 )
-from retrieval.collection.rows import KnownImage, NewImage, Sources, delete_image, insert_images, known_rows
+from retrieval.collection.rows import (
+    KnownImage,
+    NewImage,
+    Sources,
+    delete_image,
+    image_places,
+    insert_images,
+    known_rows,
+)
 from retrieval.collection.vectors import GENERATION, VectorFile, vectors_path
 from retrieval.disk import full_disk, sync_directory
 from retrieval.marks import Marks
@@ -51,12 +59,17 @@ class CollectionWriter:
 
     One that it made is deleted again where an error ends the `with` block before an image was stored.
 
+    advice: what to do where the disk is full.
+
     Raises CollectionBusyError where another writer is at work, NotACollectionError where the folder holds other things,
     NotWritableError, DiskFullError; the last one ends a `with` block as well where the disk is full within.
     """
 
-    def __init__(self, path: Path | str, *, name: str | None = None, create: bool = False) -> None:
+    def __init__(
+        self, path: Path | str, *, name: str | None = None, create: bool = False, advice: str = _ADVICE
+    ) -> None:
         self.path = Path(path).absolute()
+        self._advice = advice
         self._files: dict[str, VectorFile] = {}
         self._new = not (self.path / NAME).exists()
         try:
@@ -67,7 +80,7 @@ class CollectionWriter:
         try:
             self._open(name)
         except BaseException as error:
-            full = full_disk(error, self.path / catalog.NAME, _ADVICE)
+            full = full_disk(error, self.path / catalog.NAME, advice)
             if full is not None and self._new:
                 delete_all(self.path)
             self._lock.release()
@@ -98,7 +111,7 @@ class CollectionWriter:
 
     def _raise_full_disk(self, error: BaseException) -> None:
         """Raise DiskFullError where that is what an error means: SQLite's names no file."""
-        if (full := full_disk(error, self.path / catalog.NAME, _ADVICE)) is not None:
+        if (full := full_disk(error, self.path / catalog.NAME, self._advice)) is not None:
             raise full from error
 
     def __enter__(self) -> CollectionWriter:
@@ -349,6 +362,10 @@ class CollectionWriter:
                 stored, self.manifest.space(name).number, self._file(name).put(image_id, [vector])[0]
             )
         return bytes(stored)
+
+    def places(self, ids: Sequence[int]) -> dict[int, tuple[Path, str]]:
+        """Where images lie, by id: the folder or zip, and the file in it; of those that there are."""
+        return image_places(self._catalog, self.path.resolve(), ids)
 
     def remove(self, ids: Sequence[int]) -> int:
         """Remove images; other ids stay as they are and no removed id comes back. Returns how many there were."""

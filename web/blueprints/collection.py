@@ -153,7 +153,8 @@ def similar(path: ImagePath, query: SearchOptions) -> Response:
 def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
     """Add a picture: it is stored in the collection's folder and indexed in every space; needs a key that may write.
 
-    The same picture again is the same image; under another class it takes that one's place, with a new id.
+    The same picture again is the same image; under another class it takes that one's place, with a new id, and
+    without a class it keeps the one that it has.
     """
     class_name = query.class_name
     with parsing_turn():
@@ -181,10 +182,10 @@ def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
 @rate_limited
 def remove_image(path: ImagePath) -> tuple[str, int]:
     """Remove an image; its id never comes back. Needs a key that may write."""
-    shared = state()
-    version = version_of(collection(), path.image_id)
+    shared, opened = state(), collection()
     shared.served.remove(path.image_id)
-    shared.pictures.remove(("thumbnail", version))
+    if opened.images.position(path.image_id) is not None:
+        shared.pictures.remove(("thumbnail", version_of(opened, path.image_id)))
     return "", 204
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import shutil
@@ -15,15 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from indexer.datasets import open_dataset
 from indexer.near_duplicates import clusters, update_clusters
 from indexer.run import run_dataset
 from retrieval import search
-from retrieval.collection import Collection, CollectionWriter, NewImage
+from retrieval.collection import Collection, CollectionWriter, NewImage, NoSuchImageError
 from retrieval.collection.catalog import NAME as CATALOG
+from retrieval.command_line import kvasir
 from retrieval.cores import available_cores
+from retrieval.disk import DiskFullError
 from retrieval.images import MAX_PIXELS
 from web import served_collection, served_picture
 from web.app import create_app
@@ -50,6 +54,73 @@ def test_an_added_picture_moves_with_its_collection(held: ServedCollection, new_
     assert ServedCollection(moved, MAX_PIXELS).add(new_picture, "polyps") == (image_id, False)
     ServedCollection(moved, MAX_PIXELS).remove(image_id)
     assert not list((moved / "pictures").iterdir())
+
+
+def test_a_picture_that_cannot_be_stored_leaves_no_file(
+    held: ServedCollection, new_picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(writer: CollectionWriter, images: Any, ids: Any = None) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device", str(writer.path / "vectors" / "s.float32"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CollectionWriter, "append", no_room)
+        with pytest.raises(DiskFullError, match=r"s\.float32: no space left on the disk; .*send the request again$"):
+            held.add(new_picture, None)
+    assert not list((held.path / "pictures").iterdir())
+    image_id, _ = held.add(new_picture, "polyps")
+    with monkeypatch.context() as patched:
+        patched.setattr(CollectionWriter, "append", no_room)
+        with pytest.raises(DiskFullError):
+            held.add(new_picture, "cecum")
+    assert held.searcher.collection.read(image_id) == new_picture  # it is stored under its first class
+
+
+def test_a_picture_without_a_class_keeps_the_one_that_it_has(held: ServedCollection, new_picture: bytes) -> None:
+    image_id, _ = held.add(new_picture, "polyps")
+    assert held.add(new_picture, None) == (image_id, False)
+    assert held.searcher.collection.class_of(image_id) == "polyps"
+    later, new = held.add(new_picture, "cecum")
+    assert new
+    assert held.add(new_picture, None) == (later, False)
+
+
+def test_an_image_that_another_process_removed_is_not_removed_again_nor_the_file_of_its_successor(
+    held: ServedCollection, new_picture: bytes
+) -> None:
+    image_id, _ = held.add(new_picture, None)
+    removed = CliRunner().invoke(kvasir, ["remove", str(held.path), str(image_id)])
+    assert removed.exit_code == 0
+    assert not list((held.path / "pictures").iterdir())  # the collection's own file goes with its image
+    other = ServedCollection(held.path, MAX_PIXELS)
+    later, new = other.add(new_picture, None)
+    assert new
+    with pytest.raises(NoSuchImageError):
+        held.remove(image_id)
+    assert Collection.open(held.path).read(later) == new_picture
+    held.remove(later)
+    assert not list((held.path / "pictures").iterdir())
+
+
+def test_files_that_were_indexed_in_their_place_stay_when_their_images_go(
+    gallery_folder: Path, index_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(gallery_folder, data)
+    path = index_folder(data, tmp_path / "c")
+    before = sorted(data.rglob("*"))
+    assert CliRunner().invoke(kvasir, ["remove", str(path), "0", "1"]).exit_code == 0
+    assert sorted(data.rglob("*")) == before
+
+
+def test_a_picture_gets_its_vectors_in_a_space_that_another_process_made_just_now(
+    held: ServedCollection, indexed: Any, new_picture: bytes
+) -> None:
+    assert len(held.searcher.collection.spaces) == 1
+    with open_dataset(indexed.data) as dataset, CollectionWriter(held.path) as writer:
+        assert run_dataset(dataset, writer, descriptors="JCD").exit_status == 0
+    held._checked = time.monotonic() + 3600  # no look in between
+    image_id, _ = held.add(new_picture, None)
+    assert image_id in Collection.open(held.path).ids("JCD")
 
 
 def test_an_added_copy_joins_the_cluster_of_its_original_at_once(held: ServedCollection, indexed: Any) -> None:
