@@ -29,6 +29,7 @@ from retrieval.collection import (
     SpaceDefinition,
 )
 from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told, reading
+from retrieval.collection.folder import leftovers
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.reading import damaged_rows_sentence
 from retrieval.collection.row_digests import row_faults
@@ -37,6 +38,7 @@ from retrieval.cores import available_cores
 from retrieval.errors import PictureError
 from retrieval.images import decode
 from retrieval.index.storage import FOLDER as INDEXES
+from retrieval.report.store import faulty_evaluations
 from retrieval.spaces import open_space
 from retrieval.terminal import counted
 
@@ -145,6 +147,11 @@ def _check_leftovers(collection: Collection) -> Iterator[Finding]:
     if damaged := damaged_greys(collection.path):
         message = f"{GREYS}: {counted(len(damaged), 'small picture')} for finding duplicates damaged"
         yield Finding("greys", message, True, ids=tuple(damaged), path=collection.path / GREYS)
+    for path, fault in faulty_evaluations(collection.path):
+        yield Finding("evaluation", f"evaluation {path.name} {fault}", True, path=path)
+    for path in leftovers(collection.path):
+        message = f"{path.relative_to(collection.path)} was left by a run that was stopped"
+        yield Finding("leftover", message, True, path=path)
     for path in sorted((collection.path / "encoders").glob("*")):
         if path.name not in known:
             yield Finding("leftover", f"encoder {path.name} belongs to no space: a run was stopped", True, path=path)

@@ -17,6 +17,7 @@ from retrieval.images import MAX_PIXELS
 from retrieval.large_pictures import BYTES_A_PIXEL, LargePictures
 from retrieval.report.render import GLOBALS as REPORT_GLOBALS
 from retrieval.report.render import template_loader as report_templates
+from retrieval.report.store import remove_unfinished
 from web.access import SCHEMES, client_name, register_auth, register_security
 from web.blueprints import collection, evaluations, pages, search, service
 from web.context import Settings, State
@@ -83,6 +84,7 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
         jobs=Jobs(),
     )
     app.extensions["kvasir"] = state
+    remove_unfinished(settings.collection)
     # Base64 makes a third more of a picture, and a form or JSON has some fields around it.
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload * 4 // 3 + 2**20
     app.json.sort_keys = False  # type: ignore[attr-defined]

@@ -150,7 +150,7 @@ def command(
         transfer_figure,
     )
     from retrieval.evaluation.options import Fusion
-    from retrieval.report.store import StoredEvaluation, is_stored, store_evaluation
+    from retrieval.report.store import StoredEvaluation, is_stored, remove_unfinished, store_evaluation
 
     if report is not None:
         from retrieval.report.folder import prepare_folder
@@ -188,6 +188,8 @@ def command(
             "speed": speed,
         }
         store = keep and not is_stored(opened, request)
+        if keep:
+            remove_unfinished(opened.path)
         if report is not None or store:
             from retrieval.report.build import build_report
 

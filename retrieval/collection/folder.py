@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from retrieval.disk import PARTIAL
 from retrieval.errors import CollectionError
 
 LOCK = "writer.lock"
+LEFT_SECONDS = 60.0
+"""A partial file that nobody has written to for so long is of a run that was stopped."""
 
 
 class CollectionBusyError(CollectionError):
@@ -56,6 +59,23 @@ def _require_free(path: Path) -> None:
         raise NotACollectionError(
             f"{path} is not a collection and not empty (it holds {', '.join(others[:3])}); give an empty or new folder"
         )
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Partial files that a run which was stopped has left; those of indexes and evaluations have writers of their own.
+
+    Files that readers cache are written without the lock, so one that was written to just now is none.
+    """
+    now = time.time()
+    candidates = [*path.glob(f"*{PARTIAL}"), *path.glob(f"[!ie]*/*{PARTIAL}")]  # but index/, evaluations/, encoders/
+    return sorted(one for one in candidates if one.is_file() and now - one.stat().st_mtime > LEFT_SECONDS)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what runs that were stopped have left; to be called by the one writer."""
+    shutil.rmtree(path / "encoders" / PARTIAL, ignore_errors=True)
+    for left in leftovers(path):
+        left.unlink(missing_ok=True)
 
 
 def delete_all(path: Path) -> None:

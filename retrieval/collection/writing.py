@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import catalog, changes, device_marks, row_digests
-from retrieval.collection.folder import claim, delete_all, not_writable
+from retrieval.collection.folder import claim, delete_all, not_writable, remove_leftovers
 from retrieval.collection.manifest import (
     NAME,
     SPACE_NAME,
@@ -96,6 +96,7 @@ class CollectionWriter:
             created = datetime.now(UTC).isoformat(timespec="seconds")
             write_manifest(self.path, Manifest(name=name or self.path.name, created=created))
         self.manifest = read_manifest(self.path)
+        remove_leftovers(self.path)
         self._catalog = catalog.connect(self.path)
         with catalog.transaction(self._catalog):  # a file for reading only is opened without complaint
             if not changes.has_log(self._catalog):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.cores import available_cores
-from retrieval.disk import library_full_disk
+from retrieval.disk import DiskFullError, library_full_disk
 from retrieval.encoders.recipe import Recipe
 from retrieval.encoders.selftest import drawn_inputs
 from retrieval.errors import EncoderError
@@ -153,20 +153,46 @@ def convert(tower: Tower, directory: Path) -> str:
             model = openvino.convert_model(
                 tower, example_input=example, input=[openvino.PartialShape([1, height, width, 3])]
             )
+    except Exception as error:
+        raise _not_converted(tower, error) from error
+    try:
         directory.mkdir(parents=True, exist_ok=True)
         openvino.save_model(model, directory / MODEL, compress_to_fp16=False)
         cosine = _least_cosine(OpenVinoEncoder(directory, tower.recipe, "latency"), tower)
     except Exception as error:
-        if (full := library_full_disk(error, directory / MODEL)) is not None:
-            shutil.rmtree(directory, ignore_errors=True)
+        full = library_full_disk(error, directory / MODEL) or _no_room(directory, tower)
+        shutil.rmtree(directory, ignore_errors=True)
+        if full is not None:
             raise full from error
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConversionError(f"{tower.recipe.spec}: OpenVINO cannot convert it ({reason})") from error
+        raise _not_converted(tower, error) from error
     if not cosine >= LEAST_COSINE:
         raise ConversionError(
             f"{tower.recipe.spec}: OpenVINO's conversion gives other embeddings (cosine {cosine:.4f} to PyTorch's)"
         )
     return converted_digest(directory)
+
+
+def _not_converted(tower: Tower, error: Exception) -> ConversionError:
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return ConversionError(f"{tower.recipe.spec}: OpenVINO cannot convert it ({reason})")
+
+
+def _no_room(directory: Path, tower: Tower) -> DiskFullError | None:
+    """The error that the room for a converted tower is missing, which OpenVINO does not tell; or None.
+
+    Tried out, since a quota or a limit of the process shows in no number of free bytes.
+    """
+    trial = directory / "room"
+    try:
+        with trial.open("wb") as file:
+            for parameter in tower.parameters():
+                file.write(bytes(parameter.numel() * parameter.element_size()))
+    except OSError as error:
+        return DiskFullError(
+            f"{directory / MODEL}: no space left on the disk for the converted encoder ({error.strerror}); "
+            "make room and run the same command again"
+        )
+    return None
 
 
 def _least_cosine(encoder: OpenVinoEncoder, tower: Tower) -> float:

@@ -22,6 +22,7 @@ from retrieval.metrics.confusion import (
     confusion_matrix,
     overall_scores,
 )
+from retrieval.terminal import one_line
 
 Floats = NDArray[np.float64]
 
@@ -87,6 +88,11 @@ class SpaceResult:
     def class_k(self) -> int:
         """The k of figures that a report shows for one k alone, such as those of a class: 10, or else the largest."""
         return 10 if 10 in self.ks else max(self.ks)
+
+    @cached_property
+    def shown_names(self) -> tuple[str, ...]:
+        """The classes' names as reports show them: control characters are escaped."""
+        return tuple(map(one_line, self.class_names))
 
     def means(self, measure: str) -> Means:
         """Micro, macro and per-class mean of a measure over the scored queries; NaN where there are none."""

@@ -144,7 +144,7 @@ def _map(
     groups = tuple(
         MapGroup(
             id=f"map-{number}-{c}",
-            class_name="unlabelled" if c < 0 else space.class_names[c],
+            class_name="unlabelled" if c < 0 else space.shown_names[c],
             images=tuple(ids[rows][classes == c].tolist()),
         )
         for c in (-1, *range(len(space.class_names)))

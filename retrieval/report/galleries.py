@@ -19,8 +19,8 @@ def query_rows(space: SpaceResult, examples: Sequence[Example], labels: Mapping[
     for example in examples:
         row = row_of[example.image]
         label = int(space.labels[row])
-        suspected = f", rather {space.class_names[example.suspected]}?" if example.suspected >= 0 else ""
-        caption = f"{space.class_names[label]}{suspected} (AP {space.measures['mAP'][row]:.3f})"
+        suspected = f", rather {space.shown_names[example.suspected]}?" if example.suspected >= 0 else ""
+        caption = f"{space.shown_names[label]}{suspected} (AP {space.measures['mAP'][row]:.3f})"
         neighbours = [int(image) for image in space.neighbours[row, :NEIGHBOURS] if image >= 0]
         rows.append(
             QueryRow(
@@ -46,4 +46,4 @@ def hub_row(space: SpaceResult, examples: Sequence[Example], labels: Mapping[int
 
 def _class_name(space: SpaceResult, labels: Mapping[int, int], image: int) -> str:
     label = labels.get(image, -1)
-    return space.class_names[label] if label >= 0 else "unlabelled"
+    return space.shown_names[label] if label >= 0 else "unlabelled"

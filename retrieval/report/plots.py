@@ -58,7 +58,7 @@ def precision_recall(result: SpaceResult) -> str:
     """Interpolated precision over recall: each class, and the mean of the classes."""
     figure, axes = new_figure(7.4, 3.6)
     means = []
-    for c, name in enumerate(result.class_names):
+    for c, name in enumerate(result.shown_names):
         rows = (result.labels == c) & result.scored
         if rows.any():
             means.append(result.curve[rows].mean(axis=0))
@@ -76,7 +76,7 @@ def confusion(result: SpaceResult) -> str:
     table = result.confusion
     rows = np.flatnonzero(table.sum(axis=1))
     columns = np.union1d(rows, np.flatnonzero(table.sum(axis=0)))
-    names = [*result.class_names, "none"]
+    names = [*result.shown_names, "none"]
     figure, axes = new_figure(3.4 + 0.42 * len(columns), 1.8 + 0.42 * len(rows))
     for i, c in enumerate(rows):
         for j, d in enumerate(columns):
@@ -122,7 +122,7 @@ def per_class_bars(result: SpaceResult) -> str:
         axes.barh(y, values[present], 0.25, color=colour, label=name)
         if ends is not None:
             axes.hlines(y, ends[present, 0], ends[present, 1], color=INK, linewidth=1)
-    axes.set_yticks(places, [result.class_names[c] for c in present])
+    axes.set_yticks(places, [result.shown_names[c] for c in present])
     axes.set_xlim(0, 1.02)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return svg(figure, f"bars {result.space}")
@@ -162,9 +162,9 @@ def flow(result: SpaceResult, shares: NDArray[np.float64]) -> str:
                 )
             y0 -= width
             right_at[d] -= width
-        axes.text(-0.02, left_at[c] - 0.5, result.class_names[c], ha="right", va="center", color=INK)
+        axes.text(-0.02, left_at[c] - 0.5, result.shown_names[c], ha="right", va="center", color=INK)
         middle = right_start[c] - right_height[c] / 2
-        axes.text(1.02, middle, f"{result.class_names[c]}  {shares[c, c]:.0%}", ha="left", va="center", color=INK)
+        axes.text(1.02, middle, f"{result.shown_names[c]}  {shares[c, c]:.0%}", ha="left", va="center", color=INK)
     axes.set(xlim=(-0.6, 1.75), ylim=(-total - 0.1, 0.1))
     axes.axis("off")
     return svg(figure, f"flow {result.space}")
@@ -177,7 +177,7 @@ def space_map(result: SpaceResult, places: NDArray[np.float64], labels: NDArray[
     for c in (-1, *range(len(result.class_names))):
         rows = labels == c
         if rows.any():
-            name = "unlabelled" if c < 0 else result.class_names[c]
+            name = "unlabelled" if c < 0 else result.shown_names[c]
             points = axes.scatter(
                 places[rows, 0],
                 places[rows, 1],

@@ -7,14 +7,16 @@ import json
 import logging
 import secrets
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from filelock import FileLock, Timeout
+
 from retrieval.collection import Collection
-from retrieval.disk import write_atomically
+from retrieval.disk import PARTIAL, write_atomically
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.store import StoredEvaluationError, load_json
 
@@ -36,6 +38,15 @@ FILES = {
 }
 """Files that can be downloaded, with their media types."""
 _FACTS, _RESULT, _REPORT = "facts.json", "result.json", "report.json"
+
+
+_LOCK = "writer.lock"
+"""File in the folder of evaluations that is locked while one is written."""
+_LOCK_SECONDS = 60.0
+
+
+class OtherReportError(StoredEvaluationError):
+    """A stored report is of another version of the program."""
 
 
 class NotEvaluatedError(EvaluationError):
@@ -64,11 +75,22 @@ def store_evaluation(opened: Collection, evaluation: StoredEvaluation, result: E
 
     Whoever may use the site can start evaluations there, so those drop none that a command made.
     """
+    folder = opened.path / FOLDER
+    unfinished = folder / f"{evaluation.id}{PARTIAL}"
+    facts = asdict(evaluation) | {"images": digest_of_images(opened)}
+    folder.mkdir(exist_ok=True)
+    remove_unfinished(opened.path)
+    with FileLock(folder / _LOCK, timeout=_LOCK_SECONDS):
+        _store(opened, unfinished, result, report, facts)
+    stored = [other for other in stored_evaluations(opened.path) if other.made_by == evaluation.made_by]
+    for old in stored[MAX_STORED:]:
+        shutil.rmtree(folder / old.id, ignore_errors=True)
+
+
+def _store(opened: Collection, unfinished: Path, result: Evaluation, report: Report, facts: dict[str, Any]) -> None:
+    """Write the files of an evaluation; to be called locked."""
     from retrieval.report.folder import write_tables
 
-    folder = opened.path / FOLDER
-    unfinished = folder / f"{evaluation.id}.new"
-    facts = asdict(evaluation) | {"images": digest_of_images(opened)}
     try:
         write_tables(result, unfinished)
         for name, value in (
@@ -77,12 +99,52 @@ def store_evaluation(opened: Collection, evaluation: StoredEvaluation, result: E
             (_FACTS, facts),
         ):
             write_atomically(unfinished / name, json.dumps(value, allow_nan=False).encode())
-        unfinished.rename(folder / evaluation.id)
+        unfinished.rename(unfinished.with_suffix(""))
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    stored = [other for other in stored_evaluations(opened.path) if other.made_by == evaluation.made_by]
-    for old in stored[MAX_STORED:]:
-        shutil.rmtree(folder / old.id, ignore_errors=True)
+
+
+def unfinished_evaluations(collection: Path, then: Callable[[Path], object] = lambda path: None) -> list[Path]:
+    """Folders of evaluations that a run which was stopped has left; none while one is being written.
+
+    then: what is done with each, before another run can write.
+    """
+    folder = collection / FOLDER
+    left = sorted(folder.glob(f"*{PARTIAL}"))
+    if not left:
+        return []
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            left = [path for path in left if path.exists()]
+            for path in left:
+                then(path)
+            return left
+    except (Timeout, OSError):  # of a folder for reading only nothing can be removed
+        return []
+
+
+def remove_unfinished(collection: Path) -> None:
+    """Remove evaluations that a run which was stopped has left."""
+    unfinished_evaluations(collection, lambda path: shutil.rmtree(path, ignore_errors=True))
+
+
+def faulty_evaluations(collection: Path) -> Iterator[tuple[Path, str]]:
+    """(folder, what is wrong) of each that cannot be shown, or that a run which was stopped has left."""
+    folder = collection / FOLDER
+    if not folder.is_dir():
+        return
+    for path in unfinished_evaluations(collection):
+        yield path, "was left by a run that was stopped"
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and path.suffix != PARTIAL:
+            try:
+                evaluation = _read_facts(path / _FACTS)
+                load_result(collection, evaluation)
+                load_report(collection, evaluation)
+            except OtherReportError:
+                continue
+            except StoredEvaluationError as error:
+                yield path, f"is damaged ({error})"
 
 
 def stored_evaluations(collection: Path) -> list[StoredEvaluation]:
@@ -126,14 +188,16 @@ def load_report(collection: Path, evaluation: StoredEvaluation) -> Report:
 
     from retrieval.report.document import SCHEMA, Report
 
-    fields = load_json(collection / FOLDER / evaluation.id / _REPORT)
-    if not isinstance(fields, dict) or fields.get("schema") != SCHEMA:
-        raise StoredEvaluationError(
+    document = load_json(collection / FOLDER / evaluation.id / _REPORT)
+    if not isinstance(document, dict):
+        raise StoredEvaluationError(f"the report of the evaluation {evaluation.id} is damaged; evaluate again")
+    if document.get("schema") != SCHEMA:
+        raise OtherReportError(
             "this evaluation was stored by another version of the program, and its report cannot be shown; "
             "its files can be downloaded; evaluate again for a report"
         )
     try:
-        return TypeAdapter(Report).validate_python(fields)
+        return TypeAdapter(Report).validate_python(document)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise StoredEvaluationError(
@@ -171,13 +235,25 @@ def _has_report(collection: Path, evaluation: StoredEvaluation) -> bool:
 def _load_facts(folder: Path) -> Iterator[StoredEvaluation]:
     """What is stored; a damaged one is left out, with a warning in the log."""
     for path in folder.glob(f"*/{_FACTS}"):
-        if path.parent.suffix == ".new":
+        if path.parent.suffix == PARTIAL:
             continue
         try:
-            evaluation = StoredEvaluation(**load_json(path))
-            if evaluation.id != path.parent.name or not isinstance(evaluation.created, str):
-                raise TypeError(evaluation)
-        except (StoredEvaluationError, TypeError) as error:
+            yield _read_facts(path)
+        except StoredEvaluationError as error:
             log.warning("the evaluation in %s is damaged and is not shown (%s)", path.parent, error)
-            continue
-        yield evaluation
+
+
+def _read_facts(path: Path) -> StoredEvaluation:
+    """The facts in a file; fields that a later version wrote are passed over. Raises StoredEvaluationError."""
+    stored = load_json(path)
+    known = {field.name for field in fields(StoredEvaluation)}
+    try:
+        evaluation = StoredEvaluation(**{name: value for name, value in stored.items() if name in known})
+        texts = (evaluation.id, evaluation.created, evaluation.images, evaluation.made_by)
+        if evaluation.id != path.parent.name or not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"wrong values: {texts}")
+        if not isinstance(evaluation.request, dict):
+            raise TypeError("its request is none")
+    except (TypeError, AttributeError) as error:
+        raise StoredEvaluationError(f"{path} is damaged ({error}); evaluate again") from error
+    return evaluation

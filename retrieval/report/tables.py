@@ -47,7 +47,7 @@ def class_table(space: SpaceResult) -> Table:
             *[f"{count[c]:,.0f}" for count in (scores.TP, scores.TN, scores.FP, scores.FN)],
             *[f"{ratio[c]:.3f}" for ratio in ratios],
         )
-        for c, name in enumerate(space.class_names)
+        for c, name in enumerate(space.shown_names)
         if queries[c]
     ]
     over_all = (

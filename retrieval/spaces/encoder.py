@@ -33,13 +33,13 @@ from retrieval.encoders import (
     rebuild_tower,
 )
 from retrieval.encoders.provenance import provenance
-from retrieval.encoders.recipe import Resize
+from retrieval.encoders.recipe import RecipeError, Resize
 from retrieval.encoders.runtime import MODEL, converted_digest, require_undamaged
 from retrieval.errors import EncoderError
 from retrieval.images import Draft, Picture, from_array
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
-from retrieval.spaces.protocol import Purpose, Space
+from retrieval.spaces.protocol import IMPORTED, Purpose, Space
 from retrieval.spaces.unit_vectors import UnitVectorSpace
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,10 @@ _FILLED = ", boxes of the device filled"
 
 class EncoderFitError(EncoderError):
     """A space was made with another way of fitting frames to the encoder's input."""
+
+
+UNCONVERTED = "unconverted"
+"""Field of a recipe: why its encoder has no converted form."""
 
 
 class WeightsChangedError(EncoderError):
@@ -139,12 +143,23 @@ class EncoderSpace(UnitVectorSpace):
     def fault(self) -> str | None:
         """Whether the converted encoder is missing or is not what was written, by its SHA-256."""
         if "converted" not in self.definition.recipe:
-            return None
+            return self._never_converted()
         try:
             digest = converted_digest(tower_folder(self._collection, self.name))
         except OSError:
             return "its converted encoder is missing"
         return None if digest == self.definition.recipe["converted"] else "its converted encoder is damaged"
+
+    def _never_converted(self) -> str | None:
+        """Whether the conversion was given up for want of room, as earlier versions did; None for other reasons."""
+        recipe = self.definition.recipe
+        if UNCONVERTED in recipe or IMPORTED in recipe:
+            return None
+        try:
+            Recipe.from_dict(recipe)
+        except RecipeError:  # of vectors whose encoder is not known
+            return None
+        return "its encoder was never converted, so it runs on PyTorch, more slowly"
 
     def restore(self, writer: CollectionWriter) -> str:
         """Convert the encoder again from the weights that its recipe names.
@@ -153,7 +168,13 @@ class EncoderSpace(UnitVectorSpace):
         """
         tower = rebuild_tower(self.recipe)
         scratch = _scratch(writer)
-        digest = convert(tower, scratch)
+        try:
+            digest = convert(tower, scratch)
+        except ConversionError as error:
+            if "converted" in self.definition.recipe:
+                raise
+            writer.update_recipe(self.name, self.definition.recipe | {UNCONVERTED: str(error)})
+            return f"its encoder runs on PyTorch: {error}"
         writer.adopt_tower(self.name, scratch)
         writer.update_recipe(self.name, self.definition.recipe | {"converted": digest})
         return "its encoder was converted anew from the same weights"
@@ -243,6 +264,7 @@ def create(
         fields["converted"] = convert(tower, scratch)
     except ConversionError as error:
         log.warning("%s; it runs on PyTorch instead, more slowly", error)
+        fields[UNCONVERTED] = str(error)
     else:
         writer.adopt_tower(name, scratch)
     return writer.add_space(name, KIND, tower.recipe.dimension, Cosine.name, fields)
