@@ -173,7 +173,8 @@ def version_of(opened: Collection, image_id: int) -> str:
     """
     position, images = opened.position(image_id), opened.images
     if images.with_pictures[position]:
-        return bytes(images.contents[position]).hex()
+        digest: bytes = images.contents[position].tobytes()
+        return digest.hex()
     return hashlib.sha256(f"{opened.class_of(image_id)}\n{images.files[position]}".encode()).hexdigest()
 
 

@@ -57,6 +57,8 @@ class Images:
 
     def position(self, image_id: int) -> int | None:
         """Where an id stands in the arrays, or None."""
+        if 0 <= image_id < len(self.ids) and self.ids[image_id] == image_id:  # no image before it was ever removed
+            return image_id
         at = int(np.searchsorted(self.ids, image_id))
         return at if at < len(self.ids) and self.ids[at] == image_id else None
 
