@@ -67,6 +67,9 @@ def share_one_heap() -> None:
 
 def _serve_by_gunicorn(settings: Settings, host: str, port: int) -> None:
     from gunicorn.app.base import BaseApplication
+    from gunicorn.arbiter import Arbiter
+
+    from web.draining import refuse_new
 
     class Application(BaseApplication):  # type: ignore[misc]
         def load_config(self) -> None:
@@ -81,7 +84,14 @@ def _serve_by_gunicorn(settings: Settings, host: str, port: int) -> None:
             sys.setswitchinterval(SWITCH_SECONDS)
             return create_app(settings)
 
-    Application().run()
+    class Master(Arbiter):  # type: ignore[misc]
+        def stop(self, graceful: bool = True) -> None:
+            if self.reexec_pid == self.master_pid == 0:  # no other master listens on the same sockets
+                for listener in self.LISTENERS:
+                    refuse_new(listener.sock)
+            super().stop(graceful)
+
+    Master(Application()).run()
 
 
 def _gunicorn_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from werkzeug.exceptions import RequestTimeout, ServiceUnavailable
 from werkzeug.http import HTTP_STATUS_CODES
 
 from web.connection import MAX_LINGER, Connection, Phase
-from web.draining import refuse_new
 from web.request_reader import InvalidHost, RequestReader
 
 log = logging.getLogger(__name__)
@@ -111,11 +110,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         super().handle_quit(sig, frame)
 
     def _drain(self) -> None:
-        """Answer what was accepted, then refuse: nobody is reset."""
+        """Accept what has begun to connect, stop listening, and answer: nobody is reset.
+
+        Where the server stops, its master lets no connection begin any more; where it reloads, others go on listening.
+        """
         self.alive = False
         began = time.monotonic()
-        for listener in self.sockets:
-            refuse_new(listener)
         self.wsgi.extensions["kvasir"].jobs.stop()
         while time.monotonic() - began < SETTLE:
             self._turn()

@@ -76,6 +76,16 @@ def test_sigterm_under_load_resets_nobody(
     assert counts["refused"] == CLIENTS * rounds(1)
 
 
+def test_a_reload_goes_on_answering(serve: Callable[..., Any], collection: Path) -> None:
+    server = serve(collection, "--rate", "off")
+    server.process.send_signal(signal.SIGHUP)
+    for _ in range(100):  # while one worker ends and another begins, and beyond
+        assert httpx.get(f"{server.url}/healthz", timeout=60).status_code == 200
+        time.sleep(0.05)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(60) == 0
+
+
 def processes_of(collection: Path) -> list[int]:
     """Processes of evaluations of a collection."""
     found = []
