@@ -135,7 +135,7 @@ class Hits(Sequence[Hit]):
 
     def __repr__(self) -> str:
         query = "a query from outside" if self.query_id is None else f"image {self.query_id}"
-        best = f", best {self.hits[0].score:.2f} {self.hits[0].file}" if self.hits else ""
+        best = f", best {self.score_kind} {self.hits[0].score:.2f}: {self.hits[0].file}" if self.hits else ""
         return f"<Hits: {len(self)} of {self.searched:,} for {query} in {' + '.join(self.spaces)}{best}>"
 
     def __len__(self) -> int:

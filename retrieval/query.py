@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,12 +60,19 @@ class Part:
         if self.region is not None:
             if given[0] in ("text", "vector"):
                 raise BadQueryError(f"a {given[0]} has no region; give a picture")
-            if not (len(as_list(self.region)) == 4 and all(map(is_number, self.region))):
+            if isinstance(self.region, Unordered) or not (
+                len(as_list(self.region)) == 4 and all(map(is_number, self.region))
+            ):
                 raise BadQueryError(
                     f"a region is left, top, width and height as fractions between 0 and 1, not {self.region!r}"
                 )
-        if isinstance(self.picture, str | Path) and (reason := remote_reason(self.picture)):
-            raise BadQueryError(reason)
+        if isinstance(self.picture, str | Path):
+            if reason := remote_reason(self.picture):
+                raise BadQueryError(reason)
+            if os.path.isdir(self.picture):  # noqa: PTH112  # takes any text, a NUL or a name too long included
+                raise BadQueryError(
+                    f"{self.picture} is a folder; a query is a picture file, several are a list of them"
+                )
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +84,9 @@ class Query:
     parts: tuple[Part, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.parts, Iterable):
+            raise BadQueryError(f"a query has a tuple of parts, not a {type(self.parts).__name__}: Query((part,))")
+        object.__setattr__(self, "parts", tuple(self.parts))
         if not self.parts or not all(isinstance(part, Part) for part in self.parts):
             raise BadQueryError("a query has one part or more")
 
@@ -135,6 +146,10 @@ def _part(value: Any, region: Region | None) -> Part:
     if isinstance(value, str | Path | bytes | Image.Image | np.ndarray | Picture):
         return Part(picture=value, region=region)
     raise BadQueryError(f"a {type(value).__name__} is not a query: give an image id, file, bytes, picture or vector")
+
+
+Unordered = set | frozenset
+"""Collections that cannot give several values where their order counts."""
 
 
 def as_list(value: Any) -> list[Any]:

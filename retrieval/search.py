@@ -31,7 +31,7 @@ from retrieval.learn.calibration import DEPTH as CALIBRATED
 from retrieval.learn.calibration_store import Calibrations, NotCalibratedError, StoredCalibration, calibrated_name
 from retrieval.learn.novelty import Detector, Detectors, novelty
 from retrieval.names import nfc
-from retrieval.query import BadQueryError, Part, Query, QueryLike, as_list, is_number, is_whole
+from retrieval.query import BadQueryError, Part, Query, QueryLike, Unordered, as_list, is_number, is_whole
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import Reranker, reranked, reranker_named
 from retrieval.space_search import Nearest, SpaceSearch, padded
@@ -176,6 +176,8 @@ class Searcher:
                     f"the vector is not of unit length as the space '{space.name}' stores vectors; "
                     "search(vector) brings it to that length"
                 )
+            if space.name in made:
+                raise BadQueryError(f"there are two vectors for the space '{space.name}'; give one")
             made[space.name] = QueryVectors(given.astype(space.definition.dtype)[None], np.ones(1))
         query = EmbeddedQuery(made, class_name=_class_name(query_class))
         return self.search_embedded([query], k, weights=weights, fusion=fusion, classes=classes)[0]
@@ -384,6 +386,8 @@ class Searcher:
             default = self.collection.manifest.default
             assert default is not None  # there are spaces
             return [default.name]
+        if isinstance(spaces, Unordered):
+            raise BadQueryError(f"spaces are given in an order, as a list, not as {spaces!r}")
         names = [self.collection.manifest.space(name).name for name in _names(spaces, "spaces")]
         if not names or len(set(names)) != len(names):
             raise BadQueryError("name each space to search once, and at least one")
@@ -434,6 +438,8 @@ class Searcher:
     def _weights(self, weights: Sequence[float] | None, count: int) -> list[float]:
         if weights is None:
             return [1.0] * count
+        if isinstance(weights, Unordered):
+            raise BadQueryError(f"weights are given in the order of the spaces, as a list, not as {weights!r}")
         shares = [float(weight) if is_number(weight) else 0.0 for weight in as_list(weights)]
         if len(shares) != count or not all(0 < share < float("inf") for share in shares):
             raise BadQueryError(f"give one positive number as weight for each space ({count}), not {weights!r}")

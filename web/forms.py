@@ -26,7 +26,9 @@ SEVERAL = ("more", "part_weights")
 LABELS = {
     "k": "Hits",
     "spaces": "Compare by",
+    "weights": "Weights",
     "fusion": "Several are fused by",
+    "rerank": "Re-ranked by",
     "classes": "Only some classes",
     "exclude_cluster": "Leave out near duplicates",
     "min_chance": "Least chance",

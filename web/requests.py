@@ -62,6 +62,13 @@ def _numbers(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
+def _space_names(value: Any, info: ValidationInfo) -> Any:
+    """Text may give several names at once, parted by commas, which no name has."""
+    if info.mode == "python" and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return [name.strip() for one in value for name in one.split(",")]
+    return value
+
+
 def _each_once(names: list[str] | None) -> list[str] | None:
     if names is not None and len(set(names)) != len(names):
         raise ValueError("must name each space once")
@@ -76,7 +83,9 @@ def _printable(name: str) -> str:
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-SpaceNames = Annotated[list[Name] | None, Field(min_length=1), AfterValidator(_each_once)]
+SpaceNames = Annotated[
+    list[Name] | None, Field(min_length=1), BeforeValidator(_space_names), AfterValidator(_each_once)
+]
 NewClassName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
 Numbers = BeforeValidator(_numbers)
 

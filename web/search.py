@@ -17,7 +17,7 @@ from retrieval.filters import Filter
 from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.hits import Hits
 from retrieval.images import probe
-from retrieval.query import Part, Query, QueryLike
+from retrieval.query import BadQueryError, Part, Query, QueryLike
 from retrieval.rerank import METHODS as RERANKERS
 from web.context import collection, searcher, state
 from web.errors import BadSearchError, BatchTooLargeError, DataURLError, NoPictureError, NotBase64Error
@@ -139,6 +139,10 @@ class QueryPart(RequestModel):
     def to_part(self) -> Part:
         """The engine's part. Raises BadQueryError and what `decoded` raises."""
         given = self.model_fields_set
+        ways = [name for name in ("image_id", "image", "text", "vector") if name in given]
+        if len(ways) != 1:
+            listed = ", ".join(ways) or "none"
+            raise BadQueryError(f"a part of a query is one of image_id, image, text and vector; given: {listed}")
         return Part(
             image_id=self.image_id if "image_id" in given else None,
             picture=decoded(self.image) if "image" in given else None,
@@ -282,6 +286,8 @@ def _query_of(at: int, body: SearchBody) -> QueryLike | RetrievalError:
     except (PictureError, NotBase64Error, DataURLError) as error:
         return error
     except QueryError as error:
+        if any(part.weight == 0 for part in body.query):  # as below 0, which the engine refuses
+            return error
         raise BadSearchError(f"searches.{at}: {error}") from None
 
 

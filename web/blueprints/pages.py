@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as BaseResponse
 
-from retrieval.collection import Collection, Manifest, SpaceDefinition
+from retrieval.collection import Collection, Manifest, SpaceDefinition, SpaceNameError
 from retrieval.errors import PictureError, QueryError
 from retrieval.fusion import METHODS
 from retrieval.hits import Hits
 from retrieval.learn.calibration_store import stored_calibrations
+from retrieval.rerank import METHODS as RERANKERS
 from web.access import may_read
 from web.context import collection, searcher, state
 from web.errors import NoPictureError
@@ -198,6 +200,10 @@ def common() -> dict[str, Any]:
         "colour_of": lambda name: _colour_of(opened, name),
         "settings": state().settings,
         "offered_spaces": lambda: _offered_spaces(opened.manifest),
+        "spelled_spaces": lambda options: _spelled_spaces(opened.manifest, options),
+        "ordered_weights": lambda options: _ordered_weights(opened.manifest, options),
+        "offered_chances": _offered_chances,
+        "rerankers": tuple(RERANKERS),
         "calibrations": lambda: [calibration.name for calibration in stored_calibrations(opened)],
         "takes_pictures": any(searcher().space(space.name).embeds_pictures for space in opened.spaces),
         "fusions": {method.name: method.summands for method in METHODS.values()},
@@ -218,6 +224,35 @@ def _offered_spaces(manifest: Manifest) -> list[SpaceDefinition]:
     """The default space, the others, and last those that another space replaces."""
     compared = manifest.compared
     return sorted(manifest.spaces, key=lambda space: (space not in compared, space != manifest.default))
+
+
+def _spelled_spaces(manifest: Manifest, options: SearchOptions | None) -> list[str]:
+    """The names of the spaces that are searched, as the collection spells them; unknown ones are left out."""
+    if options is None or options.spaces is None:
+        return [] if manifest.default is None else [manifest.default.name]
+    names = []
+    for name in options.spaces:
+        with suppress(SpaceNameError):
+            names.append(manifest.space(name).name)
+    return names
+
+
+def _ordered_weights(manifest: Manifest, options: SearchOptions) -> list[str]:
+    """The weights of the spaces in the order in which the form offers these, which is the order that it sends."""
+    names, weights = (
+        _spelled_spaces(manifest, options),
+        [f"{weight!r}".removesuffix(".0") for weight in options.weights or ()],
+    )
+    if len(names) != len(weights):
+        return weights
+    of_space = dict(zip(names, weights, strict=True))
+    return [of_space[space.name] for space in _offered_spaces(manifest) if space.name in of_space]
+
+
+def _offered_chances(options: SearchOptions | None) -> list[float]:
+    """The least chances to choose from, with the one that is chosen."""
+    chosen = None if options is None else options.min_chance
+    return sorted({0.5, 0.8, 0.9, 0.95} | (set() if chosen is None else {chosen}))
 
 
 def _colour_of(opened: Collection, name: str | None) -> int:

@@ -347,6 +347,49 @@ def test_spaces_without_an_encoder_are_left_out_of_a_comparison_with_a_picture_a
     assert client.post("/search", data={"image": "3", "spaces": "bare", **region}).status_code == 422
 
 
+def form_of(page: str) -> list[tuple[str, str]]:
+    """What the form "Search again" of a page of results sends as it stands."""
+    form = page[page.index("data-again") : page.index("Search again")]
+    sent = []
+    for tag in re.findall(r"<input[^>]*>", form):
+        fields = {name: unescape(value) for name, value in re.findall(r'(\w+)="([^"]*)"', tag)}
+        if "name" in fields and ("checkbox" not in tag or " checked" in tag):
+            sent.append((fields["name"], fields.get("value", "")))
+    for name, options in re.findall(r'<select[^>]*name="(\w+)"[^>]*>(.*?)</select>', form, re.DOTALL):
+        chosen = re.search(r'<option(?: value="([^"]*)")? selected>([^<]*)', options)
+        sent.append((name, (chosen[1] if chosen[1] is not None else chosen[2]) if chosen else ""))
+    return sent
+
+
+def test_searching_again_repeats_every_part_of_the_search(client: FlaskClient, two_spaces: Path) -> None:
+    first, second = [space.name for space in Collection.open(two_spaces).spaces]
+    address = (
+        f"/results?image=5&k=4&ids=3,4,5,9,12&exclude_ids=4,9&exclude_self=false&fusion=zscore"
+        f"&spaces={second.upper()}&spaces={first}&weights=3,0.5"
+    )
+    page = client.get(address).text
+    said = text(client, address)
+    assert "Only 5 images of this address are searched, and 2 are left out." in said
+    assert "The 3 most similar of 3 images All images that could be hits and by the ids of the address" in said
+
+    again = urlencode(form_of(page))
+
+    assert {("spaces", first), ("spaces", second), ("weights", "0.5,3")} < set(form_of(page))
+    hits = [links(client, one, "Search from hit") for one in (address, f"/results?{again}")]
+    assert [fields["image"] for fields in hits[0]] == [fields["image"] for fields in hits[1]]
+    scores = [
+        re.findall(r'aria-label="Fused scores ([\d.]+)"', client.get(a).text) for a in (address, f"/results?{again}")
+    ]
+    assert len(scores[0]) == 3
+    assert scores[0] == scores[1]
+
+
+def test_searching_again_repeats_re_ranking_and_names_of_other_case(client: FlaskClient, two_spaces: Path) -> None:
+    first = Collection.open(two_spaces).spaces[0].name
+    sent = form_of(client.get(f"/results?image=5&spaces={first.upper()}&rerank=k-reciprocal").text)
+    assert {("spaces", first), ("rerank", "k-reciprocal")} < set(sent)
+
+
 # The collection's pages
 
 

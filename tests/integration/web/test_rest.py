@@ -255,6 +255,19 @@ def test_what_queries_cannot_do_yet_is_told(api: httpx.Client) -> None:
         assert word in refused.json()["detail"]
 
 
+def test_a_part_of_a_query_that_is_none_is_told_in_the_words_of_the_request(api: httpx.Client) -> None:
+    refused = api.post("/api/v1/search", json={"query": [{}]}).json()
+    assert refused["detail"] == "a part of a query is one of image_id, image, text and vector; given: none"
+
+
+def test_spaces_may_be_parted_by_commas_in_an_address(api: httpx.Client, two_spaces: Path) -> None:
+    names = [space.name for space in Collection.open(two_spaces).spaces]
+    by_comma = api.get("/api/v1/images/5/similar", params={"spaces": ", ".join(names), "weights": "2,1"}).json()
+    assert by_comma["spaces"] == names
+    assert by_comma == api.get("/api/v1/images/5/similar", params={"spaces": names, "weights": "2,1"}).json()
+    assert problem(api.post("/api/v1/search", json={"image_id": 5, "spaces": [",".join(names)]}), 422)
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [

@@ -96,6 +96,8 @@ def test_what_is_wrong_with_one_search_is_its_result_and_the_others_are_answered
         {"image_id": 1, "classes": ["none"]},
         {"image_id": 1, "weights": [1, 2]},
         {"query": [{"text": "a polyp"}]},
+        {"query": [{"image_id": 1, "weight": 0}]},
+        {"query": [{"image_id": 1, "weight": -1}]},
         {"image": text(pictures[0]), "region": [0, 0, 0.01, 0.01]},
         {"image_id": 2},
     ]
@@ -110,6 +112,8 @@ def test_what_is_wrong_with_one_search_is_its_result_and_the_others_are_answered
         (422, "vector"),
         (422, "space-name"),
         (422, "no-such-class"),
+        (422, "bad-query"),
+        (422, "unsupported-query"),
         (422, "bad-query"),
         (422, "unsupported-query"),
         (422, "bad-region"),

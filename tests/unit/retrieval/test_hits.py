@@ -34,7 +34,8 @@ def test_hits_are_a_list_that_knows_its_query(collection: Collection) -> None:
 
 def test_an_answer_is_one_short_line(collection: Collection) -> None:
     assert (
-        repr(hits(collection, hit(1, 3), hit(2, 5))) == "<Hits: 2 of 20 for a query from outside in s, best 0.50 3.jpg>"
+        repr(hits(collection, hit(1, 3), hit(2, 5)))
+        == "<Hits: 2 of 20 for a query from outside in s, best similarity 0.50: 3.jpg>"
     )
     nothing = Hits((), ("s", "t"), 1924, 12, None, None, collection)
     assert repr(nothing) == "<Hits: 0 of 1,924 for image 12 in s + t>"

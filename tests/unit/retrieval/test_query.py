@@ -52,6 +52,9 @@ def plane(write_collection: Callable[..., Path], tmp_path: Path) -> Searcher:
         ({"vector": np.ones(2), "region": (0, 0, 1, 1)}, "a vector has no region"),
         ({"image_id": 1, "region": (0, 0, 1)}, "left, top, width and height"),
         ({"image_id": 1, "region": "left"}, "left, top, width and height"),
+        ({"image_id": 1, "region": {0.1, 0.2, 0.3, 0.4}}, "left, top, width and height"),
+        ({"picture": "."}, "^\\. is a folder"),
+        ({"picture": Path("/")}, "^/ is a folder"),
         ({"picture": "https://example.org/a.jpg"}, "is a web address; .* download it first"),
     ],
 )
@@ -311,3 +314,25 @@ def test_errors_of_a_search_are_told_for_lists_too(plane: Searcher) -> None:
         plane.search([0, 99])
     with pytest.raises(BadQueryError):
         plane.search([0, {"id": 3}])
+
+
+@pytest.mark.parametrize("parts", [Part(image_id=5), 5, None])
+def test_a_query_of_what_are_no_parts_is_told(parts: Any) -> None:
+    with pytest.raises(BadQueryError, match=rf"not a {type(parts).__name__}: Query\(\(part,\)\)"):
+        Query(parts)
+
+
+def test_parts_may_be_a_list() -> None:
+    part = Part(image_id=5)
+    assert Query([part]).parts == (part,)  # type: ignore[arg-type]
+
+
+def test_what_has_no_order_is_refused_where_order_counts(plane: Searcher) -> None:
+    for given in ({"weights": {1, 2}}, {"weights": frozenset({1, 2})}, {"spaces": {"plane", "other"}}):
+        with pytest.raises(BadQueryError, match="as a list"):
+            plane.search(1, **({"spaces": ["plane", "other"]} | given))  # type: ignore[call-overload]
+
+
+def test_a_space_has_one_vector_whatever_the_case_of_its_name(plane: Searcher) -> None:
+    with pytest.raises(BadQueryError, match="two vectors for the space 'plane'"):
+        plane.search_by_vectors({"plane": unit(0), "Plane": unit(90)})
