@@ -60,9 +60,7 @@ class Part:
         if self.region is not None:
             if given[0] in ("text", "vector"):
                 raise BadQueryError(f"a {given[0]} has no region; give a picture")
-            if isinstance(self.region, Unordered) or not (
-                len(as_list(self.region)) == 4 and all(map(is_number, self.region))
-            ):
+            if is_unordered(self.region) or not (len(as_list(self.region)) == 4 and all(map(is_number, self.region))):
                 raise BadQueryError(
                     f"a region is left, top, width and height as fractions between 0 and 1, not {self.region!r}"
                 )
@@ -148,8 +146,9 @@ def _part(value: Any, region: Region | None) -> Part:
     raise BadQueryError(f"a {type(value).__name__} is not a query: give an image id, file, bytes, picture or vector")
 
 
-Unordered = set | frozenset
-"""Collections that cannot give several values where their order counts."""
+def is_unordered(value: object) -> bool:
+    """Whether a value is a set, which cannot give several values where their order counts."""
+    return isinstance(value, set | frozenset)
 
 
 def as_list(value: Any) -> list[Any]:

@@ -31,7 +31,7 @@ from retrieval.learn.calibration import DEPTH as CALIBRATED
 from retrieval.learn.calibration_store import Calibrations, NotCalibratedError, StoredCalibration, calibrated_name
 from retrieval.learn.novelty import Detector, Detectors, novelty
 from retrieval.names import nfc
-from retrieval.query import BadQueryError, Part, Query, QueryLike, Unordered, as_list, is_number, is_whole
+from retrieval.query import BadQueryError, Part, Query, QueryLike, as_list, is_number, is_unordered, is_whole
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import Reranker, reranked, reranker_named
 from retrieval.space_search import Nearest, SpaceSearch, padded
@@ -386,7 +386,7 @@ class Searcher:
             default = self.collection.manifest.default
             assert default is not None  # there are spaces
             return [default.name]
-        if isinstance(spaces, Unordered):
+        if is_unordered(spaces):
             raise BadQueryError(f"spaces are given in an order, as a list, not as {spaces!r}")
         names = [self.collection.manifest.space(name).name for name in _names(spaces, "spaces")]
         if not names or len(set(names)) != len(names):
@@ -438,7 +438,7 @@ class Searcher:
     def _weights(self, weights: Sequence[float] | None, count: int) -> list[float]:
         if weights is None:
             return [1.0] * count
-        if isinstance(weights, Unordered):
+        if is_unordered(weights):
             raise BadQueryError(f"weights are given in the order of the spaces, as a list, not as {weights!r}")
         shares = [float(weight) if is_number(weight) else 0.0 for weight in as_list(weights)]
         if len(shares) != count or not all(0 < share < float("inf") for share in shares):
