@@ -28,6 +28,8 @@ COMMANDS = {
     "remove": ("indexer.commands.remove", "Remove pictures from a collection."),
     "info": ("retrieval.commands.info", "Show what a collection holds and how it was made."),
     "verify": ("indexer.commands.verify", "Check a collection against itself, and repair it."),
+    "backup": ("retrieval.commands.backup", "Write a collection into one file, while it is served."),
+    "restore": ("retrieval.commands.restore", "Put a backup in the place of a collection."),
     "duplicates": ("indexer.commands.duplicates", "List pictures that show the same, and labels that disagree."),
     "search": ("indexer.commands.search", "Find the pictures most similar to one."),
     "learn": ("retrieval.commands.learn", "Learn a space from the classes of a collection."),

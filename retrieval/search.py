@@ -216,6 +216,8 @@ class Searcher:
         calibration = self._calibration(names, shares, method, reranker, min_chance)
         listed = min(k if calibration is None else max(k, CALIBRATED), len(self.collection))
         depth = max(DEPTH, 10 * listed) if len(names) > 1 else listed if reranker is None else max(RERANKED, listed)
+        for name in names:
+            self.collection.rows(name).require_whole()
         nearest = [search.nearest(queries, depth, selection, without) for search in searches.values()]
 
         unfiltered: list[Hits] | None = None

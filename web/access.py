@@ -6,6 +6,7 @@ endpoint, a key comes by one of three ways (Bearer, X-API-Key, Basic), and the w
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
@@ -27,9 +28,12 @@ from web.errors import (
     ForeignPageError,
     KeyNeededError,
     KeyRefusedError,
+    KeysFileError,
     TooManyKeysError,
 )
 from web.keys import FILE, Key, find_key, read_keys
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -168,7 +172,10 @@ def _allow_origin(response: Response) -> None:
 
 
 class KeyStore:
-    """The keys of a collection, read again when their file changes, so that a revoked one ends at once."""
+    """The keys of a collection, read again when their file changes, so that a revoked one ends at once.
+
+    Where the file is damaged, the keys that were read last stay, and the log says so once.
+    """
 
     def __init__(self, collection: Path) -> None:
         self._collection = collection
@@ -177,11 +184,15 @@ class KeyStore:
         self._lock = threading.Lock()
 
     def find(self, text: str) -> Key | None:
-        """The key that a client gave, or None. Raises KeysFileError."""
+        """The key that a client gave, or None."""
         with self._lock:
             stamp = self._file_stamp()
             if stamp != self._stamp:
-                self._keys, self._stamp = read_keys(self._collection), stamp
+                self._stamp = stamp
+                try:
+                    self._keys = read_keys(self._collection)
+                except KeysFileError as error:
+                    log.error("the keys that were read last stay valid: %s", error)
             keys = self._keys
         return find_key(keys, text)
 
@@ -196,6 +207,7 @@ class KeyStore:
 def register_auth(app: Flask, collection: Path) -> None:
     """Look for a key in every request, and require one where reading needs it."""
     store = KeyStore(collection)
+    store.find("")  # while the file is sound
     app.extensions["kvasir failed keys"] = MovingWindowRateLimiter(MemoryStorage())
 
     @app.before_request

@@ -7,6 +7,7 @@ for a damaged one that is mended, and whatever a stop left half written is never
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from retrieval.collection.manifest import FormatError, SpaceDefinition
 
 GENERATION = "generation"
 """Key of a recipe: how often all vectors of the space were made; 1 where it is missing."""
+
+
+class ShortVectorsError(FormatError):
+    """A file of vectors is shorter than the catalog says."""
 
 
 def vectors_path(collection: Path, space: SpaceDefinition) -> Path:
@@ -44,8 +49,9 @@ class StoredRows:
     """A space's vectors by image id, memory-mapped; sees rows that are appended later.
 
     Appended rows have a map of their own, until they are an eighth of the rest: the pages of a new map of everything
-    would have to be faulted in one by one by the searches after a write. `take` and `one` raise FormatError where the
-    file is shorter than it must be to have the row of an id.
+    would have to be faulted in one by one by the searches after a write. `take` and `one` raise ShortVectorsError where
+    the file is shorter than it must be to have the row of an id. Reading a map of a file that was cut later ends the
+    process with SIGBUS: so every search calls `require_whole` first.
     """
 
     def __init__(self, collection: Path, space: SpaceDefinition) -> None:
@@ -53,11 +59,19 @@ class StoredRows:
         self._space = space
         # The first rows and those appended since; replaced together, because other threads read them meanwhile.
         self._maps: tuple[NDArray[Any], NDArray[Any]] = (self._map(0, 0), self._map(0, 0))
+        self._stride = space.dimension * np.dtype(space.dtype).itemsize
+        self._descriptor: int | None = None
 
     @property
     def dimension(self) -> int:
         """Length of a vector."""
         return self._space.dimension
+
+    def require_whole(self) -> None:
+        """Raise ShortVectorsError where the file that is mapped has been cut since."""
+        rows = sum(map(len, self._maps))
+        if self._descriptor is not None and os.fstat(self._descriptor).st_size < rows * self._stride:
+            raise self._too_short(ValueError("it has been cut short"))
 
     def take(self, ids: NDArray[np.int64]) -> NDArray[Any]:
         """Vectors (m, d) of image ids (m,); a view, not a copy, where the ids are consecutive and ascending."""
@@ -91,6 +105,7 @@ class StoredRows:
 
     def _mapped(self, rows: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Maps of the file's first rows and of those appended since, together of `rows` rows or more."""
+        self.require_whole()
         mapped, appended = self._maps
         if len(mapped) + len(appended) < rows:
             rows = max(rows, self._row_count())
@@ -103,21 +118,23 @@ class StoredRows:
 
     def _row_count(self) -> int:
         """How many rows the file has."""
-        stride = self._space.dimension * np.dtype(self._space.dtype).itemsize
         try:
-            return vectors_path(self._collection, self._space).stat().st_size // stride
+            return vectors_path(self._collection, self._space).stat().st_size // self._stride
         except OSError as error:
             raise self._too_short(error) from error
 
     def _map(self, start: int, stop: int) -> NDArray[Any]:
         try:
+            if stop > start and self._descriptor is None:
+                self._descriptor = os.open(vectors_path(self._collection, self._space), os.O_RDONLY)
+                weakref.finalize(self, os.close, self._descriptor)
             # As a plain array: indexing numpy's own class for maps takes ten times as long.
             return map_vectors(self._collection, self._space, start, stop).view(np.ndarray)
         except (OSError, ValueError) as error:
             raise self._too_short(error) from error
 
-    def _too_short(self, error: Exception) -> FormatError:
-        return FormatError(
+    def _too_short(self, error: Exception) -> ShortVectorsError:
+        return ShortVectorsError(
             f"{vectors_path(self._collection, self._space)} does not hold the vectors that the catalog lists "
             f"({error}); `kvasir verify --repair {self._collection}` makes them anew"
         )

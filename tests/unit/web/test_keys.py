@@ -11,6 +11,7 @@ from filelock import FileLock
 from retrieval.collection import CollectionWriter
 from retrieval.command_line import kvasir
 from web import keys
+from web.access import KeyStore
 from web.errors import KeysFileError, NoSuchKeyError
 from web.keys import FILE, LOCK, create_key, find_key, read_keys, revoke_key
 
@@ -136,3 +137,22 @@ def test_the_key_command_shows_a_key_once(collection: Path) -> None:
     key_id = listed.split()[0]
     assert CliRunner().invoke(kvasir, ["key", "revoke", str(collection), key_id]).exit_code == 0
     assert CliRunner().invoke(kvasir, ["key", "list", str(collection)]).stdout == ""
+
+
+@pytest.mark.parametrize("damage", [b"[{", b"{}", b"5", b""])
+def test_a_running_server_keeps_the_keys_that_it_read_last(
+    collection: Path, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    key, text = create_key(collection, "one", "read")
+    store = KeyStore(collection)
+    assert store.find(text) == key
+    sound = (collection / FILE).read_bytes()
+    for data in (damage, sound[: len(sound) // 2]):
+        (collection / FILE).write_bytes(data)
+        assert store.find(text) == key
+        assert store.find(text) == key
+    assert (
+        len([record for record in caplog.records if "the keys that were read last stay valid" in record.message]) == 2
+    )
+    (collection / FILE).write_bytes(b"[]")
+    assert store.find(text) is None

@@ -1,0 +1,245 @@
+"""A collection as one file, taken while a writer works, and put back under a running server.
+
+The file is a tar without compression: the catalog by SQLite's own backup, vectors up to the ids that this catalog has
+given, all other files but indexes, and at its end `backup.json` with the SHA-256 of each. Pictures of data sets, which
+lie outside of the collection, are not in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+import numpy as np
+
+from retrieval.collection import Collection, catalog
+from retrieval.collection.folder import claim
+from retrieval.collection.manifest import NAME as MANIFEST
+from retrieval.collection.manifest import read_manifest
+from retrieval.collection.vectors import vectors_path
+from retrieval.disk import PARTIAL, full_disk_told, new_path
+from retrieval.errors import CollectionError
+
+NAME = "backup.json"
+_KIND = "kvasir backup"
+_FORMAT = 1
+_ATTEMPTS = 5
+_BLOCK = 1 << 20
+_OMITTED = (".lock", PARTIAL, "-journal", "-wal", "-shm")
+"""Ends of names of files that are no part of a collection's state."""
+_ADVICE = "make room and run the same command again"
+
+
+class BackupError(CollectionError):
+    """A backup cannot be made, or is none or damaged."""
+
+
+class RestorePlaceError(CollectionError):
+    """A collection cannot be restored to a place that has something else."""
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What is in a backup: files, bytes of them, and images."""
+
+    files: int
+    size: int
+    images: int
+
+
+class ChangedMeanwhileError(BackupError):
+    """A collection got or lost spaces or files while it was copied."""
+
+
+def write_backup(collection: Path, file: Path) -> Backup:
+    """Write a collection into one file, whole or not at all; writers and readers go on meanwhile.
+
+    Raises NotACollectionError, FormatError, DamagedCatalogError, BackupError, DiskFullError.
+    """
+    read_manifest(collection)
+    if file.is_dir() or file.resolve().is_relative_to(collection.resolve()):
+        raise BackupError(f"{file} is a folder or lies in the collection; name a file outside of it")
+    with full_disk_told(file, _ADVICE):
+        for _ in range(_ATTEMPTS):
+            try:
+                with new_path(file) as partial:
+                    return _write(collection, partial)
+            except ChangedMeanwhileError:
+                continue
+    raise BackupError(f"{collection} got or lost spaces or files while it was copied, {_ATTEMPTS} times; try again")
+
+
+def restore_backup(file: Path, collection: Path, *, replace: bool = False) -> Backup:
+    """Put a backup in the place of a collection, in one step, after every checksum of it was compared.
+
+    A server that runs on the collection goes on in its earlier state and then sees the restored one. replace: whether a
+    collection that is there is deleted. Raises BackupError, RestorePlaceError, CollectionBusyError, DiskFullError.
+    """
+    collection = collection.resolve()
+    exists = collection.exists() and (not collection.is_dir() or any(collection.iterdir()))
+    if exists and not (collection / MANIFEST).exists():
+        raise RestorePlaceError(f"{collection} is not a collection and not empty; give another folder")
+    if exists and not replace:
+        raise RestorePlaceError(
+            f"{collection} is a collection already; add --replace to delete it, or give a new folder"
+        )
+    new, earlier = (collection.with_name(f".{collection.name}.{end}") for end in ("restoring", "earlier"))
+    shutil.rmtree(new, ignore_errors=True)
+    collection.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with full_disk_told(collection, _ADVICE):
+            summary = _extract(file, new)
+        Collection.open(new)
+        if not exists:
+            if collection.exists():
+                collection.rmdir()
+            new.rename(collection)
+            return summary
+        lock = claim(collection, create=False)
+        try:
+            shutil.rmtree(earlier, ignore_errors=True)
+            collection.rename(earlier)
+            try:
+                new.rename(collection)
+            except OSError:
+                earlier.rename(collection)
+                raise
+        finally:
+            lock.release()
+        shutil.rmtree(earlier, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return summary
+
+
+def _write(collection: Path, out: Path) -> Backup:
+    manifest = (collection / MANIFEST).read_bytes()
+    digests: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".backup") as scratch, tarfile.open(out, "w") as tar:
+        copy = Path(scratch) / catalog.NAME
+        next_image, images = _copy_catalog(collection, copy)
+        spaces = read_manifest(collection).spaces
+        lengths = {
+            vectors_path(collection, space): next_image * space.dimension * np.dtype(space.dtype).itemsize
+            for space in spaces
+        }
+        digests[catalog.NAME] = _add(tar, catalog.NAME, copy)
+        for path in _files(collection):
+            name = path.relative_to(collection).as_posix()
+            try:
+                digests[name] = _add(tar, name, path, lengths.get(path))
+            except FileNotFoundError:
+                raise ChangedMeanwhileError(f"{path} is gone") from None
+        if (collection / MANIFEST).read_bytes() != manifest:
+            raise ChangedMeanwhileError(f"{collection / MANIFEST} was replaced")
+        size = sum(member.size for member in tar.getmembers())
+        facts = {"kind": _KIND, "format": _FORMAT, "images": images, "sha256": digests}
+        data = json.dumps(facts, indent=1).encode()
+        _add_stream(tar, NAME, io.BytesIO(data), len(data))
+    return Backup(len(digests), size, images)
+
+
+def _copy_catalog(collection: Path, copy: Path) -> tuple[int, int]:
+    """Write one state of the catalog; returns the next image's id in it, and how many images it has."""
+    with closing(catalog.connect(collection)) as source, closing(sqlite3.connect(copy)) as target:
+        source.backup(target)
+        (next_image,) = target.execute("SELECT value FROM counters WHERE name = 'next image'").fetchone()
+        (images,) = target.execute("SELECT COUNT(*) FROM images").fetchone()
+    return int(next_image), int(images)
+
+
+def _files(collection: Path) -> Iterator[Path]:
+    """All files of a collection's state but the catalog; indexes are made again from the vectors."""
+    for path in sorted(collection.rglob("*")):
+        parts = path.relative_to(collection).parts
+        omitted = parts[0] == "index" or any(part.endswith(_OMITTED) for part in parts) or parts == (catalog.NAME,)
+        if not omitted and path.is_file():
+            yield path
+
+
+def _add(tar: tarfile.TarFile, name: str, path: Path, most: int | None = None) -> str:
+    """Add a file, or its first `most` bytes; returns the SHA-256."""
+    with path.open("rb") as stream:
+        size = path.stat().st_size
+        return _add_stream(tar, name, stream, size if most is None else min(size, most))
+
+
+def _add_stream(tar: tarfile.TarFile, name: str, stream: BinaryIO, size: int) -> str:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o600
+    hashed = _Hashed(stream)
+    try:
+        tar.addfile(member, hashed)
+    except OSError as error:
+        if error.errno is None:  # tarfile's own: the file has become shorter
+            raise ChangedMeanwhileError(f"{name} has become shorter") from error
+        raise
+    return hashed.digest.hexdigest()
+
+
+class _Hashed:
+    """A stream whose bytes are hashed as they are read."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        data = self._stream.read(size)
+        self.digest.update(data)
+        return data
+
+
+def _extract(file: Path, folder: Path) -> Backup:
+    """Write a backup's files into a new folder, and compare their SHA-256. Raises BackupError."""
+    digests: dict[str, str] = {}
+    facts = None
+    size = 0
+    folder.mkdir()
+    try:
+        with tarfile.open(file, "r:") as tar:
+            for member in tar:
+                if facts is not None or not member.isfile() or not _is_inside(member.name):
+                    raise BackupError(f"{file} is not a backup of a collection, or is damaged at '{member.name[:80]}'")
+                stream = tar.extractfile(member)
+                assert stream is not None
+                if member.name == NAME:
+                    facts = json.loads(stream.read())
+                    continue
+                place = folder / member.name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                hashed = _Hashed(stream)  # type: ignore[arg-type]
+                with place.open("wb") as target:
+                    shutil.copyfileobj(hashed, target, _BLOCK)
+                if place.name.startswith("keys."):
+                    place.chmod(0o600)
+                digests[member.name] = hashed.digest.hexdigest()
+                size += member.size
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise BackupError(f"{file} is not a backup of a collection, or is damaged ({error})") from error
+    except FileNotFoundError as error:
+        raise BackupError(f"{file}: there is no such file") from error
+    if not isinstance(facts, dict) or facts.get("kind") != _KIND:
+        raise BackupError(f"{file} is not a backup of a collection, or is cut short: its end is missing")
+    if facts.get("format") != _FORMAT:
+        raise BackupError(f"{file} has format {facts.get('format')!r}; this version reads {_FORMAT}")
+    if different := sorted(digests.items() ^ dict(facts["sha256"]).items()):
+        raise BackupError(f"{file} is damaged: the SHA-256 of {different[0][0]} differs")
+    return Backup(len(digests), size, int(facts["images"]))
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a member's name is a plain path below the folder."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
