@@ -78,20 +78,38 @@ def is_collection(path: Path) -> bool:
     return all((expanded(path) / name).is_file() for name in COLLECTION_FILES)
 
 
-def require_order(command: str, collection: Path, others: Sequence[str | Path], *, last: bool = False) -> None:
+def require_order(
+    command: str,
+    collection: Path,
+    others: Sequence[str | Path],
+    *,
+    last: bool = False,
+    instead: str = "give a picture or folder instead",
+    options: Sequence[str | Path] = (),
+) -> None:
     """Raise UsageError where a collection stands in the place of another argument.
 
-    command: such as `kvasir add`. last: whether COLLECTION is the last argument, else the first.
+    command: such as `kvasir add`. last: whether COLLECTION is the last argument, else the first. instead: what to give
+    in the place of a second collection. options: those that the command needs, for the command that is suggested.
     """
     misplaced = [str(other) for other in others if is_collection(Path(other))]
     if not misplaced:
         return
+    if str(collection) == misplaced[0]:
+        raise click.UsageError(f"{collection} is the collection, and is given twice; {instead}")
     if is_collection(collection):
-        raise click.UsageError(f"{misplaced[0]} is a collection, as {collection} is; give a picture or folder instead")
+        raise click.UsageError(f"{misplaced[0]} is a collection, as {collection} is; {instead}")
     rest = [str(other) for other in others if str(other) != misplaced[0]]
     meant = [*rest, str(collection), misplaced[0]] if last else [misplaced[0], *rest, str(collection)]
+    meant += map(str, options)
     place = "last" if last else "first"
     raise click.UsageError(f"{misplaced[0]} is the collection, which comes {place}: `{command} {join(meant)}`")
+
+
+def require_collection_first(command: str, collection: Path, name: str) -> None:
+    """Raise UsageError where a collection stands in the place of a name; a name may be that of a collection too."""
+    if not is_collection(collection):
+        require_order(command, collection, [name])
 
 
 def split_names(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> tuple[str, ...]:

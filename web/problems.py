@@ -61,10 +61,15 @@ STATUS: dict[type[RetrievalError], int] = {
 MAX_FAULTS = 20
 """Fields of one request that a problem lists; a vector could have a hundred thousand that do not fit."""
 
+_WORD = r"""[^/\s'"`,;()]+"""
+_FILE = r"(?:jpe?g|png|tiff?|bmp|webp|zip|npy|npz|csv|tsv|json|sqlite|faiss|float32|float64|safetensors|pth?|toml|lock)"
+"""Endings after which a blank is the end of a path and not a part of a folder's name."""
+_FOLDER = rf"(?: (?! {_WORD} (?: \.{_FILE} | : ) \ ) {_WORD} \ ){{0,5}} {_WORD} /"
+"""A folder's name may have blanks: as many words as names have, before a slash."""
 _PATH = re.compile(
-    r"""
-    (?<![\w./…*-]) / (?: [^/\s'"`,;()]+ / )* ([^/\s'"`,;()]+)
-    | \b [A-Za-z]: \\ (?: [^\\\s'"]+ \\ )* ([^\\\s'"]+)
+    rf"""
+    (?: (?<![\w./…*-]) | (?<=//) ) / (?: {_FOLDER} )* ({_WORD})
+    | \b [A-Za-z]: \\ (?: [^\\\s'"]+ (?: \ [^\\\s'"]+ ){{0,5}} \\ )* ([^\\\s'"]+)
     """,
     re.VERBOSE,
 )
@@ -152,9 +157,10 @@ def without_server_paths(text: str, names: Mapping[Path, str]) -> str:
     # The longest first: a source may be a parent folder of the collection, whose own path would be cut in two.
     if known:
         longest = "|".join(map(re.escape, sorted(known, key=len, reverse=True)))
-        text = re.sub(rf"({longest})(?![\w-])", lambda match: known[match[0]], text)
-    for path in sorted(parents, key=len, reverse=True):
-        text = text.replace(f"{path}/", "…/")
+        # Not where the name goes on: `data.old`, `data 2/x`.
+        text = re.sub(rf"({longest})(?![\w-]|\.\w| {_WORD}/)", lambda match: known[match[0]], text)
+    for path in sorted(parents, key=len, reverse=True):  # whose names may have any characters
+        text = text.replace(f"{path}/", "/")
     return _PATH.sub(lambda match: f"…/{match[1] or match[2]}", text)
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from shlex import join
 from typing import Literal
 
 import click
@@ -23,6 +24,9 @@ from retrieval.disk import write_atomically
 from retrieval.errors import RetrievalError
 from retrieval.images import decode, rejection
 from retrieval.terminal import counted, list_faults, note, progress_bar
+
+_VARIANT = "lire-variant.txt"
+"""The file of the folder of features that states their variant."""
 
 
 class OtherVariantError(FeaturesError):
@@ -55,6 +59,13 @@ def command(data: Path, out: Path, variant: str, zip_encoding: str | None, as_js
     """
     if is_collection(data):
         raise click.UsageError(f"{data} is a collection; give the folder or zip of its pictures")
+    if is_collection(out):
+        raise click.UsageError(f"{out} is a collection; name a folder of its own for the features")
+    if out.exists() and not (out / _VARIANT).exists() and (not data.exists() or (data / _VARIANT).exists()):
+        why = "holds features" if data.exists() else "does not exist"
+        raise click.UsageError(
+            f"{data} {why}; DATA comes first, OUT second: `kvasir features {join([str(out), str(data)])}`"
+        )
     warm_up()
     rejected: list[tuple[str, str]] = []
     counts = {"written": 0, "already_there": 0}
@@ -84,7 +95,7 @@ def command(data: Path, out: Path, variant: str, zip_encoding: str | None, as_js
 
 def _keep_to(variant: str, out: Path) -> None:
     """Note the variant in the folder. Raises OtherVariantError where another is noted."""
-    note = out / "lire-variant.txt"
+    note = out / _VARIANT
     if note.exists() and (noted := note.read_text().strip()) != variant:
         raise OtherVariantError(
             f"{out} holds features of LIRE variant `{noted}`; write those of `{variant}` to another folder"

@@ -126,7 +126,7 @@ def command(
     if batch is not None or out is not None:
         if batch is None or out is None or query_part or images or vectors or exclude_cluster:
             raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
-        require_order("kvasir search --batch", collection, [batch], last=True)
+        require_order("kvasir search --batch", collection, [batch], last=True, options=["--out", out])
         from indexer.commands.batch import BatchOptions, run_batch
         from indexer.datasets.labels import map_to_collection, parse_class_map
         from indexer.queries import open_queries

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, space_option
+from retrieval.arguments import LocalPath, require_order, space_option
 from retrieval.collection import Collection
 from retrieval.export import export
 from retrieval.terminal import counted, one_line, progress_bar
@@ -34,6 +34,7 @@ def command(
 
     Example:  kvasir export kvasir.collection vectors --space tf_efficientnet_lite0
     """
+    require_order("kvasir export", collection, [out], instead="name a folder of its own for the vectors")
     opened = Collection.open(collection)
     rows = sum(len(opened.ids(name)) for name in spaces or [space.name for space in opened.spaces])
     with progress_bar() as bar:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, space_option
+from retrieval.arguments import LocalPath, require_order, space_option
 from retrieval.terminal import TaskBars, counted, note, progress_bar
 
 
 @click.command("finetune")
-@click.argument("collection", type=LocalPath(exists=True, file_okay=False))
-@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("collection", type=LocalPath())
+@click.argument("out", type=click.Path(path_type=Path))
 @space_option("The space whose encoder is trained.  [default: the first of an encoder]", "--space")
 @click.option(
     "--train",
@@ -74,6 +74,7 @@ def command(
     from retrieval.finetune.weights import name_with, write_weights
     from retrieval.spaces.encoder import definitions
 
+    require_order("kvasir finetune", collection, [out], instead="name a file for the weights")
     if out.suffix != ".safetensors":
         raise click.UsageError(f"{out}: name a file that ends in .safetensors")
     if out.exists():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, space_option
+from retrieval.arguments import LocalPath, require_collection_first, space_option
 from retrieval.learn.methods import METHODS
 from retrieval.learn.model import LearnOptions
 from retrieval.learn.views import VIEWS
@@ -14,7 +14,7 @@ from retrieval.terminal import TaskBars, progress_bar
 
 
 @click.command("learn")
-@click.argument("collection", type=LocalPath(exists=True, file_okay=False))
+@click.argument("collection", type=LocalPath())
 @click.argument("name")
 @space_option("Learn from these frozen spaces, separated by commas.  [default: the first]", "--from")
 @click.option(
@@ -77,6 +77,7 @@ def command(
     from retrieval.learn.training import learn
     from retrieval.spaces.learned import validation_sentence
 
+    require_collection_first("kvasir learn", collection, name)
     with progress_bar(transient=True) as bar, CollectionWriter(collection) as writer:
         options = LearnOptions(dimension=dimension, unlearned=unlearned, seed=seed, seeds=seeds)
         made = learn(writer, name, spaces, method, train, views, options, TaskBars(bar).advance)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath
+from retrieval.arguments import LocalPath, require_collection_first
 from retrieval.terminal import TaskBars, progress_bar
 
 
 @click.command("refit")
-@click.argument("collection", type=LocalPath(exists=True, file_okay=False))
+@click.argument("collection", type=LocalPath())
 @click.argument("name")
 def command(collection: Path, name: str) -> None:
     """Fit the learned space NAME of COLLECTION again, as its recipe says, on the images that are there now.
@@ -23,6 +23,7 @@ def command(collection: Path, name: str) -> None:
     from retrieval.collection import CollectionWriter
     from retrieval.learn.training import refit
 
+    require_collection_first("kvasir refit", collection, name)
     with progress_bar(transient=True) as bar, CollectionWriter(collection) as writer:
         made = refit(writer, name, TaskBars(bar).advance)
     click.echo(f"space {made.name}: {made.dimension} numbers, fitted on {made.recipe['images']:,} images")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -148,7 +149,7 @@ class Recipe:
             )
         except KeyError as error:
             raise RecipeError(f"an encoder's recipe has no field {error}{_RESTORE}") from None
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:  # int of infinity overflows
             raise RecipeError(f"an encoder's recipe is damaged ({error}){_RESTORE}") from error
         if recipe.fit not in get_args(Fit):
             raise RecipeError(f"an encoder's recipe has the fit {recipe.fit!r}, not one of {_FITS}{_RESTORE}")
@@ -160,6 +161,14 @@ class Recipe:
             raise RecipeError(f"an encoder's recipe has the interpolation {recipe.interpolation!r}{_RESTORE}")
         if not len(recipe.mean) == len(recipe.std) == 3:
             raise RecipeError(f"an encoder's recipe has no mean and std of three channels{_RESTORE}")
+        for name, value, fits in (
+            ("dimension", recipe.dimension, recipe.dimension > 0),
+            ("size", recipe.size, min(recipe.size) > 0),
+            ("mean", recipe.mean, all(map(isfinite, recipe.mean))),
+            ("std", recipe.std, all(isfinite(one) and one > 0 for one in recipe.std)),
+        ):
+            if not fits:
+                raise RecipeError(f"an encoder's recipe has the {name} {value}{_RESTORE}")
         return recipe
 
     def require(self, other: Recipe) -> None:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import join
 
 import click
 
-from retrieval.arguments import LocalPath, require_order
+from retrieval.arguments import LocalPath, is_collection, require_collection_first
 from web.keys import Scope, create_key, read_keys, revoke_key
 
 _COLLECTION = click.argument("collection", type=LocalPath())
 
 
-@click.group("key")
+class _KeyGroup(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands and is_collection(Path(args[0])):
+            meant = args[1:2] if args[1:2] and args[1] in self.commands else ["list"]
+            rest = [*meant, args[0], *args[2:]]
+            ctx.fail(f"{args[0]} is the collection, which comes after the command: `kvasir key {join(rest)}`")
+        return super().resolve_command(ctx, args)
+
+
+@click.group("key", cls=_KeyGroup)
 def command() -> None:
     """Make, list and revoke the API keys of a collection.
 
@@ -45,6 +57,6 @@ def show(collection: Path) -> None:
 @click.argument("key_id")
 def revoke(collection: Path, key_id: str) -> None:
     """Forget a key; a running server refuses it at once."""
-    require_order("kvasir key revoke", collection, [key_id])
+    require_collection_first("kvasir key revoke", collection, key_id)
     key = revoke_key(collection, key_id)
     click.echo(f"key {key.id} ('{key.name}') is revoked", err=True)

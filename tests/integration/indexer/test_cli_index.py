@@ -641,6 +641,12 @@ def test_swapped_arguments_of_every_command_are_told_and_nothing_is_written(run:
         ("add", picture, made),
         ("remove", 3, made),
         ("key", "revoke", "abc", made),
+        ("key", made, "create"),
+        ("export", data.parent / "new", made),
+        ("learn", "findings", made),
+        ("refit", "findings", made),
+        ("finetune", "new.safetensors", made),
+        ("search", "--batch", made, "--out", "o.csv", data),
     ):
         ended = run(command, *arguments)
         assert ended.status == 2, command
@@ -648,6 +654,27 @@ def test_swapped_arguments_of_every_command_are_told_and_nothing_is_written(run:
         assert "which comes " in ended.err, command
     assert files(made) == before
     assert "Traceback" not in run("search", picture).err
+
+
+def test_the_command_that_was_meant_is_complete(run: Run, made: Path, data: Path, tmp_path: Path) -> None:
+    def told(*arguments: object) -> str:
+        ended = run(*arguments)
+        assert ended.status == 2
+        return str(ended.err)
+
+    features = tmp_path / "features"
+    assert f"`kvasir search --batch {data} {made} --out o.csv`" in told(
+        "search", "--batch", made, "--out", "o.csv", data
+    )
+    assert f"`kvasir key create {made} --name x`" in told("key", made, "create", "--name", "x")
+    assert f"`kvasir key list {made}`" in told("key", made)
+    assert f"`kvasir export {made} {tmp_path / 'out'}`" in told("export", tmp_path / "out", made)
+    assert f"`kvasir learn {made} findings`" in told("learn", "findings", made)
+    assert f"{features} does not exist; DATA comes first" in told("features", features, data)
+    assert f"`kvasir features {data} {features}`" in told("features", features, data)
+    assert f"{made} is a collection" in told("features", data, made)
+    assert f"{made} is the collection, and is given twice" in told("index", made, made)
+    assert "is not a collection" in told("learn", tmp_path / "nowhere", "findings")
 
 
 def test_a_web_address_is_told_as_what_it_is_by_every_command(run: Run, made: Path, data: Path) -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from retrieval.arguments import ImageId, LocalPath, require_order, space_option
+from retrieval.arguments import ImageId, LocalPath, require_collection_first, require_order, space_option
 from retrieval.collection import CollectionWriter
 
 
@@ -29,9 +30,20 @@ def test_swapped_arguments_are_told_with_the_command_that_was_meant(collection: 
     assert first.value.message.endswith(f"which comes first: `kvasir add '{collection}' b.jpg a.jpg`")
 
 
-def test_two_collections_are_not_called_swapped(collection: Path) -> None:
-    with pytest.raises(click.UsageError, match=r"is a collection, as .* is; give a picture or folder instead"):
+def test_two_collections_are_not_called_swapped(collection: Path, tmp_path: Path) -> None:
+    with pytest.raises(click.UsageError, match=r"is the collection, and is given twice; give a picture or folder"):
         require_order("kvasir search", collection, [collection], last=True)
+    other = shutil.copytree(collection, tmp_path / "other")
+    with pytest.raises(
+        click.UsageError, match=r"other is a collection, as .*my c is; give a picture or folder instead"
+    ):
+        require_order("kvasir search", collection, [other], last=True)
+
+
+def test_a_name_may_be_that_of_a_collection_too(collection: Path) -> None:
+    require_collection_first("kvasir learn", collection, str(collection))
+    with pytest.raises(click.UsageError, match=r"which comes first: `kvasir learn '.*my c' findings`"):
+        require_collection_first("kvasir learn", Path("findings"), str(collection))
 
 
 def test_arguments_in_order_pass(collection: Path, tmp_path: Path) -> None:
