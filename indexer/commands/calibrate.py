@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from retrieval.arguments import LocalPath, map_option, space_option
-from retrieval.terminal import TaskBars, one_line, progress_bar
+from retrieval.terminal import TaskBars, note, one_line, progress_bar
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
@@ -71,12 +71,13 @@ def command(
         names = tuple(opened.manifest.space(name).name for name in fusion.spaces)
         contenders.append(Fusion(names, fusion.weights, fusion.method))
     results: list[dict[str, Any]] = []
+    notes: list[str] = []  # shown once the bars are gone
     with progress_bar(transient=True) as bar, ExitStack() as stack:
         advance = TaskBars(bar).advance
         moved = None
         if queries is not None:
             class_map = parse_class_map(class_maps, opened.classes)
-            moved = stack.enter_context(with_queries(opened, queries, class_map))
+            moved = stack.enter_context(with_queries(opened, queries, class_map, notes.append))
         detectors = _detectors(opened, chosen or [opened.spaces[0].name], moved, queries, as_json)
         for contender in contenders:
             made, figures = calibrate(opened, contender, seed, advance)
@@ -88,6 +89,8 @@ def command(
             if not as_json:
                 for line in _lines(name, figures, transfer, queries):
                     click.echo(line)
+    for line in notes:
+        note(line)
     if as_json:
         click.echo(json.dumps({"calibrations": results, "detectors": detectors}, indent=2))
 

@@ -16,7 +16,7 @@ from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.learn.methods import AUTO
 from retrieval.learn.methods import METHODS as METHODS_OF_LEARNING
 from retrieval.rerank import METHODS as RERANKERS
-from retrieval.terminal import TaskBars, progress_bar
+from retrieval.terminal import TaskBars, note, progress_bar
 
 
 @click.command()
@@ -165,13 +165,14 @@ def command(
     )
     opened = Collection.open(collection)
     class_map = parse_class_map(class_maps, opened.classes)
+    notes: list[str] = []  # shown once the bars are gone
     with progress_bar(transient=True) as bar:
         advance = TaskBars(bar).advance
         result = evaluate_collection(opened, opened.path.name, options, advance)
         figures = dict(result.figures)
         transfer: dict[str, Standing] = {}
         if queries is not None:
-            with with_queries(opened, queries, class_map) as (grown, searched):
+            with with_queries(opened, queries, class_map, notes.append) as (grown, searched):
                 transfer = evaluate_transfer(grown, options, searched, advance)
                 for method in learn:
                     figures[method] = [*figures[method], transfer_figure(grown, method, options, searched, advance)]
@@ -200,6 +201,8 @@ def command(
             write_report(result, document, opened, protocol_of(opened, options), report)
         if store:
             store_evaluation(opened, StoredEvaluation.by_command(request), result, document)
+    for line in notes:
+        note(line)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         return

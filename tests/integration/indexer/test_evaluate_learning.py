@@ -49,6 +49,36 @@ def test_four_figures_stand_next_to_those_of_the_unlearned_space(indexed: Any, o
     assert sorted(path.name for path in indexed.path.rglob("*")) == before  # the collection stays as it is
 
 
+def test_queries_of_hyperkvasir_are_counted_as_the_collections_classes_with_a_word(
+    indexed: Any, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    for number, name in enumerate(("cecum", "polyp", "polyp", "ileum")):
+        (tmp_path / "q" / name).mkdir(parents=True, exist_ok=True)
+        draw(300 + number).save(tmp_path / "q" / name / f"{number}.png")
+    (tmp_path / "q" / "polyp" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    arguments = ["evaluate", str(indexed.path), "--samples", "0", "--queries", str(tmp_path / "q"), "--json"]
+    ended = CliRunner().invoke(kvasir, arguments)
+    assert ended.exit_code == 0, ended.output
+    assert len(json.loads(ended.stdout)["transfer"]) == 1
+    for line in (
+        "class polyp counted as polyps: 3 pictures",
+        "1 picture of q without figures, since no image of the collection is of their class: ileum",
+        "1 picture of q could not be used, the first polyp/broken.png: ",
+    ):
+        assert line in ended.stderr
+
+
+def test_queries_of_classes_that_the_collection_does_not_have_are_refused_by_name(
+    indexed: Any, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    (tmp_path / "q" / "ileum").mkdir(parents=True)
+    draw(300).save(tmp_path / "q" / "ileum" / "0.png")
+    ended = CliRunner().invoke(
+        kvasir, ["evaluate", str(indexed.path), "--samples", "0", "--queries", str(tmp_path / "q")]
+    )
+    assert "its classes are ileum, see --map" in str(ended.exception)
+
+
 def test_queries_without_a_picture_left_are_refused(indexed: Any, tmp_path: Path) -> None:
     (tmp_path / "q" / "polyps").mkdir(parents=True)
     shutil.copyfile(indexed.data / "polyps" / "3.jpg", tmp_path / "q" / "polyps" / "copy.jpg")
