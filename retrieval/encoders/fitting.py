@@ -35,14 +35,17 @@ PREFIXES = (
 _VISUAL = ("visual.", "visual.trunk.", "vision_model.", "vision_tower.", "image_encoder.", "vision_encoder.", "trunk.")
 _HEADS = re.compile(
     r"^(\w*_)?(heads?|fc|classifier|last_layer|head_dist|fc_dist|predictor|projector|prototypes?|projection_head|proj_head"
-    r"|mlp_head|linear|clf|logits)(_\w+)?(\.|$)"
+    r"|projection|mlp_head|linear|cls|clf|logits)(_\w+)?(\.|$)"
 )
 """Classifiers and the heads of self-supervision, at the top of the names."""
 _LEFTOVERS = re.compile(
-    r"^(mask_token|n_averaged|decoder\w*|decode_head|auxiliary_head|criterion|\w*loss\w*|(train|val|test)_\w+|metrics?"
-    r"|\w*queue\w*|lm_head|momentum_\w+|center|num_updates|decay|initted|step|projectors|local_cls_norm)(\.|$)"
+    r"^(mask_token|masked_embed|n_averaged|decoder\w*|decode_head|auxiliary_head|criterion|\w*loss\w*"
+    r"|(train|val|test)_\w+|metrics?|accuracy|acc|auroc|auc|f1\w*|precision|recall|confmat|confusion_matrix"
+    r"|\w*queue\w*|lm_head|momentum_\w+|center|num_updates|decay|initted|steps?|projectors|bn|local_cls_norm)(\.|$)"
+    r"|(^|\.)total_(ops|params)$"
 )
-"""Decoders of masked autoencoders, counters of averaging, losses and metrics of Lightning modules."""
+"""Decoders of masked autoencoders, counters of averaging, losses and metrics of Lightning modules, the normalisation of
+Barlow Twins' loss, and what thop counts in every module."""
 _TEXT = re.compile(
     r"^(transformer|token_embedding|positional_embedding|ln_final|text_projection|logit_scale|logit_bias|text"
     r"|text_model|text_encoder|text_decoder|cls_emb|bert|embeddings_connector|text_\w+)(\.|$)"
@@ -122,7 +125,8 @@ def fit(states: Mapping[str, State], target: Target, spec: str, architecture: st
         best: tuple[int, Fitted] | None = None
         for reading, prefix in _readings(tensors, target):
             fitted, problems, left_out = _compare(reading, prefix, tensors, target)
-            copies = _copies(tensors, prefix, target) if problems.surplus else {}
+            unclear = problems.surplus or not problems.count
+            copies = _copies(tensors, prefix, target) if unclear else {}
             copied = [name for names in copies.values() for name in names]
             problems.surplus = [name for name in problems.surplus if name not in set(copied)]
             if surplus:

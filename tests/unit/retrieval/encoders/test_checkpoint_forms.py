@@ -85,6 +85,8 @@ PAIRS = [
     ("backbone.", "backbone_momentum."),
     ("module.encoder_k.", "module.encoder_q."),
     ("module.student.backbone.", "module.teacher.backbone."),
+    ("online_network.encoder.", "target_network.encoder."),
+    ("cnn.", "averaged_cnn."),
 ]
 """Prefixes of two networks in one state, and of the one that is taken: the second."""
 
@@ -282,6 +284,17 @@ def test_counters_heads_losses_and_metrics_are_left_out(build: Build, embed: Emb
     }
     tower = check(build, embed, resnet_state, {"state_dict": lightning, "pytorch-lightning_version": "2.4"})
     assert "left out: criterion, fc, head, train_accuracy" in tower.recipe.notes
+    counted = {name: torch.zeros(1) for name in ("module.total_ops", "module.layer1.0.total_ops", "total_params")}
+    twins = {"module.projector.0.weight": torch.ones(3), "module.bn.running_mean": torch.ones(3)}
+    names = ("accuracy.tp", "auroc.preds", "module.projection.0.weight", "module.cls.bias")
+    metrics = {name: torch.zeros(2) for name in names}
+    check(build, embed, resnet_state, {"model": prefixed(resnet_state, "module.") | counted | twins | metrics})
+
+
+def test_the_counter_of_an_average_does_not_cost_it(build: Build, embed: Embed, resnet_state: State) -> None:
+    averaged = prefixed(resnet_state, "module.") | {"steps": torch.tensor(900)}
+    tower = check(build, embed, resnet_state, {"state_dict": other(resnet_state), "ema_state_dict": averaged})
+    assert "weights taken from 'ema_state_dict', not from state_dict" in tower.recipe.notes
 
 
 @pytest.mark.slow
