@@ -42,7 +42,7 @@ _LEFTOVERS = re.compile(
     r"^(mask_token|masked_embed|n_averaged|decoder\w*|decode_head|auxiliary_head|criterion|\w*loss\w*"
     r"|(train|val|test)_\w+|metrics?|accuracy|acc|auroc|auc|f1\w*|precision|recall|confmat|confusion_matrix"
     r"|\w*queue\w*|lm_head|momentum_\w+|center|num_updates|decay|initted|steps?|projectors|bn|local_cls_norm)(\.|$)"
-    r"|(^|\.)total_(ops|params)$"
+    r"|^(.*\.)?total_(ops|params)$"
 )
 """Decoders of masked autoencoders, counters of averaging, losses and metrics of Lightning modules, the normalisation of
 Barlow Twins' loss, and what thop counts in every module."""

@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from retrieval.encoders import EncoderOptions, build_tower
+from retrieval.encoders import EncoderOptions, build_tower, known_checkpoint
+from retrieval.encoders.fitting import fit, target_of
+from retrieval.encoders.timm import filters_of
 from retrieval.encoders.tower_module import Tower
 from retrieval.images import Picture, from_image
 
@@ -66,3 +68,26 @@ def vit_state() -> State:
 def untrained() -> Callable[..., State]:
     """(timm architecture, seed, arguments) -> the tensors of an untrained model."""
     return timm_state
+
+
+@pytest.fixture
+def fit_shapes() -> Callable[[str, Callable[[State], State]], None]:
+    """(known checkpoint, timm's tensors -> those of the release): the release fills the architecture exactly.
+
+    Names and shapes alone (PyTorch's `meta`), for checkpoints that are too large to be made.
+    """
+
+    def check(name: str, release: Callable[[State], State]) -> None:
+        import timm
+
+        known = known_checkpoint(name)
+        architecture = known.encoder.removeprefix("timm:").partition(".")[0]
+        overlay = {} if known.size is None else {"input_size": (3, known.size[1], known.size[0])}
+        with torch.device("meta"):
+            model = timm.create_model(architecture, num_classes=0, pretrained_cfg_overlay=overlay)
+            target = target_of(model, filters=filters_of(model), heads=known.left_out)
+            states = {known.weights_key: release(model.state_dict())}
+            fitted = fit(states, target, f"known:{name}", architecture)
+        assert {key: value.shape for key, value in fitted.state.items()} == target.shapes
+
+    return check

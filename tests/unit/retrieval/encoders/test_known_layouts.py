@@ -18,6 +18,7 @@ from retrieval.encoders.tower_module import Tower
 State = dict[str, torch.Tensor]
 Embed = Callable[[Tower], np.ndarray]
 Untrained = Callable[..., State]
+FitShapes = Callable[[str, Callable[[State], State]], None]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -138,3 +139,10 @@ def test_large_known_checkpoints(
     }
     content = {"model": state | others | {"mask_token": torch.zeros(1, 1, 512), "decoder_pred.bias": torch.zeros(768)}}
     check(name, content, tmp_path, embed, f"timm:{architecture}", state, size)
+
+
+@pytest.mark.parametrize("name", ["endofinder", "dinov2-vits14", "dinov2-vitb14", "dinov2-vitl14"])
+def test_names_and_shapes_of_large_checkpoints_fill_their_architecture(name: str, fit_shapes: FitShapes) -> None:
+    """A release without values, since some have hundreds of millions of parameters."""
+    others = ("head.weight", "head.bias", "decoder_embed.weight", "decoder_pred.bias") if name == "endofinder" else ()
+    fit_shapes(name, lambda state: state | dict.fromkeys(("mask_token", *others), torch.zeros(1, 2)))

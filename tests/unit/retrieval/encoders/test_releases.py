@@ -61,7 +61,7 @@ def test_pairs_in_one_table_give_the_teacher(build: Build, embed: Embed, vit_sta
     )
     tower = build("timm:test_vit", {"state_dict": pair}, "pair.pt")
     assert np.allclose(embed(tower), embed(build("timm:test_vit", vit_state, "plain.pt")), atol=1e-6)
-    assert "weights of 'teacher_backbone' taken" in tower.recipe.notes
+    assert "weights of 'teacher_backbone' taken, not of student_backbone" in tower.recipe.notes
 
 
 def test_a_masked_autoencoder_leaves_its_decoder_out(build: Build, embed: Embed, vit_state: State) -> None:
@@ -169,6 +169,15 @@ def test_siglip_of_transformers(build: Build, embed: Embed, untrained: Callable[
     text = {"text_model.embeddings.token_embedding.weight": torch.ones(3, 4), "logit_scale": torch.ones(1)}
     content = prefixed(siglip_of_transformers(state, 12), "vision_model.") | text | {"logit_bias": torch.ones(1)}
     assert cosine(build, embed, "timm:vit_base_patch16_siglip_224", state, content) == pytest.approx(1)
+
+
+def test_names_and_shapes_of_medsiglip_fill_its_architecture(fit_shapes: Callable[..., None]) -> None:
+    def release(state: State) -> State:
+        texts = ("text_model.embeddings.token_embedding.weight", "text_model.head.bias", "logit_scale", "logit_bias")
+        tower = prefixed(siglip_of_transformers(state, 27), "vision_model.")
+        return {**tower, **dict.fromkeys(texts, torch.zeros(1, 2))}
+
+    fit_shapes("medsiglip-448", release)
 
 
 @pytest.mark.parametrize("name", ["blocks.0.norm1.extra", "extra_tokens"])
