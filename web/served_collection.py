@@ -120,8 +120,6 @@ class ServedCollection:
         """Store a picture; returns its id and whether it is new. Raises CollectionBusyError, a PictureError."""
         with self._writing:
             with self._writer() as writer:
-                if _stamp(self.path) != self._stamp:
-                    self._refresh()
                 image_id, new = add_picture(writer, self._searcher, data, class_name)
             self._refresh()
             return image_id, new
