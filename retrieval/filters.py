@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -98,7 +99,9 @@ def known_classes(names: Iterable[str], images: Images) -> frozenset[str]:
     wanted = frozenset(map(nfc, names))
     if unknown := sorted(wanted - set(images.classes)):
         known = ", ".join(images.classes) or "none"
-        raise NoSuchClassError(f"no class '{unknown[0]}'; the classes: {known}")
+        near = get_close_matches(unknown[0].lower(), [name.lower() for name in images.classes], 1, 0.7)
+        meant = next((f" (did you mean {name}?)" for name in images.classes if [name.lower()] == near), "")
+        raise NoSuchClassError(f"no class '{unknown[0]}'{meant}; the classes: {known}")
     return wanted
 
 

@@ -79,6 +79,14 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def _bytes(count: int) -> str:
+    """A size in the unit that shows it: `812 B`, `6.7 kB`, `45.1 MB`."""
+    for unit, size in (("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count} B"
+
+
 def _source(kind: str, path: str) -> str:
     """Where pictures are, or that there are none."""
     return f"pictures: {kind} {one_line(path)}" if has_pictures(kind) else "pictures: none; imported vectors alone"
@@ -103,7 +111,7 @@ def _text(facts: dict[str, Any], spaces: Sequence[Space]) -> str:
     for space, stated in zip(spaces, facts["spaces"], strict=True):
         lines.append(
             f"space {space.name}: {counted(stated['images'], 'vector')} of {stated['dimension']} numbers, "
-            f"{stated['distance']} distance, {stated['bytes'] / 1e6:.1f} MB, index: {stated['index']}"
+            f"{stated['distance']} distance, {_bytes(stated['bytes'])}, index: {stated['index']}"
         )
         lines += [f"  {line}" for line in space.details]
         if space.origin is not None:

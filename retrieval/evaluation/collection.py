@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -20,13 +21,13 @@ from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, measure_speed
 from retrieval.evaluation.split_file import split_from_file
 from retrieval.index.cosine import Cosine
-from retrieval.learn.methods import AUTO, METHODS, Progress
+from retrieval.learn.methods import AUTO, METHODS, Progress, UnknownMethodError
 from retrieval.learn.model import LearnOptions
 from retrieval.learn.recipes import options_of
 from retrieval.rerank import reranker_named
 from retrieval.search import Searcher
 from retrieval.spaces import metric_of
-from retrieval.spaces.learned import is_unlabelled, training_ids
+from retrieval.spaces.learned import is_learned, is_unlabelled, training_ids
 
 
 def evaluate_collection(
@@ -87,6 +88,15 @@ def _learning(
     """Sources, options, views and name of learning by a method, or as the recipe of a learned space says."""
     if method in (AUTO, *METHODS):
         return options.learn_from, LearnOptions(method, seed=options.measures.seed), None, None
+    learned = [space.name for space in opened.manifest.spaces if is_learned(space)]
+    if method.lower() not in map(str.lower, [space.name for space in opened.manifest.spaces]):
+        known = [AUTO, *METHODS]
+        near = get_close_matches(method, [*known, *learned], 1)
+        raise UnknownMethodError(
+            f"--learn {method}: no method of learning and no learned space is called so"
+            f"{f' (did you mean {near[0]}?)' if near else ''}; methods: {', '.join(known)}; "
+            f"learned spaces: {', '.join(learned) or 'none yet'}"
+        )
     definition = opened.manifest.space(method)
     recipe = definition.recipe
     learning = options_of(definition)

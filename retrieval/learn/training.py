@@ -44,8 +44,13 @@ def learn(
     space in whose place this one is searched. A stop leaves no space.
     Raises SpaceNameError, NothingToLearnError, UnknownMethodError, SplitFileError, UnsupportedQueryError.
     """
-    if not SPACE_NAME.fullmatch(name) or any(space.name == name for space in writer.manifest.spaces):
-        raise SpaceNameError(f"the collection has a space '{name}' already, or it cannot name one; give another name")
+    if not SPACE_NAME.fullmatch(name):
+        raise SpaceNameError(f"'{name}' cannot name a space: use letters, digits, '.', '_' and '-'")
+    if any(space.name == name for space in writer.manifest.spaces):
+        raise SpaceNameError(
+            f"the collection has a space '{name}' already; give another name, or fit that one again by "
+            f"`kvasir refit {writer.path} {name}`"
+        )
     model, recipe = _learned(writer, sources, replace(options, method=method or AUTO), split, views, progress)
     recipe |= {"chosen": method is None} | ({"replaces": replaces} if replaces else {})
     recipe["model"] = _stored(writer, name, model)

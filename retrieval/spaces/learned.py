@@ -179,9 +179,9 @@ def validation_sentence(figures: Mapping[str, float]) -> str:
     if (first := figures.get("left-out precision@1")) is None:
         return sentence
     return (
-        f"{sentence}; classes left out {first:.3f}, {figures['left-out mAP']:.3f}, without learning "
-        f"{figures['left-out precision@1 without learning']:.3f}, {figures['left-out mAP without learning']:.3f} "
-        f"({figures['unlearned']:.0%} unlearned)"
+        f"{sentence}; left-out classes P@1 {first:.3f}, mAP {figures['left-out mAP']:.3f}, without learning "
+        f"P@1 {figures['left-out precision@1 without learning']:.3f}, mAP "
+        f"{figures['left-out mAP without learning']:.3f} ({figures['unlearned']:.0%} unlearned)"
     )
 
 

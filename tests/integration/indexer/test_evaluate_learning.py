@@ -84,3 +84,9 @@ def test_queries_without_a_picture_left_are_refused(indexed: Any, tmp_path: Path
     shutil.copyfile(indexed.data / "polyps" / "3.jpg", tmp_path / "q" / "polyps" / "copy.jpg")
     ended = CliRunner().invoke(kvasir, ["evaluate", str(indexed.path), "--queries", str(tmp_path / "q")])
     assert "no picture of a class is left" in str(ended.exception)
+
+
+def test_a_slip_in_a_way_of_learning_names_the_methods_and_the_nearest(indexed: Any) -> None:
+    ended = CliRunner().invoke(kvasir, ["evaluate", str(indexed.path), "--folds", "3", "--learn", "ldaa"])
+    assert "(did you mean lda?); methods: auto, pca, wccn, lda" in str(ended.exception)
+    assert str(ended.exception).endswith("learned spaces: none yet")

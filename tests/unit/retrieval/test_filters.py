@@ -58,6 +58,8 @@ def test_a_cluster_leaves_out_all_of_its_images_whatever_their_class() -> None:
 
 def test_no_class_at_all_selects_nothing_and_an_unknown_one_is_an_error() -> None:
     assert Filter(classes=frozenset()).select(SIX).count == 0
+    with pytest.raises(NoSuchClassError, match=r"no class 'Polpys' \(did you mean polyps\?\); the classes"):
+        Filter(classes=frozenset({"Polpys"})).select(SIX)
     with pytest.raises(NoSuchClassError, match="no class 'ileum'; the classes: cecum, polyps, pylorus"):
         Filter(classes=frozenset({"ileum", "cecum"})).select(SIX)
 
