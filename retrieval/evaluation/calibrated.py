@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import Collection
+from retrieval.collection import Collection, Images
 from retrieval.evaluation.learned import LearnedRetriever, training_for
 from retrieval.evaluation.options import Fusion, MeasureOptions
 from retrieval.evaluation.protocols import Protocol, Round, k_fold, leave_cluster_out
 from retrieval.evaluation.retrievers import FusedRetriever, Member, Retriever, SpaceRetriever
 from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
+from retrieval.evaluation.space_result import SpaceResult
 from retrieval.learn.calibration import (
     DEPTH,
     Calibration,
@@ -79,12 +80,7 @@ def calibrate(
     hits = first_hits(opened, contender, seed, progress)
     if len(np.unique(hits.clusters)) < 2 * FOLDS:
         raise NothingToEvaluateError(f"{len(hits.wanted):,} pictures of known classes are too few to calibrate on")
-    part_of = stratified_parts(hits.wanted, cluster_numbers(hits.clusters), (1 / FOLDS,) * FOLDS, seed)
-    figures = []
-    for fold in np.unique(part_of):
-        of_fold = hits.part(part_of == fold)
-        figures.append((_fitted(hits.part(part_of != fold)), of_fold))
-    return _fitted(hits), _measured(figures, opened.classes)
+    return cross_fitted(hits, opened.classes, seed)
 
 
 def transfer_figures(
@@ -93,7 +89,7 @@ def transfer_figures(
     """The figures on pictures of other sources. grown, protocol: with these as queries."""
     vectors = {name: (grown.positions(name), grown.vectors(name)[1]) for name in contender.spaces}
     hits = _ranked(grown, contender, protocol, lambda gallery: vectors)
-    return _measured([(calibration, hits)], grown.classes)
+    return measured([(calibration, hits)], grown.classes)
 
 
 def first_hits(opened: Collection, contender: Fusion, seed: int, progress: Progress) -> FirstHits:
@@ -165,22 +161,36 @@ def _ranked(
             contender.name,
             _MEASURES,
         )
-        near = result.neighbours[:, :DEPTH]
-        listed = near >= 0
-        rows = np.searchsorted(images.ids, np.where(listed, near, images.ids[0]))
-        labels = np.where(listed, images.labels[rows], -1)
-        distances = np.where(listed, result.distances[:, :DEPTH], 0.0)
-        scores = np.asarray(retriever.scores(distances), np.float64)
-        clusters = images.clusters[np.searchsorted(images.ids, result.ids)]
-        each.append(FirstHits(scores, labels.astype(np.int64), result.labels, clusters))
+        each.append(hits_of_result(result, images, retriever.scores))
     return FirstHits(*(np.concatenate([getattr(one, name) for one in each]) for name in FirstHits.__annotations__))
+
+
+def hits_of_result(
+    result: SpaceResult, images: Images, scores: Callable[[NDArray[np.floating]], NDArray[np.floating]]
+) -> FirstHits:
+    """The first hits of evaluated queries. images: of the collection; scores: distances -> scores."""
+    near = result.neighbours[:, :DEPTH]
+    listed = near >= 0
+    labels = np.where(listed, images.labels[np.searchsorted(images.ids, np.where(listed, near, images.ids[0]))], -1)
+    distances = np.where(listed, result.distances[:, :DEPTH], 0.0)
+    clusters = images.clusters[np.searchsorted(images.ids, result.ids)]
+    made = np.asarray(scores(distances), np.float64)
+    return FirstHits(made, labels.astype(np.int64), result.labels, clusters)
+
+
+def cross_fitted(hits: FirstHits, classes: tuple[str, ...], seed: int = 0) -> tuple[Calibration, CalibrationFigures]:
+    """A calibration on all of the hits, and figures of calibrations that were fitted on the other folds."""
+    part_of = stratified_parts(hits.wanted, cluster_numbers(hits.clusters), (1 / FOLDS,) * FOLDS, seed)
+    parts = [(_fitted(hits.part(part_of != fold)), hits.part(part_of == fold)) for fold in np.unique(part_of)]
+    return _fitted(hits), measured(parts, classes)
 
 
 def _fitted(hits: FirstHits) -> Calibration:
     return fit_calibration(hits.scores, hits.labels, hits.wanted, cluster_numbers(hits.clusters))
 
 
-def _measured(parts: list[tuple[Calibration, FirstHits]], classes: tuple[str, ...]) -> CalibrationFigures:
+def measured(parts: list[tuple[Calibration, FirstHits]], classes: tuple[str, ...]) -> CalibrationFigures:
+    """How well chances hold, each part of the hits by its own calibration."""
     chances, right, of_query, covered, sizes = [], [], [], [], []
     for calibration, hits in parts:
         of_part = calibration.chances(hits.scores, agreement_of(hits.labels))

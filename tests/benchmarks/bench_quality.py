@@ -1,25 +1,30 @@
 """The ledger of retrieval quality: each step as a gain over the one before, with its paired interval, time and memory.
 
-    python tests/benchmarks/bench_quality.py DATA [OTHER]
+    python tests/benchmarks/bench_quality.py DATA [OTHER] [--only WORDS]
 
 DATA is a folder or zip of class folders, OTHER one of pictures of other sources, whose classes have the same names.
 Unlearned spaces are searched by leave-cluster-out; learned ones in five folds over clusters, each learned from the
 other four. The interval of a gain is of its mean over the same queries, by bootstrap over clusters of near duplicates.
-Steps that do not pay stay in the list.
+Steps that do not pay stay in the list. Beside each: how far hits of the query's class follow its mark of the device, as
+the excess over chance, and the calibration error of chances that were fitted on the other folds.
+
+--only: steps whose name has one of these words, separated by commas, and those that they are compared with.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from indexer.datasets import open_dataset
 from indexer.run import run_dataset
@@ -28,7 +33,9 @@ from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import EncoderOptions
 from retrieval.evaluation import MeasureOptions
 from retrieval.evaluation.bootstrap import resampled_means
+from retrieval.evaluation.calibrated import cross_fitted, hits_of_result, measured
 from retrieval.evaluation.learned import evaluate_learning
+from retrieval.evaluation.mark_bias import DeviceMarks
 from retrieval.evaluation.protocols import Protocol, k_fold, leave_cluster_out
 from retrieval.evaluation.retrievers import RerankedRetriever, Retriever, SpaceRetriever
 from retrieval.evaluation.run import evaluate_retriever
@@ -43,11 +50,14 @@ MULTI, LAST = "tf_efficientnet_lite0-multi", "tf_efficientnet_lite0"
 
 @dataclass(frozen=True)
 class Step:
-    """One line: its name, the line that it is compared with, and what measures it in a collection by a protocol."""
+    """One line: its name, the line that it is compared with, and what measures it in a collection by a protocol.
+
+    made: the collection that it needs, of MADE.
+    """
 
     name: str
     base: str | None
-    fit: str
+    made: str
     result: Callable[[Collection, Protocol], SpaceResult]
     learned: bool = False
 
@@ -62,7 +72,16 @@ def frozen(space: str, rerank: str | None = None) -> Callable[[Collection, Proto
             retriever = RerankedRetriever(vectors, protocol.groups, rerank)
         images = opened.images
         return evaluate_retriever(
-            retriever, images.labels, opened.classes, images.clusters, images.ids, None, protocol, space, MEASURES
+            retriever,
+            images.labels,
+            opened.classes,
+            images.clusters,
+            images.ids,
+            None,
+            protocol,
+            space,
+            MEASURES,
+            marks=DeviceMarks.of(images, np.arange(len(images))),
         )
 
     return result
@@ -76,6 +95,14 @@ def learned(
     return lambda opened, protocol: evaluate_learning(opened, protocol, [MULTI], options, MEASURES, views)
 
 
+MADE: dict[str, dict[str, Any]] = {
+    "squash": {"fit": "squash"},
+    "field": {"fit": "field"},
+    "fill": {"fit": "field", "marks": "fill", "features": ("multi",)},
+    "320": {"fit": "field", "size": (320, 320), "features": ("multi",)},
+}
+"""How the encoder of each collection sees a picture."""
+
 STEPS = (
     Step("last layer, whole frame", None, "squash", frozen(LAST)),
     Step("last layer, field of view", "last layer, whole frame", "field", frozen(LAST)),
@@ -86,11 +113,16 @@ STEPS = (
         Step(f"the same, {way}", "all blocks, components, field of view", "field", frozen(f"{MULTI}-pca", way))
         for way in ("query-expansion", "database-augmentation", "expansion", "k-reciprocal")
     ),
+    Step("the same, boxes filled", "all blocks, components, field of view", "fill", frozen(f"{MULTI}-pca")),
+    Step("the same, 320 pixels", "all blocks, components, field of view", "320", frozen(f"{MULTI}-pca")),
     Step("in folds: components, field of view", None, "field", learned("pca", 1.0), True),
     Step("in folds: LDA, whole frame", "in folds: components, field of view", "squash", learned("lda", 0.3), True),
     Step("the same and the central view", "in folds: LDA, whole frame", "squash", learned("lda", 0.3, "central"), True),
     Step("in folds: LDA, field of view", "in folds: components, field of view", "field", learned("lda", 0.3), True),
     Step("the same without an unlearned share", "in folds: LDA, field of view", "field", learned("lda", 0.0), True),
+    Step("in folds: LDA, boxes filled", "in folds: LDA, field of view", "fill", learned("lda", 0.3), True),
+    Step("in folds: LDA, 320 pixels", "in folds: LDA, field of view", "320", learned("lda", 0.3), True),
+    Step("320 pixels without an unlearned share", "in folds: LDA, field of view", "320", learned("lda", 0.0), True),
     Step("in folds: WCCN", "in folds: LDA, field of view", "field", learned("wccn", 0.0), True),
     Step("in folds: Nystroem", "in folds: LDA, field of view", "field", learned("nystroem", 0.3, seeds=1), True),
     Step("in folds: network", "in folds: LDA, field of view", "field", learned("head", 0.3), True),
@@ -99,38 +131,71 @@ STEPS = (
 
 
 def main() -> None:
-    data, other = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("other", type=Path, nargs="?")
+    parser.add_argument("--only", default="")
+    options = parser.parse_args()
+    words = options.only.split(",")
+    wanted = {step.name for step in STEPS if any(word in step.name for word in words)}
+    wanted |= {step.base for step in STEPS if step.name in wanted and step.base}
+    steps = [step for step in STEPS if step.name in wanted]
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        collections: dict[str, Collection] = {}
-        for fit in ("squash", "field"):
-            path = Path(scratch) / fit
-            with open_dataset(data) as dataset, CollectionWriter(path, create=True) as writer:
-                for features in ("last", "multi"):
-                    run_dataset(dataset, writer, fit=fit, options=EncoderOptions(features=features))
-            collections[fit] = Collection.open(path)
-        images = collections["field"].images
+        needed = dict.fromkeys(step.made for step in steps)
+        collections = {made: indexed(options.data, Path(scratch) / made, MADE[made]) for made in needed}
+        images = next(iter(collections.values())).images
         print(f"{len(images):,} pictures, {len(set(images.clusters.tolist())):,} clusters")
-        print(f"{'step':42}{'P@1':>7}{'mAP':>7}  {'gain in mAP, interval':34}{'others: P@1, mAP, least class':>30}")
+        print(
+            f"{'step':42}{'P@1':>7}{'mAP':>7}{'macro':>7}  {'gain in mAP, interval':30}{'marks':>7}{'ECE':>7}"
+            f"{'others: P@1, mAP, least, marks, ECE':>40}"
+        )
         whole, folds = leave_cluster_out(images.clusters), k_fold(images.labels, images.clusters)
         results: dict[str, SpaceResult] = {}
         grown = {}
-        if other is not None:
-            for fit, opened in collections.items():
-                grown[fit] = stack.enter_context(with_queries(opened, other, None))
-        for step in STEPS:
+        if options.other is not None:
+            for made, opened in collections.items():
+                grown[made] = stack.enter_context(with_queries(opened, options.other, None))
+        for step in steps:
             start = time.perf_counter()
-            result = step.result(collections[step.fit], folds if step.learned else whole)
+            opened = collections[step.made]
+            result = step.result(opened, folds if step.learned else whole)
             seconds = time.perf_counter() - start
             results[step.name] = result
             line = f"{step.name:42}" + "".join(f"{np.nanmean(result.measures[m]):7.3f}" for m in ("precision@1", "mAP"))
-            line += f"  {gain(result, results[step.base]) if step.base else '':34}"
-            if other is not None:
-                moved = step.result(*grown[step.fit])
+            line += f"{result.means('precision@1').macro:7.3f}"
+            line += f"  {gain(result, results[step.base]) if step.base in results else '':30}{followed(result):7.2f}"
+            calibration, figures = cross_fitted(hits_of_result(result, opened.images, scores), opened.classes)
+            line += f"{figures.error:7.3f}"
+            if options.other is not None:
+                new, protocol = grown[step.made]
+                moved = step.result(new, protocol)
                 first = moved.measures["precision@1"]
                 least = min(first[moved.labels == label].mean() for label in np.unique(moved.labels))
-                line += f"{first.mean():7.3f}{moved.measures['mAP'].mean():7.3f}{least:7.3f}"
+                error = measured([(calibration, hits_of_result(moved, new.images, scores))], new.classes).error
+                line += f"{first.mean():12.3f}{moved.measures['mAP'].mean():7.3f}{least:7.3f}"
+                line += f"{followed(moved):7.2f}{error:7.3f}"
             print(f"{line}{seconds:8.1f} s", flush=True)
     print(f"largest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:,} MiB")
+
+
+def indexed(data: Path, path: Path, made: dict[str, Any]) -> Collection:
+    """A collection of the last layer and of all blocks."""
+    others = {name: value for name, value in made.items() if name not in ("fit", "features")}
+    with open_dataset(data) as dataset, CollectionWriter(path, create=True) as writer:
+        for features in made.get("features", ("last", "multi")):
+            run_dataset(dataset, writer, fit=made["fit"], options=EncoderOptions(features=features, **others))
+    return Collection.open(path)
+
+
+def scores(distances: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Cosine similarity, or the score after re-ranking, but for a constant."""
+    return 1 - distances
+
+
+def followed(result: SpaceResult) -> float:
+    """The share of hits of the query's class that have its mark of the device, less the share in the class."""
+    bias = result.mark_bias
+    return bias.within - bias.within_chance if bias else float("nan")
 
 
 def gain(result: SpaceResult, base: SpaceResult) -> str:
