@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,12 +19,13 @@ from numpy.typing import NDArray
 from indexer.datasets import Dataset, Item
 from indexer.near_duplicates.alignment import small_grey
 from indexer.near_duplicates.greys import store_greys
-from retrieval.collection import CollectionWriter, KnownImage, NewImage
+from retrieval.collection import CollectionWriter, KnownImage, NewImage, SpaceDefinition
 from retrieval.cores import prefetch
 from retrieval.errors import RetrievalError
-from retrieval.images import Draft, decode, rejection
+from retrieval.images import MAX_PIXELS, Draft, decode, rejection
+from retrieval.large_pictures import LargePictures
 from retrieval.marks import DRAFT, Marks, marks_of
-from retrieval.spaces import Space, prepare_all
+from retrieval.spaces import Space, open_space, prepare_all
 
 BATCH = 128
 """Images that are embedded and committed together; a stop loses at most this many."""
@@ -120,6 +122,7 @@ def index_dataset(
     whole: bool = False,
     again: Mapping[int, frozenset[str]] | None = None,
     on_progress: Callable[[Outcome], None] | None = None,
+    large: LargePictures | None = None,
 ) -> Outcome:
     """Bring a collection up to date with a data set; what is stored is neither decoded nor embedded again.
 
@@ -128,7 +131,7 @@ def index_dataset(
     mark says, each with the spaces in which its vector is damaged; that vector is overwritten once another is made, so
     a stop leaves it marked as damaged.
     """
-    indexing = _Indexing(dataset, writer, spaces, shipped)
+    indexing = _Indexing(dataset, writer, spaces, shipped, large)
     tasks = indexing.plan(whole, again or {})
     report = on_progress or (lambda outcome: None)
     report(indexing.outcome)
@@ -146,12 +149,38 @@ def index_dataset(
     return indexing.outcome
 
 
+_Read = tuple[Mapping[str, NDArray[Any]], _NewPicture | None, Marks | None]
+"""What the spaces' `embed` takes of a picture, what its row needs where it is new, and the device's marks on it."""
+
+
+def _read(data: bytes, spaces: Sequence[Space], same: bool, marked: bool) -> _Read:
+    """What is stored of a picture file. same, marked: whether its bytes, and its marks, are stored already."""
+    # Each space sees its own draft, never a larger one that another needs: its vector must not depend on those.
+    drafts: set[Draft] = {space.draft for space in spaces} or {DRAFT if same else None}
+    pictures = {draft: decode(data, draft=draft) for draft in drafts}
+    inputs = prepare_all(spaces, pictures)
+    smallest = min(pictures.values(), key=lambda picture: picture.image.width)
+    new = None if same else _NewPicture(smallest.width, smallest.height, small_grey(smallest))
+    return inputs, new, None if marked else marks_of(smallest.upright())
+
+
+def _read_apart(data: bytes, folder: Path, definitions: Sequence[SpaceDefinition], same: bool, marked: bool) -> _Read:
+    """The same in another process, which opens the spaces itself."""
+    return _read(data, [open_space(folder, definition, "latency") for definition in definitions], same, marked)
+
+
 class _Indexing:
     """One call of `index_dataset`: its steps, in order, and what they count."""
 
     def __init__(
-        self, dataset: Dataset, writer: CollectionWriter, spaces: Sequence[Space], shipped: ShippedVectors | None
+        self,
+        dataset: Dataset,
+        writer: CollectionWriter,
+        spaces: Sequence[Space],
+        shipped: ShippedVectors | None,
+        large: LargePictures | None,
     ) -> None:
+        self.large = large
         self.dataset = dataset
         self.writer = writer
         self.spaces = {space.name: space for space in spaces}
@@ -204,13 +233,11 @@ class _Indexing:
             marked = same and task.known is not None and task.known.marked
             if marked and not members:
                 return _Prepared(task, sha256, None, {}, vectors)
-            # Each space sees its own draft, never a larger one that another needs: its vector must not depend on those.
-            drafts: set[Draft] = {space.draft for space in members} or {DRAFT if same else None}
-            pictures = {draft: decode(data, draft=draft) for draft in drafts}
-            inputs = prepare_all(members, pictures)
-            smallest = min(pictures.values(), key=lambda picture: picture.image.width)
-            new = None if same else _NewPicture(smallest.width, smallest.height, small_grey(smallest))
-            marks = None if marked else marks_of(smallest.upright())
+            if self.large is not None and self.large.takes(data, MAX_PIXELS):
+                definitions = [space.definition for space in members]
+                inputs, new, marks = self.large.run(_read_apart, data, self.writer.path, definitions, same, marked)
+            else:
+                inputs, new, marks = _read(data, members, same, marked)
             return _Prepared(task, sha256, new, inputs, vectors, marks)
         except Exception as error:
             return rejection(error)

@@ -11,7 +11,7 @@ from indexer.pipeline import index_dataset
 from retrieval.collection import CollectionWriter
 from retrieval.disk import write_atomically
 from retrieval.errors import PictureError
-from retrieval.images import decode
+from retrieval.images import MAX_PIXELS, decode, probe
 from retrieval.learn.completion import complete_learned_spaces
 from retrieval.names import nfc
 from retrieval.search import Searcher
@@ -41,10 +41,13 @@ def add_picture(writer: CollectionWriter, searcher: Searcher, data: bytes, class
     embedding = [space for space in spaces if space.embeds_pictures and not space.derived]
     if not embedding:
         raise UnsupportedQueryError("no space of this collection has an encoder, so no picture can be added")
-    picture = decode(data)
+    # A large one is decoded once, by indexing, in a process of its own.
+    large = searcher.large_pictures
+    is_large = large is not None and large.takes(data, MAX_PIXELS)
+    kind = probe(data)[2] if is_large else decode(data).format
     folder = writer.path / FOLDER
     folder.mkdir(exist_ok=True)
-    file = f"{hashlib.sha256(data).hexdigest()}.{_ENDINGS[picture.format]}"
+    file = f"{hashlib.sha256(data).hexdigest()}.{_ENDINGS[kind]}"
     path = folder / file
     new = not path.exists()
     if new:
@@ -70,7 +73,7 @@ def _indexed(
     report = Report({class_name: 1} if class_name else {}, 0 if class_name else 1)
     classes = (class_name,) if class_name else ()
     dataset = Dataset(source.path, "folder", "uploads", classes, (item,), report, source)
-    outcome = index_dataset(dataset, writer, spaces)
+    outcome = index_dataset(dataset, writer, spaces, large=searcher.large_pictures)
     if outcome.rejected:
         raise RejectedPictureError(outcome.rejected[0][1])
     complete_learned_spaces(writer)

@@ -80,7 +80,7 @@ class Searcher:
         self.collection = collection
         self._purpose: Purpose = purpose
         self._max_pixels = max_pixels
-        self._large = large
+        self.large_pictures = large
         self._embedder = Embedder(collection, purpose, max_pixels, large)
         self._indexes: dict[str, Index] = {}
         self._statistics: dict[str, Statistics] = {}
@@ -310,7 +310,7 @@ class Searcher:
         collection, difference = self.collection.refreshed()
         if collection is self.collection:
             return self
-        later = Searcher(collection, self._purpose, self._max_pixels, self._large)
+        later = Searcher(collection, self._purpose, self._max_pixels, self.large_pictures)
         later._embedder = self._embedder.refreshed(collection)
         if difference is not None:
             for name, building in self._building.items():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from indexer.uploads import add_picture
+from retrieval.collection import CollectionWriter
 from retrieval.headers import Claim, CostlyPictureError
 from retrieval.images import UnknownFormatError, decode
 from retrieval.large_pictures import LargePictures, is_large
+from retrieval.search import open_collection
 
 
 def saved(kind: str, size: tuple[int, int], mode: str = "RGB", **options: Any) -> bytes:
@@ -94,3 +99,30 @@ def test_the_memory_of_a_decoding_is_limited() -> None:
     with pytest.raises(CostlyPictureError, match="more memory than this server gives"):
         pictures.run(corner, saved("PNG", (8000, 8000), "L"), 2)
     pictures.stop()
+
+
+def test_a_large_picture_is_stored_and_found_as_by_an_ordinary_run(
+    drawn_in_two_spaces: Path, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    out = io.BytesIO()
+    draw(77).resize((2600, 1900)).save(out, "PNG")
+    added: list[Any] = []
+    for name, large in (("apart", LargePictures(seconds=60)), ("here", None)):
+        path = Path(shutil.copytree(drawn_in_two_spaces, tmp_path / name))
+        searcher = open_collection(path, "throughput", large=large)
+        with CollectionWriter(path) as writer:
+            image_id, new = add_picture(writer, searcher, out.getvalue(), "polyps")
+        assert new
+        opened = searcher.refreshed()
+        stored = {space.name: opened.collection.vector(space.name, image_id) for space in opened.collection.spaces}
+        row = opened.collection.images.position(image_id)
+        found = opened.search(out.getvalue(), 3)
+        added.append((stored, opened.collection.images.sizes[row].tolist(), found.ids))
+        assert found.ids[0] == image_id
+        if large is not None:
+            assert large.takes(out.getvalue(), 64_000_000)
+            large.stop()
+    (one, *rest), (other, *others) = added
+    assert rest == others
+    for name, vector in one.items():
+        assert np.array_equal(vector, other[name])
