@@ -39,7 +39,8 @@ def _examine(directory: TiffDirectory, max_pixels: int) -> Claim:
     if width < 1 or height < 1:
         return Claim()
     require_size(width, height, max_pixels)
-    samples, compression = directory.number(_SAMPLES, 1), directory.number(_COMPRESSION, _UNCOMPRESSED)
+    samples = max(1, directory.number(_SAMPLES, 1))  # 0 in a damaged file
+    compression = directory.number(_COMPRESSION, _UNCOMPRESSED)
     planes = samples if directory.number(_PLANAR, 1) == 2 else 1
     bits = directory.number(_BITS, 1) * samples // planes
     if directory.values(_TILES):

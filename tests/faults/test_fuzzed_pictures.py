@@ -1,4 +1,4 @@
-"""Whatever bytes a picture file has, it is a picture or a PictureError: mutated files of eleven formats.
+"""Whatever bytes a picture file has, it is a picture or a PictureError: mutated files of twelve formats.
 
 By hand `pytest tests/faults/test_fuzzed_pictures.py --rounds 2000` tries so many of each format.
 """
@@ -19,6 +19,9 @@ from PIL import Image, ImageCms
 from retrieval.errors import PictureError
 from retrieval.images import decode, probe, upright_size
 
+tifffile = pytest.importorskip("tifffile")
+pytest.importorskip("imagecodecs")
+
 EXIF = (
     b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\x87\x69\0\4\0\0\0\x01\0\0\0\x26\0\0\0\0"
     + bytes(40)
@@ -36,6 +39,15 @@ def photograph() -> Image.Image:
 def saved(kind: str, image: Image.Image | None = None, **options: Any) -> bytes:
     out = io.BytesIO()
     (image or photograph()).save(out, kind, **options)
+    return out.getvalue()
+
+
+def planar(pixels: np.ndarray) -> bytes:
+    """A TIFF that stores each channel for itself, with alpha that the colours are not multiplied by."""
+    out = io.BytesIO()
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    options = {"photometric": "rgb", "planarconfig": "separate", "extrasamples": ["unassalpha"], "compression": "lzw"}
+    tifffile.imwrite(out, planes, metadata=None, **options)
     return out.getvalue()
 
 
@@ -65,6 +77,7 @@ def formats() -> dict[str, bytes]:
         "tiff": saved("TIFF", exif=EXIF, icc_profile=profile),
         "deep tiff": saved("TIFF", deep, compression="tiff_lzw"),
         "jpeg tiff": saved("TIFF", compression="jpeg"),
+        "planar tiff": planar(np.dstack([np.asarray(image), np.asarray(deep) >> 8]).astype(np.uint8)),
         "bmp": saved("BMP", image.quantize(16)),
         "webp": saved("WEBP", image, save_all=True, append_images=frames[1:], exif=EXIF, icc_profile=profile),
     }

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from retrieval.errors import PictureError
 from retrieval.images import UnsupportedPixelsError, decode, probe, upright_size
 from retrieval.metadata import without_metadata
 
@@ -280,6 +281,16 @@ def test_the_first_of_several_pages_counts_and_its_tags_stay() -> None:
     bare = without_metadata(out.getvalue())
     assert bare is not None
     assert np.array_equal(decode(bare).pixels(), samples(3, 8))
+
+
+@pytest.mark.parametrize("planar", [1, 2])
+@pytest.mark.parametrize("samples_per_pixel", [0, 65535])
+def test_an_impossible_number_of_channels_is_a_damaged_picture(planar: int, samples_per_pixel: int) -> None:
+    data = tiff(samples(3, 8), 2, 8, t277=(3, (samples_per_pixel,)), t284=(3, (planar,)))
+    with pytest.raises(PictureError):
+        decode(data)
+    with pytest.raises(PictureError):
+        probe(data)
 
 
 def test_a_damaged_tag_of_metadata_does_not_cost_the_picture() -> None:
