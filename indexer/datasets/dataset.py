@@ -124,7 +124,7 @@ def _listed(source: Source, labels: Path | None, class_map: ClassMap | None) -> 
     archive = source.path.stem if source.kind == "zip" else None
     by_folder = names = class_names(files, archive, masks.picture_folders)
     if labels is not None:
-        names, label_notes = labels_from_table(labels, files)
+        names, label_notes = labels_from_table(labels, files, archive or source.path.name)
         notes += label_notes
     if class_map is not None:
         names, map_notes = class_map.apply(names)

@@ -31,12 +31,13 @@ class ClassMapError(TableError):
 # Labels from a table
 
 
-def labels_from_table(table: Path, paths: Sequence[str]) -> tuple[list[str | None], list[str]]:
+def labels_from_table(table: Path, paths: Sequence[str], root: str = "") -> tuple[list[str | None], list[str]]:
     """The class of each picture as a table of files and classes states it, None where it names none; and notes.
 
     A file is matched by its path in the data set, or else by its name, or by its name without ending, in NFC; of
     several with that name, by the folders before it. One whose folders are others than the picture's counts for a
-    picture that no other row names, and it is told.
+    picture that no other row names, and it is told. root: the name of the data set's folder, in which pictures may lie
+    without a folder of their own.
     Raises TableError.
     """
     table = expanded(table)
@@ -55,7 +56,7 @@ def labels_from_table(table: Path, paths: Sequence[str]) -> tuple[list[str | Non
 
     for line, file, class_name in _label_rows(table):
         matched = _matching(file, finders)
-        same = [at for at in matched if _folders_agree(file, paths[at])]
+        same = [at for at in matched if _folders_agree(file, paths[at], root)]
         if len(same) > 1:
             raise LabelTableError(
                 f"{table}, line {line}: {file} may be {paths[same[0]]} or {paths[same[1]]}; give the whole path"
@@ -147,9 +148,10 @@ def _matching(file: str, finders: Sequence[Finder]) -> list[int]:
     return []
 
 
-def _folders_agree(file: str, path: str) -> bool:
+def _folders_agree(file: str, path: str, root: str) -> bool:
     """Whether the folders of a file and of a picture can be the same: one's are the end of the other's."""
     one, other = (_path(name).strip("/").split("/")[:-1] for name in (file, path))
+    other = other or [nfc(root)] * bool(root)
     shared = min(len(one), len(other))
     return one[len(one) - shared :] == other[len(other) - shared :]
 
