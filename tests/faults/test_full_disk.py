@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+
+from indexer.repair import repair
+from indexer.verification import check
+from retrieval.collection.manifest import read_manifest, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -192,3 +198,57 @@ def test_every_writer_says_that_the_disk_is_full_and_leaves_no_partial_file(
         "sample", "features", "key", "batch", "report", "keep", "index", "learn", "faiss", "statistics",
         "download",
     }  # fmt: skip
+
+
+LIMITED = """
+    import resource, signal, sys
+    from retrieval.command_line import main
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))
+    main()
+"""
+
+
+def test_no_room_for_a_conversion_stops_the_run_and_the_next_one_converts(
+    gallery_folder: Path, tiny_spec: str, tmp_path: Path
+) -> None:
+    """A limit of the process, which shows in no number of free bytes, as a quota does not."""
+    collection = tmp_path / "c"
+
+    def index(limit: int) -> subprocess.CompletedProcess[str]:
+        arguments = ["index", str(gallery_folder), str(collection), "--encoder", tiny_spec]
+        return subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(LIMITED), str(limit), *arguments],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            check=False,
+        )
+
+    stopped = index(60_000)
+    assert stopped.returncode == 2, stopped.stderr
+    last = stopped.stderr.splitlines()[-1]
+    assert "no space left on the disk for the converted encoder" in last
+    assert "make room and run the same command again" in last
+    assert "cannot convert" not in stopped.stderr
+    assert not (collection / "encoders" / ".new").exists()
+    assert index(1 << 30).returncode == 0
+    (space,) = json.loads((collection / "manifest.json").read_text())["spaces"][:1]
+    assert "converted" in space["recipe"]
+
+
+def test_a_conversion_that_an_earlier_version_gave_up_is_told_and_made_by_repair(
+    tiny_spec: str, index_folder: Callable[..., Path], gallery_folder: Path, tmp_path: Path
+) -> None:
+    collection = index_folder(gallery_folder, tmp_path / "c", tiny_spec)
+    manifest = read_manifest(collection)
+    (space, *others) = manifest.spaces
+    recipe = {name: value for name, value in space.recipe.items() if name != "converted"}
+    shutil.rmtree(collection / "encoders")
+    write_manifest(collection, replace(manifest, spaces=(replace(space, recipe=recipe), *others)))
+    (finding,) = check(collection, pictures=False)
+    assert "its encoder was never converted" in finding.message
+    mended = repair(collection, [finding])
+    assert (mended.failed, check(collection, pictures=False)) == ([], [])
+    assert "converted" in read_manifest(collection).spaces[0].recipe
