@@ -239,6 +239,8 @@ class Searcher:
             if calibration is not None:
                 first = (ids, scores) if unfiltered is None else _ids_and_scores(unfiltered[at])
                 chances, findings = calibrated(calibration, self.collection, first, ids, scores)
+                if query.novelty is not None and query.novelty.level == "foreign":  # chances are of pictures as here
+                    chances, findings = np.full(len(ids), np.nan), None
                 chosen = np.arange(len(ids))[:k]
                 if min_chance is not None:
                     chosen = chosen[np.nan_to_num(chances[:k]) >= min_chance]

@@ -163,6 +163,8 @@ def test_a_picture_of_another_kind_is_told_and_one_of_the_collection_is_not(
     novelty = engine.search(np.repeat(checks[:, :, None], 3, axis=2).astype(np.uint8)).novelty
     assert novelty is not None
     assert novelty.level == "foreign"
+    strange = engine.search(np.repeat(checks[:, :, None], 3, axis=2).astype(np.uint8))
+    assert (strange.findings, {hit.chance for hit in strange}) == (None, {None})
     Image.fromarray(checks.astype(np.uint8)).save(tmp_path / "checks.png")
     assert "note: this is another kind of picture" in run("search", tmp_path / "checks.png", path).output
     assert engine.search(3).novelty is None

@@ -22,6 +22,7 @@ from retrieval.collection import Collection, CollectionWriter
 from retrieval.embedder import Embedder
 from retrieval.fusion import METHODS
 from retrieval.hits import SCORE_KINDS
+from retrieval.marks import BLACK_BOX, BORDER, TEXT, Marks
 from web.app import create_app
 from web.blueprints.pages import SCORES
 from web.context import Settings
@@ -498,3 +499,25 @@ def test_the_earlier_address_of_the_results_leads_on(client: Any) -> None:
     response = client.get("/answer?image=3&classes=polyps&classes=normal-cecum")
     assert response.status_code == 308
     assert response.headers["Location"] == "/results?image=3&classes=polyps&classes=normal-cecum"
+
+
+def test_marks_of_the_device_are_named_outlined_and_counted(two_spaces: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(two_spaces, tmp_path / "marked"))
+    every = Collection.open(path).images.ids.tolist()
+    box, text_lines = (0.0, 0.6, 0.3, 0.4), (0.02, 0.1, 0.2, 0.3)
+    with CollectionWriter(path) as writer:
+        writer.fill(
+            {}, marks=dict.fromkeys(every, Marks()) | {3: Marks({BLACK_BOX: box, TEXT: text_lines, BORDER: box})}
+        )
+    client = create_app(Settings(path), background=False).test_client()
+    page = client.get("/collection/images/3").text
+    assert "black box, border, text" in page
+    assert page.count("<rect x=") - client.get("/collection/images/4").text.count("<rect x=") == 2
+    assert 'y="60.0" width="30.0" height="40.0"' in page
+    assert "Marks of the device: black box on 1, border on 1, text on 1." in text(client, "/collection/")
+    assert client.get("/api/v1/images/3").get_json()["marks"] == ["black box", "border", "text"]
+    assert client.get("/api/v1/images/4").get_json()["marks"] == []
+    assert client.get("/api/v1/collection").get_json()["marks"]["black box"] == 1
+    hits = client.post("/api/v1/search", json={"image_id": 4, "k": 25}).get_json()["hits"]
+    assert [hit["marks"] for hit in hits if hit["id"] == 3] == [["black box", "border", "text"]]
+    assert "black box, border, text" in client.get("/compare?image=4&k=25&hit=3").text
