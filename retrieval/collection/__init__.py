@@ -6,6 +6,8 @@ COLLECTION/
   vectors/             SPACE.float32: row number = image id
   encoders/SPACE/      the encoder as OpenVINO runs it
   index/SPACE/         a FAISS index that takes long to build; it can be made again from the vectors
+  learned/             models of learned spaces, and cached vectors of augmented views
+  calibration/         what scores mean as chances, and what tells strange pictures; fitted by `kvasir calibrate`
   greys.rows           small grey pictures that near duplicates are compared by; made again from the pictures
   writer.lock          locked by the one process that writes
 """
