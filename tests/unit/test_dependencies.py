@@ -15,7 +15,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 FIRST_PARTY = {"retrieval", "indexer", "web"}
-NOT_IMPORTED = {"torchvision"}  # timm and open_clip import it, and only some versions go with a version of torch
 
 
 def normalised(name: str) -> str:
@@ -58,7 +57,7 @@ def test_every_import_of_the_packages_is_declared(modules: Mapping[str, Any]) ->
 
 def test_every_dependency_is_imported(modules: Mapping[str, Any]) -> None:
     imported = distributions(name for module in modules.values() for name in module.imports())
-    assert DECLARED - imported == NOT_IMPORTED
+    assert DECLARED - imported == set()
 
 
 def test_every_import_of_the_tests_is_declared() -> None:

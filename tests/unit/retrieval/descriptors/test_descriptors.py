@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tracemalloc
@@ -211,27 +210,6 @@ def test_an_assumed_variant_is_read_back_and_says_once_that_its_values_compare_w
     (said,) = caplog.messages
     assert said.startswith("JCD: no variant of LIRE gives the values that were shipped")
     assert "made by `modern,1024`, are not comparable" in said
-
-
-@pytest.mark.slow
-def test_the_first_use_after_installation_says_that_it_compiles_and_later_ones_nothing(tmp_path):
-    code = """
-import numpy as np
-from retrieval.descriptors import DESCRIPTORS
-DESCRIPTORS["ColorLayout"].extract(np.zeros((8, 8, 3), np.uint8))
-"""
-    told = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stderr
-        for _ in range(2)
-    ]
-    assert told == ["compiling, once after installation: up to half a minute …\n", ""]
 
 
 @pytest.mark.slow
