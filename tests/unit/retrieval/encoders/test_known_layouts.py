@@ -141,6 +141,7 @@ def test_large_known_checkpoints(
     check(name, content, tmp_path, embed, f"timm:{architecture}", state, size)
 
 
+@pytest.mark.slow  # builds on `meta`, which the lowest timm cannot
 @pytest.mark.parametrize("name", ["endofinder", "dinov2-vits14", "dinov2-vitb14", "dinov2-vitl14"])
 def test_names_and_shapes_of_large_checkpoints_fill_their_architecture(name: str, fit_shapes: FitShapes) -> None:
     """A release without values, since some have hundreds of millions of parameters."""

@@ -171,6 +171,7 @@ def test_siglip_of_transformers(build: Build, embed: Embed, untrained: Callable[
     assert cosine(build, embed, "timm:vit_base_patch16_siglip_224", state, content) == pytest.approx(1)
 
 
+@pytest.mark.slow  # builds on `meta`, which the lowest timm cannot
 def test_names_and_shapes_of_medsiglip_fill_its_architecture(fit_shapes: Callable[..., None]) -> None:
     def release(state: State) -> State:
         texts = ("text_model.embeddings.token_embedding.weight", "text_model.head.bias", "logit_scale", "logit_bias")

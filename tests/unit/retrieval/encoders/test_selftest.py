@@ -79,6 +79,7 @@ def test_a_model_without_one_vector_for_a_picture_is_told_as_what_it_is(output: 
         _dimension(model, EncoderSpec("timm:x", "timm", "x", "tag", "x"), 32, 32)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow  # the lowest timm lacks them
 @pytest.mark.parametrize("name", ["deepseek_vit_412m", "gemma4_vit_167m", "qwen3_vit_88m"])
 def test_families_of_timm_with_a_vector_for_each_token_are_told_as_what_they_are(name: str) -> None:
     """Image towers of language models: their `_enc` forms pool nothing, the others make spaces.

@@ -15,7 +15,6 @@ CHAINS = {
     "test_efficientnet": "blocks",
     "test_convnext": "stages",
     "test_vit": "blocks",
-    "test_maxvit": "stages",
     "test_nfnet": "stages",
 }
 """Where a network has its chain: in a sequence, or as several of its own."""
