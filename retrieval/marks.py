@@ -85,7 +85,7 @@ def kind_of(bits: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def marks_of(image: Image.Image) -> Marks:
-    """The marks of an upright RGB picture; 2 ms."""
+    """The marks of an upright RGB picture; 3 ms."""
     pixels = _reduced(image)
     height, width = pixels.shape[:2]
     left, top, right, bottom = field_of_view(pixels)
