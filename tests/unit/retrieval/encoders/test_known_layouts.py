@@ -147,3 +147,14 @@ def test_names_and_shapes_of_large_checkpoints_fill_their_architecture(name: str
     """A release without values, since some have hundreds of millions of parameters."""
     others = ("head.weight", "head.bias", "decoder_embed.weight", "decoder_pred.bias") if name == "endofinder" else ()
     fit_shapes(name, lambda state: state | dict.fromkeys(("mask_token", *others), torch.zeros(1, 2)))
+
+
+@pytest.mark.slow
+def test_dinov3_as_meta_publishes_it(untrained: Untrained, tmp_path: Path, embed: Embed) -> None:
+    """With registers, scales of its own name, the mask of the keys' bias, and tensors that only training needs."""
+    state = untrained("vit_small_patch16_dinov3", num_classes=0)
+    released: State = {"mask_token": torch.zeros(1, 1, 384), "rope_embed.periods": torch.ones(16)}
+    for name, value in state.items():
+        renamed = re.sub(r"gamma_(\d)$", r"ls\1.gamma", name).replace("reg_token", "storage_tokens")
+        released[renamed] = value
+    check("dinov3-vits16", released, tmp_path, embed, "timm:vit_small_patch16_dinov3", state, 256)
