@@ -28,8 +28,15 @@ from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
 from retrieval.large_pictures import LargePictures
 from retrieval.learn.calibration import DEPTH as CALIBRATED
-from retrieval.learn.calibration_store import Calibrations, NotCalibratedError, StoredCalibration, calibrated_name
-from retrieval.learn.novelty import Detector, Detectors, novelty
+from retrieval.learn.calibration_store import (
+    NotCalibratedError,
+    StoredCalibration,
+    calibrated_name,
+    calibration_path,
+    load_calibration,
+)
+from retrieval.learn.fitted_files import FittedFiles
+from retrieval.learn.novelty import Detector, detector_path, load_detector, novelty
 from retrieval.names import nfc
 from retrieval.query import BadQueryError, Part, Query, QueryLike, as_list, is_number, is_unordered, is_whole
 from retrieval.rerank import DEPTH as RERANKED
@@ -86,8 +93,8 @@ class Searcher:
         self._statistics: dict[str, Statistics] = {}
         self._searches: dict[str, SpaceSearch] = {}
         self._galleries: dict[tuple[str, ...], Gallery] = {}
-        self._calibrations = Calibrations()
-        self._detectors = Detectors()
+        self._calibrations = FittedFiles(calibration_path, load_calibration)
+        self._detectors = FittedFiles(detector_path, load_detector)
         self._building = {space.name: Lock() for space in collection.spaces}
 
     def __repr__(self) -> str:

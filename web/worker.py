@@ -208,13 +208,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     # Requests
 
-    def _read(self, connection: Connection) -> None:
+    def _received(self, connection: Connection) -> int | None:
+        """Bytes that arrived, now in the scratch; 0 where the client has gone, None where there are none yet."""
         try:
-            count = connection.socket.recv_into(self._scratch)
+            return connection.socket.recv_into(self._scratch)
         except BlockingIOError:
-            return
+            return None
         except OSError:
-            count = 0
+            return 0
+
+    def _read(self, connection: Connection) -> None:
+        count = self._received(connection)
+        if count is None:
+            return
         if not count:
             self._close(connection)
             return
@@ -318,12 +324,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _drop(self, connection: Connection) -> None:
         """Receive what follows a request whose connection closes."""
-        try:
-            count = connection.socket.recv_into(self._scratch)
-        except BlockingIOError:
+        count = self._received(connection)
+        if count is None:
             return
-        except OSError:
-            count = 0
         connection.received += count
         connection.heard = time.monotonic()
         if not count or connection.received > MAX_LINGER:

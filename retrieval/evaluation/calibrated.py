@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection, Images
+from retrieval.evaluation.contenders import Vectors, retriever_of
 from retrieval.evaluation.learned import LearnedRetriever, training_for
 from retrieval.evaluation.options import Fusion, MeasureOptions
 from retrieval.evaluation.protocols import Protocol, Round, k_fold, leave_cluster_out
-from retrieval.evaluation.retrievers import FusedRetriever, Member, Retriever, SpaceRetriever
 from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.learn.calibration import (
@@ -29,15 +29,11 @@ from retrieval.learn.calibration import (
 )
 from retrieval.learn.methods import Progress
 from retrieval.learn.recipes import fixed_options_of
-from retrieval.spaces import metric_of
 from retrieval.spaces.learned import is_learned, is_unlabelled
 from retrieval.splits import cluster_numbers, stratified_parts
 
 FOLDS = 5
 _MEASURES = MeasureOptions(ks=(DEPTH,), samples=0)
-
-Vectors = tuple[NDArray[np.int64], NDArray[np.generic]]
-"""Positions (m,) ascending of images, and their vectors (m, d)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,24 +128,8 @@ def _ranked(
     images, each = opened.images, []
     for round_ in protocol.rounds:
         vectors = vectors_for(round_.gallery)
-        positions = np.unique(np.concatenate([vectors[name][0] for name in contender.spaces]))
         part = Protocol(protocol.name, protocol.sentence, (Round(round_.queries, round_.gallery),), protocol.groups)
-        part = part.reindexed(positions)
-        members = [
-            Member(
-                vectors[name][1],
-                np.searchsorted(positions, vectors[name][0]),
-                metric_of(opened.manifest.space(name)),
-                weight,
-            )
-            for name, weight in zip(contender.spaces, contender.weights, strict=True)
-        ]
-        retriever: Retriever
-        if len(members) > 1:
-            retriever = FusedRetriever(members, part.groups, contender.method)
-            part = part.with_queries(retriever.complete)
-        else:
-            retriever = SpaceRetriever(members[0].vectors, members[0].metric)
+        retriever, positions, part = retriever_of(opened, contender, vectors, part)
         result = evaluate_retriever(
             retriever,
             images.labels[positions],

@@ -9,13 +9,14 @@ from difflib import get_close_matches
 import numpy as np
 
 from retrieval.collection import Collection
+from retrieval.evaluation.contenders import retriever_of
 from retrieval.evaluation.generalisation import Figure, Standing, learning_figures, standing
 from retrieval.evaluation.learned import evaluate_learning, training_for
 from retrieval.evaluation.mark_bias import DeviceMarks
 from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
 from retrieval.evaluation.protocols import Protocol, hold_out, k_fold, leave_one_out, protocol_named
 from retrieval.evaluation.result import Evaluation
-from retrieval.evaluation.retrievers import FusedRetriever, Member, RerankedRetriever, Retriever, SpaceRetriever
+from retrieval.evaluation.retrievers import RerankedRetriever
 from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, measure_speed
@@ -216,24 +217,8 @@ def _evaluated(
                 opened, protocol, sources, learning, measures, "none", progress or _silent, definition.name
             )
     images = opened.images
-    rows = {space: opened.positions(space) for space in contender.spaces}
-    positions = np.unique(np.concatenate(list(rows.values())))
-    protocol = protocol.reindexed(positions)
-    members = [
-        Member(
-            opened.vectors(space)[1],
-            np.searchsorted(positions, rows[space]),
-            metric_of(opened.manifest.space(space)),
-            weight,
-        )
-        for space, weight in zip(contender.spaces, contender.weights, strict=True)
-    ]
-    retriever: Retriever
-    if len(members) > 1:
-        retriever = FusedRetriever(members, protocol.groups, contender.method)
-        protocol = protocol.with_queries(retriever.complete)
-    else:
-        retriever = SpaceRetriever(members[0].vectors, members[0].metric)
+    vectors = {space: (opened.positions(space), opened.vectors(space)[1]) for space in contender.spaces}
+    retriever, positions, protocol = retriever_of(opened, contender, vectors, protocol)
     result = evaluate_retriever(
         retriever,
         images.labels[positions],
@@ -249,4 +234,4 @@ def _evaluated(
     )
     taught = {image_id for space in contender.spaces for image_id in training_ids(opened, space).tolist()}
     result = replace(result, learned_from=sum(image_id in taught for image_id in result.ids.tolist()))
-    return replace(result, fusion=contender) if len(members) > 1 else result
+    return replace(result, fusion=contender) if len(contender.spaces) > 1 else result

@@ -43,23 +43,6 @@ class StoredCalibration:
     outdated: bool
 
 
-class Calibrations:
-    """Calibrations of one state of a collection, each loaded once, and again once its file is replaced."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, tuple[int, StoredCalibration | None]] = {}
-
-    def get(self, collection: Collection, name: str) -> StoredCalibration | None:
-        """The calibration of a space or fusion, if there is one."""
-        try:
-            stamp = calibration_path(collection.path, name).stat().st_mtime_ns
-        except OSError:
-            return None
-        if name not in self._loaded or self._loaded[name][0] != stamp:
-            self._loaded[name] = stamp, load_calibration(collection, name)
-        return self._loaded[name][1]
-
-
 def calibrated_name(spaces: Sequence[str], weights: Sequence[float], method: str = DEFAULT_METHOD) -> str:
     """The name of a space or fusion, the same for every order of its members."""
     members = sorted(zip(spaces, weights, strict=True))

@@ -165,23 +165,6 @@ def load_detector(collection: Collection, space: str) -> Detector | None:
         return None
 
 
-class Detectors:
-    """Detectors of one state of a collection, each loaded once, and again once its file is replaced."""
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, tuple[int, Detector | None]] = {}
-
-    def get(self, collection: Collection, space: str) -> Detector | None:
-        """The detector of a frozen space, if there is one."""
-        try:
-            stamp = detector_path(collection.path, space).stat().st_mtime_ns
-        except OSError:
-            return None
-        if space not in self._loaded or self._loaded[space][0] != stamp:
-            self._loaded[space] = stamp, load_detector(collection, space)
-        return self._loaded[space][1]
-
-
 def novelty(detector: Detector, vector: NDArray[Any]) -> Novelty | None:
     """What is told of a picture by its vector (d,) in the frozen space; None where it is like those here."""
     (level,) = detector.levels(vector[None])

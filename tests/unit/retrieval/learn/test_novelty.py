@@ -8,10 +8,10 @@ import pytest
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection, CollectionWriter
+from retrieval.learn.fitted_files import FittedFiles
 from retrieval.learn.novelty import (
     FALSE_ALARMS,
     Detector,
-    Detectors,
     detector_path,
     fit_detector,
     load_detector,
@@ -65,7 +65,7 @@ def test_a_stored_detector_serves_while_its_space_is_made_the_same(
     detector: Detector, tmp_path: Path, vector_collection: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     path = vector_collection(tmp_path / "c", {"s": drawn(LABELS[:9])}, ["a", "b", "c"] * 3)
-    opened, cached = Collection.open(path), Detectors()
+    opened, cached = Collection.open(path), FittedFiles(detector_path, load_detector)
     assert cached.get(opened, "s") is None
     store_detector(opened, detector)
     loaded = cached.get(opened, "s")

@@ -1,0 +1,41 @@
+"""The retriever of a space or fusion, among the images that have a vector in one of its spaces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection import Collection
+from retrieval.evaluation.options import Fusion
+from retrieval.evaluation.protocols import Protocol
+from retrieval.evaluation.retrievers import FusedRetriever, Member, Retriever, SpaceRetriever
+from retrieval.spaces import metric_of
+
+Vectors = tuple[NDArray[np.int64], NDArray[np.generic]]
+"""Positions (m,) ascending of images in the collection, and their vectors (m, d)."""
+
+
+def retriever_of(
+    opened: Collection, contender: Fusion, vectors: Mapping[str, Vectors], protocol: Protocol
+) -> tuple[Retriever, NDArray[np.int64], Protocol]:
+    """The retriever of a space or fusion, the positions of its images, ascending, and the protocol among them.
+
+    vectors: of each space. protocol: of the collection's images.
+    """
+    positions = np.unique(np.concatenate([vectors[name][0] for name in contender.spaces]))
+    protocol = protocol.reindexed(positions)
+    members = [
+        Member(
+            vectors[name][1],
+            np.searchsorted(positions, vectors[name][0]),
+            metric_of(opened.manifest.space(name)),
+            weight,
+        )
+        for name, weight in zip(contender.spaces, contender.weights, strict=True)
+    ]
+    if len(members) == 1:
+        return SpaceRetriever(members[0].vectors, members[0].metric), positions, protocol
+    retriever = FusedRetriever(members, protocol.groups, contender.method)
+    return retriever, positions, protocol.with_queries(retriever.complete)
