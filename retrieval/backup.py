@@ -41,11 +41,11 @@ _ADVICE = "make room and run the same command again"
 
 
 class BackupError(CollectionError):
-    """A backup cannot be made, or is none or damaged."""
+    """A backup cannot be made, or a file is no sound backup."""
 
 
 class RestorePlaceError(CollectionError):
-    """A collection cannot be restored to a place that has something else."""
+    """The place of a restored collection has something else in it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Backup:
 
 
 class ChangedMeanwhileError(BackupError):
-    """A collection got or lost spaces or files while it was copied."""
+    """Spaces or files were added or removed while the collection was copied."""
 
 
 def write_backup(collection: Path, file: Path) -> Backup:

@@ -213,7 +213,7 @@ def not_modified(kind: str, version: str) -> Response | None:
 
 
 def picture_response(data: bytes, media_type: str, kind: str, version: str) -> Response:
-    """A picture file, which the client may cache for good where the address names its version."""
+    """A picture file as a response; browsers may cache it for a year where the address names its version."""
     return _cacheable(Response(data, mimetype=media_type), kind, version)
 
 

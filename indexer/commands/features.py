@@ -26,7 +26,7 @@ from retrieval.images import decode, rejection
 from retrieval.terminal import counted, list_faults, note, progress_bar
 
 _VARIANT = "lire-variant.txt"
-"""The file of the folder of features that states their variant."""
+"""File in a folder of features that states their variant."""
 
 
 class OtherVariantError(FeaturesError):

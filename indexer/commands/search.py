@@ -255,7 +255,7 @@ def _table(hits: Hits) -> str:
 
 
 def _findings(hits: Hits) -> list[str]:
-    """What the query shows, where that is calibrated, and whether it is like nothing here."""
+    """Lines on the likely findings of the query, where they are calibrated, and on a strange picture."""
     told = [] if hits.novelty is None else [f"note: {one_line(str(hits.novelty))}"]
     return told + ([] if hits.findings is None else [f"findings {one_line(str(hits.findings))}"])
 

@@ -149,7 +149,7 @@ def _matching(file: str, finders: Sequence[Finder]) -> list[int]:
 
 
 def _folders_agree(file: str, path: str, root: str) -> bool:
-    """Whether the folders of a file and of a picture can be the same: one's are the end of the other's."""
+    """Whether a row of the table can mean a picture: the folders of one path are the last ones of the other."""
     one, other = (_path(name).strip("/").split("/")[:-1] for name in (file, path))
     other = other or [nfc(root)] * bool(root)
     shared = min(len(one), len(other))

@@ -22,17 +22,23 @@ from retrieval.terminal import TaskBars, counted, note, progress_bar
     help="Learn from the training part of this split file alone.",
 )
 @click.option(
-    "--blocks", type=click.IntRange(min=1), default=2, show_default=True, help="Last blocks or stages trained."
+    "--blocks",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="How many blocks or stages are trained, the last ones.",
 )
 @click.option(
     "--views",
     type=click.IntRange(min=1),
     default=6,
     show_default=True,
-    help="Augmented views of each picture, itself included.",
+    help="Views of each picture: itself and augmented ones.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Epochs at most.")
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Begin no epoch after so many minutes.")
+@click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Most epochs.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Start no further epoch after this many minutes."
+)
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True, help="Learning rate."
 )
@@ -42,7 +48,7 @@ from retrieval.terminal import TaskBars, counted, note, progress_bar
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="auto: CUDA if there.",
+    help="auto takes CUDA where there is a GPU.",
 )
 def command(
     collection: Path,
@@ -57,11 +63,11 @@ def command(
     seed: int,
     device: str,
 ) -> None:
-    """Train the last blocks of an encoder on the classes of COLLECTION; OUT.safetensors takes the weights.
+    """Train an encoder's last blocks on the classes of COLLECTION, and write OUT, a .safetensors file of its weights.
 
-    What the frozen blocks give is computed once. A part of the clusters of near duplicates validates each epoch; the
-    best epoch's weights are written, and training ends early where there is none better. A run that was stopped goes
-    on when it is started again.
+    The other blocks stay as they are and run once for each view of a picture. Some clusters of near duplicates are put
+    aside to validate each epoch: the weights of the best epoch are written, and training ends after four epochs without
+    a better one. A run that was stopped continues when the same command is started again.
 
     Example:  kvasir finetune kvasir.collection tuned.safetensors --minutes 10
     """

@@ -14,10 +14,10 @@ from retrieval.collection import Collection
 from retrieval.cores import prefetch
 from retrieval.disk import new_file
 from retrieval.encoders.tower_module import Tower
-from retrieval.errors import RetrievalError
 from retrieval.finetune.augmentation import augmented
 from retrieval.finetune.blocks import Parted
-from retrieval.images import decode
+from retrieval.images import Picture
+from retrieval.learn.view_cache import prepared_view
 from retrieval.spaces import Space
 
 SHARD = 64
@@ -65,14 +65,10 @@ def _early(tower: Tower, parted: Parted, frames: NDArray[np.uint8], device: str)
 def _frames(
     collection: Collection, space: Space, ids: NDArray[np.int64], views: int, seed: int
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    for image_id, frame in prefetch(partial(_frame, collection, space), ids.tolist(), SHARD):
+    for image_id, frame in prefetch(partial(prepared_view, collection, space, _whole), ids.tolist(), SHARD):
         if frame is not None:
             yield image_id, augmented(frame, views, hash((seed, image_id)) & 0x7FFFFFFF)
 
 
-def _frame(collection: Collection, space: Space, image_id: int) -> NDArray[np.uint8] | None:
-    """The encoder's input; None where the picture is missing."""
-    try:
-        return space.prepare(decode(collection.read(image_id), draft=space.draft))
-    except RetrievalError:
-        return None
+def _whole(picture: Picture) -> Picture:
+    return picture

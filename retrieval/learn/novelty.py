@@ -166,7 +166,7 @@ def load_detector(collection: Collection, space: str) -> Detector | None:
 
 
 def novelty(detector: Detector, vector: NDArray[Any]) -> Novelty | None:
-    """What is told of a picture by its vector (d,) in the frozen space; None where it is like those here."""
+    """Whether a picture is foreign, or unlike the collection, by its frozen vector (d,); None for neither."""
     (level,) = detector.levels(vector[None])
     if level is None:
         return None

@@ -68,7 +68,7 @@ def _extracted(
     def embedded() -> tuple[NDArray[np.int64], NDArray[Any]]:
         return np.array([one for one, _ in waiting], np.int64), space.embed([inputs for _, inputs in waiting])
 
-    for image_id, inputs in prefetch(partial(_prepared, collection, space, view), ids.tolist(), 2 * BATCH):
+    for image_id, inputs in prefetch(partial(prepared_view, collection, space, view), ids.tolist(), 2 * BATCH):
         done += 1
         if inputs is not None:
             waiting.append((image_id, inputs))
@@ -81,10 +81,10 @@ def _extracted(
     progress(done)
 
 
-def _prepared(
+def prepared_view(
     collection: Collection, space: Space, view: Callable[[Picture], Picture], image_id: int
 ) -> NDArray[Any] | None:
-    """The view as the space's `embed` takes it; None where the picture is missing: only the frame trains then."""
+    """A view of an image's picture as the space's `embed` takes it; None where the picture cannot be read."""
     try:
         picture = decode(collection.read(image_id), draft=space.draft)
         return space.prepare(view(picture))
