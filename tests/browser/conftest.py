@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +26,16 @@ def page(browser: Any, served: Any) -> Iterator[Any]:
 @pytest.fixture
 def polyp(indexed: Any) -> Path:
     return Path(indexed.data / "polyps" / "3.jpg")
+
+
+@pytest.fixture
+def point_at_map() -> Callable[[Any], None]:
+    """Move the mouse to the first point of a report's map, once nothing that arrives can move it."""
+
+    def hover(page: Any) -> None:
+        page.wait_for_load_state("networkidle")
+        point = page.locator("figure.map use").first
+        point.scroll_into_view_if_needed()
+        point.hover(force=True)
+
+    return hover

@@ -319,7 +319,9 @@ def test_an_evaluation_is_started_from_the_page_and_its_report_appears(
     expect(page.get_by_role("heading", name="Precision and recall over k")).to_be_visible()
 
 
-def test_the_whole_report_is_in_the_site_under_its_policy(page: Any, evaluated: Any) -> None:
+def test_the_whole_report_is_in_the_site_under_its_policy(
+    page: Any, evaluated: Any, point_at_map: Callable[[Any], None]
+) -> None:
     page.goto("/evaluation/")
     page.get_by_role("navigation", name="Parts of the report").get_by_role("link", name="tf_efficientnet_lite0").click()
     titles = ["Precision and recall over k", "Precision over recall", "Classes side by side", "Confusion"]
@@ -332,7 +334,7 @@ def test_the_whole_report_is_in_the_site_under_its_policy(page: Any, evaluated: 
     thumb = page.locator(".thumb img").first
     thumb.scroll_into_view_if_needed()
     expect(thumb).to_have_js_property("naturalWidth", 120)
-    page.locator("figure.map use").first.hover(force=True)
+    point_at_map(page)
     expect(page.locator("#hover img")).to_have_js_property("complete", True)
     assert page.locator("#hover img").evaluate("image => image.naturalWidth") > 0
     place, point = page.locator("#hover").bounding_box(), page.locator("figure.map use").first.bounding_box()

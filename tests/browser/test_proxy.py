@@ -31,7 +31,7 @@ def walk(browser: Any, serve: Callable[..., Any], proxy: Callable[..., Any], two
     assert not proxied.strayed
 
 
-def test_every_page_works_under_a_prefix(walk: Any, indexed: Any) -> None:
+def test_every_page_works_under_a_prefix(walk: Any, indexed: Any, point_at_map: Callable[[Any], None]) -> None:
     page = walk
     # Search by an upload; the script sends it and leads on
     page.locator("#file").set_input_files(indexed.data / "polyps" / "3.jpg")
@@ -65,7 +65,7 @@ def test_every_page_works_under_a_prefix(walk: Any, indexed: Any) -> None:
     expect(page.get_by_role("progressbar")).to_be_hidden(timeout=120_000)
     parts = page.get_by_role("navigation", name="Parts of the report")
     parts.get_by_role("link", name="tf_efficientnet_lite0").click()
-    page.locator("figure.map use").first.hover(force=True)
+    point_at_map(page)
     expect(page.locator("#hover img")).to_have_js_property("complete", True)
     assert page.locator("#hover img").evaluate("image => image.naturalWidth") > 0
     # The documentation tries operations under the prefix

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,9 @@ def test_arrow_keys_go_from_image_to_image(opened: Any) -> None:
     expect(shown).to_be_hidden()
 
 
-def test_pointing_at_an_image_shows_it(opened: Any) -> None:
+def test_pointing_at_an_image_shows_it(opened: Any, point_at_map: Callable[[Any], None]) -> None:
     page = opened()
-    page.locator("figure.map use").first.hover(force=True)
+    point_at_map(page)
     expect(page.locator("#hover")).to_contain_text("image")
     expect(page.locator("#hover svg")).to_be_visible()
 
