@@ -218,6 +218,7 @@ def _write_space(
         for start in range(0, len(positions), _BLOCK):
             some = positions[start : start + _BLOCK]
             ids = images.ids[some]
+            stored.require_whole()
             collection.require_undamaged(definition.name, ids)
             labels = [images.classes[label] if label >= 0 else None for label in images.labels[some].tolist()]
             names = [files[at] for at in some.tolist()]

@@ -29,7 +29,7 @@ NAMES = (SCOPE_GUIDE, BLACK_BOX, BORDER, OCTAGON, TEXT)
 DRAFT = (280, 280)
 """Size down to which a JPEG may be decoded to look for marks."""
 _SIDE = 360
-"""Longest side on which marks are looked for: glyphs of a frame of 720 pixels are still 5 high."""
+"""Longest side, about, on which marks are looked for: glyphs of a frame of 720 pixels are still 5 high."""
 _GRID = 64
 """Cells along each side on which the edges of a black box are looked for."""
 _BOX = (0.2, 0.55)
@@ -85,7 +85,7 @@ def kind_of(bits: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def marks_of(image: Image.Image) -> Marks:
-    """The marks of an upright RGB picture; 3 ms."""
+    """The marks of an upright RGB picture; 2 ms."""
     pixels = _reduced(image)
     height, width = pixels.shape[:2]
     left, top, right, bottom = field_of_view(pixels)
@@ -126,12 +126,9 @@ def filled(image: Image.Image) -> Image.Image:
 
 
 def _reduced(image: Image.Image) -> Pixels:
-    """The picture at most _SIDE pixels long."""
-    share = _SIDE / max(image.size)
-    if share < 1:
-        size = max(1, round(image.width * share)), max(1, round(image.height * share))
-        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
-    return np.asarray(image)
+    """The picture, averaged over squares of pixels, about _SIDE pixels long."""
+    factor = round(max(image.size) / _SIDE)
+    return np.asarray(image.reduce(factor) if factor > 1 else image)
 
 
 def _scope_guide(pixels: Pixels) -> Region | None:
@@ -187,12 +184,19 @@ def _black_box(brightest: Pixels, view: tuple[int, int, int, int]) -> Region | N
 def _cell_sums(lit: Mask) -> Sums:
     """Sums (_GRID + 1, _GRID + 1) of the lit share of cells above and left of each corner of the grid."""
     height, width = lit.shape
-    rows, columns = np.arange(_GRID) * height // _GRID, np.arange(_GRID) * width // _GRID
-    cells = np.add.reduceat(np.add.reduceat(lit, rows, axis=0, dtype=np.int32), columns, axis=1)
+    cells = _cell_means(height) @ lit.astype(np.float32) @ _cell_means(width).T
     sums = np.zeros((_GRID + 1, _GRID + 1))
-    cells = cells / np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
-    sums[1:, 1:] = cells.cumsum(axis=0).cumsum(axis=1)
+    sums[1:, 1:] = cells.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
     return sums
+
+
+@cache
+def _cell_means(side: int) -> NDArray[np.float32]:
+    """Weights (_GRID, side) that make the mean of each cell's pixels."""
+    starts = np.arange(_GRID + 1) * side // _GRID
+    pixels = np.arange(side)
+    within = (pixels >= starts[:-1, None]) & (pixels < starts[1:, None])
+    return (within / within.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _dark_corners(lit: Mask, boxed: bool) -> bool:

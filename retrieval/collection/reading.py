@@ -165,14 +165,14 @@ class Collection:
         return vector
 
     def require_undamaged(self, space: str, ids: NDArray[np.int64]) -> None:
-        """Compare the checksums of the vectors that images (m,) have in a space; ids must exist.
+        """Compare the checksums of the vectors that images (m,) have in a space, right after `require_whole` of its rows.
 
         Raises SpaceNameError, FormatError, DamagedVectorError.
         """
         definition = self.manifest.space(space)
         expected = self.images.checksums[np.searchsorted(self.images.ids, ids), definition.number]
         present = expected != 0
-        vectors = self.rows(space).take(ids[present])
+        vectors = self.rows(space).take_unchecked(ids[present])
         for at, checksum in enumerate(expected[present].tolist()):
             if catalog.checksum(vectors[at].tobytes()) != checksum:
                 raise self._damaged(definition, int(ids[present][at]))

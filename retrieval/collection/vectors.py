@@ -75,6 +75,11 @@ class StoredRows:
 
     def take(self, ids: NDArray[np.int64]) -> NDArray[Any]:
         """Vectors (m, d) of image ids (m,); a view, not a copy, where the ids are consecutive and ascending."""
+        self.require_whole()
+        return self.take_unchecked(ids)
+
+    def take_unchecked(self, ids: NDArray[np.int64]) -> NDArray[Any]:
+        """`take` right after `require_whole`: to look at the file again takes longer than to read ten vectors."""
         if not len(ids):
             return self._maps[0][:0]
         first, last = int(ids[0]), int(ids[-1])
@@ -91,6 +96,7 @@ class StoredRows:
 
     def one(self, image_id: int) -> NDArray[Any]:
         """A copy of one vector, (d,)."""
+        self.require_whole()
         return np.array(self._consecutive(image_id, image_id + 1)[0])
 
     def _consecutive(self, start: int, stop: int) -> NDArray[Any]:
@@ -105,7 +111,6 @@ class StoredRows:
 
     def _mapped(self, rows: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Maps of the file's first rows and of those appended since, together of `rows` rows or more."""
-        self.require_whole()
         mapped, appended = self._maps
         if len(mapped) + len(appended) < rows:
             rows = max(rows, self._row_count())
