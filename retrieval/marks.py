@@ -196,7 +196,8 @@ def _cell_means(side: int) -> NDArray[np.float32]:
     starts = np.arange(_GRID + 1) * side // _GRID
     pixels = np.arange(side)
     within = (pixels >= starts[:-1, None]) & (pixels < starts[1:, None])
-    return (within / within.sum(axis=1, keepdims=True)).astype(np.float32)
+    means: NDArray[np.float32] = (within / within.sum(axis=1, keepdims=True)).astype(np.float32)
+    return means
 
 
 def _dark_corners(lit: Mask, boxed: bool) -> bool:

@@ -165,8 +165,9 @@ class Collection:
         return vector
 
     def require_undamaged(self, space: str, ids: NDArray[np.int64]) -> None:
-        """Compare the checksums of the vectors that images (m,) have in a space, right after `require_whole` of its rows.
+        """Compare the checksums of the vectors that images (m,) have in a space; ids must exist.
 
+        To be called right after `require_whole` of the space's rows.
         Raises SpaceNameError, FormatError, DamagedVectorError.
         """
         definition = self.manifest.space(space)
