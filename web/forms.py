@@ -99,6 +99,10 @@ class PageSearch:
         values = {name: value for name, value in (self._values | changes).items() if value is not None}
         return f"{self._paths[endpoint]}?{urlencode(values, doseq=True, safe=',')}"
 
+    def download(self, kind: str) -> str:
+        """An address of the same search's hits as a file."""
+        return f"{url_for('pages.download', kind=kind)}?{self.link().partition('?')[2]}"
+
     def link_from(self, image_id: int) -> str:
         """An address of the same search by an image of the collection, without what belongs to this query alone."""
         own: dict[str, Any] = dict.fromkeys((*REGION, *SEVERAL, "upload", "query_class"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -199,11 +199,18 @@ class BatchBody(SearchOptions):
         return [BatchItem(_query_of(at, one), shared.overridden_by(one)) for at, one in enumerate(self.searches)]
 
 
-def search(query: QueryLike, options: SearchOptions) -> Hits:
-    """Run a search under the concurrency limits. Raises BusyError, and whatever the engine raises."""
+def search(
+    query: QueryLike, options: SearchOptions, adjusted: Callable[[EmbeddedQuery], SearchOptions] | None = None
+) -> Hits:
+    """Run a search under the concurrency limits; `adjusted` may change the options once the query is embedded.
+
+    Raises BusyError, and whatever the engine raises.
+    """
     complete = _complete(query, options)
     with embedding_turn(complete):
         embedded = _embed(complete, options)
+        if adjusted is not None:
+            options = adjusted(embedded)
     with state().searches.slot():
         return _rank([embedded], options)[0]
 

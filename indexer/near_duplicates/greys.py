@@ -6,7 +6,7 @@ never compared but made again from its picture when it is needed, so the file ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,6 +64,21 @@ def store_greys(collection: Path, greys: Mapping[int, NDArray[np.uint8]]) -> Non
     with GreyFile(collection) as file:
         for image_id, grey in greys.items():
             file.put(image_id, grey)
+
+
+def stored_greys(collection: Path, ids: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+    """The small greys (SIDE, SIDE) of images by id, without those that are missing or damaged; for any reader."""
+    path = collection / NAME
+    greys: dict[int, NDArray[np.uint8]] = {}
+    if not path.exists():
+        return greys
+    with path.open("rb") as file:
+        for image_id in ids:
+            file.seek(image_id * _ROW.itemsize)
+            row = np.frombuffer(file.read(_ROW.itemsize).ljust(_ROW.itemsize, b"\0"), _ROW)[0]
+            if row["checksum"] and _sound(row):
+                greys[image_id] = row["grey"]
+    return greys
 
 
 def damaged_greys(collection: Path) -> list[int]:

@@ -13,9 +13,11 @@ expect = sync_api.expect
 
 
 def upload(page: Any, picture: Path) -> Any:
-    """Choose a picture; returns its place on the page."""
+    """Choose a picture, see its hits, and go back to where it was chosen; returns its place on the page."""
     page.goto("/")
     page.locator("#file").set_input_files(picture)
+    page.wait_for_url("**/results?*")
+    page.go_back()
     expect(page.get_by_alt_text(re.compile("Your picture"))).to_be_visible()
     return page.locator("[data-preview] .framed").bounding_box()
 
@@ -125,28 +127,46 @@ def test_a_known_image_may_be_framed_and_its_class_is_asked_for_once_another_is_
     expect(hint).to_be_visible()
     expect(page.get_by_text("the class of the query is known")).to_be_visible()
     expect(page.get_by_label("Class of the query")).to_be_hidden()
+    page.route("**/search", lambda route: route.abort())  # it stays on this page
     page.locator("#file").set_input_files(polyp)
     expect(hint).to_have_count(1)
     expect(page.get_by_text("the class of the query is known")).to_have_count(0)
     page.get_by_label("Class of the query").select_option("polyps")
 
 
+def test_the_look_is_the_systems_until_one_is_chosen(browser: Any, served: Any) -> None:
+    grounds = {"light": "rgb(246, 247, 247)", "dark": "rgb(11, 14, 16)"}
+    ground = "getComputedStyle(document.body).backgroundColor"
+    for system, other in (("light", "dark"), ("dark", "light")):
+        context = browser.new_context(base_url=served.url, color_scheme=system)
+        page = context.new_page()
+        page.goto("/")
+        assert page.evaluate(ground) == grounds[system]
+        page.get_by_role("button", name=other.capitalize(), exact=True).click()
+        assert page.evaluate(ground) == grounds[other]
+        page.goto("/collection/")
+        assert page.evaluate(ground) == grounds[other]
+        with page.expect_response("**/theme"):
+            page.get_by_role("button", name=system.capitalize(), exact=True).click()
+        assert [cookie["name"] for cookie in context.cookies()] == []  # the system's look again
+        context.close()
+
+
 def test_switching_the_look_keeps_the_picture_and_what_was_filled_in(page: Any, polyp: Path) -> None:
     upload(page, polyp)
     page.get_by_label("Hits").fill("7")
     with page.expect_response("**/theme") as switched:
-        page.get_by_role("button", name="Light").click()
+        page.get_by_role("button", name="Dark").click()
     assert switched.value.status == 303
-    expect(page.locator("html")).to_have_attribute("data-theme", "light")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(246, 247, 247)"
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     expect(page.get_by_alt_text("Your picture, 3.jpg")).to_be_visible()
     expect(page.get_by_label("Hits")).to_have_value("7")
     search(page)
     expect(page.locator(".hit")).to_have_count(7)
-    expect(page.locator("html")).to_have_attribute("data-theme", "light")  # the server remembers
-    page.get_by_role("button", name="Dark").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")  # the server remembers
     page.get_by_role("button", name="Light").click()
-    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    page.get_by_role("button", name="Dark").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
 
 def test_without_javascript_a_refused_picture_keeps_the_options(browser: Any, served: Any, tmp_path: Path) -> None:

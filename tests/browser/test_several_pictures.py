@@ -14,10 +14,11 @@ expect = sync_api.expect
 def test_hits_are_added_to_an_uploaded_part_weighed_and_taken_out(page: Any, indexed: Any) -> None:
     page.goto("/")
     page.locator("#file").set_input_files(indexed.data / "polyps" / "3.jpg")
+    page.wait_for_url("**/results?*")
     page.locator("details.region summary").click()
     for name, value in (("Left", "10"), ("Top", "10"), ("Width", "60"), ("Height", "60")):
         page.get_by_label(name, exact=True).fill(value)
-    page.get_by_role("button", name="Search", exact=True).click()
+    page.get_by_role("button", name="Search again").click()
     expect(page.locator(".hit")).to_have_count(12)
     page.get_by_role("link", name=re.compile(r"^Add hit 2,")).click()
     several = page.get_by_role("group", name=re.compile("Pictures of the query"))

@@ -8,12 +8,24 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    Response,
+    jsonify,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    stream_with_context,
+    url_for,
+)
 from numpy.typing import NDArray
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as BaseResponse
 
+from indexer.near_duplicates.uploads import Copies
 from retrieval.collection import Collection, Manifest, SpaceDefinition, SpaceNameError
+from retrieval.embedder import EmbeddedQuery
 from retrieval.errors import PictureError, QueryError
 from retrieval.fusion import METHODS
 from retrieval.hits import Hits
@@ -21,7 +33,9 @@ from retrieval.learn.calibration_store import stored_calibrations
 from retrieval.rerank import METHODS as RERANKERS
 from web.access import may_read
 from web.context import collection, searcher, state
-from web.errors import NoPictureError
+from web.copies import copies_of
+from web.download import MEDIA_TYPES, hits_as_csv, hits_as_json, hits_as_zip
+from web.errors import BadOptionError, NoPictureError
 from web.figures import HEIGHT, WIDTH, class_stylesheet, colour_number, curves
 from web.forms import (
     PageSearch,
@@ -47,7 +61,7 @@ from web.pictures import (
 )
 from web.problems import status_of, wants_json
 from web.responses import image_links, image_to_dict, images_to_dicts
-from web.search import SearchOptions, embedding_turn, parsing_turn, search
+from web.search import MAX_K, SearchOptions, embedding_turn, parsing_turn, search
 from web.served_picture import reduced
 
 blueprint = Blueprint("pages", __name__)
@@ -73,6 +87,7 @@ SCORES = {
 """Name and explanation of each kind of score."""
 _HERE = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
 """An address of this server; browsers drop tabs and the like, and take a backslash for a slash."""
+LOOKS = ("light", "dark")
 SUGGESTED = 18
 """Images of the collection that the first page offers as a start."""
 
@@ -119,8 +134,26 @@ def submit() -> BaseResponse | tuple[str, int]:
 def results() -> str:
     """The hits of a search."""
     page = page_search(filled_fields(request.args))
-    hits = _hits(page)
-    return render_template("results.html", search=page, **_shown(page, hits))
+    hits, copies = _hits(page)
+    return render_template("results.html", search=page, copies=copies, more=_more(hits, page), **_shown(page, hits))
+
+
+@blueprint.get("/results/hits.<kind>")
+@rate_limited
+def download(kind: str) -> Response:
+    """The hits of a search as a file: csv, json, or a zip with the pictures."""
+    if kind not in MEDIA_TYPES:
+        raise BadOptionError(f"hits are downloaded as {', '.join(MEDIA_TYPES)}, not as '{kind[:20]}'")
+    page = page_search(filled_fields(request.args))
+    hits, _ = _hits(page)
+    k = page.options.k
+    body: Any
+    if kind == "csv":
+        body = hits_as_csv(hits)
+    else:
+        body = hits_as_json(hits, k) if kind == "json" else stream_with_context(hits_as_zip(hits, k))
+    headers = {"Content-Disposition": f"attachment; filename=hits.{kind}"}
+    return Response(body, mimetype=MEDIA_TYPES[kind], headers=headers)
 
 
 @blueprint.get("/answer")
@@ -138,7 +171,7 @@ def compare() -> str:
     hit_id = image_number(fields.pop("hit", ""))
     page = page_search(fields)
     image = image_to_dict(collection(), hit_id)
-    hits = _hits(page)
+    hits, _ = _hits(page)
     at = hits.ids.index(hit_id) if hit_id in hits.ids else None
     with embedding_turn(page.query):
         distances = _distances(page, hit_id)
@@ -177,26 +210,30 @@ def classes_css() -> Response:
 
 @blueprint.post("/theme")
 def theme() -> BaseResponse:
-    """Switch between the dark and the light look, for browsers without JavaScript as well."""
+    """Choose the dark or the light look, or the system's again; for browsers without JavaScript as well."""
     back = request.form.get("back", "")
     if not _HERE.fullmatch(back):
         back = url_for("pages.query")
     response = redirect(back, 303)
-    look = "light" if request.form.get("to") == "light" else "dark"
-    path = request.script_root or "/"
-    response.set_cookie("theme", look, max_age=31_536_000, path=path, samesite="Strict", httponly=True)
+    look, path = request.form.get("to"), request.script_root or "/"
+    if look in LOOKS:
+        response.set_cookie("theme", look, max_age=31_536_000, path=path, samesite="Strict", httponly=True)
+    else:
+        response.delete_cookie("theme", path=path, samesite="Strict", httponly=True)
     return response
 
 
 @blueprint.app_context_processor
 def common() -> dict[str, Any]:
     """What every template may use: of the collection nothing, not even its name, where reading needs a key."""
-    theme = {"theme": "light" if request.cookies.get("theme") == "light" else "dark"}
+    chosen = request.cookies.get("theme")
+    theme = {"theme": chosen if chosen in LOOKS else None}  # without a choice the system's look is followed
     if not may_read():
         return theme
     opened = collection()
     return theme | {
         "collection": opened,
+        "class_of": opened.class_of,
         "colour_of": lambda name: _colour_of(opened, name),
         "settings": state().settings,
         "offered_spaces": lambda: _offered_spaces(opened.manifest),
@@ -302,18 +339,40 @@ def _shown(page: PageSearch, hits: Hits) -> dict[str, Any]:
 def _headline(hits: Hits) -> str:
     """Which class most of the hits have, or which ones where several have equally many."""
     total, most = len(hits), max(hits.class_counts.values(), default=0)
-    leaders = [name or "no class" for name, count in hits.class_counts.items() if count == most]
+    leaders = [name or "without a class" for name, count in hits.class_counts.items() if count == most]
+    images = "most similar image" if total == 1 else f"{total} most similar images"
     if hits.class_counts.keys() <= {None}:
-        return f"{total} similar image{'' if total == 1 else 's'}"
-    if len(leaders) > 1:
-        return f"{', '.join(leaders[:-1])} and {leaders[-1]}, {most} of {total} each"
+        return f"The {images}"
     if total == 1:
-        return leaders[0]
-    return f"{'All' if most == total else f'{most} of'} {total}: {leaders[0]}"
+        return f"The {images} is {leaders[0]}"
+    if len(leaders) > 1:
+        return f"{' and '.join((', '.join(leaders[:-1]), leaders[-1]))}: {most} each of the {images}"
+    return f"{'All' if most == total else f'{most} of the'} {images} {'is' if most == 1 else 'are'} {leaders[0]}"
 
 
-def _hits(page: PageSearch) -> Hits:
-    return search(page.query, page.options.model_copy(update={"region": None}))  # its first part has it
+def _hits(page: PageSearch) -> tuple[Hits, Copies | None]:
+    """The hits, and the images that show an uploaded query; these are left out with the query's near duplicates."""
+    options = page.options.model_copy(update={"region": None})  # its first part has it
+    first, copies = page.first, None
+    if first.upload is None or not isinstance(first.picture, bytes):
+        return search(page.query, options), None
+    name, data, whole = first.upload, first.picture, len(page.parts) == 1 and page.options.region is None
+
+    def adjusted(embedded: EmbeddedQuery) -> SearchOptions:
+        nonlocal copies
+        copies = copies_of(name, data, embedded if whole else None)
+        if copies is None or not options.exclude_cluster:
+            return options
+        return options.model_copy(update={"exclude_ids": [*(options.exclude_ids or ()), *copies.ids]})
+
+    hits = search(page.query, options, adjusted)
+    return hits, copies
+
+
+def _more(hits: Hits, page: PageSearch) -> int | None:
+    """How many hits the next address shows; None where there are no more."""
+    most = min(2 * page.options.k, MAX_K, hits.searched)
+    return most if most > page.options.k == len(hits) else None
 
 
 def _pictures(page: PageSearch) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ const searchForm = document.querySelector("form[data-search-form]");
 if (searchForm) takePicture(searchForm);
 for (const figure of document.querySelectorAll("[data-preview] .framed, .query .framed")) drawRegion(figure);
 
-/** Drop, paste or choose a picture; preview it; send it and say in words what went wrong. */
+/** Drop, paste or choose a picture; preview it, search by it at once, and say in words what went wrong. */
 function takePicture(form) {
   const [file, camera] = form.querySelectorAll('input[type="file"]');
   const drop = form.querySelector("[data-drop]");
@@ -28,6 +28,7 @@ function takePicture(form) {
   const fault = form.querySelector("[data-error]");
   const limit = Number(form.dataset.maxBytes);
   let chosen = null;
+  let sending = new AbortController();
 
   const hint = () => Object.assign(document.createElement("p"), {
     className: "note hint", textContent: "Draw a box on it to search by that part alone.",
@@ -42,7 +43,8 @@ function takePicture(form) {
     if (text) fault.scrollIntoView({ block: "nearest" });
   }
 
-  function take(picture, { keepRegion = false } = {}) {
+  /** keep: the picture was there before, so its region stays and nothing is searched by itself. */
+  function take(picture, { keep = false } = {}) {
     if (!picture) return;
     say("");
     if (picture.size > limit) {
@@ -67,12 +69,13 @@ function takePicture(form) {
     preview.replaceChildren(frame, hint());
     preview.hidden = false;
     form.classList.add("has-picture");
-    if (!keepRegion) clearRegion(form);
+    if (!keep) clearRegion(form);
     drawRegion(frame);
+    if (!keep) form.requestSubmit();
   }
 
   // Back from the hits the fields still have what was chosen.
-  addEventListener("pageshow", () => { if (!chosen) take(file.files[0] ?? camera.files[0], { keepRegion: true }); });
+  addEventListener("pageshow", () => { if (!chosen) take(file.files[0] ?? camera.files[0], { keep: true }); });
 
   for (const input of [file, camera]) input.addEventListener("change", () => take(input.files[0]));
   for (const name of ["dragenter", "dragover"]) {
@@ -99,14 +102,17 @@ function takePicture(form) {
     fields.delete("picture");
     say("");
     if (chosen) fields.append("picture", chosen, chosen.name || "pasted");
+    sending.abort(); // another picture was chosen meanwhile
+    sending = new AbortController();
+    const { signal } = sending;
     const done = working();
     try {
-      const response = await fetch(form.action, { method: "POST", body: fields, headers: { Accept: "application/json" } });
+      const response = await fetch(form.action, { method: "POST", body: fields, headers: { Accept: "application/json" }, signal });
       const body = await response.json();
       if (response.ok) return location.assign(body.location);
       say(response.status === 503 ? "Many searches are running at this moment. Wait a second, and search again." : body.detail);
     } catch {
-      say("The server does not answer. Your picture is still here: search again when the server is back.");
+      if (!signal.aborted) say("The server does not answer. Your picture is still here: search again when the server is back.");
     }
     done();
   });
@@ -173,11 +179,165 @@ function clearRegion(form) {
   for (const name of ["left", "top", "width", "height"]) form.querySelector(`input[name="${name}"]`).value = "";
 }
 
+/** The link to the next or the previous hit, where an arrow key without Shift was pressed. */
+function neighbour(place, event) {
+  const way = !event.shiftKey && { ArrowRight: "next", ArrowLeft: "prev" }[event.key];
+  return way && place.querySelector(`[rel="${way}"]`);
+}
+
+/** Zoom and pan the pictures of a pair in step: wheel, drag, two fingers, double click, or keys. */
+function zoom(pair) {
+  const frames = [...pair.querySelectorAll(":scope > figure > .framed")];
+  let [scale, x, y] = [1, 0, 0]; // of the first frame's size, from its upper left corner
+
+  function draw() {
+    scale = Math.min(Math.max(scale, 1), 12);
+    [x, y] = [x, y].map((at) => Math.min(Math.max(at, 0), 1 - 1 / scale));
+    for (const frame of frames) {
+      frame.classList.toggle("zoomed", scale > 1);
+      for (const part of frame.children) {
+        part.style.transform = `scale(${scale}) translate(${-x * frame.clientWidth}px, ${-y * frame.clientHeight}px)`;
+      }
+    }
+    words.textContent = `${Math.round(scale * 100)} %`;
+  }
+
+  /** Zoom about a point of a frame, in shares of it. */
+  function by(factor, [left, top] = [0.5, 0.5]) {
+    const next = Math.min(Math.max(scale * factor, 1), 12);
+    x += left / scale - left / next;
+    y += top / scale - top / next;
+    scale = next;
+    draw();
+  }
+  const pan = (across, down) => { x += across / scale; y += down / scale; draw(); };
+  const whole = () => { scale = 1; draw(); };
+
+  const bar = Object.assign(document.createElement("p"), { className: "zoom" });
+  const words = Object.assign(document.createElement("span"), { className: "note" });
+  words.setAttribute("role", "status");
+  for (const [text, label, act] of [["−", "Zoom out", () => by(1 / 1.5)], ["+", "Zoom in", () => by(1.5)], ["Whole", "Whole pictures", whole]]) {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: text, title: label, onclick: act });
+    button.setAttribute("aria-label", label);
+    bar.append(button);
+  }
+  bar.append(words);
+  pair.append(bar);
+
+  for (const frame of frames) {
+    const fingers = new Map();
+    const at = (event) => {
+      const area = frame.getBoundingClientRect();
+      return [(event.clientX - area.left) / area.width, (event.clientY - area.top) / area.height];
+    };
+    const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a[0] - b[0], a[1] - b[1]); };
+    frame.classList.add("zoomable");
+    frame.querySelector("img").draggable = false;
+    frame.addEventListener("wheel", (event) => { event.preventDefault(); by(Math.exp(-event.deltaY / 400), at(event)); }, { passive: false });
+    frame.addEventListener("dblclick", (event) => { if (scale > 1) whole(); else by(2.5, at(event)); });
+    frame.addEventListener("pointerdown", (event) => { fingers.set(event.pointerId, at(event)); frame.setPointerCapture(event.pointerId); });
+    frame.addEventListener("pointermove", (event) => {
+      const from = fingers.get(event.pointerId);
+      if (!from) return;
+      const [to, before] = [at(event), fingers.size === 2 && spread()];
+      fingers.set(event.pointerId, to);
+      if (before) by(spread() / before, to);
+      else pan(from[0] - to[0], from[1] - to[1]);
+    });
+    for (const name of ["pointerup", "pointercancel"]) frame.addEventListener(name, (event) => fingers.delete(event.pointerId));
+  }
+  const keys = {
+    "+": () => by(1.5), "=": () => by(1.5), "-": () => by(1 / 1.5), 0: whole,
+    ArrowLeft: () => pan(-0.2, 0), ArrowRight: () => pan(0.2, 0), ArrowUp: () => pan(0, -0.2), ArrowDown: () => pan(0, 0.2),
+  };
+  pair.closest("article").addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || !(event.key in keys) || (event.key.startsWith("Arrow") && !event.shiftKey)) return;
+    event.preventDefault();
+    keys[event.key]();
+  });
+  addEventListener("resize", draw);
+  draw();
+}
+
+const comparison = document.querySelector("main > [data-comparison]"); // as a page of its own
+if (comparison) {
+  zoom(comparison.querySelector("[data-zoom]"));
+  addEventListener("keydown", (event) => {
+    const link = neighbour(comparison, event);
+    if (link) location.assign(link.href);
+  });
+}
+
+// More hits come below those that are there.
+document.querySelector("[data-results]")?.addEventListener("click", async (event) => {
+  const link = event.target.closest("[data-more]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const outcome = link.closest(".outcome");
+  const known = outcome.querySelectorAll(".hit").length;
+  const done = working();
+  try {
+    const page = new DOMParser().parseFromString(await (await fetch(link.href)).text(), "text/html");
+    outcome.replaceChildren(...page.querySelector(".outcome").children);
+    history.replaceState(history.state, "", link.href);
+    document.getElementById("k").value = page.getElementById("k").value;
+    outcome.querySelectorAll(".hit .look")[known]?.focus({ preventScroll: true });
+    showCopyButtons();
+  } catch {
+    location.assign(link.href);
+  }
+  done();
+});
+
+// A visitor's searches, remembered in the browser and nowhere else.
+const RECENT = "kvasir recent searches";
+const MOST_RECENT = 12;
+function recentSearches() {
+  try { return JSON.parse(localStorage.getItem(RECENT)) ?? []; } catch { return []; }
+}
+function remember(searches) {
+  try { localStorage.setItem(RECENT, JSON.stringify(searches)); } catch { /* a browser that stores nothing */ }
+}
+const answered = document.querySelector("[data-results] .query img");
+if (answered && document.querySelector(".hit")) {
+  const note = () => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 160, height: 128 });
+    const size = Math.min(160 / answered.naturalWidth, 128 / answered.naturalHeight);
+    const [width, height] = [answered.naturalWidth * size, answered.naturalHeight * size];
+    canvas.getContext("2d").drawImage(answered, (160 - width) / 2, (128 - height) / 2, width, height);
+    const one = {
+      address: location.pathname + location.search, words: document.querySelector("h1").textContent,
+      picture: canvas.toDataURL("image/jpeg", 0.7), time: Date.now(),
+    };
+    remember([one, ...recentSearches().filter((other) => other.address !== one.address)].slice(0, MOST_RECENT));
+  };
+  if (answered.complete && answered.naturalWidth) note();
+  else answered.addEventListener("load", note);
+}
+const recent = document.querySelector("[data-recent]");
+if (recent) {
+  const show = () => {
+    const searches = recentSearches();
+    recent.hidden = !searches.length;
+    recent.querySelector("ul").replaceChildren(...searches.slice(0, 6).map(({ address, words, picture, time }) => {
+      const link = Object.assign(document.createElement("a"), { href: address });
+      const image = Object.assign(new Image(), { src: picture, alt: "" });
+      const when = Object.assign(document.createElement("small"), { textContent: new Date(time).toLocaleString([], { dateStyle: "short", timeStyle: "short" }) });
+      link.append(image, words, when);
+      const item = document.createElement("li");
+      item.append(link);
+      return item;
+    }));
+  };
+  recent.querySelector("[data-forget]").addEventListener("click", () => { try { localStorage.removeItem(RECENT); } catch { /* nothing is stored */ } show(); });
+  addEventListener("pageshow", show);
+  show();
+}
+
 // A hit next to the query, without leaving the hits: arrows go on, Escape and the browser's Back end.
 // The history's state says which one is shown.
 const dialog = document.querySelector("[data-dialog]");
 if (dialog) {
-  const links = [...document.querySelectorAll("a[data-compare]")];
   let looking = new AbortController();
   let shown = null;
 
@@ -192,6 +352,7 @@ if (dialog) {
       const comparison = page.querySelector("[data-comparison]");
       if (!comparison) return location.assign(address);
       dialog.replaceChildren(comparison);
+      zoom(comparison.querySelector("[data-zoom]"));
       dialog.scrollTop = 0;
       shown = address;
       if (!dialog.open) dialog.showModal();
@@ -206,25 +367,23 @@ if (dialog) {
 
   /** To the hit that was shown last. */
   function land() {
-    links.find((link) => link.href === shown)?.focus();
+    [...document.querySelectorAll("a[data-compare]")].find((link) => link.href === shown)?.focus();
     shown = null;
   }
 
-  for (const link of links) {
-    link.addEventListener("click", (event) => {
-      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-      event.preventDefault();
-      show(link.href);
-    });
-  }
+  document.querySelector(".outcome").addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-compare]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    show(link.href);
+  });
   dialog.addEventListener("click", (event) => {
     const link = event.target.closest("a");
     if (event.target === dialog || link?.matches("[data-close]")) { event.preventDefault(); dialog.close(); }
     else if (link?.rel) { event.preventDefault(); show(link.href); }
   });
   dialog.addEventListener("keydown", (event) => {
-    const way = { ArrowRight: "next", ArrowLeft: "prev" }[event.key];
-    const link = way && dialog.querySelector(`[rel="${way}"]`);
+    const link = neighbour(dialog, event);
     if (link) { event.preventDefault(); show(link.href); }
   });
   dialog.addEventListener("close", () => {
@@ -240,26 +399,31 @@ if (dialog) {
   if (history.state?.compare) show(history.state.compare); // loaded again, or come back to
 }
 
-// Switching the look keeps what the page holds; the server remembers it.
+// Switching the look keeps what the page holds; the server remembers it, unless it is the system's.
 const theme = document.querySelector("form.theme");
 theme.addEventListener("submit", (event) => {
   event.preventDefault();
-  const [button, root] = [theme.querySelector("button"), document.documentElement];
-  const [to, other] = button.value === "light" ? ["light", "Dark"] : ["dark", "Light"];
+  const root = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const to = event.submitter.value === system ? "" : event.submitter.value;
   fetch(theme.action, { method: "POST", body: new URLSearchParams({ to }), redirect: "manual", keepalive: true }).catch(() => {});
-  root.dataset.theme = document.querySelector('meta[name="color-scheme"]').content = to;
-  [button.value, button.textContent] = [other.toLowerCase(), other];
+  if (to) root.dataset.theme = to;
+  else delete root.dataset.theme;
+  document.querySelector('meta[name="color-scheme"]').content = to || "light dark";
+  [...theme.querySelectorAll("button")].find((button) => button.checkVisibility())?.focus();
 });
 
-for (const button of document.querySelectorAll("[data-copy]")) {
-  if (!navigator.clipboard) continue;
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
-  });
+function showCopyButtons() {
+  if (navigator.clipboard) for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
 }
+showCopyButtons();
+document.addEventListener("click", async ({ target }) => {
+  const button = target.closest("[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+});
 
 // Explanations: placed where they fit, shown by a finger as well, hidden by Escape.
 function placeTip(term) {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 import re
 import shutil
 import sqlite3
 import time
+import zipfile
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
@@ -17,6 +20,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.embedder import Embedder
@@ -74,14 +78,15 @@ def links(client: FlaskClient, address: str, words: str) -> list[dict[str, list[
 @pytest.mark.parametrize(
     ("classes", "headline", "lead"),
     [
-        ((None, "a", "b", None, "b", "a"), "a and b, 2 of 5 each", "The 5 most similar of 5 images"),
-        (("a", "a", "b", "b", "c", "c"), "b and c, 2 of 5 each", "The 5 most similar of 5 images"),
-        (("a", "a", "b", "c"), "a, b and c, 1 of 3 each", "The 3 most similar of 3 images"),
-        (("a", "a", "a", "b"), "2 of 3: a", "The 3 most similar of 3 images"),
-        (("a", "a", "a"), "All 2: a", "The 2 most similar of 2 images"),
-        (("a", "b"), "b", "The most similar of 1 image"),
-        ((None, None, None), "2 similar images", "The 2 most similar of 2 images"),
-        ((None, None), "1 similar image", "The most similar of 1 image"),
+        ((None, "a", "b", None, "b", "a"), "a and b: 2 each of the 5 most similar images", "Of 5 images All images"),
+        (("a", "a", "b", "b", "c", "c"), "b and c: 2 each of the 5 most similar images", "Of 5 images All images"),
+        (("a", "a", "b", "c"), "a, b and c: 1 each of the 3 most similar images", "Of 3 images All images"),
+        (("a", "a", "a", "b"), "2 of the 3 most similar images are a", "Of 3 images All images"),
+        (("a", "a", "b", None, None), "2 of the 4 most similar images are without a class", "Of 4 images All images"),
+        (("a", "a", "a"), "All 2 most similar images are a", "Of 2 images All images"),
+        (("a", "b"), "The most similar image is b", "Of 1 image All images"),
+        ((None, None, None), "The 2 most similar images", "Of 2 images All images"),
+        ((None, None), "The most similar image", "Of 1 image All images"),
     ],
 )
 def test_a_headline_names_the_class_of_most_hits_or_all_that_share_the_lead(
@@ -371,7 +376,7 @@ def test_searching_again_repeats_every_part_of_the_search(client: FlaskClient, t
     page = client.get(address).text
     said = text(client, address)
     assert "Only 5 images of this address are searched, and 2 are left out." in said
-    assert "The 3 most similar of 3 images All images that could be hits and by the ids of the address" in said
+    assert "Of 3 images All images that could be hits and by the ids of the address" in said
 
     again = urlencode(form_of(page))
 
@@ -461,7 +466,7 @@ def test_the_class_of_a_known_image_is_not_asked_for(client: FlaskClient, upload
 
 
 def test_the_form_and_the_api_say_what_near_duplicates_of_a_query_can_be_left_out(client: FlaskClient) -> None:
-    assert "For an uploaded picture nothing is left out" in text(client, "/")
+    assert "an uploaded picture that is in the collection is left out with this" in text(client, "/")
     document = client.get("/api/v1/openapi.json").text
     assert "near duplicates of the query as well, where it is an image of the collection" in document
 
@@ -521,3 +526,67 @@ def test_marks_of_the_device_are_named_outlined_and_counted(two_spaces: Path, tm
     hits = client.post("/api/v1/search", json={"image_id": 4, "k": 25}).get_json()["hits"]
     assert [hit["marks"] for hit in hits if hit["id"] == 3] == [["black box", "border", "text"]]
     assert "black box, border, text" in client.get("/compare?image=4&k=25&hit=3").text
+
+
+# Copies of an upload, more hits, and downloads
+
+
+def results_of(client: FlaskClient, picture: bytes, **fields: str) -> str:
+    answer = client.post("/search", data={"picture": (io.BytesIO(picture), "a.jpg"), "k": "4", **fields})
+    return str(answer.headers["Location"])
+
+
+def test_an_upload_that_is_in_the_collection_is_told_and_left_out(
+    client: FlaskClient, indexed: Any, two_spaces: Path
+) -> None:
+    opened = Collection.open(two_spaces)
+    copies = [i for i, file in enumerate(opened.images.files) if file in ("polyps/0.jpg", "polyps/copy of 0.jpg")]
+    address = results_of(client, (indexed.data / "polyps" / "0.jpg").read_bytes())
+
+    told = text(client, address)
+
+    assert "This very picture is in the collection: image" in told
+    assert "Leave them out" in told
+    (left_out,) = links(client, address, "Leave them out")
+    after = client.get(f"{address}&exclude_cluster=true")
+    assert left_out["exclude_cluster"] == ["true"]
+    assert "They are left out." in re.sub(r"\s+", " ", after.text)
+    assert not any(f'alt="Hit {rank}: image {copy},' in after.text for rank in range(1, 5) for copy in copies)
+    assert len(copies) == 2
+
+
+def test_an_upload_that_is_nearly_an_image_is_told_and_another_is_not(
+    client: FlaskClient, indexed: Any, draw: Callable[..., Any], encode_file: Callable[..., bytes]
+) -> None:
+    original = Image.open(indexed.data / "polyps" / "3.jpg")
+    again = encode_file(original.resize((110, 84)), quality=70)
+
+    assert "Nearly the same picture is in the collection" in text(client, results_of(client, again))
+    assert "in the collection:" not in text(client, results_of(client, encode_file(draw(4321, (60, 60, 200)))))
+
+
+def test_more_hits_are_one_link_away_until_there_are_no_more(client: FlaskClient, two_spaces: Path) -> None:
+    searched = len(Collection.open(two_spaces)) - 1
+    (more,) = links(client, "/results?image=3&k=12", r"\d+ more hits")
+    assert more["k"] == ["24"]
+    assert links(client, f"/results?image=3&k={searched}", r"\d+ more hits") == []
+
+
+def test_hits_are_downloaded_as_csv_json_and_zip(client: FlaskClient, two_spaces: Path) -> None:
+    page = client.get("/results?image=3&k=3&classes=polyps").text
+    addresses = [unescape(one) for one in re.findall(r'href="([^"]*/hits\.\w+\?[^"]*)"', page)]
+
+    table, document, archive = (client.get(address) for address in addresses)
+
+    rows = list(csv.DictReader(io.StringIO(table.text)))
+    hits = document.json["hits"]
+    assert [int(row["id"]) for row in rows] == [hit["id"] for hit in hits]
+    assert [float(row["similarity"]) for row in rows] == [hit["score"] for hit in hits]
+    assert {row["class"] for row in rows} == {"polyps"}
+    with zipfile.ZipFile(io.BytesIO(archive.data)) as files:
+        listed = list(csv.DictReader(io.StringIO(files.read("hits.csv").decode())))
+        assert set(files.namelist()) == {"hits.csv", "hits.json", *(row["picture"] for row in listed)}
+        for row in listed:
+            expected = client.get(f"/api/v1/images/{row['id']}/picture").data
+            assert files.read(row["picture"]) == expected
+    assert client.get("/results/hits.xls?image=3").status_code == 422

@@ -1,0 +1,82 @@
+"""The hits of a search as a file: CSV, JSON, or a ZIP of both with the pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+from retrieval.collection import PictureGoneError
+from retrieval.errors import PictureError
+from retrieval.hits import Hits
+from retrieval.tables import csv_rows
+from web.context import state
+from web.pictures import drawn
+from web.responses import hits_to_dict
+from web.served_picture import without_metadata
+
+MEDIA_TYPES = {"csv": "text/csv", "json": "application/json", "zip": "application/zip"}
+
+_UNSAFE = re.compile(r"[^\w.-]+")
+
+
+def hits_as_csv(hits: Hits, pictures: dict[int, str] | None = None) -> str:
+    """A row a hit, with its distance in each space; pictures: the file of each in a ZIP, by image id."""
+    heading = ["rank", "id", "class", "file", hits.score_kind, *(f"distance in {space}" for space in hits.spaces)]
+    rows: list[list[Any]] = [[*heading, "cluster", "marks", "chance", *(["picture"] if pictures is not None else [])]]
+    for hit in hits:
+        distances = ["" if distance is None else distance for distance in hit.distances.values()]
+        row = [hit.rank, hit.id, hit.class_name or "", hit.file, hit.score, *distances, hit.cluster]
+        row += [" ".join(hit.marks), "" if hit.chance is None else hit.chance]
+        rows.append(row + ([pictures.get(hit.id, "")] if pictures is not None else []))
+    return csv_rows(rows)
+
+
+def hits_as_json(hits: Hits, k: int) -> str:
+    """What `POST /search` responds with."""
+    return json.dumps(hits_to_dict(hits, k), allow_nan=False, indent=1)
+
+
+def hits_as_zip(hits: Hits, k: int) -> Iterator[bytes]:
+    """hits.csv, hits.json and the pictures, free of metadata; a picture that cannot be read has no file.
+
+    To be run within the request's context; a picture is in memory only while it is written.
+    """
+    out = _Sent()
+    files: dict[int, str] = {}
+    with zipfile.ZipFile(out, "x", zipfile.ZIP_STORED) as archive:
+        for hit in hits:
+            try:
+                with state().drawings.slot():
+                    data, media_type = drawn(without_metadata, hits.collection.display(hit.id))
+            except (PictureError, PictureGoneError):
+                continue
+            ending = "png" if media_type == "image/png" else "jpg"
+            files[hit.id] = f"pictures/{hit.rank:04}-{hit.id}-{_UNSAFE.sub('-', hit.class_name or 'no class')}.{ending}"
+            archive.writestr(files[hit.id], data)
+            yield out.taken()
+        archive.writestr("hits.csv", hits_as_csv(hits, files))
+        archive.writestr("hits.json", hits_as_json(hits, k))
+    yield out.taken()
+
+
+class _Sent:
+    """What a ZIP file is written to, to be sent piece by piece."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing waits here."""
+
+    def taken(self) -> bytes:
+        """What was written since the last call."""
+        data = b"".join(self._parts)
+        self._parts.clear()
+        return data
