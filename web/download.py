@@ -75,6 +75,8 @@ class _Sent:
     def flush(self) -> None:
         """Nothing waits here."""
 
+    close = flush
+
     def taken(self) -> bytes:
         """What was written since the last call."""
         data = b"".join(self._parts)
