@@ -15,6 +15,7 @@ from indexer.features import FeatureArchive, match
 from indexer.missing import missing_picture
 from indexer.near_duplicates import Cluster, clusters, update_clusters
 from indexer.pipeline import Outcome, index_dataset
+from indexer.scenes import are_known, update_scenes
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
 from retrieval.encoders import DEFAULT, EncoderOptions, Fit
 from retrieval.errors import EncoderError
@@ -170,6 +171,8 @@ def run_dataset(
         say(f"space {made.name}: {made.dimension} principal components, searched in place of {made.recipe['replaces']}")
     searcher = Searcher(Collection.open(writer.path))
     update_clusters(writer, searcher)
+    if are_known(writer):
+        update_scenes(writer, searcher.refreshed())
     collection, _ = searcher.collection.refreshed()  # reads again what the clusters changed alone
     result.clusters = clusters(collection)
     copies = writer.copies(first)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from indexer.datasets import Dataset, Item, Report
 from indexer.near_duplicates import update_clusters
 from indexer.pipeline import index_dataset
+from indexer.scenes import are_known, update_scenes
 from retrieval.collection import CollectionWriter
 from retrieval.disk import write_atomically
 from retrieval.errors import PictureError
@@ -78,6 +79,8 @@ def _indexed(
         raise RejectedPictureError(outcome.rejected[0][1])
     complete_learned_spaces(writer)
     update_clusters(writer, searcher.refreshed())
+    if are_known(writer):
+        update_scenes(writer, searcher.refreshed())
     return writer.known(number, [file])[file].id, outcome.added > 0
 
 

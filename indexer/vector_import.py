@@ -23,6 +23,7 @@ from indexer.vector_file import open_vectors
 from indexer.vector_table import VectorTable, read_vector_table
 from retrieval.collection import Collection, CollectionWriter, NewImage, SpaceDefinition
 from retrieval.collection.catalog import checksum
+from retrieval.collection.scene_rows import COUNTER
 from retrieval.errors import TableError
 from retrieval.learn.completion import complete_learned_spaces
 from retrieval.placeholder import SIZE
@@ -223,12 +224,8 @@ class _Import:
 
     def join_clusters(self) -> None:
         """Give the images of each cluster of the table one cluster."""
-        by_name: defaultdict[str, list[int]] = defaultdict(list)
         self._stored = Collection.open(self.writer.path)
-        places = self._stored_positions().tolist()
-        for place, name in zip(places, self.table.clusters, strict=True):
-            if name is not None:
-                by_name[name].append(place)
+        by_name = self._places_by(self.table.clusters)
         forest = ClusterForest(self._stored.images)
         for first, *others in by_name.values():
             for other in others:
@@ -236,9 +233,28 @@ class _Import:
         changed = forest.changed()
         if changed:
             self.writer.set_clusters(changed, {})
+        self._join_scenes()
         self.done.clusters = sum(len(members) > 1 for members in by_name.values())
         if not self.table.has_clusters:
             self.done.notes.append("the table has no column cluster, so each image is a cluster of its own")
+
+    def _join_scenes(self) -> None:
+        """Give the images of each scene of the table one scene."""
+        images = Collection.open(self.writer.path).images
+        forest = ClusterForest(images, images.scenes)
+        for first, *others in self._places_by(self.table.scenes).values():
+            for other in others:
+                forest.join(first, other)
+        if joined := forest.members():
+            self.writer.set_scenes(joined, self.writer.counter(COUNTER))
+
+    def _places_by(self, names: Sequence[str | None]) -> dict[str, list[int]]:
+        """Positions of the table's images by the name of their cluster or scene."""
+        by_name: defaultdict[str, list[int]] = defaultdict(list)
+        for place, name in zip(self._stored_positions().tolist(), names, strict=True):
+            if name is not None:
+                by_name[name].append(place)
+        return by_name
 
     def _rows(self, places: NDArray[np.int64]) -> tuple[NDArray[Any], dict[int, str]]:
         """Rows of the array as the space stores them, and by row why one cannot be stored."""

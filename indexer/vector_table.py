@@ -21,7 +21,7 @@ class VectorTableError(VectorsError):
 
 @dataclass(frozen=True)
 class VectorTable:
-    """n rows in the order of the vectors; ids is None without such a column, a cluster is None where it is empty.
+    """n rows in the order of the vectors; a cluster or scene is None where it is empty; ids is None without one.
 
     lines: where each row stands in its file.
     """
@@ -29,6 +29,7 @@ class VectorTable:
     files: tuple[str, ...]
     classes: tuple[str | None, ...]
     clusters: tuple[str | None, ...]
+    scenes: tuple[str | None, ...]
     ids: tuple[int, ...] | None
     lines: tuple[int | None, ...]
     has_clusters: bool
@@ -42,11 +43,11 @@ class VectorTable:
     def of(files: Sequence[str], classes: Sequence[str | None] | None = None) -> VectorTable:
         """A table that lies in no file: distinct names of files and, by file, classes."""
         empty = (None,) * len(files)
-        return VectorTable(tuple(files), empty if classes is None else tuple(classes), empty, None, empty, False)
+        return VectorTable(tuple(files), empty if classes is None else tuple(classes), empty, empty, None, empty, False)
 
 
 def read_vector_table(path: Path) -> VectorTable:
-    """A table with a heading that names the columns file and, optionally, class, cluster and id.
+    """A table with a heading that names the columns file and, optionally, class, cluster, scene and id.
 
     An export's own heading is taken to the letter, blanks around names included. Raises VectorTableError, TableError.
     """
@@ -55,7 +56,7 @@ def read_vector_table(path: Path) -> VectorTable:
     path = expanded(path)
     rows = rows_of(path, strip=False)
     line, heading = next(rows, (0, []))
-    exact = tuple(heading) == COLUMNS
+    exact = tuple(heading) in (COLUMNS, COLUMNS[:-1])  # exports of older versions have no scene
     places: dict[Column, int] | None = headings([field.strip() for field in heading])
     if places is None:
         raise VectorTableError(
@@ -79,8 +80,11 @@ def read_vector_table(path: Path) -> VectorTable:
     empty = [None] * len(lines)
     classes = [nfc(name) if name else None for name in fields["class"]] if "class" in places else empty
     clusters = [name or None for name in fields["cluster"]] if "cluster" in places else empty
+    scenes = [name or None for name in fields["scene"]] if "scene" in places else empty
     ids = tuple(_ids(path, fields["id"], lines)) if "id" in places else None
-    return VectorTable(tuple(files), tuple(classes), tuple(clusters), ids, tuple(lines), "cluster" in places)
+    return VectorTable(
+        tuple(files), tuple(classes), tuple(clusters), tuple(scenes), ids, tuple(lines), "cluster" in places
+    )
 
 
 def _ids(path: Path, texts: Sequence[str], lines: Sequence[int]) -> list[int]:

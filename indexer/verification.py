@@ -27,6 +27,7 @@ from retrieval.collection import (
     PictureGoneError,
     SourceGoneError,
     SpaceDefinition,
+    scene_rows,
 )
 from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told, reading
 from retrieval.collection.folder import leftovers
@@ -83,9 +84,9 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
 def _check_rows(path: Path) -> Iterator[Finding]:
     """Rows of the catalog that are not what was written."""
     with closing(connect(path)) as connection, damage_told(path), reading(connection):
-        faults = row_faults(connection)
-    if faults.damaged:
-        yield Finding("rows", damaged_rows_sentence(path, faults.damaged), False, ids=faults.damaged)
+        damaged = tuple(sorted({*row_faults(connection).damaged, *scene_rows.faults(connection)}))
+    if damaged:
+        yield Finding("rows", damaged_rows_sentence(path, damaged), False, ids=damaged)
 
 
 def rows_without_digest(path: Path) -> int:

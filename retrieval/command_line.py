@@ -31,6 +31,7 @@ COMMANDS = {
     "backup": ("retrieval.commands.backup", "Write a collection into one file, while it is served."),
     "restore": ("retrieval.commands.restore", "Put a backup in the place of a collection."),
     "duplicates": ("indexer.commands.duplicates", "List pictures that show the same, and labels that disagree."),
+    "scenes": ("indexer.commands.scenes", "Find pictures of one place in one examination."),
     "search": ("indexer.commands.search", "Find the pictures most similar to one."),
     "learn": ("retrieval.commands.learn", "Learn a space from the classes of a collection."),
     "refit": ("retrieval.commands.refit", "Fit a learned space again on all images that are there now."),

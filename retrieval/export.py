@@ -25,7 +25,7 @@ from retrieval.errors import CollectionError
 from retrieval.sources.address import expanded
 from retrieval.tables import csv_rows
 
-COLUMNS = ("id", "file", "class", "cluster")
+COLUMNS = ("id", "file", "class", "cluster", "scene")
 """Of a table; a file of several sources is given with its source's path, an image without class has an empty one."""
 
 NAME = "export.json"
@@ -36,7 +36,7 @@ _BLOCK = 4096
 """Rows that are read and written together."""
 
 
-Row = tuple[int, str, str | None, int]
+Row = tuple[int, str, str | None, int, int]
 """Values of COLUMNS."""
 
 
@@ -222,7 +222,8 @@ def _write_space(
             collection.require_undamaged(definition.name, ids)
             labels = [images.classes[label] if label >= 0 else None for label in images.labels[some].tolist()]
             names = [files[at] for at in some.tolist()]
-            rows = list(zip(ids.tolist(), names, labels, images.clusters[some].tolist(), strict=True))
+            groups = images.clusters[some].tolist(), images.scenes[some].tolist()
+            rows = list(zip(ids.tolist(), names, labels, *groups, strict=True))
             yield rows, np.ascontiguousarray(stored.take(ids))
             on_progress(len(some))
 
@@ -255,7 +256,7 @@ class _ParquetFile:
         from pyarrow import parquet
 
         number = pyarrow.float32() if space.dtype == "float32" else pyarrow.float64()
-        self._types = [pyarrow.int64(), pyarrow.string(), pyarrow.string(), pyarrow.int64()]
+        self._types = [pyarrow.int64(), pyarrow.string(), pyarrow.string(), pyarrow.int64(), pyarrow.int64()]
         self._vector = pyarrow.list_(number, space.dimension)
         fields = [*zip(COLUMNS, self._types, strict=True), ("vector", self._vector)]
         self._schema = pyarrow.schema(fields)

@@ -66,18 +66,19 @@ class Selection:
 class Filter:
     """Conditions that an image must meet to be a hit; all of them together.
 
-    classes: it has one of these. ids: it is one of these. exclude_ids: it is none of these. exclude_clusters: it
-    belongs to none of these clusters of near duplicates. Any iterables of names and ids will do, and are stored as
-    frozen sets. Raises BadQueryError.
+    classes: it has one of these. ids: it is one of these. exclude_ids: it is none of these. exclude_clusters,
+    exclude_scenes: it belongs to none of these clusters of near duplicates, or scenes. Any iterables of names and ids
+    will do, and are stored as frozen sets. Raises BadQueryError.
     """
 
     classes: frozenset[str] | None = None
     ids: frozenset[int] | None = None
     exclude_ids: frozenset[int] = frozenset()
     exclude_clusters: frozenset[int] = frozenset()
+    exclude_scenes: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
-        for name in ("classes", "ids", "exclude_ids", "exclude_clusters"):
+        for name in ("classes", "ids", "exclude_ids", "exclude_clusters", "exclude_scenes"):
             object.__setattr__(self, name, _frozen(name, getattr(self, name)))
 
     def select(self, images: Images) -> Selection:
@@ -90,7 +91,8 @@ class Filter:
         if self.ids is not None:
             listed = _ascending(self.ids)
             included = listed[among(listed, images.ids if included is None else included)]
-        left_out = _union([_ascending(self.exclude_ids), *map(images.ids_of_cluster, self.exclude_clusters)])
+        groups = [*map(images.ids_of_cluster, self.exclude_clusters), *map(images.ids_of_scene, self.exclude_scenes)]
+        left_out = _union([_ascending(self.exclude_ids), *groups])
         return Selection(images.ids, included, left_out[among(left_out, images.ids)])
 
 

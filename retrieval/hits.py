@@ -27,7 +27,8 @@ class Hit:
     """One neighbour of a query.
 
     score: larger is more similar; `Hits.score_kind` says what it is. distance: in the first space that was searched;
-    distances: in every one of them. None where the image has no vector there. marks: names of `retrieval.marks`.
+    distances: in every one of them. None where the image has no vector there. cluster: near duplicates share it.
+    scene: frames of one place in one examination share it, near duplicates as well. marks: names of `retrieval.marks`.
     chance: that it has the query's class, where what was searched is calibrated.
     """
 
@@ -39,6 +40,7 @@ class Hit:
     class_name: str | None
     file: str
     cluster: int
+    scene: int
     marks: tuple[str, ...] = ()
     chance: float | None = None
 
@@ -67,6 +69,7 @@ def hits_of(
         positions.tolist(),
         images.labels[positions].tolist(),
         images.clusters[positions].tolist(),
+        images.scenes[positions].tolist(),
         images.marks[positions].tolist(),
         strict=True,
     )
@@ -80,10 +83,11 @@ def hits_of(
             class_name=images.classes[label] if label >= 0 else None,
             file=images.files[position],
             cluster=cluster,
+            scene=scene,
             marks=names_of(marks),
             chance=chance_of[at],
         )
-        for at, (image_id, score, position, label, cluster, marks) in enumerate(rows)
+        for at, (image_id, score, position, label, cluster, scene, marks) in enumerate(rows)
     )
 
 
@@ -161,6 +165,24 @@ class Hits(Sequence[Hit]):
         """How many hits each class has, the most frequent first."""
         return dict(Counter(hit.class_name for hit in self.hits).most_common())
 
+    @property
+    def scene_notes(self) -> dict[int, str]:
+        """In words, by id, of hits that show the query's picture or scene, or those of an earlier hit."""
+        images, notes = self.collection.images, {}
+        pictures: dict[int, str] = {}
+        scenes: dict[int, str] = {}
+        if self.query_id is not None:
+            position = self.collection.position(self.query_id)
+            pictures[int(images.clusters[position])] = "same picture as the query"
+            scenes[int(images.scenes[position])] = "same examination as the query?"
+        for hit in self.hits:
+            note = pictures.get(hit.cluster) or scenes.get(hit.scene)
+            if note is not None and hit.id != self.query_id:
+                notes[hit.id] = note
+            pictures.setdefault(hit.cluster, f"same picture as hit {hit.rank}")
+            scenes.setdefault(hit.scene, f"same examination as hit {hit.rank}?")
+        return notes
+
     def to_dict(self) -> dict[str, Any]:
         """The result as plain values."""
         quality = self.quality
@@ -186,6 +208,7 @@ class Hits(Sequence[Hit]):
                     "distances": hit.distances,
                     "file": hit.file,
                     "cluster": hit.cluster,
+                    "scene": hit.scene,
                     "marks": list(hit.marks),
                     "chance": hit.chance,
                 }

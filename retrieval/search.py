@@ -63,6 +63,7 @@ class SearchOptions(TypedDict, total=False):
     classes: str | Names[str] | None
     exclude_self: bool
     exclude_cluster: bool
+    exclude_scene: bool
     query_class: str | None
     region: Region | None
     min_chance: float | None
@@ -121,6 +122,7 @@ class Searcher:
         classes: str | Names[str] | None = None,
         exclude_self: bool = True,
         exclude_cluster: bool = False,
+        exclude_scene: bool = False,
         query_class: str | None = None,
         region: Region | None = None,
         min_chance: float | None = None,
@@ -130,8 +132,9 @@ class Searcher:
         spaces: one or several names, by default the spaces of the query's vectors or else the collection's first;
         several are fused with the given weights. fusion: rrf, zscore or minmax, see `retrieval.fusion`. rerank: how the
         first 1,000 images of one space are ranked anew, see `retrieval.rerank`. filter and
-        classes: only images that meet the filter and are of these classes. exclude_self and exclude_cluster leave out
-        the images of the collection among the query's parts, and their near duplicates. query_class: the class of the
+        classes: only images that meet the filter and are of these classes. exclude_self, exclude_cluster and
+        exclude_scene leave out the images of the collection among the query's parts, their near duplicates, and these
+        with all other frames of their scenes, as far as `kvasir scenes` has found them. query_class: the class of the
         query where it is known; that of an image of the collection is known by itself. region: the part of the query's
         picture that counts. min_chance: only hits that show the query's finding with this chance at least, from 0 to 1;
         `kvasir calibrate` makes what chances need.
@@ -154,6 +157,7 @@ class Searcher:
             classes=classes,
             exclude_self=exclude_self,
             exclude_cluster=exclude_cluster,
+            exclude_scene=exclude_scene,
             min_chance=min_chance,
         )
         return results if isinstance(query, list) else results[0]
@@ -201,6 +205,7 @@ class Searcher:
         classes: str | Names[str] | None = None,
         exclude_self: bool = True,
         exclude_cluster: bool = False,
+        exclude_scene: bool = False,
         min_chance: float | None = None,
     ) -> list[Hits]:
         """Search for queries that are embedded already, all in the same spaces, with one index call a space.
@@ -216,7 +221,8 @@ class Searcher:
         method = method_named(fusion)
         shares = self._weights(weights, len(names))
         selection = self._selection(filter, classes)
-        without = [self._left_out(query, exclude_self, exclude_cluster) for query in queries]
+        groups = self._groups(exclude_cluster, exclude_scene)
+        without = [self._left_out(query, exclude_self, groups) for query in queries]
         gallery = self._gallery(names).restricted_to(selection)
         searches = {name: self._space_search(name) for name in names}
         reranker = None if rerank is None else self._reranker(rerank, names)
@@ -236,6 +242,7 @@ class Searcher:
                 fusion=fusion,
                 exclude_self=exclude_self,
                 exclude_cluster=exclude_cluster,
+                exclude_scene=exclude_scene,
             )
 
         def hits_at(
@@ -468,14 +475,24 @@ class Searcher:
             stated = replace(stated or Filter(), classes=wanted)
         return None if stated is None else stated.select(images)
 
-    def _left_out(self, query: EmbeddedQuery, exclude_self: bool, exclude_cluster: bool) -> NDArray[np.int64]:
+    def _groups(self, exclude_cluster: bool, exclude_scene: bool) -> NDArray[np.int64] | None:
+        """The scene or cluster (n,) of each image, whose other members a query leaves out; None for neither."""
+        images = self.collection.images
+        if exclude_scene:
+            return images.scenes
+        return images.clusters if exclude_cluster else None
+
+    def _left_out(
+        self, query: EmbeddedQuery, exclude_self: bool, groups: NDArray[np.int64] | None
+    ) -> NDArray[np.int64]:
         """Ids, ascending, that this query leaves out in addition to the filter."""
         images = self.collection.images
         own = np.array(sorted({*query.image_ids}), np.int64)
-        if not exclude_cluster or not len(own):
+        if groups is None or not len(own):
             return own if exclude_self else own[:0]
-        clusters = {int(images.clusters[self.collection.position(int(i))]) for i in own}
-        members = np.sort(np.concatenate([images.ids_of_cluster(cluster) for cluster in clusters]))
+        numbers = {int(groups[self.collection.position(int(i))]) for i in own}
+        of_number = images.ids_of_cluster if groups is images.clusters else images.ids_of_scene
+        members = np.sort(np.concatenate([of_number(number) for number in numbers]))
         return members if exclude_self else members[~among(members, own)]
 
     # The results

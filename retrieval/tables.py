@@ -23,7 +23,7 @@ from retrieval.terminal import one_line
 Row = tuple[int, list[str]]
 """Number of the line, from 1, and its fields without blanks around them."""
 
-Column = Literal["id", "file", "class", "split", "cluster"]
+Column = Literal["id", "file", "class", "split", "cluster", "scene"]
 HEADINGS: dict[Column, tuple[str, ...]] = {
     "id": ("id", "query-id", "qid", "topic", "topic-id", "query-number"),
     "file": (
@@ -65,6 +65,7 @@ HEADINGS: dict[Column, tuple[str, ...]] = {
     ),
     "split": ("split", "split-index", "fold", "part", "subset"),
     "cluster": ("cluster", "cluster-id", "group", "near-duplicates"),
+    "scene": ("scene", "scene-id"),
 }
 """Column -> headings that name it, the surest first, in lower case with hyphens for blanks and underscores."""
 

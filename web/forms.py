@@ -31,6 +31,7 @@ LABELS = {
     "rerank": "Re-ranked by",
     "classes": "Only some classes",
     "exclude_cluster": "Leave out near duplicates",
+    "exclude_scene": "Leave out the same scene",
     "min_chance": "Least chance",
     "query_class": "Class of the query",
     "region": "The part of the picture",

@@ -190,10 +190,10 @@ def _evaluate(path: Path, evaluation: StoredEvaluation) -> None:
         fusions=tuple(map(Fusion.parse, request["fusions"])),
     )
     opened = Collection.open(path)
-    clusters = opened.images.clusters.tolist()
-    # Where near duplicates are left out, all is measured once more with them.
-    twice = options.protocol == "leave-cluster-out" and len(set(clusters)) < len(clusters)
-    rounds = (len(options.spaces) + len(options.fusions)) * (1 + twice)
+    images = opened.images
+    # Where near duplicates are left out, all is measured once more with them, and once without whole scenes.
+    others = (len(set(images.clusters.tolist())) < len(images)) + images.has_scenes
+    rounds = (len(options.spaces) + len(options.fusions)) * (1 + others * (options.protocol == "leave-cluster-out"))
     finished = 0
 
     def measured(_: str, done: int, total: int) -> None:

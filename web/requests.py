@@ -136,8 +136,9 @@ class EvaluationRequest(RequestModel):
         description="Also these spaces fused: A+B; A=2+B gives A twice the weight; METHOD:A+B fuses by another method "
         f"than {DEFAULT_METHOD}: {', '.join(sorted(set(METHODS) - {DEFAULT_METHOD}))}.",
     )
-    protocol: Literal["leave-one-out", "leave-cluster-out"] = Field(
-        "leave-cluster-out", description="What each image is searched in: all others, or all but its near duplicates."
+    protocol: Literal["leave-one-out", "leave-cluster-out", "leave-scene-out"] = Field(
+        "leave-cluster-out",
+        description="What each image is searched in: all others, or all but its near duplicates or its scene.",
     )
     samples: int = Field(
         MeasureOptions.samples, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none."

@@ -45,6 +45,7 @@ class Image(_Response):
     )
     height: int | None = Field(description="Likewise.")
     cluster: int = Field(description="Near duplicates share this number.")
+    scene: int = Field(description="Frames of one place in one examination share this number, near duplicates as well.")
     spaces: list[str] = Field(description="The spaces that it has a vector in.")
     marks: list[str] = Field(description="Marks of the device on it, such as ScopeGuide's picture.")
     links: Links
@@ -78,6 +79,7 @@ class Hit(_Response):
     distances: dict[str, float | None] = Field(description="In every space that was searched, likewise.")
     file: str
     cluster: int
+    scene: int = Field(description="Frames of one place in one examination share this number, near duplicates as well.")
     marks: list[str] = Field(description="Marks of the device on it.")
     chance: float | None = Field(
         description="That it shows the query's finding; null where what was searched is not calibrated."
@@ -165,6 +167,7 @@ class CollectionInfo(_Response):
     classes: dict[str, int]
     unlabelled: int
     clusters_of_duplicates: int
+    scenes: int = Field(description="Scenes with more than one cluster of near duplicates.")
     marks: dict[str, int] = Field(description="How many images have each mark of the device.")
     spaces: list[SpaceInfo]
 
@@ -235,6 +238,7 @@ def images_to_dicts(opened: Collection, image_ids: Sequence[int]) -> list[dict[s
             "width": width,
             "height": height,
             "cluster": int(images.clusters[position]),
+            "scene": int(images.scenes[position]),
             "marks": list(names_of(int(images.marks[position]))),
             "spaces": [name for name, number in spaces if images.checksums[position, number]],
             "links": links(image_id),

@@ -88,6 +88,11 @@ class SearchOptions(RequestModel):
     exclude_cluster: Flag = Field(
         False, description="Leave out near duplicates of the query as well, where it is an image of the collection."
     )
+    exclude_scene: Flag = Field(
+        False,
+        description="Leave out its near duplicates and other frames of its scene (the same place in the same "
+        "examination), where it is an image of the collection.",
+    )
     query_class: Name | None = Field(
         None, description="The query's class, for precision and recall; known by itself for an image of the collection."
     )
@@ -318,6 +323,7 @@ def _rank(queries: Sequence[EmbeddedQuery], options: SearchOptions) -> list[Hits
         filter=options.filter(),
         exclude_self=options.exclude_self,
         exclude_cluster=options.exclude_cluster,
+        exclude_scene=options.exclude_scene,
         min_chance=options.min_chance,
     )
 

@@ -117,7 +117,7 @@ def _detectors(
         if not isinstance(metric_of(opened.manifest.space(name)), Cosine) or len(ids) < LEAST:
             continue
         positions = opened.positions(name)
-        detector = fit_detector(name, vectors, opened.images.labels[positions], opened.images.clusters[positions])
+        detector = fit_detector(name, vectors, opened.images.labels[positions], opened.images.scenes[positions])
         if moved is not None and queries is not None:
             grown, protocol = moved
             of_queries = grown.rows(name).take(grown.images.ids[protocol.rounds[0].queries])

@@ -33,7 +33,7 @@ from retrieval.terminal import TaskBars, note, progress_bar
 )
 @click.option(
     "--protocol",
-    type=click.Choice(["leave-one-out", "leave-cluster-out", "hold-out", "k-fold"]),
+    type=click.Choice(["leave-one-out", "leave-cluster-out", "leave-scene-out", "hold-out", "k-fold"]),
     default=EvaluationOptions.protocol,
     show_default=True,
     help="What each query is searched in.",
@@ -150,13 +150,14 @@ def command(
         transfer_figure,
     )
     from retrieval.evaluation.options import Fusion
+    from retrieval.evaluation.protocols import PROTOCOLS
     from retrieval.report.store import StoredEvaluation, is_stored, remove_unfinished, store_evaluation
 
     if report is not None:
         from retrieval.report.folder import prepare_folder
 
         prepare_folder(report)
-    if learn and protocol in ("leave-one-out", "leave-cluster-out") and split is None:
+    if learn and protocol in PROTOCOLS and split is None:
         protocol = "k-fold"  # what is learned must not have seen its queries
     fused = tuple(Fusion.parse(text) for text in fusions)
     measures = MeasureOptions(tuple(sorted(set(ks))), vote_k, samples, seed)

@@ -88,6 +88,11 @@ from retrieval.terminal import display_width, note, one_line, padded
 @click.option(
     "--exclude-cluster", is_flag=True, help="Leave out near duplicates of the images of the query that are given by ID."
 )
+@click.option(
+    "--exclude-scene",
+    is_flag=True,
+    help="Leave out these and other frames of their place in the same examination, as `kvasir scenes` finds them.",
+)
 @map_option
 @zip_encoding_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -106,6 +111,7 @@ def command(
     min_chance: float | None,
     query_class: str | None,
     exclude_cluster: bool,
+    exclude_scene: bool,
     class_maps: tuple[str, ...],
     zip_encoding: str | None,
     as_json: bool,
@@ -124,7 +130,7 @@ def command(
     *query_part, place = arguments
     collection = LocalPath().convert(place, None, None)
     if batch is not None or out is not None:
-        if batch is None or out is None or query_part or images or vectors or exclude_cluster:
+        if batch is None or out is None or query_part or images or vectors or exclude_cluster or exclude_scene:
             raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
         require_order("kvasir search --batch", collection, [batch], last=True, options=["--out", out])
         from indexer.commands.batch import BatchOptions, run_batch
@@ -158,6 +164,8 @@ def command(
     query = Query((*map(image_part, written), *map(vector_part, vectors)))
     if exclude_cluster and not query.image_ids:
         raise click.UsageError("--exclude-cluster needs an ID in the query: a file has no known near duplicates")
+    if exclude_scene and not query.image_ids:
+        raise click.UsageError("--exclude-scene needs an ID in the query: the scene of a file is not known")
     searcher = open_collection(collection)
     hits = searcher.search(
         query,
@@ -168,6 +176,7 @@ def command(
         rerank=rerank,
         classes=classes or None,
         exclude_cluster=exclude_cluster,
+        exclude_scene=exclude_scene,
         query_class=_class_of_query(query_class, class_maps, searcher.collection.classes),
         min_chance=min_chance,
     )
@@ -231,6 +240,7 @@ def _table(hits: Hits) -> str:
         (hits.score_kind, [f"{hit.score:.4f}" for hit in hits], ">"),
         *_distances(hits),
         *_chances(hits),
+        *_scenes(hits),
         ("file", [one_line(hit.file) for hit in hits], "<"),
     ]
     widths = [max(display_width(heading), *map(display_width, cells)) for heading, cells, _ in columns]
@@ -265,6 +275,12 @@ def _chances(hits: Hits) -> list[tuple[str, list[str], str]]:
     if hits.findings is None:
         return []
     return [("chance", ["-" if hit.chance is None else f"{hit.chance:.2f}" for hit in hits], ">")]
+
+
+def _scenes(hits: Hits) -> list[tuple[str, list[str], str]]:
+    """The column of hits that show the query's or each other's scene, where there are any."""
+    notes = hits.scene_notes
+    return [("scene", [notes.get(hit.id, "-") for hit in hits], "<")] if notes else []
 
 
 def _distances(hits: Hits) -> list[tuple[str, list[str], str]]:

@@ -10,7 +10,7 @@ checked, against all.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -171,15 +171,19 @@ def _same_pixels(collection: Collection, first: int, second: int) -> bool:
 
 
 class ClusterForest:
-    """A union-find forest over the clusters that links touch; each points to one of a smaller id."""
+    """A union-find forest over the clusters that links touch; each points to one of a smaller id.
 
-    def __init__(self, images: Images) -> None:
-        self._images = images
+    numbers: (n,) int64, the group of each image in the place of its cluster, such as its scene.
+    """
+
+    def __init__(self, images: Images, numbers: NDArray[np.int64] | None = None) -> None:
+        self._ids = images.ids
+        self._numbers = images.clusters if numbers is None else numbers
         self._parents: dict[int, int] = {}
 
     def join(self, first: int, second: int) -> None:
         """Make one cluster of those of two images, given as positions in `images`."""
-        roots = {self._root(int(self._images.clusters[position])) for position in (first, second)}
+        roots = {self._root(int(self._numbers[position])) for position in (first, second)}
         if len(roots) == 2:
             self._parents[max(roots)] = min(roots)
 
@@ -193,6 +197,13 @@ class ClusterForest:
 
     def changed(self) -> dict[int, int]:
         """The new cluster of each image, by id, whose cluster joined one of a smaller id."""
-        places = np.flatnonzero(np.isin(self._images.clusters, list(self._parents)))
-        pairs = zip(self._images.ids[places].tolist(), self._images.clusters[places].tolist(), strict=True)
+        return self._roots(self._parents)
+
+    def members(self) -> dict[int, int]:
+        """The number of each image, by id, whose cluster is joined with another, of whatever id."""
+        return self._roots({*self._parents, *map(self._root, self._parents)})
+
+    def _roots(self, numbers: Iterable[int]) -> dict[int, int]:
+        places = np.flatnonzero(np.isin(self._numbers, list(numbers)))
+        pairs = zip(self._ids[places].tolist(), self._numbers[places].tolist(), strict=True)
         return {image_id: self._root(cluster) for image_id, cluster in pairs}

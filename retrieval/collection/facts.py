@@ -20,7 +20,7 @@ def marks_counted(marks: NDArray[np.int32]) -> dict[str, int]:
 
 
 def facts_of(collection: Collection) -> dict[str, Any]:
-    """Images, classes, clusters of duplicates, marks of the device and spaces, as plain values."""
+    """Images, classes, clusters of duplicates, scenes, marks of the device and spaces, as plain values."""
     images = collection.images
     counts = Counter(images.labels.tolist())
     return {
@@ -30,6 +30,7 @@ def facts_of(collection: Collection) -> dict[str, Any]:
         "classes": {name: counts[label] for label, name in enumerate(images.classes)},
         "unlabelled": counts[-1],
         "clusters_of_duplicates": sum(size > 1 for size in Counter(images.clusters.tolist()).values()),
+        "scenes": len(np.unique(images.scenes[images.scene_rows >= 0])),
         "marks": marks_counted(images.marks),
         "spaces": [
             {

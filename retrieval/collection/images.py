@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection.device_marks import has_table
+from retrieval.collection import device_marks, scene_rows
 from retrieval.collection.row_digests import damaged_rows
 from retrieval.names import nfc
 from retrieval.sources import has_pictures
@@ -21,9 +21,11 @@ from retrieval.sources import has_pictures
 _COLUMNS = "class, cluster, width, height, file, source, checksums, sha256"
 _UNMARKED = "SELECT NULL AS image, NULL AS bits WHERE 0"
 """In the place of the table of marks, which catalogs of older versions lack."""
+_WITHOUT_SCENES = "SELECT NULL AS image, NULL AS scene, NULL AS digest WHERE 0"
+"""The same for the table of scenes."""
 
 Row = tuple[Any, ...]
-"""(id, class, cluster, width, height, file, source, checksums, SHA-256, bits of its marks) of one image."""
+"""(id, class, cluster, width, height, file, source, checksums, SHA-256, bits of its marks, scene, its digest)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Images:
     ids (n,) int64; labels (n,) int32, an index into `classes` or -1 where the class is unknown; clusters (n,) int64;
     sizes (n, 2) int32, width and height; checksums (n, columns) uint32, 0 where the image has no vector in that space;
     contents (n, 32) uint8, the SHA-256 of each file; marks (n,) int32, bits of `retrieval.marks.NAMES`, -1 where they
-    are not known;
+    are not known; scene_rows (n,) int64, an image's stored scene or -1, see `scenes`;
     files: the path inside its source; sources (n,) int32, an index into `source_paths`. source_numbers: the catalog's
     number of each source. damaged: ids of rows that are not what was written, see `row_digests`.
     """
@@ -48,6 +50,7 @@ class Images:
     checksums: NDArray[np.uint32]
     contents: NDArray[np.uint8]
     marks: NDArray[np.int32]
+    scene_rows: NDArray[np.int64]
     files: tuple[str, ...]
     sources: NDArray[np.int32]
     damaged: tuple[int, ...] = ()
@@ -79,6 +82,29 @@ class Images:
         return order[first:last]
 
     @cached_property
+    def scenes(self) -> NDArray[np.int64]:
+        """The scene of each image, (n,) int64: its cluster, or the smallest scene stored for an image of its cluster.
+
+        A scene is one place in one examination. It has whole clusters and is numbered, as they are, by its first image.
+        """
+        known = self.scene_rows >= 0
+        if not known.any():
+            return self.clusters
+        clusters, cluster_of = np.unique(self.clusters, return_inverse=True)
+        first = np.full(len(clusters), np.iinfo(np.int64).max)
+        np.minimum.at(first, cluster_of[known], self.scene_rows[known])
+        return np.minimum(first, clusters)[cluster_of]
+
+    @cached_property
+    def has_scenes(self) -> bool:
+        """Whether a scene has more than one cluster, so that scenes and clusters are not the same."""
+        return bool((self.scenes != self.clusters).any())
+
+    def ids_of_scene(self, scene: int) -> NDArray[np.int64]:
+        """The ids of one scene's images, ascending int64; none where there is no such scene."""
+        return self.ids[self.scenes == scene]
+
+    @cached_property
     def _by_label(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ids ordered by label, then by id, and where each label begins, that of -1 first."""
         order = np.argsort(self.labels, kind="stable")
@@ -95,10 +121,10 @@ class Images:
 def read_images(connection: sqlite3.Connection, columns: int, folder: Path) -> Images:
     """Every image; to be called within a transaction. Sources inside the collection's own folder move with it."""
     rows = connection.execute(
-        f"SELECT id, {_COLUMNS}, bits FROM images LEFT JOIN {_marks(connection)} marks ON image = id ORDER BY id"  # noqa: S608
+        f"SELECT id, {_COLUMNS}, bits, scene, digest FROM images {_joined(connection)} ORDER BY id"  # noqa: S608
     ).fetchall()
     numbers, paths = _read_sources(connection, folder)
-    return _from_rows(rows, columns, numbers, paths, damaged_rows(connection, rows))
+    return _from_rows(rows, columns, numbers, paths, _damaged(connection, rows))
 
 
 def read_rows(connection: sqlite3.Connection, changed: str, since: int) -> list[Row]:
@@ -107,14 +133,21 @@ def read_rows(connection: sqlite3.Connection, changed: str, since: int) -> list[
     changed: a query with one parameter, `since`, whose one column is called id.
     """
     return connection.execute(
-        f"SELECT id, {_COLUMNS}, bits FROM ({changed}) LEFT JOIN images USING (id) "  # noqa: S608
-        f"LEFT JOIN {_marks(connection)} marks ON marks.image = id ORDER BY id",
+        f"SELECT id, {_COLUMNS}, bits, scene, digest FROM ({changed}) LEFT JOIN images USING (id) "  # noqa: S608
+        f"{_joined(connection)} ORDER BY id",
         (since,),
     ).fetchall()
 
 
-def _marks(connection: sqlite3.Connection) -> str:
-    return "marks" if has_table(connection) else f"({_UNMARKED})"
+def _joined(connection: sqlite3.Connection) -> str:
+    marks = "marks" if device_marks.has_table(connection) else f"({_UNMARKED})"
+    scenes = "scenes" if scene_rows.has_table(connection) else f"({_WITHOUT_SCENES})"
+    return f"LEFT JOIN {marks} marks ON marks.image = id LEFT JOIN {scenes} scenes ON scenes.image = id"
+
+
+def _damaged(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, ...]:
+    scenes = scene_rows.damaged_scenes((row[0], row[10], row[11]) for row in rows)
+    return tuple(sorted({*damaged_rows(connection, rows), *scenes}))
 
 
 def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path) -> Images:
@@ -124,7 +157,7 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
     """
     numbers, paths = _read_sources(connection, folder)
     changed = [row for row in rows if row[5] is not None]
-    damaged = damaged_rows(connection, changed)
+    damaged = _damaged(connection, changed)
     new = _from_rows(changed, images.checksums.shape[1], numbers, paths, damaged)
     touched = np.array([row[0] for row in rows], np.int64)
     places = np.searchsorted(images.ids, touched)
@@ -159,6 +192,7 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
         checksums=merged(images.checksums, new.checksums),
         contents=merged(images.contents, new.contents),
         marks=merged(images.marks, new.marks),
+        scene_rows=merged(images.scene_rows, new.scene_rows),
         files=tuple(files if in_order else [files[at] for at in order.tolist()]),
         sources=merged(_translated(images.sources, images.source_numbers, numbers), new.sources),
         damaged=tuple(sorted({*images.damaged} - {row[0] for row in rows} | {*damaged})),
@@ -186,8 +220,8 @@ def _from_rows(
     paths: tuple[tuple[Path, str], ...],
     damaged: tuple[int, ...],
 ) -> Images:
-    columns: Any = zip(*rows, strict=True) if rows else ((),) * 10
-    ids, names, clusters, widths, heights, files, sources, checksums, digests, bits = columns
+    columns: Any = zip(*rows, strict=True) if rows else ((),) * 12
+    ids, names, clusters, widths, heights, files, sources, checksums, digests, bits, scenes, _ = columns
     composed = {name: nfc(name) for name in set(names) if name is not None}  # older catalogs hold other forms as well
     classes = tuple(sorted(set(composed.values())))
     label = {name: classes.index(form) for name, form in composed.items()} | {None: -1}
@@ -204,6 +238,7 @@ def _from_rows(
         checksums=np.frombuffer(packed, "<u4").reshape(len(ids), width),
         contents=np.frombuffer(b"".join(digests), np.uint8).reshape(len(ids), 32),
         marks=np.array([-1 if one is None else one for one in bits], np.int32),
+        scene_rows=np.array([-1 if one is None else one for one in scenes], np.int64),
         files=tuple(files),
         sources=np.array([place[source] for source in sources], np.int32),
         damaged=damaged,

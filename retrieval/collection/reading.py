@@ -249,7 +249,8 @@ def damaged_rows_sentence(folder: Path, ids: Sequence[int]) -> str:
     listed = " ".join(map(str, ids[:_LISTED])) + (" …" if len(ids) > _LISTED else "")
     rows = "the row of 1 image is" if len(ids) == 1 else f"the rows of {len(ids):,} images are"
     return (
-        f"{folder / catalog.NAME}: {rows} not what was written (class, cluster, size, file or hash of {listed}); "
+        f"{folder / catalog.NAME}: {rows} not what was written (class, cluster, scene, size, file or hash of "
+        f"{listed}); "
         f"{catalog.REMEDY}, or take the images out with `kvasir remove {shlex.quote(str(folder))} {listed}` "
         "and index them again"
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection.device_marks import store_marks
+from retrieval.collection.scene_rows import rename_scene
 from retrieval.marks import Marks
 from retrieval.names import nfc
 
@@ -138,12 +139,14 @@ def insert_images(
 def delete_image(connection: sqlite3.Connection, image_id: int) -> bool:
     """Delete a row, if there is one; to be called within a transaction.
 
-    A cluster that was named after the image is named after the smallest id that is left in it.
+    A cluster or scene that was named after the image is named after the smallest id that is left in it.
     """
     deleted = connection.execute("DELETE FROM images WHERE id = ?", (image_id,)).rowcount > 0
     (smallest,) = connection.execute("SELECT MIN(id) FROM images WHERE cluster = ?", (image_id,)).fetchone()
     if smallest is not None and deleted:
         connection.execute("UPDATE images SET cluster = ? WHERE cluster = ?", (smallest, image_id))
+    if deleted:
+        rename_scene(connection, image_id)
     return deleted
 
 

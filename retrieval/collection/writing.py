@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import catalog, changes, device_marks, row_digests
+from retrieval.collection import catalog, changes, device_marks, row_digests, scene_rows
 from retrieval.collection.folder import claim, delete_all, not_writable, remove_leftovers
 from retrieval.collection.manifest import (
     NAME,
@@ -106,6 +106,7 @@ class CollectionWriter:
                         "%s: catalog upgraded, it now logs its changes; older versions still read it", self.path
                     )
             device_marks.create_table(self._catalog)
+            scene_rows.create_table(self._catalog)
             row_digests.create_table(self._catalog)
         row_digests.follow_changes(self._catalog)
         self._sources = Sources(self._catalog, self.path)
@@ -380,6 +381,18 @@ class CollectionWriter:
                 "UPDATE images SET cluster = ? WHERE id = ?", [(cluster, i) for i, cluster in clusters.items()]
             )
             self._catalog.executemany("INSERT OR REPLACE INTO counters VALUES (?, ?)", list(counters.items()))
+
+    def set_scenes(self, scenes: Mapping[int, int], compared: int) -> None:
+        """Give images (by id) their scenes, and note up to which id images have been compared, all or nothing."""
+        with self._transaction():
+            scene_rows.store_scenes(self._catalog, scenes)
+            self._catalog.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (scene_rows.COUNTER, compared))
+
+    def forget_scenes(self) -> None:
+        """Make every scene a cluster again, as if scenes had never been looked for."""
+        with self._transaction():
+            self._catalog.execute("DELETE FROM scenes")
+            self._catalog.execute("DELETE FROM counters WHERE name = ?", (scene_rows.COUNTER,))
 
     def add_row_digests(self) -> int:
         """Give rows that an older version wrote a digest of what they say now; returns how many."""

@@ -29,8 +29,9 @@ def command(
 ) -> None:
     """Write the vectors of COLLECTION into the folder OUT: SPACE.npy and SPACE.csv for each space.
 
-    The table has the id, file, class and cluster of each row of the vectors; a space that some images lack has the rows
-    of the others. `kvasir index --vectors` makes a collection of them again. An earlier export is replaced.
+    The table has the id, file, class, cluster and scene of each row of the vectors; a space that some images lack
+    has the rows of the others. `kvasir index --vectors` makes a collection of them again. An earlier export is
+    replaced.
 
     Example:  kvasir export kvasir.collection vectors --space tf_efficientnet_lite0
     """

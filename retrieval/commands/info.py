@@ -101,6 +101,8 @@ def _text(facts: dict[str, Any], spaces: Sequence[Space]) -> str:
     lines += [f"  {padded(name, width)}  {count:>7,}" for name, count in classes.items()]
     if facts["clusters_of_duplicates"]:
         lines.append(f"{counted(facts['clusters_of_duplicates'], 'cluster')} of near duplicates")
+    if facts["scenes"]:
+        lines.append(f"{counted(facts['scenes'], 'scene')} of several clusters")
     marks = {name: count for name, count in facts["marks"].items() if count and name != "unknown"}
     if marks:
         lines.append(f"marks of the device: {', '.join(f'{name} {count:,}' for name, count in marks.items())}")

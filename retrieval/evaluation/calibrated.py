@@ -1,6 +1,6 @@
 """Calibrate a space or fusion on its own collection: ranked lists that saw neither the query nor its near duplicates.
 
-A frozen space is calibrated by leave-cluster-out; one that is learned from classes is learned again in each of five
+A frozen space is calibrated by leave-scene-out; one that is learned from classes is learned again in each of five
 folds, so that no query taught it. Figures are of calibrations fitted on the other folds.
 """
 
@@ -16,7 +16,7 @@ from retrieval.collection import Collection, Images
 from retrieval.evaluation.contenders import Vectors, retriever_of
 from retrieval.evaluation.learned import LearnedRetriever, training_for
 from retrieval.evaluation.options import Fusion, MeasureOptions
-from retrieval.evaluation.protocols import Protocol, Round, k_fold, leave_cluster_out
+from retrieval.evaluation.protocols import Protocol, Round, k_fold, leave_scene_out
 from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.learn.calibration import (
@@ -38,7 +38,7 @@ _MEASURES = MeasureOptions(ks=(DEPTH,), samples=0)
 
 @dataclass(frozen=True, eq=False)
 class FirstHits:
-    """The first hits of q queries: scores and labels (q, DEPTH), -1 for none; wanted labels and clusters (q,)."""
+    """The first hits of q queries: scores and labels (q, DEPTH), -1 for none; wanted labels and scenes (q,)."""
 
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
@@ -95,13 +95,13 @@ def first_hits(opened: Collection, contender: Fusion, seed: int, progress: Progr
     images = opened.images
     taught = [one for one in definitions if is_learned(one) and not is_unlabelled(one)]
     if not taught:
-        return _ranked(opened, contender, leave_cluster_out(images.clusters), lambda gallery: stored)
+        return _ranked(opened, contender, leave_scene_out(images.scenes), lambda gallery: stored)
     learners = []
     for one in taught:
         options = fixed_options_of(one)
         training = training_for(opened, one.recipe["sources"], options, one.recipe["views"], progress)
         learners.append((one.name, training, options))
-    protocol = k_fold(images.labels, images.clusters, FOLDS, seed)
+    protocol = k_fold(images.labels, images.scenes, FOLDS, seed)
     done = 0
 
     def learned(gallery: NDArray[np.int64]) -> Mapping[str, Vectors]:
@@ -153,7 +153,7 @@ def hits_of_result(
     listed = near >= 0
     labels = np.where(listed, images.labels[np.searchsorted(images.ids, np.where(listed, near, images.ids[0]))], -1)
     distances = np.where(listed, result.distances[:, :DEPTH], 0.0)
-    clusters = images.clusters[np.searchsorted(images.ids, result.ids)]
+    clusters = images.scenes[np.searchsorted(images.ids, result.ids)]
     made = np.asarray(scores(distances), np.float64)
     return FirstHits(made, labels.astype(np.int64), result.labels, clusters)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.collection import Collection
 from retrieval.evaluation.contenders import retriever_of
@@ -14,10 +15,10 @@ from retrieval.evaluation.generalisation import Figure, Standing, learning_figur
 from retrieval.evaluation.learned import evaluate_learning, training_for
 from retrieval.evaluation.mark_bias import DeviceMarks
 from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
-from retrieval.evaluation.protocols import Protocol, hold_out, k_fold, leave_one_out, protocol_named
+from retrieval.evaluation.protocols import Protocol, hold_out, k_fold, leave_one_out, leave_scene_out, protocol_named
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.retrievers import RerankedRetriever
-from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
+from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever, scenes_of
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, measure_speed
 from retrieval.evaluation.split_file import split_from_file
@@ -61,13 +62,18 @@ def evaluate_collection(
     for method in options.learn:
         learned, figures[method] = _learning_evaluated(opened, method, protocol, options, progress or _silent)
         results += (learned,)
-    one_out: tuple[SpaceResult, ...] = ()
-    clusters = opened.images.clusters
-    if protocol.name == "leave-cluster-out" and len(set(clusters.tolist())) < len(clusters):
-        with_duplicates = _restricted(opened, options, leave_one_out(clusters))
-        without_intervals = replace(options.measures, samples=0)
-        one_out = tuple(evaluated(contender, with_duplicates, without_intervals) for contender in contenders)
-    return Evaluation(name, results, options.measures.seed, speeds, one_out, figures)
+    images, without_intervals = opened.images, replace(options.measures, samples=0)
+
+    def by(other: Protocol, clusters: NDArray[np.int64]) -> tuple[SpaceResult, ...]:
+        """The figures by another protocol, where clusters make a difference to leave-cluster-out."""
+        if protocol.name != "leave-cluster-out" or len(set(clusters.tolist())) == len(other.groups):
+            return ()
+        restricted = _restricted(opened, options, other)
+        return tuple(evaluated(contender, restricted, without_intervals) for contender in contenders)
+
+    one_out = by(leave_one_out(images.clusters), images.clusters)
+    scene_out = by(leave_scene_out(images.scenes), images.scenes) if images.has_scenes else ()
+    return Evaluation(name, results, options.measures.seed, speeds, one_out, scene_out, figures)
 
 
 def _learning_evaluated(
@@ -151,6 +157,7 @@ def _reranked(
         measures,
         progress=None if progress is None else lambda done, total: progress(name, done, total),
         marks=DeviceMarks.of(opened.images, positions),
+        scenes=scenes_of(opened.images, positions),
     )
 
 
@@ -195,10 +202,10 @@ def _protocol(opened: Collection, options: EvaluationOptions) -> Protocol:
     if options.split is not None:
         return split_from_file(options.split, images.files)
     if options.protocol == "hold-out":
-        return hold_out(images.labels, images.clusters, options.test_share, options.measures.seed)
+        return hold_out(images.labels, images.scenes, options.test_share, options.measures.seed)
     if options.protocol == "k-fold":
-        return k_fold(images.labels, images.clusters, options.folds, options.measures.seed)
-    return protocol_named(options.protocol, images.clusters)
+        return k_fold(images.labels, images.scenes, options.folds, options.measures.seed)
+    return protocol_named(options.protocol, images.clusters, images.scenes)
 
 
 def _evaluated(
@@ -231,6 +238,7 @@ def _evaluated(
         measures,
         progress=None if progress is None else lambda done, total: progress(contender.name, done, total),
         marks=DeviceMarks.of(images, positions),
+        scenes=scenes_of(images, positions),
     )
     taught = {image_id for space in contender.spaces for image_id in training_ids(opened, space).tolist()}
     result = replace(result, learned_from=sum(image_id in taught for image_id in result.ids.tolist()))

@@ -33,6 +33,8 @@ class NotSameQueriesError(EvaluationError):
 class Contender:
     """One space's values of one measure: query files, class and cluster of each, R of each, and the values (q,).
 
+    clusters: scenes where they are known.
+
     protocol: its sentence.
     """
 

@@ -132,7 +132,7 @@ def standing(results: Sequence[SpaceResult], measures: MeasureOptions) -> tuple[
     """P@1 and mAP over the queries of several results together, and their number."""
     classes = results[0].class_names
     labels = np.concatenate([result.labels[result.scored] for result in results])
-    clusters = np.concatenate([result.clusters[result.scored] for result in results])
+    clusters = np.concatenate([result.units[result.scored] for result in results])
     values = np.column_stack(
         [np.concatenate([result.measures[name][result.scored] for result in results]) for name in MEASURES]
     )

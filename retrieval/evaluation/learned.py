@@ -13,7 +13,7 @@ from retrieval.errors import EvaluationError
 from retrieval.evaluation.mark_bias import DeviceMarks
 from retrieval.evaluation.options import MeasureOptions
 from retrieval.evaluation.protocols import Protocol
-from retrieval.evaluation.run import evaluate_retriever
+from retrieval.evaluation.run import evaluate_retriever, scenes_of
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.index.cosine import Cosine
 from retrieval.learn.methods import AUTO, method_named
@@ -105,6 +105,7 @@ def evaluate_learning(
         measures,
         progress=lambda done, total: progress(title, done, total),
         marks=DeviceMarks.of(opened.images, positions),
+        scenes=scenes_of(opened.images, positions),
     )
 
 

@@ -85,6 +85,12 @@ def leave_cluster_out(clusters: NDArray[np.integer]) -> Protocol:
     )
 
 
+def leave_scene_out(scenes: NDArray[np.integer]) -> Protocol:
+    """Every image queries all the others but its scene; scenes (n,) int, -1 for an image that has none."""
+    sentence = "every image queries all the others but frames of its own scene"
+    return replace(leave_cluster_out(scenes), name="leave-scene-out", sentence=sentence)
+
+
 def hold_out(
     labels: NDArray[np.integer],
     clusters: NDArray[np.integer],
@@ -137,12 +143,19 @@ def leaking_queries(protocol: Protocol, clusters: NDArray[np.integer]) -> int:
     return leaking
 
 
-PROTOCOLS = {"leave-one-out": leave_one_out, "leave-cluster-out": leave_cluster_out}
-"""The protocols that need nothing but the clusters, by name."""
+PROTOCOLS = {
+    "leave-one-out": leave_one_out,
+    "leave-cluster-out": leave_cluster_out,
+    "leave-scene-out": leave_scene_out,
+}
+"""The protocols that need nothing but the clusters or scenes, by name."""
 
 
-def protocol_named(name: str, clusters: NDArray[np.integer]) -> Protocol:
-    """The protocol of a name for images with these clusters (n,); raises UnknownProtocolError."""
+def protocol_named(name: str, clusters: NDArray[np.integer], scenes: NDArray[np.integer] | None = None) -> Protocol:
+    """The protocol of a name for images with these clusters and scenes (n,), by default the clusters.
+
+    Raises UnknownProtocolError.
+    """
     if name not in PROTOCOLS:
         raise UnknownProtocolError(f"no protocol {name!r} that needs no split; there are {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name](clusters)
+    return PROTOCOLS[name](scenes if name == "leave-scene-out" and scenes is not None else clusters)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.collection import Images
 from retrieval.cores import available_cores
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.bootstrap import intervals_of
@@ -28,6 +29,11 @@ _BLOCK = 128
 
 class NothingToEvaluateError(EvaluationError):
     """There is no query with a class, or nothing to search."""
+
+
+def scenes_of(images: Images, positions: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """The scenes of images at positions (m,), or None where every scene of the collection is a cluster."""
+    return images.scenes[positions] if images.has_scenes else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +59,7 @@ def evaluate_retriever(
     threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     marks: DeviceMarks | None = None,
+    scenes: NDArray[np.integer] | None = None,
 ) -> SpaceResult:
     """Every measure of one space or fusion over n images.
 
@@ -60,7 +67,8 @@ def evaluate_retriever(
     duplicates share, -1 or None for an image without any; ids (n,) ascending, by default 0 to n - 1; files: n names by
     which evaluations of other collections match the same images, by default the ids. protocol: a name, or one made
     for these n images. space: its name in reports. progress(done, all queries) is called after each block.
-    marks: of the device on the n images, for the bias of the hits.
+    marks: of the device on the n images, for the bias of the hits. scenes: (n,) int, of frames of one place, each with
+    whole clusters; where they are known they are what the bootstrap draws.
     Memory grows with n, not with n²: ranked lists are measured block by block and dropped.
     Raises NothingToEvaluateError, UnknownProtocolError, UndefinedDistanceError.
     """
@@ -71,7 +79,7 @@ def evaluate_retriever(
     ids64: NDArray[np.int64] = np.arange(n) if ids is None else np.asarray(ids, np.int64)
     numbers = cluster_numbers(np.full(n, -1) if clusters is None else clusters)
     if isinstance(protocol, str):
-        protocol = protocol_named(protocol, numbers)
+        protocol = protocol_named(protocol, numbers, scenes)
     if not all(len(round_.gallery) for round_ in protocol.rounds):
         raise NothingToEvaluateError(f"by the protocol {protocol.name} some queries are searched in nothing")
     protocol = protocol.with_queries(labels64 >= 0)
@@ -102,6 +110,7 @@ def evaluate_retriever(
         files=tuple(str(ids64[row]) if files is None else files[row] for row in rows),
         labels=labels64[rows],
         clusters=numbers[rows],
+        scenes=None if scenes is None else cluster_numbers(scenes)[rows],
         relevant=joined("relevant"),
         listed=joined("listed"),
         measures={
@@ -123,7 +132,7 @@ def evaluate_retriever(
         {name: values[scored] for name, values in result.measures.items()},
         result.labels[scored],
         result.predicted[scored],
-        result.clusters[scored],
+        result.units[scored],
         len(class_names),
         options.samples,
         options.seed,

@@ -49,6 +49,7 @@ class SpaceResult:
     class_sizes: (C,) images of each class; unlabelled: images without a class, which are searched but are no queries.
     fusion: what is fused, None for a space; a fusion has no dimension, and its distance is the negative score.
     mark_bias: None where marks of the device are not known, or all images have the same.
+    scenes: (q,) numbers of the queries' scenes, None where they are the clusters.
     """
 
     space: str
@@ -78,6 +79,12 @@ class SpaceResult:
     intervals: Intervals | None = None
     fusion: Fusion | None = None
     mark_bias: MarkBias | None = None
+    scenes: NDArray[np.int64] | None = None
+
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """Scenes of the queries where they are known, else clusters, (q,): what bootstraps and tests draw."""
+        return self.clusters if self.scenes is None else self.scenes
 
     @cached_property
     def scored(self) -> NDArray[np.bool_]:
@@ -127,7 +134,7 @@ class SpaceResult:
             name=self.space,
             files=tuple(file for file, counts in zip(self.files, scored, strict=True) if counts),
             classes=tuple(self.class_names[c] for c in self.labels[scored]),
-            clusters=self.clusters[scored],
+            clusters=self.units[scored],
             relevant=self.relevant[scored],
             protocol=self.protocol_sentence,
             values=self.measures[measure][scored],
@@ -165,6 +172,7 @@ class SpaceResult:
                 "file": list(self.files),
                 "class": [self.class_names[c] for c in self.labels],
                 "cluster": self.clusters.tolist(),
+                **({} if self.scenes is None else {"scene": self.scenes.tolist()}),
                 "relevant": self.relevant.tolist(),
                 "predicted": [None if c < 0 else self.class_names[c] for c in self.predicted],
                 "measures": {name: json_values(values) for name, values in self.measures.items()},

@@ -62,6 +62,7 @@ def _contender(path: Path, space: dict[str, Any], measure: str) -> Contender:
         raise StoredEvaluationError(f"{path} has no figures of single queries, so it cannot be compared")
     if measure not in queries["measures"]:
         raise StoredEvaluationError(f"{path} has no measure {measure!r}; it has {', '.join(queries['measures'])}")
+    units = queries.get("scene", queries["cluster"])
     rows = [row for row, relevant in enumerate(queries["relevant"]) if relevant]
     rows.sort(key=lambda row: queries["file"][row])
     values = np.array([queries["measures"][measure][row] for row in rows], np.float64)
@@ -72,7 +73,7 @@ def _contender(path: Path, space: dict[str, Any], measure: str) -> Contender:
         name=space["space"],
         files=tuple(queries["file"][row] for row in rows),
         classes=tuple(queries["class"][row] for row in rows),
-        clusters=np.array([queries["cluster"][row] for row in rows], np.int64),
+        clusters=np.array([units[row] for row in rows], np.int64),
         relevant=np.array([queries["relevant"][row] for row in rows], np.int64),
         protocol=space["protocol"]["sentence"],
         values=values,

@@ -113,7 +113,7 @@ def finetune(
     sample = torch.randint(0, 256, (4, height, width, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     parted.to(device)
     parted.require_same(tower.pixels(sample.to(device)))
-    run = _Run(parted, images.labels[rows], images.clusters[rows], options, device)
+    run = _Run(parted, images.labels[rows], images.scenes[rows], options, device)
     expected(run.expected(tower, len(rows)))
     ids, shards = stored_inputs(
         collection, space, tower, parted, images.ids[rows], options.views, options.seed, folder, device, progress

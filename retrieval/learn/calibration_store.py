@@ -118,7 +118,7 @@ def _content(collection: Collection, spaces: Sequence[str]) -> str:
     """SHA-256 of the images' ids, classes and clusters, and of the checksums of their vectors."""
     images = collection.images
     digest = hashlib.sha256("\0".join(images.classes).encode())
-    for array in (images.ids, images.labels, images.clusters):
+    for array in (images.ids, images.labels, images.scenes):
         digest.update(array.tobytes())
     for name in spaces:
         digest.update(images.checksums[:, collection.manifest.space(name).number].tobytes())

@@ -99,7 +99,7 @@ def training_set(
     return TrainingSet(
         ids,
         images.labels[positions].astype(np.int64),
-        images.clusters[positions],
+        images.scenes[positions],
         np.concatenate(rows),
         tuple(np.concatenate(one) for one in vectors),
     )

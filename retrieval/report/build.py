@@ -94,6 +94,7 @@ def _overview(result: Evaluation) -> Overview:
         table=overview_table(result),
         intervals=any(space.intervals for space in result.spaces),
         leave_one_out=bool(result.leave_one_out),
+        leave_scene_out=bool(result.leave_scene_out),
         speed=speed,
         speed_sentence=sentence,
         standings=standings,

@@ -59,13 +59,15 @@ class Map:
 class Overview:
     """All spaces side by side.
 
-    intervals, leave_one_out: whether the table has them. speed: of queries, where they were timed. standings: a plot,
-    and summary and sentences of the comparison, where several spaces have the same queries; not_compared: why not.
+    intervals, leave_one_out, leave_scene_out: whether the table has them. speed: of queries, where they were timed.
+    standings: a plot, and summary and sentences of the comparison, where several spaces have the same queries;
+    not_compared: why not.
     """
 
     table: Table
     intervals: bool
     leave_one_out: bool
+    leave_scene_out: bool
     speed: Table | None = None
     speed_sentence: str = ""
     standings: str | None = None

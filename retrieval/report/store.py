@@ -219,7 +219,8 @@ def digest_of_images(opened: Collection) -> str:
     """Changes when images are added or removed, or get another class or cluster."""
     images = opened.images
     digest = hashlib.sha256()
-    for part in (images.ids, images.labels, images.clusters):
+    scenes = () if images.scenes is images.clusters else (images.scenes,)
+    for part in (images.ids, images.labels, images.clusters, *scenes):
         digest.update(part.tobytes())
     return digest.hexdigest()[:16]
 

@@ -11,16 +11,21 @@ from retrieval.report.document import Table
 
 
 def overview_table(result: Evaluation) -> Table:
-    """All spaces and fusions, best first: macro means with intervals, and mAP by leave-one-out."""
+    """All spaces and fusions, best first: macro means with intervals, and some by other protocols."""
     measures = result.overview_measures
-    gaps = result.leave_one_out_gaps()
+    others = {
+        "mAP, leave-one-out": result.leave_one_out_gaps(),
+        "precision@1, leave-scene-out": result.leave_scene_out_gaps("precision@1") if "precision@1" in measures else {},
+        "mAP, leave-scene-out": result.leave_scene_out_gaps(),
+    }
+    others = {name: gaps for name, gaps in others.items() if gaps}
     rows = []
     for space in result.best_first():
         overall = space.overall_scores
         cells = [_value_and_interval(space, name) for name in measures]
-        gap = ["{:.3f} ({:+.4f})".format(*gaps[space.space])] if gaps else []
+        gap = ["{:.3f} ({:+.4f})".format(*gaps[space.space]) for gaps in others.values()]
         rows.append((space.space, *cells, f"{float(overall.accuracy):.3f}", f"{float(overall.MCC):.3f}", *gap))
-    return Table(("space", *measures, "accuracy", "MCC", *["mAP, leave-one-out"] * bool(gaps)), tuple(rows))
+    return Table(("space", *measures, "accuracy", "MCC", *others), tuple(rows))
 
 
 def measures_table(space: SpaceResult) -> Table:

@@ -225,16 +225,18 @@ def images_page() -> str:
 
 @blueprint.get("/images/<int:image_id>", endpoint="image")
 def image_page(image_id: int) -> str:
-    """One image with its class, file, size, spaces and near duplicates."""
+    """One image with its class, file, size, spaces, near duplicates and scene."""
     opened = collection()
     images = opened.images
     position = opened.position(min(image_id, MAX_ID))
     copies = images.ids[images.clusters == images.clusters[position]].tolist()
+    scene = np.setdiff1d(images.ids_of_scene(int(images.scenes[position])), copies).tolist()
     return render_template(
         "image.html",
         image=image_to_dict(opened, image_id),
         marks=opened.marks_of(image_id),
         duplicates=images_to_dicts(opened, [other for other in copies if other != image_id]),
+        scene=images_to_dicts(opened, scene[:SHOWN_OF_CLUSTER]),
     )
 
 

@@ -328,6 +328,7 @@ def _shown(page: PageSearch, hits: Hits) -> dict[str, Any]:
         "findings": hits.findings,
         "headline": _headline(hits),
         "quality": hits.quality,
+        "scene_notes": hits.scene_notes,
         "shares": [(name, count) for name, count in hits.class_counts.items()],
         "curves": curves(hits),
         "curve_size": (WIDTH, HEIGHT),

@@ -25,6 +25,7 @@ def images(ids: list[int], labels: list[int], clusters: list[int]) -> Images:
         checksums=np.ones((n, 1), np.uint32),
         contents=np.zeros((n, 32), np.uint8),
         marks=np.zeros(n, np.int32),
+        scene_rows=np.full(n, -1),
         files=tuple(map(str, ids)),
         sources=np.zeros(n, np.int32),
         source_numbers=(1,),
