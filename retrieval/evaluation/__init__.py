@@ -16,6 +16,7 @@ from retrieval.evaluation.protocols import (
     k_fold,
     leave_cluster_out,
     leave_one_out,
+    leave_scene_out,
     protocol_named,
 )
 from retrieval.evaluation.result import SCHEMA, Evaluation
@@ -54,6 +55,7 @@ __all__ = [
     "k_fold",
     "leave_cluster_out",
     "leave_one_out",
+    "leave_scene_out",
     "load_contenders",
     "protocol_named",
     "split_from_file",

@@ -21,7 +21,8 @@ from retrieval.spaces import Space
 class TrainingSet:
     """Images to learn from: rows (r,) into ids, labels and clusters (n,), and vectors (r, d) of each source.
 
-    The first n rows are the images themselves, in order; the others are views of them.
+    The first n rows are the images themselves, in order; the others are views of them. clusters: scenes where they are
+    known, which validation never parts.
     """
 
     ids: NDArray[np.int64]

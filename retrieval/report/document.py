@@ -67,13 +67,13 @@ class Overview:
     table: Table
     intervals: bool
     leave_one_out: bool
-    leave_scene_out: bool
     speed: Table | None = None
     speed_sentence: str = ""
     standings: str | None = None
     summary: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
     not_compared: str | None = None
+    leave_scene_out: bool = False
 
 
 @dataclass(frozen=True)

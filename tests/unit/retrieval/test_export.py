@@ -43,10 +43,10 @@ def test_each_space_has_its_vectors_and_their_images(collection: Collection, tmp
     assert np.array_equal(np.load(tmp_path / "out" / "b.npy"), collection.vectors("b")[1])
     with (tmp_path / "out" / "b.csv").open(newline="") as stream:
         assert list(csv.reader(stream)) == [
-            ["id", "file", "class", "cluster"],
-            ["0", "0", "x", "0"],
-            ["2", "2", "y", "2"],
-            ["3", "3", "x", "2"],
+            ["id", "file", "class", "cluster", "scene"],
+            ["0", "0", "x", "0", "0"],
+            ["2", "2", "y", "2", "2"],
+            ["3", "3", "x", "2", "2"],
         ]
     stated = json.loads((tmp_path / "out" / "export.json").read_text())
     assert [space["recipe"] for space in stated["spaces"]] == [space.recipe for space in collection.spaces]
@@ -57,7 +57,7 @@ def test_parquet_has_table_and_vectors(collection: Collection, tmp_path: Path) -
 
     export(collection, tmp_path / "out", ["A"])
     table = parquet.read_table(tmp_path / "out" / "a.parquet")
-    assert table.column_names == ["id", "file", "class", "cluster", "vector"]
+    assert table.column_names == ["id", "file", "class", "cluster", "scene", "vector"]
     assert table["id"].to_pylist() == [0, 2, 3, 4]
     assert table["class"].to_pylist() == ["x", "y", "x", "y"]
     assert np.array_equal(np.array(table["vector"].to_pylist(), np.float32), VECTORS[[0, 2, 3, 4]])

@@ -11,7 +11,7 @@ from retrieval.hits import Hit, Hits, Quality
 
 
 def hit(rank: int, image_id: int, class_name: str | None = "a") -> Hit:
-    return Hit(rank, image_id, 0.5, 0.5, {"s": 0.5}, class_name, f"{image_id}.jpg", image_id)
+    return Hit(rank, image_id, 0.5, 0.5, {"s": 0.5}, class_name, f"{image_id}.jpg", image_id, image_id)
 
 
 def hits(collection: Collection, *entries: Hit, quality: Quality | None = None) -> Hits:
@@ -57,7 +57,7 @@ def test_json_is_plain_and_complete(collection: Collection) -> None:
     assert plain["query"] == {"id": None, "class": "a"}
     assert plain["hits"] == [
         {"rank": 1, "id": 3, "class": None, "score": 0.5, "distance": 0.5}
-        | {"distances": {"s": 0.5}, "file": "3.jpg", "cluster": 3, "marks": [], "chance": None}
+        | {"distances": {"s": 0.5}, "file": "3.jpg", "cluster": 3, "scene": 3, "marks": [], "chance": None}
     ]
 
 

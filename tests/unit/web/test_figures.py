@@ -19,7 +19,7 @@ def collection(tmp_path: Path) -> Collection:
 
 def answer(collection: Collection, classes: str, relevant: int | None) -> Hits:
     """Hits of these classes to a query of class a, to which so many images are relevant; None: its class is unknown."""
-    hits = tuple(Hit(k, k, 0.5, 0.5, {"s": 0.5}, name, f"{k}.jpg", k) for k, name in enumerate(classes, 1))
+    hits = tuple(Hit(k, k, 0.5, 0.5, {"s": 0.5}, name, f"{k}.jpg", k, k) for k, name in enumerate(classes, 1))
     quality = None if relevant is None else Quality.of(classes.count("a"), relevant, max(len(classes), 1))
     return Hits(hits, ("s",), 20, None, quality and "a", quality, collection)
 

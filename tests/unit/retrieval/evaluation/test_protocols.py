@@ -15,6 +15,8 @@ from retrieval.evaluation.protocols import (
     leaking_queries,
     leave_cluster_out,
     leave_one_out,
+    leave_scene_out,
+    protocol_named,
 )
 
 LABELS = np.repeat([0, 1, 2], [500, 50, 10])
@@ -92,3 +94,15 @@ def test_a_restricted_protocol_leaves_out_other_images_and_its_sentence_counts_t
     assert protocol.rounds[0].queries.tolist() == protocol.rounds[0].gallery.tolist() == [0, 2, 3]
     assert protocol.sentence.endswith("; 2 images that a space lacks take no part")
     assert leave_one_out(np.arange(2)).restricted_to(np.arange(2)).sentence == leave_one_out(np.arange(2)).sentence
+
+
+def test_leave_scene_out_leaves_out_the_scene_that_leave_cluster_out_searches() -> None:
+    clusters = np.array([0, 0, 2, 3, 4])
+    scenes = np.array([0, 0, 0, 3, 3])
+    by_name = protocol_named("leave-scene-out", clusters, scenes)
+    assert by_name.name == "leave-scene-out"
+    assert by_name.groups.tolist() == [0, 0, 0, 1, 1]
+    assert protocol_named("leave-cluster-out", clusters, scenes).groups.tolist() == [0, 0, 1, 2, 3]
+    assert leaking_queries(leave_cluster_out(clusters), scenes) == 5
+    assert leaking_queries(leave_scene_out(scenes), scenes) == 0
+    assert protocol_named("leave-scene-out", clusters).groups.tolist() == [0, 0, 1, 2, 3]
