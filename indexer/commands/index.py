@@ -70,7 +70,7 @@ from retrieval.spaces import KINDS, kind_named
     "--table",
     type=LocalPath(),
     metavar="FILE.csv",
-    help="What each row of --vectors is of: columns file and, optionally, class, cluster and id, as "
+    help="What each row of --vectors is of: columns file and, optionally, class, cluster, scene and id, as "
     "`kvasir export` writes them.",
 )
 @click.option(

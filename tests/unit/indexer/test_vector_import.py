@@ -265,3 +265,10 @@ def test_any_name_survives_export_and_import(files: list[str], classes: list[str
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VectorTableError, match=r"'\\udcff.jpg' is not text"):
         stored(tmp_path / "c", unit(1), VectorTable.of([b"\xff.jpg".decode(errors="surrogateescape")]))
+
+
+def test_scenes_come_from_tables_and_have_whole_clusters(tmp_path: Path) -> None:
+    stored(tmp_path / "c", unit(5), "file,cluster,scene\na,0,s\nb,1,s\nc,1,\nd,3,t\ne,4,\n")
+    images = Collection.open(tmp_path / "c").images
+    assert images.clusters.tolist() == [0, 1, 1, 3, 4]
+    assert images.scenes.tolist() == [0, 0, 0, 3, 4]

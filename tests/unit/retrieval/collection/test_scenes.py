@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -124,6 +125,7 @@ def test_hits_say_what_they_share_with_the_query_and_each_other(collection: Path
 
 def test_an_export_says_the_scene(collection: Path, tmp_path: Path) -> None:
     export(Collection.open(collection), tmp_path / "out")
-    rows = [line.split(",") for line in (tmp_path / "out" / "s.csv").read_text().splitlines()]
+    with (tmp_path / "out" / "s.csv").open(newline="") as stream:
+        rows = list(csv.reader(stream))
     assert rows[0][-2:] == ["cluster", "scene"]
     assert [row[-1] for row in rows[1:]] == ["0", "1", "1", "3", "1", "5", "6", "1"]
