@@ -104,6 +104,11 @@ class Images:
         """The ids of one scene's images, ascending int64; none where there is no such scene."""
         return self.ids[self.scenes == scene]
 
+    def scene_of(self, image_id: int) -> NDArray[np.int64]:
+        """The ids of all images of one's scene, ascending int64; none where there is no such image."""
+        position = self.position(image_id)
+        return self.ids[:0] if position is None else self.ids_of_scene(int(self.scenes[position]))
+
     @cached_property
     def _by_label(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Ids ordered by label, then by id, and where each label begins, that of -1 first."""

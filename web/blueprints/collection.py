@@ -230,7 +230,7 @@ def image_page(image_id: int) -> str:
     images = opened.images
     position = opened.position(min(image_id, MAX_ID))
     copies = images.ids[images.clusters == images.clusters[position]].tolist()
-    scene = np.setdiff1d(images.ids_of_scene(int(images.scenes[position])), copies).tolist()
+    scene = np.setdiff1d(images.scene_of(image_id), copies).tolist()
     return render_template(
         "image.html",
         image=image_to_dict(opened, image_id),

@@ -352,7 +352,7 @@ def _headline(hits: Hits) -> str:
 
 
 def _hits(page: PageSearch) -> tuple[Hits, Copies | None]:
-    """The hits, and the images that show an uploaded query; these are left out with the query's near duplicates."""
+    """The hits, and the images that show an uploaded query; these are left out with the query's near duplicates or scene."""
     options = page.options.model_copy(update={"region": None})  # its first part has it
     first, copies = page.first, None
     if first.upload is None or not isinstance(first.picture, bytes):
@@ -362,9 +362,13 @@ def _hits(page: PageSearch) -> tuple[Hits, Copies | None]:
     def adjusted(embedded: EmbeddedQuery) -> SearchOptions:
         nonlocal copies
         copies = copies_of(name, data, embedded if whole else None)
-        if copies is None or not options.exclude_cluster:
+        if copies is None or not (options.exclude_cluster or options.exclude_scene):
             return options
-        return options.model_copy(update={"exclude_ids": [*(options.exclude_ids or ()), *copies.ids]})
+        left_out = {*(options.exclude_ids or ()), *copies.ids}
+        if options.exclude_scene:
+            images = collection().images
+            left_out |= {other for one in copies.ids for other in images.scene_of(one).tolist()}
+        return options.model_copy(update={"exclude_ids": sorted(left_out)})
 
     hits = search(page.query, options, adjusted)
     return hits, copies
