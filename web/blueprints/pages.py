@@ -352,7 +352,7 @@ def _headline(hits: Hits) -> str:
 
 
 def _hits(page: PageSearch) -> tuple[Hits, Copies | None]:
-    """The hits, and the images that show an uploaded query; these are left out with the query's near duplicates or scene."""
+    """The hits, and the images that show an uploaded query, left out with its near duplicates or its scene."""
     options = page.options.model_copy(update={"region": None})  # its first part has it
     first, copies = page.first, None
     if first.upload is None or not isinstance(first.picture, bytes):
