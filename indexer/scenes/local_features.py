@@ -58,7 +58,7 @@ def local_features(data: bytes) -> LocalFeatures:
     size = max(1, round(image.width * share)), max(1, round(image.height * share))
     pixels = np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2))
     green = cv2.createCLAHE(3.0, (8, 8)).apply(pixels[..., 1])  # haemoglobin absorbs green: vessels stand out
-    sift = cv2.SIFT_create(nfeatures=MOST, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE)
+    sift = cv2.SIFT.create(nfeatures=MOST, contrastThreshold=_CONTRAST, edgeThreshold=_EDGE)
     points, descriptors = sift.detectAndCompute(green, mucosa(pixels, marks))
     if descriptors is None:
         return LocalFeatures(np.empty((0, 4), np.float32), np.empty((0, 128), np.uint8))
@@ -79,14 +79,14 @@ def mucosa(pixels: NDArray[np.uint8], marks: Marks) -> _Grey:
     if count < 2:
         return np.zeros((height, width), np.uint8)
     largest = (parts == 1 + sizes[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)
-    mask = cv2.erode(largest, _disc(max(1, round(_RIM * max(height, width)))))[1:-1, 1:-1]
+    mask: _Grey = cv2.erode(largest, _disc(max(1, round(_RIM * max(height, width)))))[1:-1, 1:-1]
     highlights = (darkest > 190) | ((brightest > 240) & (darkest > 140))
     mask = mask & ~cv2.dilate(highlights.astype(np.uint8), _disc(4))
     if (text := marks.regions.get(TEXT)) is not None:
         mask[_slices(text, height, width)] &= ~_lines(brightest, darkest)[_slices(text, height, width)]
     if marks.box is not None:
         mask[_slices(marks.box, height, width)] = 0
-    return (mask & 1) * np.uint8(255)
+    return (mask & np.uint8(1)) * np.uint8(255)
 
 
 def _lines(brightest: _Grey, darkest: _Grey) -> _Grey:
@@ -95,7 +95,8 @@ def _lines(brightest: _Grey, darkest: _Grey) -> _Grey:
     strokes &= darkest > 50
     width = strokes.shape[1]
     strokes[:, int(TEXT_SIDES[0] * width) : int(TEXT_SIDES[1] * width)] = False
-    return cv2.dilate(strokes.astype(np.uint8), np.ones((11, 17), np.uint8))
+    lines: _Grey = cv2.dilate(strokes.astype(np.uint8), np.ones((11, 17), np.uint8))
+    return lines
 
 
 def _slices(region: Region, height: int, width: int) -> tuple[slice, slice]:
@@ -106,4 +107,5 @@ def _slices(region: Region, height: int, width: int) -> tuple[slice, slice]:
 
 
 def _disc(radius: int) -> _Grey:
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)).astype(np.uint8)
+    disc: _Grey = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return disc

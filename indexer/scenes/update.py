@@ -116,9 +116,10 @@ def _incomplete(images: Images) -> dict[int, int]:
 def _neighbours(searcher: Searcher, block: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Pairs of positions, the smaller first, of images of a block with their nearest ones in the default space."""
     collection = searcher.collection
-    if not collection.spaces:
+    default = collection.manifest.default
+    if default is None:
         return
-    name = collection.manifest.default.name
+    name = default.name
     ids = collection.images.ids
     queries = ids[np.intersect1d(collection.positions(name), block)]
     if not len(queries):

@@ -93,7 +93,8 @@ class Images:
         clusters, cluster_of = np.unique(self.clusters, return_inverse=True)
         first = np.full(len(clusters), np.iinfo(np.int64).max)
         np.minimum.at(first, cluster_of[known], self.scene_rows[known])
-        return np.minimum(first, clusters)[cluster_of]
+        scenes: NDArray[np.int64] = np.minimum(first, clusters)[cluster_of]
+        return scenes
 
     @cached_property
     def has_scenes(self) -> bool:
@@ -102,7 +103,8 @@ class Images:
 
     def ids_of_scene(self, scene: int) -> NDArray[np.int64]:
         """The ids of one scene's images, ascending int64; none where there is no such scene."""
-        return self.ids[self.scenes == scene]
+        ids: NDArray[np.int64] = self.ids[self.scenes == scene]
+        return ids
 
     def scene_of(self, image_id: int) -> NDArray[np.int64]:
         """The ids of all images of one's scene, ascending int64; none where there is no such image."""
