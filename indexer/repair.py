@@ -20,6 +20,7 @@ from indexer.run import run_dataset
 from indexer.vector_import import imported_again
 from indexer.verification import Finding, check, check_vectors, rows_without_digest
 from retrieval.collection import Collection, CollectionWriter
+from retrieval.collection.table_digests import MARKS
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.errors import EncoderError, RetrievalError, SourceError
 from retrieval.index import is_exact, open_index
@@ -71,6 +72,11 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
                     continue
                 mended.done.append(f"space {finding.space}: {done}")
         again: defaultdict[int, frozenset[str]] = defaultdict(frozenset)
+        if any(finding.kind == MARKS for finding in findings):
+            writer.forget_marks()
+            opened = Collection.open(path, damaged_rows=True)
+            again |= dict.fromkeys(opened.images.ids[opened.images.with_pictures].tolist(), frozenset())
+            mended.done.append("the marks of the device are looked for again")
         for finding in findings:
             if finding.kind == "vectors" and finding.space is not None:
                 shutil.rmtree(index_folder(path, finding.space), ignore_errors=True)  # it may hold what was damaged

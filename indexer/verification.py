@@ -31,9 +31,12 @@ from retrieval.collection import (
 )
 from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told, reading
 from retrieval.collection.folder import leftovers
+from retrieval.collection.key_digests import NAME as KEYS
+from retrieval.collection.key_digests import faulty_keys
 from retrieval.collection.manifest import read_manifest
-from retrieval.collection.reading import damaged_rows_sentence
+from retrieval.collection.reading import damaged_rows_sentence, damaged_table_sentence
 from retrieval.collection.row_digests import row_faults
+from retrieval.collection.table_digests import MARKS
 from retrieval.collection.vectors import vectors_path
 from retrieval.cores import available_cores
 from retrieval.errors import PictureError
@@ -72,10 +75,15 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
         raise DamagedCatalogError(f"{path}: the catalog is damaged ({verdict}); {REMEDY}")
     collection = Collection.open(path, damaged_rows=True)
     findings: list[Finding] = list(_check_rows(path))
+    findings += [
+        Finding(table, damaged_table_sentence(path, table), table == MARKS) for table in collection.damaged_tables
+    ]
     for space in collection.spaces:
         findings += check_vectors(collection, space)
         findings += _check_files(collection, space)
     findings += _check_leftovers(collection)
+    if fault := faulty_keys(path):
+        findings.append(Finding("keys", f"{KEYS} is damaged ({fault}); remove it and create new keys", False))
     if pictures:
         findings += _check_pictures(collection, on_progress or (lambda done: None))
     return findings
@@ -151,7 +159,8 @@ def _check_leftovers(collection: Collection) -> Iterator[Finding]:
     for path, fault in faulty_evaluations(collection.path):
         yield Finding("evaluation", f"evaluation {path.name} {fault}", True, path=path)
     for path in leftovers(collection.path):
-        message = f"{path.relative_to(collection.path)} was left by a run that was stopped"
+        inside = path.is_relative_to(collection.path)
+        message = f"{path.relative_to(collection.path) if inside else path} was left by a run that was stopped"
         yield Finding("leftover", message, True, path=path)
     for path in sorted((collection.path / "encoders").glob("*")):
         if path.name not in known:

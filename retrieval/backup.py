@@ -7,15 +7,17 @@ lie outside of the collection, are not in it.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import io
 import json
+import os
 import shutil
 import sqlite3
+import sys
 import tarfile
-import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -23,9 +25,11 @@ from typing import BinaryIO
 import numpy as np
 
 from retrieval.collection import Collection, catalog
-from retrieval.collection.folder import claim
+from retrieval.collection.changes import renew_log
+from retrieval.collection.folder import claim, earlier_place, restoring_place
 from retrieval.collection.manifest import NAME as MANIFEST
 from retrieval.collection.manifest import read_manifest
+from retrieval.collection.table_digests import follow_table_changes, has_sums
 from retrieval.collection.vectors import vectors_path
 from retrieval.disk import PARTIAL, full_disk_told, new_path
 from retrieval.errors import CollectionError
@@ -35,6 +39,8 @@ _KIND = "kvasir backup"
 _FORMAT = 1
 _ATTEMPTS = 5
 _BLOCK = 1 << 20
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""fcntl.h and linux/fs.h of Linux."""
 _OMITTED = (".lock", PARTIAL, "-journal", "-wal", "-shm")
 """Ends of names of files that are no part of a collection's state."""
 _ADVICE = "make room and run the same command again"
@@ -93,12 +99,21 @@ def restore_backup(file: Path, collection: Path, *, replace: bool = False) -> Ba
         raise RestorePlaceError(
             f"{collection} is a collection already; add --replace to delete it, or give a new folder"
         )
-    new, earlier = (collection.with_name(f".{collection.name}.{end}") for end in ("restoring", "earlier"))
+    new, earlier = restoring_place(collection), earlier_place(collection)
+    if not exists and (earlier / MANIFEST).exists():  # a stop between two renames
+        earlier.rename(collection)
+        return restore_backup(file, collection, replace=replace)
     shutil.rmtree(new, ignore_errors=True)
     collection.parent.mkdir(parents=True, exist_ok=True)
     try:
         with full_disk_told(collection, _ADVICE):
             summary = _extract(file, new)
+            # A server's state must never be taken for the restored one: both may have logged changes under one number.
+            with closing(catalog.connect(new)) as connection:
+                if has_sums(connection):
+                    follow_table_changes(connection)
+                with catalog.transaction(connection):
+                    renew_log(connection)
         Collection.open(new)
         if not exists:
             if collection.exists():
@@ -108,12 +123,13 @@ def restore_backup(file: Path, collection: Path, *, replace: bool = False) -> Ba
         lock = claim(collection, create=False)
         try:
             shutil.rmtree(earlier, ignore_errors=True)
-            collection.rename(earlier)
-            try:
-                new.rename(collection)
-            except OSError:
-                earlier.rename(collection)
-                raise
+            if not _exchange(new, collection):
+                collection.rename(earlier)
+                try:
+                    new.rename(collection)
+                except OSError:
+                    earlier.rename(collection)
+                    raise
         finally:
             lock.release()
         shutil.rmtree(earlier, ignore_errors=True)
@@ -122,11 +138,19 @@ def restore_backup(file: Path, collection: Path, *, replace: bool = False) -> Ba
     return summary
 
 
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders change places in one step, so that no stop leaves a place empty; whether the system can."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    if renameat2 is None:
+        return False
+    paths = os.fsencode(one), os.fsencode(other)
+    return bool(renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0)
+
+
 def _write(collection: Path, out: Path) -> Backup:
     manifest = (collection / MANIFEST).read_bytes()
     digests: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".backup") as scratch, tarfile.open(out, "w") as tar:
-        copy = Path(scratch) / catalog.NAME
+    with _scratch_file(out) as copy, tarfile.open(out, "w") as tar:
         next_image, images = _copy_catalog(collection, copy)
         spaces = read_manifest(collection).spaces
         lengths = {
@@ -147,6 +171,18 @@ def _write(collection: Path, out: Path) -> Backup:
         data = json.dumps(facts, indent=1).encode()
         _add_stream(tar, NAME, io.BytesIO(data), len(data))
     return Backup(len(digests), size, images)
+
+
+@contextmanager
+def _scratch_file(out: Path) -> Iterator[Path]:
+    """A place for the catalog's copy; one name for each backup, so that the next run removes what a stop left."""
+    copy = out.with_name(f"{out.name}.{catalog.NAME}")
+    copy.unlink(missing_ok=True)
+    try:
+        yield copy
+    finally:
+        for end in ("", "-journal"):
+            copy.with_name(copy.name + end).unlink(missing_ok=True)
 
 
 def _copy_catalog(collection: Path, copy: Path) -> tuple[int, int]:

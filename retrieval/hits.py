@@ -244,6 +244,9 @@ def _thumbnail(collection: Collection, image_id: int) -> tuple[str, str]:
 def _grid_template() -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # only notebooks need it
 
+    from retrieval.terminal import finalize
+
     environment = Environment(loader=PackageLoader("retrieval"), autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
+    environment.finalize = finalize
     return environment.get_template("hits.html")

@@ -27,8 +27,10 @@ R = TypeVar("R")
 
 SECONDS = 40.0
 """Deadline of one picture, from the moment that its turn comes."""
-BYTES_A_PIXEL = 23
-"""Memory that one picture may take: WebP, which takes the most, takes 17, and all of LIRE's descriptors up to 21."""
+_BYTES_A_PIXEL = 21
+"""Memory that one picture may take: WebP, which takes the most, takes 15, and all of LIRE's descriptors up to 20."""
+_BYTES_BEFORE = 150_000_000
+"""Memory that the process takes before a picture."""
 _SECONDS_HERE = 0.15
 """Estimated decoding from which a picture is large: 4 megapixels of a PNG, 10 of a JPEG."""
 _BLOCKING_HERE = 0.12
@@ -42,13 +44,18 @@ def is_large(claim: Claim) -> bool:
     return claim.seconds > (_BLOCKING_HERE if claim.blocking else _SECONDS_HERE)
 
 
+def memory_for(pixels: int) -> int:
+    """Bytes of memory that the process needs for pictures of so many pixels."""
+    return _BYTES_BEFORE + _BYTES_A_PIXEL * pixels
+
+
 class LargePictures:
     """Runs functions of large pictures in another process, one at a time. Safe to share between threads.
 
     seconds, memory: the limits of one picture; memory in bytes.
     """
 
-    def __init__(self, seconds: float = SECONDS, memory: int = BYTES_A_PIXEL * MAX_PIXELS) -> None:
+    def __init__(self, seconds: float = SECONDS, memory: int = memory_for(MAX_PIXELS)) -> None:
         self.seconds = seconds
         self.memory = memory
         self._process: subprocess.Popen[bytes] | None = None

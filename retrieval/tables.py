@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from retrieval.errors import TableError
-from retrieval.terminal import one_line
+from retrieval.terminal import CONTROLS, one_line
 
 Row = tuple[int, list[str]]
 """Number of the line, from 1, and its fields without blanks around them."""
@@ -77,7 +77,6 @@ _END = "\x1e"
 
 _RUN = ("=", "+", "-", "@")
 """What a cell begins with that a spreadsheet runs as a formula."""
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ESCAPED = re.compile(r"\\(\\|n|r|t|x[0-9a-f]{2}|u[0-9a-f]{4})")
 
 
@@ -102,9 +101,9 @@ def csv_rows(rows: Iterable[Iterable[object]], quote_texts: bool = False) -> str
 
 def _cell(text: str) -> str:
     runs = text.startswith(_RUN) and not _is_number(text)
-    if not (runs or text.startswith("'") or _CONTROLS.search(text)):
+    if not (runs or text.startswith("'") or CONTROLS.search(text)):
         return text
-    return "'" + _CONTROLS.sub(lambda match: repr(match[0])[1:-1], text.replace("\\", "\\\\"))
+    return "'" + one_line(text.replace("\\", "\\\\"))
 
 
 def _original(field: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unicodedata import category, east_asian_width
 
 import click
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 LISTED = 20
 """How many bad inputs the terminal lists; JSON has all of them."""
 
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters, and those that end a line or turn the direction of what follows (Unicode's UAX 9)."""
 
 
 def progress_bar(*columns: ProgressColumn, transient: bool = False) -> Progress:
@@ -77,4 +78,9 @@ def padded(text: str, width: int, side: str = "<") -> str:
 
 def one_line(name: str) -> str:
     """A name with control characters, line breaks included, escaped, so that it stays on its line."""
-    return _CONTROLS.sub(lambda match: repr(match[0])[1:-1], name)
+    return CONTROLS.sub(lambda match: repr(match[0])[1:-1], name)
+
+
+def finalize(value: Any) -> Any:
+    """What a template shows of a value, as Jinja's `finalize`: a text on one line; markup and numbers as they are."""
+    return one_line(value) if type(value) is str else value

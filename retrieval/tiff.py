@@ -28,9 +28,10 @@ _PIXEL_TAGS = frozenset((
 # fmt: on
 """Tags that the pixels depend on, the orientation among them: TIFF 6.0, appendix A, and Technical Note 2 (JPEG)."""
 _PROFILE = 34675
-_CODES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
+_CODES = {1: "s", 2: "s", 3: "H", 4: "I", 5: "II", 6: "s", 7: "s", 8: "h", 9: "i", 10: "ii", 11: "f", 12: "d", 13: "I"}
 _CODES |= {16: "Q", 17: "q", 18: "Q"}
-"""`struct` codes of one value by field type; 16 to 18 are BigTIFF's."""
+"""`struct` codes of one value by field type; 16 to 18 are BigTIFF's. Millions of bytes are one value."""
+_BYTES = frozenset((1, 2, 6, 7))
 _CLASSIC = {16: 4, 17: 9, 18: 13}
 """Field type of classic TIFF in place of BigTIFF's: LONG, SLONG, IFD."""
 
@@ -156,24 +157,27 @@ class TiffDirectory:
         for at in self.entries:
             if self.tag(at) == wanted:
                 kind, values = self._read(at)
-                return values if kind in (1, 3, 4, 13, 16, 18) else ()
+                if kind == 1:
+                    return tuple(values[0])  # type: ignore[arg-type]
+                return values if kind in (3, 4, 13, 16, 18) else ()
         return ()
 
-    def value_bytes(self) -> int:
-        """Bytes of the values of all entries together, wherever they lie. Raises struct.error."""
-        shape, total = self.order + ("HQ" if self.big else "HI"), 0
+    def extent(self) -> tuple[int, int]:
+        """Bytes of the values of all entries together, and how many are no bytes. Raises struct.error."""
+        shape, size, numbers = self.order + ("HQ" if self.big else "HI"), 0, 0
         for at in self.entries:
             kind, count = struct.unpack_from(shape, self.data, at + 2)
             if kind in _CODES and count <= len(self.data):
-                total += count * struct.calcsize(self.order + _CODES[kind])
-        return total
+                size += count * struct.calcsize(self.order + _CODES[kind])
+                numbers += 0 if kind in _BYTES else count
+        return size, numbers
 
     def number(self, wanted: int, default: int) -> int:
         """The first number of a tag."""
         return (self.values(wanted) or (default,))[0]
 
     def _read(self, at: int) -> tuple[int, tuple[int, ...]]:
-        """Field type and values of an entry; a text is one value. Raises struct.error, KeyError as such."""
+        """Field type and values of an entry; bytes and texts are one value. Raises struct.error, KeyError as such."""
         kind, count = struct.unpack_from(self.order + ("HQ" if self.big else "HI"), self.data, at + 2)
         if kind not in _CODES or count > len(self.data):
             return 0, ()
@@ -205,7 +209,7 @@ class TiffDirectory:
         table, behind = [], b""
         present = {tag: field for tag, field in sorted(fields.items()) if field[1]}
         for tag, (kind, values) in present.items():
-            count = len(values[0]) if kind == 2 else len(values) // len(_CODES[kind])  # type: ignore[arg-type]
+            count = len(values[0]) if kind in _BYTES else len(values) // len(_CODES[kind])  # type: ignore[arg-type]
             packed = struct.pack(order + _shape(kind, count), *values)
             if len(packed) > 4:
                 place = start + 2 + 12 * len(present) + 4 + len(behind)

@@ -13,11 +13,11 @@ from jinja2 import ChoiceLoader
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from retrieval.cores import available_cores
-from retrieval.images import MAX_PIXELS
-from retrieval.large_pictures import BYTES_A_PIXEL, LargePictures
+from retrieval.large_pictures import LargePictures, memory_for
 from retrieval.report.render import GLOBALS as REPORT_GLOBALS
 from retrieval.report.render import template_loader as report_templates
 from retrieval.report.store import remove_unfinished
+from retrieval.terminal import finalize
 from web.access import SCHEMES, client_name, register_auth, register_security
 from web.blueprints import collection, evaluations, pages, search, service
 from web.context import Settings, State
@@ -66,7 +66,7 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
         validation_error_callback=on_validation,
         doc_ui=False,
     )
-    large_pictures = LargePictures(memory=BYTES_A_PIXEL * max(settings.max_pixels, MAX_PIXELS))
+    large_pictures = LargePictures(memory=memory_for(settings.max_pixels))
     served = ServedCollection(settings.collection, settings.max_pixels, large_pictures)
     state = State(
         settings,
@@ -92,6 +92,7 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.loader = ChoiceLoader([app.create_global_jinja_loader(), report_templates()])
     app.jinja_env.globals.update(REPORT_GLOBALS)
+    app.jinja_env.finalize = finalize
     register_monitoring(app, state)
     register_security(app, settings.trusted_hosts)
     register_auth(app, served.path)

@@ -125,8 +125,14 @@ class Connection:
     @property
     def size(self) -> int:
         """Bytes of memory that its body and its response take."""
-        body = self.request.body.getbuffer().nbytes if self.request is not None else self.reader.body_size
-        return body + len(self.sock)
+        return self.body_size + len(self.sock)
+
+    @property
+    def body_size(self) -> int:
+        """Bytes of its body that are in memory."""
+        if self.request is None:
+            return self.reader.body_size
+        return self.request.body.getbuffer().nbytes if hasattr(self.request.body, "getbuffer") else 0
 
     def speed(self, now: float) -> float:
         """Bytes a second in this part of the exchange."""

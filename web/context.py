@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from flask import current_app, g
 
-from retrieval.images import MAX_PIXELS
+MAX_PIXELS = 40_000_000
+"""Largest picture of a server: with it, the worker and its process for large pictures stay under 1.5 GB together."""
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection

@@ -19,11 +19,12 @@ from typing import Annotated, Literal
 from filelock import FileLock, Timeout
 from pydantic import Field, TypeAdapter, ValidationError
 
+from retrieval.collection.key_digests import NAME, faulty_keys, key_digest
 from retrieval.collection.manifest import read_manifest
 from retrieval.disk import new_path
 from web.errors import KeysFileError, NoSuchKeyError
 
-FILE = "keys.json"
+FILE = NAME
 LOCK = "keys.lock"
 LOCK_SECONDS = 10.0
 """How long a change waits for another one; each takes milliseconds."""
@@ -74,7 +75,9 @@ def read_keys(collection: Path) -> list[Key]:
     """All keys of a collection. Raises KeysFileError."""
     path = collection / FILE
     try:
-        return _KEYS.validate_json(path.read_bytes(), strict=True)
+        keys = _KEYS.validate_json(path.read_bytes(), strict=True)
+        if (reason := faulty_keys(collection)) is None:
+            return keys
     except FileNotFoundError:
         return []
     except ValidationError as error:
@@ -118,4 +121,5 @@ def _write_keys(collection: Path, keys: Sequence[Key]) -> None:
     with new_path(collection / FILE) as new:
         new.unlink(missing_ok=True)  # of a process that was stopped
         new.touch(mode=0o600, exist_ok=False)
-        new.write_bytes(json.dumps([asdict(key) for key in keys], indent=2).encode() + b"\n")
+        stored = [values | {"crc32": key_digest(values)} for values in map(asdict, keys)]
+        new.write_bytes(json.dumps(stored, indent=2).encode() + b"\n")

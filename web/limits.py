@@ -13,6 +13,7 @@ from flask import Flask
 from flask_limiter import Limiter
 
 from web.errors import BusyError
+from web.precedence import before_waiting
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +40,7 @@ class ConcurrencyLimit:
     @contextmanager
     def slot(self) -> Iterator[None]:
         """Wait for a turn. Raises BusyError at once where the queue is full."""
+        before_waiting.get()()
         turn = threading.Event()
         with self._lock:
             if self._active >= self._queue:

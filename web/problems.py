@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
 from retrieval.collection import CollectionBusyError, NoSuchImageError, PictureGoneError, SpaceNameError
-from retrieval.collection.vectors import ShortVectorsError
+from retrieval.collection.vectors import ReplacedCollectionError, ShortVectorsError
 from retrieval.disk import DiskFullError
 from retrieval.errors import EvaluationError, PictureError, QueryError, RetrievalError
 from retrieval.evaluation.store import StoredEvaluationError
@@ -50,6 +50,7 @@ STATUS: dict[type[RetrievalError], int] = {
     errors.BusyError: 503,
     CollectionBusyError: 503,
     ShortVectorsError: 503,
+    ReplacedCollectionError: 503,
     DiskFullError: 507,
     PictureError: 422,
     QueryError: 422,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from typing import Any, Literal
 
 from gunicorn.http.errors import (
@@ -26,6 +27,11 @@ MAX_TRAILERS = 8 * 1024
 SMALL_CHUNKS = 1000
 """Chunks that may have any size; all together then have MEAN_CHUNK bytes each, so that parsing stays cheap."""
 MEAN_CHUNK = 64
+JUDGED_AT = (128 * 1024, 1024 * 1024)
+"""Bytes of a body from which on its start is judged, once each."""
+
+Judge = Callable[[Any, bytes], Exception | None]
+"""(request, first bytes of its body) -> why the rest need not come, or None."""
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _LINE_BEGUN = re.compile(rb"[\x20-\x7e]*\r?")
@@ -47,6 +53,22 @@ class BodyTooLarge(Exception):  # noqa: N818
     """A body is larger than the limit."""
 
 
+class RefusedBody(io.RawIOBase):
+    """The body of a request whose start was refused: reading it raises the reason."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__()
+        self._reason = reason
+
+    def read(self, size: int = -1) -> bytes:
+        """Raise the reason, in the view that would read the picture: keys and rates come before."""
+        raise self._reason
+
+    def readinto(self, buffer: Any) -> int:
+        """Likewise."""
+        raise self._reason
+
+
 class _Head(Unreader):  # type: ignore[misc]
     """The bytes of one head, for gunicorn's parser."""
 
@@ -65,6 +87,12 @@ class _LengthBody:
     def __init__(self, length: int) -> None:
         self.data = io.BytesIO()
         self._left = length
+
+    def receive(self, data: memoryview) -> int:
+        """Take bytes that have just come, without a detour; returns how many belong to the body."""
+        count = self.data.write(data[: self._left])
+        self._left -= count
+        return count
 
     def take(self, buffer: bytearray) -> bool:
         """Move what belongs to the body out of the buffer; whether it is whole."""
@@ -146,16 +174,19 @@ class RequestReader:
 
     most: bytes that a body may have. A request with more is handed out without its body, with a Content-Length that
     says so, for the application to refuse; nothing after it can be read.
+    judge: looks at the start of a large body; what it refuses is handed out as a RefusedBody, likewise.
     """
 
-    def __init__(self, config: Any, peer: Any, most: int) -> None:
+    def __init__(self, config: Any, peer: Any, most: int, judge: Judge = lambda request, start: None) -> None:
         self._config = config
+        self._judge = judge
         self._peer = peer
         self._most = most
         self._buffer = bytearray()
         self._searched = 0
         self._request: Any = None
         self._body: _LengthBody | _ChunkedBody | None = None
+        self._judgements = 0
 
     @property
     def phase(self) -> Literal["idle", "head", "body"]:
@@ -171,6 +202,8 @@ class RequestReader:
 
     def feed(self, data: memoryview) -> None:
         """Take what has come."""
+        if isinstance(self._body, _LengthBody) and not self._buffer:
+            data = data[self._body.receive(data) :]
         self._buffer += data
 
     def next_request(self) -> Any:
@@ -183,11 +216,25 @@ class RequestReader:
         if self._body is None:
             return None
         try:
-            if not self._body.take(self._buffer):
-                return None
+            whole = self._body.take(self._buffer)
         except BodyTooLarge:
             return self._done(io.BytesIO(), too_large=True)
-        return self._done(self._body.data)
+        if reason := self._refusal(self._body.data):
+            request = self._done(self._body.data)
+            request.body = RefusedBody(reason)
+            request.force_close()
+            return request
+        return self._done(self._body.data) if whole else None
+
+    def _refusal(self, data: io.BytesIO) -> Exception | None:
+        """Why the body is refused by its start, once enough of it has come."""
+        if self._judgements == len(JUDGED_AT) or data.tell() < JUDGED_AT[self._judgements]:
+            return None
+        while self._judgements < len(JUDGED_AT) and data.tell() >= JUDGED_AT[self._judgements]:
+            self._judgements += 1
+        with data.getbuffer() as view:
+            start = bytes(view[: JUDGED_AT[self._judgements - 1]])
+        return self._judge(self._request, start)
 
     def take_expectation(self) -> bool:
         """Whether the client waits for `100 Continue` before it sends the body; told once."""
@@ -200,6 +247,7 @@ class RequestReader:
         """Hand the request out, its body in one piece: the application sees a length whatever the coding was."""
         request = self._request
         self._request = self._body = None
+        self._judgements = 0
         size = body.tell()
         body.seek(0)
         request.body = body

@@ -22,6 +22,7 @@ from retrieval.rerank import METHODS as RERANKERS
 from web.context import collection, searcher, state
 from web.errors import BadSearchError, BatchTooLargeError, DataURLError, NoPictureError, NotBase64Error
 from web.pictures import decoded
+from web.precedence import SMALL_BODY
 from web.problems import status_of
 from web.requests import MAX_ID, Flag, Name, Numbers, RequestModel, SpaceNames
 
@@ -29,8 +30,6 @@ MAX_K = 1000
 MAX_PARTS = 20
 MAX_WEIGHT = 1e6
 MAX_IDS = 100_000
-SMALL_BODY = 256 * 2**10
-"""Bytes of a body that is parsed without waiting for a turn, in a few milliseconds."""
 MAX_BATCH = 100
 """Searches of a batch, and pictures that they have together."""
 MAX_BATCH_HITS = 20_000

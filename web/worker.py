@@ -17,7 +17,7 @@ import secrets
 import selectors
 import socket
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from concurrent.futures import Future
 from typing import Any
 
@@ -27,6 +27,7 @@ from werkzeug.exceptions import RequestTimeout, ServiceUnavailable
 from werkzeug.http import HTTP_STATUS_CODES
 
 from web.connection import MAX_LINGER, Connection, Phase
+from web.precedence import MOST_WAIT, before_waiting, is_probe, is_search
 from web.request_reader import InvalidHost, RequestReader
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,13 @@ MAX_MEMORY = 256 * 2**20
 """Bytes of bodies and of responses that are read slowly, together. Beyond, the slowest client's connection closes."""
 SPARE_FILES = 512
 """Files that are open besides connections."""
+SEND_BUFFER = 128 * 1024
+"""Bytes that the system takes of a response before the client reads; else up to 4 MiB, for as many further requests."""
 RECEIVE_SIZE = 256 * 1024
+DRAIN_SECONDS = 0.005
+"""Between two pieces of what follows refused requests, of all clients together: 50 MB a second, whatever is sent."""
+DRAINED_AT_ONCE = 64
+"""Connections that are looked at until one has sent a piece."""
 ACCEPTED_AT_ONCE = 64
 TICK = 0.5
 """Seconds between two looks at the clock."""
@@ -74,6 +81,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Serve until a signal ends it, then drain."""
         settings = self.wsgi.extensions["kvasir"].settings
         self._most = self.wsgi.config["MAX_CONTENT_LENGTH"]
+        self._max_pixels = settings.max_pixels
         self._room = room_for_connections()
         # Behind a proxy all connections come from its address.
         self._room_of_client = self._room if settings.proxies else min(MAX_OF_CLIENT, self._room)
@@ -81,6 +89,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._open: dict[Connection, None] = {}
         self._opened_by: defaultdict[str, int] = defaultdict(int)
         self._memory = 0
+        self._searching: set[Connection] = set()
+        self._beginning: set[Connection] = set()
+        self._postponed: deque[tuple[float, Connection]] = deque()
+        self._draining: deque[Connection] = deque()
+        self._drained = 0.0
         self._scratch = memoryview(bytearray(RECEIVE_SIZE))
         self._looked = 0.0
         self._warned = -float(WARNING_SECONDS)
@@ -93,15 +106,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._drain()
 
     def _turn(self) -> None:
-        for key, _ in self.poller.select(TICK):
+        for key, _ in self.poller.select(self._patience()):
             key.data(key.fileobj)
         now = time.monotonic()
+        self._begin_postponed(now)
+        if self._draining and now - self._drained >= DRAIN_SECONDS:
+            self._drained = now
+            for _ in range(min(len(self._draining), DRAINED_AT_ONCE)):
+                if self._drop(self._draining.popleft()):
+                    break
         if now - self._looked > TICK:
             self._looked = now
             self.notify()
             for connection in [each for waiting in self._waiting.values() for each in waiting]:
                 if connection.is_overdue(now):
                     self._end_overdue(connection)
+
+    def _patience(self) -> float:
+        """Seconds to wait for a connection to become ready."""
+        if self._draining:
+            return DRAIN_SECONDS
+        return MOST_WAIT / 2 if self._postponed else TICK
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """End at once, with the evaluation that runs."""
@@ -155,7 +180,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if len(self._open) >= self._room:
                 self._evict(None)
             now = time.monotonic()
-            reader = RequestReader(self.cfg, client, self._most)
+            client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            reader = RequestReader(self.cfg, client, self._most, self._judge)
             connection = Connection(client_socket, client, listener.getsockname(), reader, now)
             self._open[connection] = None
             self._opened_by[name] += 1
@@ -172,7 +198,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _stop_waiting(self, connection: Connection) -> None:
         waiting = self._waiting[client_name(connection.client)]
         if connection in waiting:
-            self.poller.unregister(connection)
+            if connection.phase is not Phase.LINGERING:
+                self.poller.unregister(connection)
             del waiting[connection]
 
     def _evict(self, name: str | None) -> None:
@@ -240,7 +267,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             connection.request = request
             self._count_memory(connection)
             connection.requests += 1
-            self.enqueue_req(connection)
+            self._begin(connection)
             return
         connection.note_progress(time.monotonic())
         if connection.reader.take_expectation():
@@ -269,9 +296,44 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.handle_error(None, connection.sock, connection.client, error)
         self._finish(connection, keep=False)
 
+    def _judge(self, request: Any, start: bytes) -> Exception | None:
+        """Why a picture is refused whose start has come."""
+        from web.body_start import header, refusal  # not above: the engine is loaded after the fork
+
+        return refusal(request.path, header(request, "CONTENT-TYPE"), start, self._max_pixels)
+
+    def _begin(self, connection: Connection) -> None:
+        """Run a request now, or after the searches."""
+        if is_search(connection.request):
+            self._searching.add(connection)
+            self.enqueue_req(connection)
+        elif is_probe(connection.request):
+            self.enqueue_req(connection)
+        else:
+            now = time.monotonic()
+            self._postponed.append((now + MOST_WAIT, connection))
+            self._begin_postponed(now)
+
+    def _begin_postponed(self, now: float) -> None:
+        """Run the requests whose turn it is."""
+        while self._postponed and (self._postponed[0][0] < now or not (self._searching or self._beginning)):
+            _, connection = self._postponed.popleft()
+            self._beginning.add(connection)
+            self.enqueue_req(connection)
+
+    def _has_begun(self, connection: Connection) -> None:
+        """Let the next request begin: this one waits, or has its response."""
+        self._searching.discard(connection)
+        self._beginning.discard(connection)
+        self._begin_postponed(time.monotonic())
+
     def handle(self, connection: Connection) -> bool:
         """Run the application, in a thread; whether the connection goes on."""
         request = connection.request
+        if connection in self._beginning:
+            before_waiting.set(lambda: self.method_queue.defer(self._has_begun, connection))
+        else:
+            before_waiting.set(lambda: None)
         try:
             keep = bool(self.handle_request(request, connection))
         except StopIteration:  # the application failed in the middle of its response
@@ -285,6 +347,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def finish_request(self, connection: Connection, future: Future[bool]) -> None:
         """Go on with a connection whose request has its response."""
         connection.request = None
+        self._has_begun(connection)
         self._finish(connection, keep=future.exception() is None and future.result())
 
     def _finish(self, connection: Connection, keep: bool) -> None:
@@ -310,7 +373,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             except OSError:
                 self._close(connection)
                 return
-            self._await(connection, selectors.EVENT_READ, self._drop)
+            self._waiting[client_name(connection.client)][connection] = None
             self._drop(connection)
 
     def _write(self, connection: Connection, keep: bool) -> None:
@@ -322,15 +385,22 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._stop_waiting(connection)
             self._finish(connection, keep)
 
-    def _drop(self, connection: Connection) -> None:
-        """Receive what follows a request whose connection closes."""
+    def _drop(self, connection: Connection) -> bool:
+        """Receive a piece of what follows a request whose connection closes; whether there was one.
+
+        Not as fast as it comes: receiving takes time from the searches, and nobody needs what is received here.
+        """
+        if connection not in self._open:
+            return False
         count = self._received(connection)
-        if count is None:
-            return
-        connection.received += count
-        connection.heard = time.monotonic()
-        if not count or connection.received > MAX_LINGER:
+        if count is not None:
+            connection.received += count
+            connection.heard = time.monotonic()
+        if count == 0 or connection.received > MAX_LINGER:
             self._close(connection)
+        else:
+            self._draining.append(connection)
+        return bool(count)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Respond to a request that could not be parsed or that failed outside Flask; the connection closes."""

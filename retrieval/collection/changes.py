@@ -75,6 +75,11 @@ def create_log(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT OR IGNORE INTO counters VALUES (?, ?)", (_COUNTER, secrets.randbits(63)))
 
 
+def renew_log(connection: sqlite3.Connection) -> None:
+    """Give the log another number, in a catalog that takes the place of one with the same; within a transaction."""
+    connection.execute("UPDATE counters SET value = ? WHERE name = ?", (secrets.randbits(63), _COUNTER))
+
+
 def trim_log(connection: sqlite3.Connection) -> None:
     """Delete all but the last LENGTH entries; to be called within a transaction."""
     connection.execute("DELETE FROM changes WHERE sequence <= (SELECT MAX(sequence) FROM changes) - ?", (LENGTH,))

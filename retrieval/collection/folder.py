@@ -61,6 +61,16 @@ def _require_free(path: Path) -> None:
         )
 
 
+def restoring_place(path: Path) -> Path:
+    """Where a backup is unpacked before it takes the place of a collection."""
+    return path.with_name(f".{path.name}.restoring")
+
+
+def earlier_place(path: Path) -> Path:
+    """Where a collection is moved that a backup takes the place of, until it is deleted."""
+    return path.with_name(f".{path.name}.earlier")
+
+
 def leftovers(path: Path) -> list[Path]:
     """Partial files that a run which was stopped has left; those of indexes and evaluations have writers of their own.
 
@@ -68,14 +78,27 @@ def leftovers(path: Path) -> list[Path]:
     """
     now = time.time()
     candidates = [*path.glob(f"*{PARTIAL}"), *path.glob(f"[!ie]*/*{PARTIAL}")]  # but index/, evaluations/, encoders/
-    return sorted(one for one in candidates if one.is_file() and now - one.stat().st_mtime > LEFT_SECONDS)
+    left = sorted(one for one in candidates if one.is_file() and now - one.stat().st_mtime > LEFT_SECONDS)
+    folders = (restoring_place(path.resolve()), earlier_place(path.resolve()))
+    return left + [one for one in folders if one.is_dir() and now - _last_written(one) > LEFT_SECONDS]
+
+
+def _last_written(folder: Path) -> float:
+    """When anything in a folder was written last; now where somebody deletes it meanwhile."""
+    try:
+        return max(one.stat().st_mtime for one in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return time.time()
 
 
 def remove_leftovers(path: Path) -> None:
     """Remove what runs that were stopped have left; to be called by the one writer."""
     shutil.rmtree(path / "encoders" / PARTIAL, ignore_errors=True)
     for left in leftovers(path):
-        left.unlink(missing_ok=True)
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def delete_all(path: Path) -> None:

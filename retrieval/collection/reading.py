@@ -19,6 +19,7 @@ from retrieval.collection.device_marks import read_marks
 from retrieval.collection.images import Images, read_images, updated
 from retrieval.collection.manifest import Manifest, SpaceDefinition, read_manifest
 from retrieval.collection.pictures import read_picture
+from retrieval.collection.table_digests import MARKS, NAMES, damaged_tables
 from retrieval.collection.vectors import StoredRows, vectors_path
 from retrieval.errors import CollectionError, QueryError
 from retrieval.marks import Marks
@@ -49,13 +50,14 @@ class Collection:
     manifest: Manifest
     images: Images
     _position: LogPosition | None = field(default=None, repr=False)
+    damaged_tables: tuple[str, ...] = field(default=(), repr=False)
 
     @staticmethod
     def open(path: Path | str, *, damaged_rows: bool = False) -> Collection:
         """Open a collection for reading.
 
-        damaged_rows: open it as well where rows of the catalog are not what was written, to tell or remove them. Raises
-        NotACollectionError, FormatError, DamagedCatalogError, DamagedRowError.
+        damaged_rows: open it as well where rows or tables of the catalog are not what was written, to tell or repair
+        them. Raises NotACollectionError, FormatError, DamagedCatalogError, DamagedRowError.
         """
         folder = expanded(path).absolute()
         # The manifest is read first: what the catalog has by then includes all vectors that it names.
@@ -69,11 +71,14 @@ class Collection:
         with catalog.reading(connection):
             images = read_images(connection, manifest.columns, folder.resolve())
             position = log_position(connection, folder / catalog.NAME)
-        return Collection(folder, manifest, images, position)
+            tables = damaged_tables(connection)
+        return Collection(folder, manifest, images, position, tables)
 
     def _require_sound_rows(self) -> Collection:
         if self.images.damaged:
             raise DamagedRowError(damaged_rows_sentence(self.path, self.images.damaged))
+        if self.damaged_tables:
+            raise DamagedRowError(damaged_table_sentence(self.path, self.damaged_tables[0]))
         return self
 
     def refreshed(self) -> tuple[Collection, Difference | None]:
@@ -92,11 +97,12 @@ class Collection:
                 rows = None if position is None else read_changed_rows(connection, self._position, position)
                 if rows:
                     images = updated(self.images, rows, connection, self.path.resolve())
+                    tables = damaged_tables(connection, set(NAMES) - {MARKS})  # of marks there are as many as images
             if rows is None:
                 return self._read(self.path, manifest, connection)._require_sound_rows(), None
         if not rows:
             return self, difference(self.images, self.images, np.empty(0, np.int64), self._numbers)
-        later = replace(self, images=images, _position=position)._require_sound_rows()
+        later = replace(self, images=images, _position=position, damaged_tables=tables)._require_sound_rows()
         later._stored.update(self._stored)
         ids = np.array([row[0] for row in rows], np.int64)
         return later, difference(self.images, images, ids, self._numbers)
@@ -137,7 +143,8 @@ class Collection:
         """
         definition = self.manifest.space(space)
         if definition.name not in self._stored:
-            self._stored[definition.name] = StoredRows(self.path, definition)
+            inode = None if self._position is None else self._position.inode
+            self._stored[definition.name] = StoredRows(self.path, definition, inode)
         return self._stored[definition.name]
 
     def vectors(self, space: str) -> tuple[NDArray[np.int64], NDArray[np.generic]]:
@@ -254,3 +261,12 @@ def damaged_rows_sentence(folder: Path, ids: Sequence[int]) -> str:
         f"{catalog.REMEDY}, or take the images out with `kvasir remove {shlex.quote(str(folder))} {listed}` "
         "and index them again"
     )
+
+
+def damaged_table_sentence(folder: Path, name: str) -> str:
+    """What is wrong with a small table of the catalog, and what helps."""
+    if name == MARKS:
+        remedy = f"`kvasir verify --repair {shlex.quote(str(folder))}` looks for the marks again"
+    else:
+        remedy = catalog.REMEDY
+    return f"{folder / catalog.NAME}: the table '{name}' is not what was written; {remedy}"

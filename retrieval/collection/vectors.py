@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.collection.catalog import NAME as CATALOG
 from retrieval.collection.catalog import checksum
 from retrieval.collection.manifest import FormatError, SpaceDefinition
+from retrieval.errors import CollectionError
 
 GENERATION = "generation"
 """Key of a recipe: how often all vectors of the space were made; 1 where it is missing."""
@@ -26,6 +28,10 @@ class ShortVectorsError(FormatError):
     """A file of vectors is shorter than the catalog says."""
 
 
+class ReplacedCollectionError(CollectionError):
+    """Another collection took the place of this one while it was read; try again."""
+
+
 def vectors_path(collection: Path, space: SpaceDefinition) -> Path:
     """The file that holds a space's vectors: of each generation, see `replace_space`, another one."""
     generation = space.recipe.get(GENERATION, 1)
@@ -33,16 +39,21 @@ def vectors_path(collection: Path, space: SpaceDefinition) -> Path:
     return collection / "vectors" / f"{name}.{space.dtype}"
 
 
-def map_vectors(collection: Path, space: SpaceDefinition, start: int, stop: int) -> NDArray[np.generic]:
+def map_vectors(
+    collection: Path, space: SpaceDefinition, start: int, stop: int, descriptor: int | None = None
+) -> NDArray[np.generic]:
     """Rows start to stop of a space, (stop - start, d), memory-mapped and read-only.
 
-    Where the file is shorter than the catalog says, ValueError; an empty array needs no file.
+    descriptor: of the file, where it is open. Where the file is shorter than the catalog says, ValueError; an empty
+    array needs no file.
     """
     if start == stop:
         return np.empty((0, space.dimension), space.dtype)
-    path, dtype = vectors_path(collection, space), np.dtype(space.dtype)
+    dtype = np.dtype(space.dtype)
     offset = start * space.dimension * dtype.itemsize
-    return np.memmap(path, dtype, "r", offset, (stop - start, space.dimension))
+    path = vectors_path(collection, space)
+    with path.open("rb") if descriptor is None else os.fdopen(os.dup(descriptor), "rb") as stream:
+        return np.memmap(stream, dtype, "r", offset, (stop - start, space.dimension))
 
 
 class StoredRows:
@@ -52,10 +63,14 @@ class StoredRows:
     would have to be faulted in one by one by the searches after a write. `take` and `one` raise ShortVectorsError where
     the file is shorter than it must be to have the row of an id. Reading a map of a file that was cut later ends the
     process with SIGBUS: so every search calls `require_whole` first.
+
+    catalog: inode of the catalog that lists the ids; with a restored collection in its place, vectors are those of
+    other images, and ReplacedCollectionError is raised.
     """
 
-    def __init__(self, collection: Path, space: SpaceDefinition) -> None:
+    def __init__(self, collection: Path, space: SpaceDefinition, catalog: int | None = None) -> None:
         self._collection = collection
+        self._catalog = catalog
         self._space = space
         # The first rows and those appended since; replaced together, because other threads read them meanwhile.
         self._maps: tuple[NDArray[Any], NDArray[Any]] = (self._map(0, 0), self._map(0, 0))
@@ -124,6 +139,8 @@ class StoredRows:
     def _row_count(self) -> int:
         """How many rows the file has."""
         try:
+            if self._descriptor is not None:
+                return os.fstat(self._descriptor).st_size // self._stride
             return vectors_path(self._collection, self._space).stat().st_size // self._stride
         except OSError as error:
             raise self._too_short(error) from error
@@ -131,12 +148,20 @@ class StoredRows:
     def _map(self, start: int, stop: int) -> NDArray[Any]:
         try:
             if stop > start and self._descriptor is None:
-                self._descriptor = os.open(vectors_path(self._collection, self._space), os.O_RDONLY)
+                self._descriptor = self._opened()
                 weakref.finalize(self, os.close, self._descriptor)
             # As a plain array: indexing numpy's own class for maps takes ten times as long.
-            return map_vectors(self._collection, self._space, start, stop).view(np.ndarray)
+            return map_vectors(self._collection, self._space, start, stop, self._descriptor).view(np.ndarray)
         except (OSError, ValueError) as error:
             raise self._too_short(error) from error
+
+    def _opened(self) -> int:
+        """A descriptor of the file that belongs to the catalog: a collection is replaced as a whole, in one step."""
+        descriptor = os.open(vectors_path(self._collection, self._space), os.O_RDONLY)
+        if self._catalog is not None and (self._collection / CATALOG).stat().st_ino != self._catalog:
+            os.close(descriptor)
+            raise ReplacedCollectionError(f"{self._collection} was replaced by another collection; try again")
+        return descriptor
 
     def _too_short(self, error: Exception) -> ShortVectorsError:
         return ShortVectorsError(

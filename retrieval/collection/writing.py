@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import catalog, changes, device_marks, row_digests, scene_rows
+from retrieval.collection import catalog, changes, device_marks, row_digests, scene_rows, table_digests
 from retrieval.collection.folder import claim, delete_all, not_writable, remove_leftovers
 from retrieval.collection.manifest import (
     NAME,
@@ -108,7 +108,9 @@ class CollectionWriter:
             device_marks.create_table(self._catalog)
             scene_rows.create_table(self._catalog)
             row_digests.create_table(self._catalog)
+            table_digests.create_sums(self._catalog)
         row_digests.follow_changes(self._catalog)
+        table_digests.follow_table_changes(self._catalog)
         self._sources = Sources(self._catalog, self.path)
 
     def _raise_full_disk(self, error: BaseException) -> None:
@@ -397,7 +399,14 @@ class CollectionWriter:
     def add_row_digests(self) -> int:
         """Give rows that an older version wrote a digest of what they say now; returns how many."""
         with self._transaction():
+            table_digests.renew_sums(self._catalog, table_digests.unchecked_tables(self._catalog))
             return row_digests.add_missing(self._catalog)
+
+    def forget_marks(self) -> None:
+        """Delete the marks of all images, so that the next run looks for them again."""
+        with self._transaction():
+            self._catalog.execute("DELETE FROM marks")
+            table_digests.renew_sums(self._catalog, [table_digests.MARKS])
 
     def counter(self, name: str) -> int:
         """A counter of the catalog; 0 where it was never set."""

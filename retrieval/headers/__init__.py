@@ -10,7 +10,15 @@ from __future__ import annotations
 from retrieval.headers import bmp, jpeg, png, tiff, webp
 from retrieval.headers.limits import BrokenPictureError, Claim, CostlyPictureError, PictureTooLargeError, require_size
 
-__all__ = ["BrokenPictureError", "Claim", "CostlyPictureError", "PictureTooLargeError", "examine", "require_size"]
+__all__ = [
+    "BrokenPictureError",
+    "Claim",
+    "CostlyPictureError",
+    "PictureTooLargeError",
+    "examine",
+    "examine_start",
+    "require_size",
+]
 
 
 def examine(data: bytes, max_pixels: int) -> Claim:
@@ -26,3 +34,14 @@ def examine(data: bytes, max_pixels: int) -> Claim:
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return webp.examine(data, max_pixels)
     return Claim(blocking=data[4:8] == b"ftyp")  # HEIC, or no picture
+
+
+def examine_start(start: bytes, max_pixels: int) -> None:
+    """Raise PictureTooLargeError or CostlyPictureError where the first bytes of a file are enough to know.
+
+    Of what is uploaded, so that the rest need not be stored. Only JPEG and PNG are walked from their start.
+    """
+    if start.startswith(b"\xff\xd8"):
+        jpeg.examine_start(start, max_pixels)
+    elif start.startswith(png.SIGNATURE):
+        png.examine_start(start, max_pixels)

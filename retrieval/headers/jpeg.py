@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.headers.limits import MAX_JUNK, Claim, CostlyPictureError, most_parts, require_held, require_size
+from retrieval.headers.limits import MAX_JUNK, Claim, CostlyPictureError, require_held, require_size, too_many
 
 MAX_SCANS = 200
 """libjpeg's scripts make 10 scans, mozjpeg's about 20."""
@@ -49,15 +49,10 @@ class _Frame:
 
 def examine(data: bytes, max_pixels: int) -> Claim:
     """The claim of a JPEG. Raises PictureTooLargeError, CostlyPictureError, BrokenPictureError."""
-    frame, scan = _head(data)
-    if frame is None or not frame.blocks or scan < 0:
+    walked = _walk(data, max_pixels)
+    if walked is None:
         return Claim()  # which Pillow rejects
-    require_size(frame.width, frame.height, max_pixels)
-    after = _MARKER.search(data, scan + 2)
-    if after is None or after[0] == b"\xff\xd9":
-        scans, held = 1, (len(data) if after is None else after.start()) - scan
-    else:
-        scans, held = _scans(data, scan, frame), len(data) - scan
+    frame, scans, held = walked
     if frame.marker not in _ARITHMETIC:
         # A Huffman code has at least one bit; a block has a DC code and, unless the scans part them, an AC code.
         bits = 1 if frame.marker in _PROGRESSIVE else 2
@@ -66,10 +61,30 @@ def examine(data: bytes, max_pixels: int) -> Claim:
     return Claim(frame.width, frame.height, seconds=1e-8 * (pixels + scans * frame.blocks), excess=frame.excess)
 
 
+def examine_start(start: bytes, max_pixels: int) -> None:
+    """Raise PictureTooLargeError or CostlyPictureError where the first bytes alone are those of such a JPEG."""
+    _walk(start, max_pixels)
+
+
+def _walk(data: bytes, max_pixels: int) -> tuple[_Frame, int, int] | None:
+    """The frame header, how many scans there are and bytes of them; None where the file ends before, or has no blocks.
+
+    Raises PictureTooLargeError, CostlyPictureError.
+    """
+    frame, scan = _head(data)
+    if frame is None or not frame.blocks or scan < 0:
+        return None
+    require_size(frame.width, frame.height, max_pixels)
+    after = _MARKER.search(data, scan + 2)
+    if after is None or after[0] == b"\xff\xd9":
+        return frame, 1, (len(data) if after is None else after.start()) - scan
+    return frame, _scans(data, scan, frame), len(data) - scan
+
+
 def _head(data: bytes) -> tuple[_Frame | None, int]:
     """The frame header, and where the first scan begins or -1. Raises CostlyPictureError."""
     at, junk, parts, exif, tables = 2, 0, 0, 0, 0
-    frame, most, length = None, most_parts(data), len(data)
+    frame, length = None, len(data)
     while True:
         start = data.find(b"\xff", at)
         if start < 0:
@@ -97,7 +112,7 @@ def _head(data: bytes) -> tuple[_Frame | None, int]:
                 frame = _frame(marker, data[at + 2 : end])
         elif marker == 0xE1:
             exif += data.startswith(b"Exif", at + 2)
-        if parts > most or tables > _MAX_TABLES:
+        if too_many(parts, at) or tables > _MAX_TABLES:
             raise CostlyPictureError(f"the JPEG has too many segments before its pixels ({parts:,}); save it anew")
         at = max(end, at)
     resources = data.count(b"8BIM", 0, at) if parts > 4 and frame is not None else 0
@@ -120,7 +135,7 @@ def _frame(marker: int, body: bytes) -> _Frame | None:
 
 def _scans(data: bytes, scan: int, frame: _Frame) -> int:
     """How many scans the picture has. Raises CostlyPictureError beyond the limits."""
-    count, parts, at, most = 1, 0, scan, most_parts(data)
+    count, parts, at = 1, 0, scan
     for begin in range(scan, len(data), _PIECE):
         places, markers = _markers(data, begin)
         row = int(np.searchsorted(places, at + 1))
@@ -132,7 +147,7 @@ def _scans(data: bytes, scan: int, frame: _Frame) -> int:
                 at += int.from_bytes(data[at : at + 2], "big")
             count += marker == 0xDA
             parts += 1
-            if count > MAX_SCANS or count * frame.blocks > MAX_BLOCK_VISITS or parts > most:
+            if count > MAX_SCANS or count * frame.blocks > MAX_BLOCK_VISITS or too_many(parts, at):
                 raise CostlyPictureError(
                     f"the JPEG has {count:,} scans or more for {frame.width}x{frame.height} pixels; save it anew"
                 )

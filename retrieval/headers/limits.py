@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from retrieval.errors import PictureError
 
-MAX_PARTS = 10_000
-"""Segments, chunks or directory entries of one file beyond one for each KiB; Pillow reads each in about 2 µs."""
+MAX_PARTS = 5_000
+"""Segments or chunks of one file beyond one for each KiB up to there; Pillow reads each in about 2 µs."""
 MAX_JUNK = 65_536
 """Fill bytes and bytes between segments; Pillow reads each in about 0.6 µs."""
 
@@ -48,9 +48,9 @@ def require_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def most_parts(data: bytes) -> int:
-    """How many parts a file of this length may have: an honest one has few, or large ones."""
-    return MAX_PARTS + len(data) // 1024
+def too_many(parts: int, at: int) -> bool:
+    """Whether a file has more parts up to a byte than an honest one, which has few, or large ones."""
+    return parts > MAX_PARTS + at // 1024
 
 
 def require_held(data_bytes: int, least: float, width: int, height: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from retrieval.headers.limits import Claim, CostlyPictureError, most_parts, require_held, require_size
+from retrieval.headers.limits import Claim, CostlyPictureError, require_held, require_size, too_many
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DEFLATE_RATIO = 1032
@@ -25,8 +25,27 @@ def examine(data: bytes, max_pixels: int) -> Claim:
         return Claim()
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     require_size(width, height, max_pixels)
-    at, parts, compressed, held = len(SIGNATURE), 0, 0, 0
-    most, last = most_parts(data), len(data) - 8
+    held, compressed = _walk(data)
+    row = 1 + -(-width * depth * _SAMPLES.get(colour, 1) // 8)
+    if held:  # without image data Pillow rejects it
+        require_held(min(held, len(data)), row * height / DEFLATE_RATIO, width, height)
+    return Claim(width, height, seconds=4e-8 * width * height, excess=compressed > _MAX_COMPRESSED)
+
+
+def examine_start(start: bytes, max_pixels: int) -> None:
+    """Raise PictureTooLargeError or CostlyPictureError where the first bytes alone are those of such a PNG."""
+    if len(start) >= 29:
+        width, height = struct.unpack_from(">II", start, 16)
+        require_size(width, height, max_pixels)
+        _walk(start)
+
+
+def _walk(data: bytes) -> tuple[int, int]:
+    """Bytes of image data that the chunks state, and how many chunks of compressed metadata there are.
+
+    Raises CostlyPictureError.
+    """
+    at, parts, compressed, held, last = len(SIGNATURE), 0, 0, 0, len(data) - 8
     header = struct.Struct(">I4s").unpack_from
     while at <= last:
         length, kind = header(data, at)
@@ -38,9 +57,6 @@ def examine(data: bytes, max_pixels: int) -> Claim:
             compressed += 1
         elif kind == b"IEND":
             break
-        if parts > most:
+        if too_many(parts, at):
             raise CostlyPictureError(f"the PNG has too many chunks ({parts:,} or more); save it anew")
-    row = 1 + -(-width * depth * _SAMPLES.get(colour, 1) // 8)
-    if held:  # without image data Pillow rejects it
-        require_held(min(held, len(data)), row * height / DEFLATE_RATIO, width, height)
-    return Claim(width, height, seconds=4e-8 * width * height, excess=compressed > _MAX_COMPRESSED)
+    return held, compressed

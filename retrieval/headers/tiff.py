@@ -13,6 +13,8 @@ from retrieval.tiff import TiffDirectory
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _PLANAR = 256, 257, 258, 259, 277, 284
 _STRIPS, _ROWS, _STRIP_BYTES, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 273, 278, 279, 322, 323, 324, 325
 _MAX_ENTRIES = 4096
+_MAX_NUMBERS = 1_000_000
+"""Numbers of all entries together, 20 ns each: 65,536 strips have 131,072."""
 _MAX_SEGMENTS = 65_536
 """Strips or tiles: one a row for the highest JPEG."""
 _MAX_TILE = 64 * 2**20
@@ -33,8 +35,9 @@ def examine(data: bytes, max_pixels: int) -> Claim:
 
 def _examine(directory: TiffDirectory, max_pixels: int) -> Claim:
     data = directory.data
-    if len(directory.entries) > _MAX_ENTRIES or directory.value_bytes() > 2 * len(data):
-        raise CostlyPictureError("the TIFF's directory is larger than its file; save it anew")
+    size, numbers = directory.extent()
+    if len(directory.entries) > _MAX_ENTRIES or numbers > _MAX_NUMBERS or size > 2 * len(data):
+        raise CostlyPictureError(f"the TIFF's directory has too many entries or values ({numbers:,}); save it anew")
     width, height = directory.number(_WIDTH, 0), directory.number(_HEIGHT, 0)
     if width < 1 or height < 1:
         return Claim()

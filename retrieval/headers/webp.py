@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import struct
 
-from retrieval.headers.limits import Claim, CostlyPictureError, most_parts, require_size
+from retrieval.headers.limits import Claim, CostlyPictureError, require_size, too_many
 
 
 def examine(data: bytes, max_pixels: int) -> Claim:
     """The claim of a WebP. Raises PictureTooLargeError, CostlyPictureError."""
-    at, parts, most, last = 12, 0, most_parts(data), len(data) - 8
+    at, parts, last = 12, 0, len(data) - 8
     header = struct.Struct("<4xI").unpack_from
     while at <= last:
         (length,) = header(data, at)
         at += 8 + length + (length & 1)
         parts += 1
-        if parts > most:
+        if too_many(parts, at):
             raise CostlyPictureError(f"the WebP has too many chunks ({parts:,} or more); save it anew")
     width, height = _canvas(data)
     require_size(width, height, max_pixels)

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from retrieval.terminal import one_line
+
 SCHEMA: Literal["kvasir-report/2"] = "kvasir-report/2"
 """Name and version of the JSON form. Version 1, which had no name, was HTML."""
 
@@ -128,5 +130,5 @@ def map_points(spaces: Iterable[SpaceSection]) -> dict[str, Any]:
     groups = [group for drawn in maps for group in drawn.groups]
     return {
         "points": {group.id: group.images for group in groups},
-        "classes": {group.id: group.class_name for group in groups},
+        "classes": {group.id: one_line(group.class_name) for group in groups},
     }

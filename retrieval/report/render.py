@@ -18,6 +18,7 @@ from retrieval.report.definitions import DEFINITIONS, NOTATION
 from retrieval.report.document import Report, Table, map_points
 from retrieval.report.examples import FIRST
 from retrieval.report.thumbnails import thumbnails
+from retrieval.terminal import finalize
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
@@ -81,4 +82,5 @@ def _environment() -> Environment:
         loader=template_loader(), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(GLOBALS)
+    environment.finalize = finalize
     return environment

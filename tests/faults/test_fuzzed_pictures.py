@@ -1,17 +1,21 @@
 """Whatever bytes a picture file has, it is a picture or a PictureError: mutated files of twelve formats.
 
-By hand `pytest tests/faults/test_fuzzed_pictures.py --rounds 2000` tries so many of each format.
+By hand `pytest tests/faults/test_fuzzed_pictures.py --rounds 2000` tries so many of each format, and so many times ten
+over HTTP.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -181,3 +185,38 @@ def test_metadata_of_any_bytes_never_cost_a_picture(kind: str, rounds: Callable[
         picture = decode(saved(kind, exif=block, dpi=(72, 72), **options) if block else saved(kind, **options))
         assert np.array_equal(picture.pixels(), bare)
         assert picture.orientation in range(1, 9)
+
+
+def upload(api: httpx.Client, data: bytes, door: int, space: str) -> httpx.Response:
+    """Search by a picture: as a body, as a form's part, in JSON."""
+    match door % 3:
+        case 0:
+            headers = {"Content-Type": "image/jpeg"}
+            return api.post("/api/v1/search", params={"spaces": space, "k": 3}, content=data, headers=headers)
+        case 1:
+            return api.post("/api/v1/search", data={"spaces": space, "k": "3"}, files={"image": ("a", data)})
+        case _:
+            body = {"image": base64.b64encode(data).decode(), "spaces": [space], "k": 3}
+            return api.post("/api/v1/search", json=body)
+
+
+def test_a_mutated_upload_has_hits_or_a_reason(
+    served: Any, rounds: Callable[[int], int], tally: Callable[..., None]
+) -> None:
+    random = np.random.default_rng(12)
+    statuses: Counter[int] = Counter()
+    kinds, count = list(FORMATS), 10 * rounds(24)
+    with httpx.Client(base_url=served.url, timeout=60) as api:
+        space = api.get("/api/v1/collection").json()["spaces"][-1]["name"]
+        before = api.get("/api/v1/images/0/similar?k=10").json()["hits"]
+        for number in range(count):
+            response = upload(api, mutated(FORMATS[kinds[number % len(kinds)]], random), number, space)
+            statuses[response.status_code] += 1
+            assert response.status_code in (200, 413, 415, 422), (number, response.text)
+            if response.status_code == 200:
+                assert len(response.json()["hits"]) == 3
+            else:
+                assert response.json()["detail"]
+        assert api.get("/api/v1/images/0/similar?k=10").json()["hits"] == before
+    assert '"level": "error"' not in served.log.read_text()
+    tally(uploads=count, **{f"status_{status}": number for status, number in sorted(statuses.items())})

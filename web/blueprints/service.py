@@ -63,12 +63,19 @@ def metrics() -> Response:
 
 
 @blueprint.get("/openapi.json")
-def document() -> dict[str, Any]:
-    """The OpenAPI document."""
+def document() -> Response:
+    """The OpenAPI document, which takes longer to write as JSON than a search."""
+    if request.script_root:
+        return jsonify(_document() | {"servers": [{"url": request.script_root}]})
+    text: str | None = current_app.extensions.get("kvasir document")
+    if text is None:
+        text = current_app.extensions["kvasir document"] = current_app.json.dumps(_document())
+    return Response(text, mimetype="application/json")
+
+
+def _document() -> dict[str, Any]:
     api_doc: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
-    security = {"security": READING} if state().settings.require_key else {}
-    servers = {"servers": [{"url": request.script_root}]} if request.script_root else {}
-    return api_doc | security | servers
+    return api_doc | ({"security": READING} if state().settings.require_key else {})
 
 
 @blueprint.get("/docs")

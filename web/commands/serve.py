@@ -11,7 +11,7 @@ import click
 
 from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
-from web.context import Settings
+from web.context import MAX_PIXELS, Settings
 from web.errors import OpenToAllError
 from web.keys import read_keys
 
@@ -33,9 +33,9 @@ def _setting(name: str, *others: str, **more: Any) -> Callable[[Callable[..., No
 @_setting("--max-upload", default=20.0, type=click.FloatRange(0.001, 1000), help="Largest picture file in MiB.")
 @_setting(
     "--max-pixels",
-    default=64.0,
+    default=MAX_PIXELS / 1e6,
     type=click.FloatRange(0.001, 1000),
-    help="Largest picture in megapixels; to be added, 64 at most.",
+    help="Largest picture in megapixels; to be added, 64 at most. Twice as much takes twice the memory.",
 )
 @_setting(
     "--queue",

@@ -71,6 +71,30 @@ def test_a_malformed_request_is_refused_while_its_client_waits(
     assert b'"error"' not in said
 
 
+COMMENTS = b"\xff\xd8" + b"\xff\xfe\0\x02" * 4_000_000
+
+
+def test_a_picture_is_refused_by_its_start_and_a_client_that_goes_on_sending_has_the_answer(served: Any) -> None:
+    with socket.create_connection(("127.0.0.1", httpx.URL(served.url).port), timeout=60) as client:
+        client.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(COMMENTS) + COMMENTS[: 256 * 1024])
+        head, body = answer_to_the_end(client)  # though the rest never comes
+    assert head.startswith(b"HTTP/1.1 422")
+    assert "too many segments" in json.loads(body)["detail"]
+    for content in (COMMENTS, iter([COMMENTS[:1_000_000]] * 4)):
+        response = httpx.post(f"{served.url}/api/v1/search", content=content, headers={"Content-Type": "image/png"})
+        assert response.status_code == 422
+        assert "too many segments" in response.json()["detail"]
+    parts = httpx.post(f"{served.url}/api/v1/search", data={"k": "3"}, files={"image": COMMENTS})
+    assert parts.status_code == 422
+    assert "too many segments" in parts.json()["detail"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("POST", "/api/v1/images", 401), ("POST", "/nosuch", 404)])
+def test_keys_and_addresses_come_before_the_picture(served: Any, method: str, path: str, status: int) -> None:
+    response = httpx.request(method, served.url + path, content=COMMENTS, headers={"Content-Type": "image/png"})
+    assert response.status_code == status
+
+
 @pytest.mark.parametrize("kind", [b"image/png", b"application/x-nothing"])
 def test_a_length_beyond_the_limit_is_refused_before_anything_comes(connection: socket.socket, kind: bytes) -> None:
     connection.sendall(POST.replace(b"image/png", kind) + b"Content-Length: 99999999999999999999\r\n\r\n")

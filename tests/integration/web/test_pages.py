@@ -423,6 +423,20 @@ def test_images_are_counted_and_those_without_a_class_have_a_page(client: FlaskC
     assert re.search(r"no class .{1,6}ileum.{1,6}; the classes: ", unknown.text, re.IGNORECASE)
 
 
+@pytest.mark.parametrize("name", ["red\x1b[31m\x07", "two\nlines\x85", "turned\u202egpj"])
+def test_control_characters_of_a_class_are_shown_escaped_on_every_page(labelled: Any, name: str) -> None:
+    client = labelled(name, name, "b")
+    images = f"/collection/images/?{urlencode({'class': name})}"
+    for address in ("/", "/?image=0", "/results?image=0", "/collection/", images, "/collection/images/0"):
+        page = client.get(address)
+        assert page.status_code == 200
+        shown = re.sub(r'value="[^"]*"', "", page.text)  # a form sends the class as it is
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]|two\nlines", shown)
+        assert repr(name)[1:-1] in unescape(shown)
+    only = client.get("/results", query_string={"image": "2", "classes": name})
+    assert "All 2: " in text(client, only.request.full_path)
+
+
 @pytest.mark.parametrize(
     ("page", "shown"),
     [(1, "1 2 … 5"), (2, "1 2 3 … 5"), (3, "1 2 3 4 5"), (5, "1 … 4 5")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 import threading
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from indexer.verification import check
 from retrieval import backup
 from retrieval.backup import BackupError, RestorePlaceError, restore_backup, write_backup
 from retrieval.collection import Collection, CollectionBusyError, CollectionWriter
-from retrieval.collection.vectors import vectors_path
+from retrieval.collection.changes import LogPosition
+from retrieval.collection.vectors import ReplacedCollectionError, vectors_path
 from retrieval.command_line import kvasir
 from retrieval.search import open_collection
 
@@ -152,6 +154,68 @@ def test_a_running_reader_sees_the_earlier_state_and_then_the_restored_one(
     restore_backup(tmp_path / "b.tar", collection, replace=True)
     assert running.search(3, 70).ids == second
     assert running.refreshed().search(3, 50).ids == first
+
+
+def test_a_reader_that_has_not_mapped_its_vectors_never_takes_those_of_the_restored_state(
+    collection: Path, write_collection: Write, tmp_path: Path
+) -> None:
+    write_backup(collection, tmp_path / "b.tar")
+    write_collection(collection, vectors(20, 7), ["bars"] * 20, first=40)
+    opened = Collection.open(collection)
+    mapped = Collection.open(collection)
+    _, before = mapped.vectors("s")
+    restore_backup(tmp_path / "b.tar", collection, replace=True)
+    for _ in range(2):
+        with pytest.raises(ReplacedCollectionError, match="was replaced by another collection; try again"):
+            opened.vectors("s")
+    assert np.array_equal(mapped.vectors("s")[1], before)
+    later, _ = opened.refreshed()
+    assert len(later.vectors("s")[0]) == 40
+
+
+@pytest.mark.parametrize("sequence", ["later", "as many changes"])
+def test_a_restored_state_is_read_anew_though_its_log_goes_on(
+    collection: Path, write_collection: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sequence: str
+) -> None:
+    """Even where the system gives the restored catalog the number of the earlier one's file."""
+    write_backup(collection, tmp_path / "b.tar")
+    running = Collection.open(collection)
+    write_collection(collection, vectors(1 if sequence == "later" else 20, 7), first=40)
+    with monkeypatch.context() as patch:
+        patch.setattr("retrieval.collection.changes.LogPosition", lambda log, inode, last: LogPosition(log, 7, last))
+        running, _ = running.refreshed()
+        restore_backup(tmp_path / "b.tar", collection, replace=True)
+        restored, difference = running.refreshed()
+    assert len(restored) == 40
+    assert difference is None
+
+
+def test_a_stop_between_two_steps_of_a_restore_loses_nothing(collection: Path, tmp_path: Path) -> None:
+    write_backup(collection, tmp_path / "b.tar")
+    collection.rename(tmp_path / ".c.earlier")  # where folders cannot change places in one step
+    (tmp_path / ".c.restoring").mkdir()
+    (tmp_path / "bad.tar").write_bytes(b"none")
+    with pytest.raises(BackupError):
+        restore_backup(tmp_path / "bad.tar", collection, replace=True)
+    assert len(Collection.open(collection)) == 40
+    restore_backup(tmp_path / "b.tar", collection, replace=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"b.tar", "bad.tar", "c"}
+
+
+def test_what_a_stopped_restore_or_backup_left_is_told_and_removed(collection: Path, tmp_path: Path) -> None:
+    left = tmp_path / ".c.restoring"
+    left.mkdir()
+    (left / "catalog.sqlite").touch()
+    assert check(collection, pictures=False) == []  # perhaps one is running
+    for path in (left / "catalog.sqlite", left):
+        os.utime(path, (0, 0))
+    (finding,) = check(collection, pictures=False)
+    assert (finding.kind, finding.repairable) == ("leftover", True)
+    CollectionWriter(collection).close()
+    assert not left.exists()
+    (tmp_path / "b.tar.catalog.sqlite").write_bytes(b"half")
+    write_backup(collection, tmp_path / "b.tar")
+    assert {path.name for path in tmp_path.iterdir()} == {"b.tar", "c"}
 
 
 def test_a_place_that_has_something_else_is_left_alone(collection: Path, tmp_path: Path) -> None:

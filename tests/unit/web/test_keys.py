@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from filelock import FileLock
 
+from indexer.verification import check
 from retrieval.collection import CollectionWriter
 from retrieval.command_line import kvasir
 from web import keys
@@ -125,6 +126,26 @@ def test_a_damaged_file_is_told_with_what_to_do(collection: Path, content: str) 
         with pytest.raises(KeysFileError, match=r"is damaged .*; remove it and create new keys"):
             act(collection)
     assert (collection / FILE).read_text("utf-8", errors="surrogateescape") == content
+
+
+@pytest.mark.parametrize("change", [{"name": "mab"}, {"scope": "write"}, {"sha256": "1" * 64}, {"crc32": "0" * 8}])
+def test_a_key_that_is_not_what_was_written_is_told_by_reading_and_verify(
+    collection: Path, change: dict[str, str]
+) -> None:
+    create_key(collection, "lab", "read")
+    (stored,) = json.loads((collection / FILE).read_bytes())
+    (collection / FILE).write_text(json.dumps([stored | change]))
+    with pytest.raises(KeysFileError, match="is not what was written"):
+        read_keys(collection)
+    assert [finding.kind for finding in check(collection)] == ["keys"]
+
+
+def test_keys_of_an_older_version_have_no_digest_and_are_read(collection: Path) -> None:
+    (collection / FILE).write_text(json.dumps([SOUND]))
+    assert [key.name for key in read_keys(collection)] == ["n"]
+    create_key(collection, "lab", "read")
+    assert all("crc32" in key for key in json.loads((collection / FILE).read_bytes()))
+    assert check(collection) == []
 
 
 def test_the_key_command_shows_a_key_once(collection: Path) -> None:

@@ -9,7 +9,7 @@ pytest.importorskip("gunicorn.http", reason="gunicorn does not run on Windows")
 from gunicorn.config import Config
 from gunicorn.http.errors import ParseException
 
-from web.request_reader import MAX_HEAD, MAX_SIZE_LINE, RequestReader
+from web.request_reader import JUDGED_AT, MAX_HEAD, MAX_SIZE_LINE, RequestReader
 
 GET = b"GET /a?b=1 HTTP/1.1\r\nHost: kvasir.example:8000\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: [::1]:8000\r\n"
@@ -75,6 +75,50 @@ def test_the_expectation_of_a_client_that_waits_is_told_once() -> None:
     assert not read.take_expectation()
     read.feed(memoryview(b"ok"))
     assert read.next_request().body.read() == b"ok"
+
+
+@pytest.mark.parametrize("step", [1000, 100_000, 10**6])
+@pytest.mark.parametrize("coding", ["length", "chunks"])
+def test_a_large_body_is_judged_by_its_start_and_the_rest_is_not_waited_for(step: int, coding: str) -> None:
+    judged: list[int] = []
+
+    def judge(request: Any, start: bytes) -> Exception | None:
+        judged.append(len(start))
+        return ValueError("costly") if len(start) == JUDGED_AT[at] else None
+
+    size = 4 * 1024 * 1024
+    head = CHUNKED + b"%x\r\n" % size if coding == "chunks" else POST + b"Content-Length: %d\r\n\r\n" % size
+    for at in (0, 1):
+        judged.clear()
+        read, request, sent = RequestReader(Config(), ("127.0.0.1", 1), 2 * size, judge), None, 0
+        read.feed(memoryview(head))
+        while request is None:
+            request = read.next_request()
+            if request is None:
+                read.feed(memoryview(bytes(step)))
+                sent += step
+        assert sent < JUDGED_AT[at] + 2 * step
+        assert judged[-1] == JUDGED_AT[at]
+        assert request.should_close()
+        with pytest.raises(ValueError, match="costly"):
+            request.body.read()
+        with pytest.raises(ValueError, match="costly"):
+            request.body.readinto(bytearray(10))
+
+
+def test_a_body_that_nothing_speaks_against_comes_whole() -> None:
+    judged: list[int] = []
+    body = bytes(range(256)) * 8192
+    read = RequestReader(Config(), ("127.0.0.1", 1), 10**7, lambda request, start: judged.append(len(start)))
+    data = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body + GET
+    for start in range(0, len(data), 50_000):
+        read.feed(memoryview(data)[start : start + 50_000])
+        if request := read.next_request():
+            assert request.body.read() == body
+            break
+    assert judged == list(JUDGED_AT)
+    read.feed(memoryview(data)[start + 50_000 :])
+    assert read.next_request().method == "GET"
 
 
 MALFORMED = {

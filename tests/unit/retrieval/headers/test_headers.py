@@ -125,6 +125,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "chunks of a png": lambda: saved("PNG")[:33] + chunk(b"tEXt", b"k\0v") * (MAX_PARTS + 200) + saved("PNG")[33:],
     "pieces of image data": lambda: saved("PNG")[:33] + chunk(b"IDAT", b"") * (MAX_PARTS + 200) + saved("PNG")[33:],
     "chunks of a webp": lambda: saved("WEBP") + b"abcd\0\0\0\0" * (MAX_PARTS + 200),
+    "values of a tiff": lambda: tiff(1, 8, rows=8, strips=[200] * 600_000, lengths=[1] * 600_000),
     "strips of a tiff": lambda: tiff(1, 70_000, rows=1, strips=[200] * 70_000, lengths=[1] * 70_000),
     "run lengths": lambda: (
         b"BM" + struct.pack("<IIIIiiHHI", 0, 0, 54, 40, 100, 100, 1, 8, 1) + bytes(20) + bytes(9 << 20)
