@@ -19,6 +19,7 @@ from indexer.scenes import are_known, update_scenes
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
 from retrieval.encoders import DEFAULT, EncoderOptions, Fit
 from retrieval.errors import EncoderError
+from retrieval.large_pictures import RUN_PIXELS, LargePictures
 from retrieval.learn.completion import complete_learned_spaces
 from retrieval.learn.components import add_component_spaces
 from retrieval.search import Searcher
@@ -161,9 +162,13 @@ def run_dataset(
     opened = _open_spaces(writer, broken, say)
     result = IndexingResult(writer.path, dataset, Outcome(), 0.0, [space.name for space in opened], whole=whole)
     first = writer.counter("next image")
-    result.outcome = index_dataset(
-        dataset, writer, opened, shipped=shipped, whole=whole, again=again, on_progress=on_progress
-    )
+    large = LargePictures(least_pixels=RUN_PIXELS)
+    try:
+        result.outcome = index_dataset(
+            dataset, writer, opened, shipped=shipped, whole=whole, again=again, on_progress=on_progress, large=large
+        )
+    finally:
+        large.stop()
     # Some reasons begin with the file, which is listed with them.
     result.outcome.rejected = [(file, reason.removeprefix(f"{file}: ")) for file, reason in result.outcome.rejected]
     complete_learned_spaces(writer)

@@ -123,7 +123,8 @@ class Embedder:
         if (large := self._large) is not None:
             data, max_pixels = self._picture(part)
             if isinstance(data, bytes) and large.takes(data, max_pixels):
-                return self._large_vectors(large, data, part.region, spaces, max_pixels)
+                apart = self.prepared_apart(large, data, part.region, spaces, max_pixels)
+                return {name: self.space(name).embed([apart[name]])[0] for name in spaces}
         pictures = self.pictures(part, spaces)
         made: dict[str, NDArray[Any]] = {}
         for name in spaces:
@@ -138,15 +139,14 @@ class Embedder:
                 made[name] = space.derive([made[source.name][None] for source in space.sources])[0]
         return {name: made[name] for name in spaces}
 
-    def _large_vectors(
+    def prepared_apart(
         self, large: LargePictures, data: bytes, region: Region | None, spaces: Sequence[str], max_pixels: int
     ) -> dict[str, NDArray[Any]]:
+        """What each space embeds of a large picture, decoded in another process."""
         from retrieval.picture_process import prepared
 
-        members = {name: self.space(name) for name in spaces}
-        definitions = [space.definition for space in members.values()]
-        made = large.run(prepared, data, self.collection.path, definitions, region, max_pixels)
-        return {name: space.embed([made[name]])[0] for name, space in members.items()}
+        definitions = [self.space(name).definition for name in spaces]
+        return large.run(prepared, data, self.collection.path, definitions, region, max_pixels)
 
     def embed(self, picture: Picture, name: str) -> NDArray[Any]:
         """The vector (d,) of a picture in one space."""

@@ -31,6 +31,9 @@ _BYTES_A_PIXEL = 21
 """Memory that one picture may take: WebP, which takes the most, takes 15, and all of LIRE's descriptors up to 20."""
 _BYTES_BEFORE = 150_000_000
 """Memory that the process takes before a picture."""
+RUN_PIXELS = 25_000_000
+"""Pixels from which a picture of a run on the command line is decoded apart: its memory, and that of as many others as
+there are threads, must not end the run. Cameras make up to 24 megapixels."""
 _SECONDS_HERE = 0.15
 """Estimated decoding from which a picture is large: 4 megapixels of a PNG, 10 of a JPEG."""
 _BLOCKING_HERE = 0.12
@@ -52,12 +55,14 @@ def memory_for(pixels: int) -> int:
 class LargePictures:
     """Runs functions of large pictures in another process, one at a time. Safe to share between threads.
 
-    seconds, memory: the limits of one picture; memory in bytes.
+    seconds, memory: the limits of one picture; memory in bytes. least_pixels: below which none is large, for a run in
+    which nobody waits for another's decoding.
     """
 
-    def __init__(self, seconds: float = SECONDS, memory: int = memory_for(MAX_PIXELS)) -> None:
+    def __init__(self, seconds: float = SECONDS, memory: int = memory_for(MAX_PIXELS), least_pixels: int = 0) -> None:
         self.seconds = seconds
         self.memory = memory
+        self.least_pixels = least_pixels
         self._process: subprocess.Popen[bytes] | None = None
         self._ending: Callable[[], object] = lambda: None
         self._turn = threading.Lock()
@@ -65,7 +70,8 @@ class LargePictures:
     def takes(self, data: bytes, max_pixels: int) -> bool:
         """Whether a picture is to be decoded here; a faulty one is not. Raises what `examine` raises."""
         claim = examine(data, max_pixels)
-        return is_large(claim) and sys.platform != "win32"  # where no pipe can be waited for
+        large = is_large(claim) and claim.width * claim.height >= self.least_pixels
+        return large and sys.platform != "win32"  # where no pipe can be waited for
 
     def run(self, function: Callable[Concatenate[bytes, P], R], data: bytes, *args: P.args, **options: P.kwargs) -> R:
         """function(data, ...) in the process; a function of a module, whose arguments and result can be pickled.
@@ -76,7 +82,7 @@ class LargePictures:
         with self._turn:
             reply = self._reply(message) or self._reply(message)  # the last process may just have ended
         if reply is None:
-            raise CostlyPictureError("decoding the picture takes more memory than this server gives; reduce it")
+            raise CostlyPictureError("decoding the picture takes more memory than it is given; reduce it")
         made, result = reply
         if not made:
             raise result
@@ -159,6 +165,6 @@ def result_or_error(function: Callable[..., Any], *args: Any, **options: Any) ->
     try:
         return True, function(*args, **options)
     except MemoryError:
-        return False, CostlyPictureError("decoding the picture takes more memory than this server gives; reduce it")
+        return False, CostlyPictureError("decoding the picture takes more memory than it is given; reduce it")
     except RetrievalError as error:
         return False, error.with_traceback(None)

@@ -358,6 +358,16 @@ class Searcher:
         names = self._default_spaces([parsed]) if spaces is None else self.space_names(spaces)
         return self._embed(parsed, names, class_name)
 
+    def prepared_apart(self, data: bytes, spaces: Sequence[str]) -> dict[str, NDArray[Any]] | None:
+        """What each space embeds of a large picture, decoded in another process; None for one that is not large.
+
+        Raises what `LargePictures.run` raises.
+        """
+        large = self.large_pictures
+        if large is None or not large.takes(data, self._max_pixels):
+            return None
+        return self._embedder.prepared_apart(large, data, None, spaces, self._max_pixels)
+
     def pictures(self, query: QueryLike, spaces: Sequence[str]) -> dict[str, Picture]:
         """A query's picture as each space embeds it, for timing or batching the steps to its vectors."""
         pictures = self._embedder.pictures(Query.of(query).parts[0], spaces)

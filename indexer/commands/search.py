@@ -22,6 +22,7 @@ from retrieval.arguments import (
 from retrieval.filters import NoSuchClassError
 from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.hits import Hits
+from retrieval.large_pictures import RUN_PIXELS, LargePictures
 from retrieval.names import nfc
 from retrieval.query import Query
 from retrieval.rerank import METHODS as RERANKERS
@@ -139,7 +140,7 @@ def command(
 
         if rerank is not None or min_chance is not None:
             raise click.UsageError("--rerank and --min-chance are for one query, not for --batch")
-        searcher = open_collection(collection, "throughput")
+        searcher = open_collection(collection, "throughput", large=LargePictures(least_pixels=RUN_PIXELS))
         class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
         options = BatchOptions(
             k=k,

@@ -60,7 +60,10 @@ def search_in_batches(
     def prepared(query: BatchQuery) -> Mapping[str, NDArray[Any]] | RetrievalError:
         """What each space embeds of a query's picture."""
         try:
-            pictures = searcher.pictures(query.read(), spaces)
+            data = query.read()
+            if (apart := searcher.prepared_apart(data, spaces)) is not None:
+                return apart
+            pictures = searcher.pictures(data, spaces)
             return prepare_all(members.values(), {space.draft: pictures[name] for name, space in members.items()})
         except Exception as error:
             return rejection(error)

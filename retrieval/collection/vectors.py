@@ -72,10 +72,10 @@ class StoredRows:
         self._collection = collection
         self._catalog = catalog
         self._space = space
+        self._descriptor: int | None = None
         # The first rows and those appended since; replaced together, because other threads read them meanwhile.
         self._maps: tuple[NDArray[Any], NDArray[Any]] = (self._map(0, 0), self._map(0, 0))
         self._stride = space.dimension * np.dtype(space.dtype).itemsize
-        self._descriptor: int | None = None
 
     @property
     def dimension(self) -> int:

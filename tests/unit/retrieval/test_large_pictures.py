@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
 
 from indexer.uploads import add_picture
+from retrieval.batch import BatchQuery, search_in_batches
 from retrieval.collection import CollectionWriter
+from retrieval.command_line import kvasir
 from retrieval.headers import Claim, CostlyPictureError
 from retrieval.images import UnknownFormatError, decode
-from retrieval.large_pictures import LargePictures, is_large
+from retrieval.large_pictures import RUN_PIXELS, LargePictures, is_large
 from retrieval.search import open_collection
 
 
@@ -88,17 +91,63 @@ def test_a_picture_beyond_the_time_ends_the_process_and_the_next_one_has_another
 
 
 def test_a_picture_beyond_the_memory_is_an_error_of_its_own(large: LargePictures) -> None:
-    with pytest.raises(CostlyPictureError, match="more memory than this server gives"):
+    with pytest.raises(CostlyPictureError, match="more memory than it is given"):
         large.run(all_memory, b"x")
-    with pytest.raises(CostlyPictureError, match="more memory than this server gives"):
+    with pytest.raises(CostlyPictureError, match="more memory than it is given"):
         large.run(ended, b"x")
 
 
 def test_the_memory_of_a_decoding_is_limited() -> None:
     pictures = LargePictures(seconds=30, memory=150 * 2**20)
-    with pytest.raises(CostlyPictureError, match="more memory than this server gives"):
+    with pytest.raises(CostlyPictureError, match="more memory than it is given"):
         pictures.run(corner, saved("PNG", (8000, 8000), "L"), 2)
     pictures.stop()
+
+
+def flat(side: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGBA", (side, side), (90, 60, 40, 255)).save(out, "WEBP", lossless=True, method=0)
+    return out.getvalue()
+
+
+def test_in_a_run_only_what_takes_much_memory_is_large() -> None:
+    run = LargePictures(least_pixels=RUN_PIXELS)
+    assert not run.takes(saved("PNG", (6000, 4000), "L"), 64_000_000)
+    assert run.takes(flat(5200), 64_000_000)
+
+
+def test_a_picture_beyond_the_memory_ends_no_run(
+    drawn_in_two_spaces: Path, tmp_path: Path, draw: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "new" / "polyps"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        draw(700 + number).save(folder / f"{number}.png")
+    (folder / "large.webp").write_bytes(flat(5200))
+    monkeypatch.setattr("retrieval.large_pictures.LargePictures.__init__.__defaults__", (60.0, 200 * 2**20, 0))
+    path = Path(shutil.copytree(drawn_in_two_spaces, tmp_path / "c"))
+    indexing = CliRunner().invoke(kvasir, ["index", str(folder.parent), str(path), "--json"])
+    assert indexing.exit_code == 1, indexing.output
+    assert "large.webp: decoding the picture takes more memory than it is given" in indexing.stderr
+    assert len(open_collection(path).collection) == len(open_collection(drawn_in_two_spaces).collection) + 3
+    out = tmp_path / "run.jsonl"
+    searching = CliRunner().invoke(kvasir, ["search", "--batch", str(folder), "--out", str(out), str(path)])
+    assert searching.exit_code == 1, searching.output
+    assert "large.webp" in searching.stderr
+    assert len(out.read_text().splitlines()) >= 3
+
+
+def test_a_large_query_of_a_batch_finds_what_it_finds_here(drawn_in_two_spaces: Path) -> None:
+    data = saved("PNG", (2600, 1900))
+    large = LargePictures(seconds=60)
+    names = [space.name for space in open_collection(drawn_in_two_spaces).collection.spaces]
+    query = BatchQuery("a", None, lambda: data)
+    found = [
+        next(search_in_batches(open_collection(drawn_in_two_spaces, "throughput", large=one), [query], 5, names))[0][1]
+        for one in (large, None)
+    ]
+    large.stop()
+    assert found[0] == found[1]
 
 
 def test_a_large_picture_is_stored_and_found_as_by_an_ordinary_run(
