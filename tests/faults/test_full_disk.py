@@ -18,6 +18,7 @@ from PIL import Image
 
 from indexer.repair import repair
 from indexer.verification import check
+from retrieval.backup import write_backup
 from retrieval.collection.manifest import read_manifest, write_manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -252,3 +253,46 @@ def test_a_conversion_that_an_earlier_version_gave_up_is_told_and_made_by_repair
     mended = repair(collection, [finding])
     assert (mended.failed, check(collection, pictures=False)) == ([], [])
     assert "converted" in read_manifest(collection).spaces[0].recipe
+
+
+BACKUPS = """
+    import json, pathlib, shutil, sys
+    from click.testing import CliRunner
+    from retrieval.command_line import kvasir
+
+    made, sound, disk = map(pathlib.Path, sys.argv[1:])
+    shutil.copytree(made, disk / "c")
+    told = []
+    size = sound.stat().st_size
+    for command in (["backup", str(disk / "c"), str(disk / "b.tar")], ["restore", str(sound), str(disk / "r")],
+                    ["restore", str(sound), str(disk / "c"), "--replace"]):
+        for left in (0, 8192, 65536, size // 3, size - 16384):
+            with (disk / "filler").open("wb") as filler:
+                filler.write(bytes(shutil.disk_usage(disk).free - left))
+            full = CliRunner().invoke(kvasir, command).exception
+            there = sorted(path.name for path in disk.iterdir())
+            (disk / "filler").unlink()
+            intact = CliRunner().invoke(kvasir, ["verify", str(disk / "c")]).exit_code
+            told.append([type(full).__name__, str(full), there, intact])
+        assert CliRunner().invoke(kvasir, command).exit_code == 0
+        for name in ("b.tar", "r"):
+            shutil.rmtree(disk / name) if (disk / name).is_dir() else (disk / name).unlink(missing_ok=True)
+    print(json.dumps(told))
+"""
+
+
+def test_a_backup_and_a_restore_on_a_full_disk_tell_the_file_and_leave_nothing(
+    tiny_spec: str, index_folder: Callable[..., Path], gallery_folder: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    made = index_folder(gallery_folder, tmp_path / "made", tiny_spec)
+    backup = write_backup(made, tmp_path / "b.tar")
+    ended = on_a_small_disk(BACKUPS, disk, 4 * backup.size + (1 << 20), made, tmp_path / "b.tar", disk)
+    assert ended.returncode == 0, ended.stderr
+    for kind, message, there, intact in json.loads(ended.stdout):
+        assert kind == "DiskFullError", message
+        assert message.startswith(f"{disk}/")
+        assert ": no space left on the disk; make room and " in message
+        assert there == ["c", "filler"]
+        assert intact == 0
