@@ -177,12 +177,14 @@ def _write(collection: Path, out: Path) -> Backup:
 def _scratch_file(out: Path) -> Iterator[Path]:
     """A place for the catalog's copy; one name for each backup, so that the next run removes what a stop left."""
     copy = out.with_name(f"{out.name}.{catalog.NAME}")
-    copy.unlink(missing_ok=True)
+    files = [copy.with_name(copy.name + end) for end in ("", "-journal")]
+    for file in files:
+        file.unlink(missing_ok=True)
     try:
         yield copy
     finally:
-        for end in ("", "-journal"):
-            copy.with_name(copy.name + end).unlink(missing_ok=True)
+        for file in files:
+            file.unlink(missing_ok=True)
 
 
 def _copy_catalog(collection: Path, copy: Path) -> tuple[int, int]:

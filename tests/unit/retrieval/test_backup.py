@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tarfile
 import threading
 from collections.abc import Callable
@@ -203,6 +204,7 @@ def test_a_stop_between_two_steps_of_a_restore_loses_nothing(collection: Path, t
 
 
 def test_what_a_stopped_restore_or_backup_left_is_told_and_removed(collection: Path, tmp_path: Path) -> None:
+    shutil.rmtree(collection / "index")
     left = tmp_path / ".c.restoring"
     left.mkdir()
     (left / "catalog.sqlite").touch()
@@ -213,7 +215,8 @@ def test_what_a_stopped_restore_or_backup_left_is_told_and_removed(collection: P
     assert (finding.kind, finding.repairable) == ("leftover", True)
     CollectionWriter(collection).close()
     assert not left.exists()
-    (tmp_path / "b.tar.catalog.sqlite").write_bytes(b"half")
+    for name in ("b.tar.new", "b.tar.new.catalog.sqlite", "b.tar.new.catalog.sqlite-journal"):
+        (tmp_path / name).write_bytes(b"half")
     write_backup(collection, tmp_path / "b.tar")
     assert {path.name for path in tmp_path.iterdir()} == {"b.tar", "c"}
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,21 +79,12 @@ def test_a_changed_table_is_told_by_opening_and_by_verify(collection: Path, tabl
             opened.refreshed()
 
 
-def test_damaged_marks_are_forgotten_and_looked_for_again(collection: Path) -> None:
-    execute(collection, DAMAGE["marks"])
-    mended = repair(collection, check(collection, pictures=False))
-    assert "the marks of the device are looked for again" in mended.done
-    assert check(collection, pictures=False) == []
-    assert set(Collection.open(collection).images.marks.tolist()) == {-1}  # imported images have no picture
-
-
-def test_marks_of_pictures_are_found_again(indexed: object, tmp_path: Path) -> None:
-    import shutil
-
-    collection = Path(shutil.copytree(indexed.path, tmp_path / "c"))  # type: ignore[attr-defined]
+def test_damaged_marks_are_looked_for_again(indexed: Any, tmp_path: Path) -> None:
+    collection = Path(shutil.copytree(indexed.path, tmp_path / "c"))
     before = Collection.open(collection).images.marks.tolist()
     execute(collection, "UPDATE marks SET bits = bits + 1 WHERE image = 7")
-    repair(collection, check(collection, pictures=False))
+    mended = repair(collection, check(collection, pictures=False))
+    assert "the marks of the device are looked for again" in mended.done
     assert Collection.open(collection).images.marks.tolist() == before
     assert check(collection, pictures=False) == []
 
