@@ -68,7 +68,8 @@ def damaged_tables(connection: sqlite3.Connection, names: Iterable[str] = NAMES)
     """Tables that are not what was written; to be called within a transaction."""
     if not has_sums(connection):
         return ()
-    sums = dict(connection.execute("SELECT name, sum FROM sums WHERE missed = 0"))
+    present = "SELECT name FROM sqlite_master WHERE type = 'table'"
+    sums = dict(connection.execute(f"SELECT name, sum FROM sums WHERE missed = 0 AND name IN ({present})"))  # noqa: S608
     return tuple(name for name in names if name in sums and sums[name] != _sum(connection, name))
 
 

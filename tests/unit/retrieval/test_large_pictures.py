@@ -123,17 +123,17 @@ def test_a_picture_beyond_the_memory_ends_no_run(
     folder.mkdir(parents=True)
     for number in range(3):
         draw(700 + number).save(folder / f"{number}.png")
-    (folder / "large.webp").write_bytes(flat(5200))
+    (folder / "large.png").write_bytes(saved("PNG", (5200, 5200), "RGBA"))
     monkeypatch.setattr("retrieval.large_pictures.LargePictures.__init__.__defaults__", (60.0, 200 * 2**20, 0))
     path = Path(shutil.copytree(drawn_in_two_spaces, tmp_path / "c"))
     indexing = CliRunner().invoke(kvasir, ["index", str(folder.parent), str(path), "--json"])
     assert indexing.exit_code == 1, indexing.output
-    assert "large.webp: decoding the picture takes more memory than it is given" in indexing.stderr
+    assert "large.png: decoding the picture takes more memory than it is given" in indexing.stderr
     assert len(open_collection(path).collection) == len(open_collection(drawn_in_two_spaces).collection) + 3
     out = tmp_path / "run.jsonl"
     searching = CliRunner().invoke(kvasir, ["search", "--batch", str(folder), "--out", str(out), str(path)])
     assert searching.exit_code == 1, searching.output
-    assert "large.webp" in searching.stderr
+    assert "large.png" in searching.stderr
     assert len(out.read_text().splitlines()) >= 3
 
 
@@ -143,7 +143,9 @@ def test_a_large_query_of_a_batch_finds_what_it_finds_here(drawn_in_two_spaces: 
     names = [space.name for space in open_collection(drawn_in_two_spaces).collection.spaces]
     query = BatchQuery("a", None, lambda: data)
     found = [
-        next(search_in_batches(open_collection(drawn_in_two_spaces, "throughput", large=one), [query], 5, names))[0][1]
+        next(search_in_batches(open_collection(drawn_in_two_spaces, "throughput", large=one), [query], 5, names, None))[
+            0
+        ][1]
         for one in (large, None)
     ]
     large.stop()
