@@ -204,5 +204,5 @@ def _build_indexes(path: Path, spaces: Collected[str | None], mended: Repair) ->
         metric = metric_of(space)
         stored = not is_exact(metric, len(collection.ids(space.name)))
         if space.name in spaces and stored and not any(check_vectors(collection, space)):
-            open_index(collection, space.name, metric)
+            open_index(collection, space.name, metric).flush()
             mended.done.append(f"space {space.name}: its index was built anew")

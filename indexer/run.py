@@ -16,7 +16,7 @@ from indexer.missing import missing_picture
 from indexer.near_duplicates import Cluster, clusters, update_clusters
 from indexer.pipeline import Outcome, index_dataset
 from indexer.scenes import are_known, update_scenes
-from retrieval.collection import Collection, CollectionWriter, SourceGoneError
+from retrieval.collection import Collection, CollectionWriter, SourceGoneError, SpaceDefinition
 from retrieval.encoders import DEFAULT, EncoderOptions, Fit
 from retrieval.errors import EncoderError
 from retrieval.large_pictures import RUN_PIXELS, LargePictures
@@ -135,6 +135,7 @@ def run_dataset(
     fit: str | None = None,
     *,
     options: EncoderOptions = _AS_NAMED,
+    precision: str = "f32",
     spaces: Sequence[str] = (),
     whole: bool = False,
     again: Mapping[int, frozenset[str]] | None = None,
@@ -145,17 +146,23 @@ def run_dataset(
     """Index an opened data set by an open writer, in the collection's spaces and in new ones.
 
     archive: shipped features. encoders: specs of encoders. descriptors: names of descriptors to compute, or `all`.
-    fit: how frames meet a new encoder's input. options: what the specs of new encoders do not say. spaces: further
-    spaces, each as KIND:SPEC. A collection without a space gets the default encoder's unless `encoders` or `spaces`
-    says otherwise. whole, again: see `index_dataset`. broken: where it is given, spaces whose encoder cannot be loaded
-    are noted there, with the reason, and left out.
+    fit: how frames meet a new encoder's input. options: what the specs of new encoders do not say. precision: of new
+    encoders, see `indexer.precision`. spaces: further spaces, each as KIND:SPEC. A collection without a space gets the
+    default encoder's unless `encoders` or `spaces` says otherwise. whole, again: see `index_dataset`. broken: where it
+    is given, spaces whose encoder cannot be loaded are noted there, with the reason, and left out.
 
     Raises what creating a space or reading an archive raises.
     """
     start = time.perf_counter()
     # First, so that a new collection's first space is an encoder's.
     chosen_fit: Fit | None = next((name for name in get_args(Fit) if name == fit), None)
-    _add_encoders(writer, encoders, chosen_fit, archive is None and bool(descriptors), bool(spaces), say, options)
+    full_size = archive is None and bool(descriptors)
+    named = _add_encoders(writer, encoders, chosen_fit, full_size, bool(spaces), say, options)
+    if precision != "f32":
+        from indexer.precision import set_precision
+
+        for definition in named:
+            set_precision(writer, definition, dataset, precision, say)
     for text in spaces:
         create_space(writer, text)
     shipped = _add_descriptors(dataset, writer, archive, descriptors, say)
@@ -222,21 +229,24 @@ def _add_encoders(
     others: bool,
     say: Say,
     options: EncoderOptions,
-) -> None:
-    """Add the spaces of new encoders. full_size: descriptors need pictures at full size anyway. others: further spaces.
+) -> list[SpaceDefinition]:
+    """Add the spaces of new encoders, and return those that were named.
 
+    full_size: descriptors need pictures at full size anyway. others: further spaces.
     Raises EncoderFitError, WeightsChangedError and what building an encoder raises.
     """
     manifest = writer.manifest
     default = options.features == "multi" or not (manifest.spaces or others)
+    made = []
     for spec in specs or ([DEFAULT] if default else []):
         if encoder.definition_of(manifest, spec, options.features) is None:
             say(f"loading the weights of {spec} and converting them, once for this collection …")
-        encoder.create(writer, spec, fit, full_size, options)
+        made.append(encoder.create(writer, spec, fit, full_size, options))
     if not specs:
         for definition in encoder.definitions(manifest).values():
             encoder.require_fit(definition, fit)
             encoder.require_options(definition, EncoderOptions(marks=options.marks))
+    return made
 
 
 def _add_descriptors(

@@ -8,7 +8,7 @@ from pathlib import Path
 from retrieval.collection import Collection, SpaceDefinition
 from retrieval.disk import PARTIAL
 from retrieval.index import stored_backend
-from retrieval.index.storage import FOLDER, LOCK, earlier_files, is_intact
+from retrieval.index.storage import CHECKPOINT_FILE, FOLDER, LOCK, WANTED_FILE, earlier_files, is_intact
 from retrieval.spaces import metric_of
 
 
@@ -23,7 +23,7 @@ def faulty_indexes(collection: Collection) -> Iterator[tuple[Path, SpaceDefiniti
             yield path, None, "belongs to no space"
         else:
             for file in sorted(path.iterdir()):
-                if file.name != LOCK and (fault := _fault(collection, spaces[path.name], file)):
+                if file.name not in (LOCK, WANTED_FILE) and (fault := _fault(collection, spaces[path.name], file)):
                     yield file, spaces[path.name], fault
 
 
@@ -31,6 +31,8 @@ def _fault(collection: Collection, space: SpaceDefinition, file: Path) -> str | 
     """What is wrong with a file in the folder of a space's index; None where nothing is."""
     if file.suffix == PARTIAL:
         return "was left by a run that was stopped"
+    if file.name == CHECKPOINT_FILE:  # which the next build goes on from
+        return None if is_intact(file) else "is damaged"
     metric, ids = metric_of(space), collection.ids(space.name)
     backend = stored_backend(metric, len(ids))
     if backend is None or file.name != backend.file_name(len(ids), space.dimension):

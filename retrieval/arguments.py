@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from shlex import join
@@ -24,6 +25,38 @@ class LocalPath(click.Path):
         if reason := remote_reason(value):
             self.fail(reason, param, ctx)
         return super().convert(value, param, ctx)
+
+
+class NumberOrPath(LocalPath):
+    """A whole number from 1 on, or an existing path; a folder whose name is a number is given as `./5000`."""
+
+    name = "number or path"
+
+    def __init__(self) -> None:
+        super().__init__(exists=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number or the path. Fails for 0, and as `LocalPath` does."""
+        text = str(value)
+        if not text.isascii() or not text.isdecimal():
+            return super().convert(value, param, ctx)
+        if int(text) < 1:
+            self.fail("one query at least", param, ctx)
+        return int(text)
+
+
+class MemorySize(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions
+    """A number of bytes: 600M, 2G, 1.5GB or a plain number."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The bytes. Fails for what is no positive size."""
+        matched = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", str(value).strip(), re.IGNORECASE)
+        size = float(matched[1]) * 1000 ** " kmgt".index(matched[2].lower() or " ") if matched else 0
+        if size < 1:
+            raise click.BadParameter(f"{value!r} is not a size; give one such as 600M or 2G", ctx, param)
+        return int(size)
 
 
 class ImageId(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions

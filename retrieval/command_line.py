@@ -33,6 +33,8 @@ COMMANDS = {
     "duplicates": ("indexer.commands.duplicates", "List pictures that show the same, and labels that disagree."),
     "scenes": ("indexer.commands.scenes", "Find pictures of one place in one examination."),
     "search": ("indexer.commands.search", "Find the pictures most similar to one."),
+    "tune": ("retrieval.commands.tune", "Build and tune the indexes of large spaces."),
+    "size": ("retrieval.commands.size", "Memory, disk and time that collections of other sizes take."),
     "learn": ("retrieval.commands.learn", "Learn a space from the classes of a collection."),
     "refit": ("retrieval.commands.refit", "Fit a learned space again on all images that are there now."),
     "calibrate": ("indexer.commands.calibrate", "Fit the chance that a hit shows the query's finding."),

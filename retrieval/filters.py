@@ -17,6 +17,8 @@ from retrieval.names import nfc
 from retrieval.query import BadQueryError, as_list, is_whole
 
 _NONE = np.empty(0, np.int64)
+_SELECTIONS = 8
+"""Filters whose selections are cached with the images."""
 _LARGEST = np.iinfo(np.int64).max
 
 
@@ -82,12 +84,25 @@ class Filter:
             object.__setattr__(self, name, _frozen(name, getattr(self, name)))
 
     def select(self, images: Images) -> Selection:
-        """The images of a collection that meet it. Raises NoSuchClassError; ids that do not exist match nothing."""
+        """The images of a collection that meet it. Raises NoSuchClassError; ids that do not exist match nothing.
+
+        The same filter of the same images gives the same object, by which indexes cache what they make of it.
+        """
+        selections: dict[Filter, Selection] = images.selections
+        selection = selections.get(self)
+        if selection is None:
+            selection = self._select(images)
+            for oldest in list(selections)[: len(selections) + 1 - _SELECTIONS]:
+                selections.pop(oldest, None)
+            selections[self] = selection
+        return selection
+
+    def _select(self, images: Images) -> Selection:
         included = None
         if self.classes is not None:
             wanted = known_classes(self.classes, images)
             labels = [label for label, name in enumerate(images.classes) if name in wanted]
-            included = _union(images.ids_of_label(label) for label in labels)
+            included = images.ids_of_label(labels[0]) if len(labels) == 1 else _union(map(images.ids_of_label, labels))
         if self.ids is not None:
             listed = _ascending(self.ids)
             included = listed[among(listed, images.ids if included is None else included)]

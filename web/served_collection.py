@@ -99,17 +99,17 @@ class ServedCollection:
                     log.error("the collection has changed and cannot be read: %s", reason)
 
     def flush_after_writes(self, stop: threading.Event) -> None:
-        """Flush the indexes of each state that a write brings, until `stop`; for a thread of its own.
+        """Flush the indexes of the first state, and of each that a write brings, until `stop`; for a thread of its own.
 
-        A flush builds only what has come to lack a tenth of its vectors, so it gets rarer as a collection grows. One
-        that the end of the server cuts off is lost; the next start builds that index.
+        A flush builds only what is missing or a quarter of whose vectors has changed, so it gets rarer as a collection
+        grows. One that the end of the server cuts off goes on from its last checkpoint with the next start.
         """
         if sys.platform == "linux":  # where the calling thread alone, and those that it starts, yield to searches
             os.setpriority(os.PRIO_PROCESS, 0, FLUSH_NICENESS)
-        flushed = self._searcher
+        flushed = None
         while not stop.wait(CHECK_SECONDS):
             current = self._searcher
-            if current is not flushed:
+            if current is not flushed and self.ready:
                 try:
                     current.flush()
                 except (RetrievalError, OSError) as error:

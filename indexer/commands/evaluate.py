@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, map_option, space_option
+from retrieval.arguments import LocalPath, NumberOrPath, map_option, space_option
 from retrieval.evaluation.generalisation import Standing
 from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
 from retrieval.fusion import DEFAULT_METHOD, METHODS
@@ -100,8 +100,13 @@ from retrieval.terminal import TaskBars, note, progress_bar
 @space_option("Learn from these frozen spaces, separated by commas.  [default: the first]", "--from", name="learn_from")
 @click.option(
     "--queries",
-    type=LocalPath(exists=True),
-    help="Also search the collection by these pictures of other sources, a folder of class folders or a zip.",
+    "query_sources",
+    type=NumberOrPath(),
+    multiple=True,
+    metavar="N|FOLDER",
+    help="A number: so many images query, drawn from each class by its share.  [default: all; 5,000 of more than "
+    "20,000 images] A folder of class folders or a zip: also search the collection by these pictures of other "
+    "sources. Both may be given.",
 )
 @map_option
 @click.option("--common", is_flag=True, help="Leave images out that lack a vector in a space, so that all compare.")
@@ -124,7 +129,7 @@ def command(
     rerank: tuple[str, ...],
     learn: tuple[str, ...],
     learn_from: tuple[str, ...],
-    queries: Path | None,
+    query_sources: tuple[int | Path, ...],
     class_maps: tuple[str, ...],
     common: bool,
     speed: bool,
@@ -153,6 +158,8 @@ def command(
     from retrieval.evaluation.protocols import PROTOCOLS
     from retrieval.report.store import StoredEvaluation, is_stored, remove_unfinished, store_evaluation
 
+    count = next((one for one in query_sources if isinstance(one, int)), None)
+    queries = next((one for one in query_sources if isinstance(one, Path)), None)
     if report is not None:
         from retrieval.report.folder import prepare_folder
 
@@ -162,7 +169,19 @@ def command(
     fused = tuple(Fusion.parse(text) for text in fusions)
     measures = MeasureOptions(tuple(sorted(set(ks))), vote_k, samples, seed)
     options = EvaluationOptions(
-        spaces, protocol, test_share, folds, split, measures, speed, fused, common, learn, learn_from, rerank
+        spaces,
+        protocol,
+        test_share,
+        folds,
+        split,
+        measures,
+        speed,
+        fused,
+        common,
+        learn,
+        learn_from,
+        rerank,
+        count,
     )
     opened = Collection.open(collection)
     class_map = parse_class_map(class_maps, opened.classes)

@@ -31,6 +31,8 @@ NEIGHBOURS = 3
 _EQUAL = 0.98
 """Score from which a pair too dark or too plain to be aligned is compared pixel by pixel."""
 _BLOCK = 512
+_BUILT_FROM = 10_000
+"""Queries from which building an index of a large space takes less than comparing every image with each."""
 _PAIRS = 128
 
 
@@ -146,6 +148,8 @@ def _candidates(
     if not len(queries):
         return
     index, rows = searcher.index(space.name), collection.rows(space.name)
+    if len(queries) >= _BUILT_FROM:
+        index.flush()
     for start in range(0, len(queries), _BLOCK):
         block = queries[start : start + _BLOCK]
         distances, ids = index.search(rows.take(block), min(NEIGHBOURS, len(index)), without=list(block[:, None]))

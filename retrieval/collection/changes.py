@@ -20,6 +20,9 @@ from retrieval.collection.images import Images, Row, read_rows
 LENGTH = 50_000
 """Entries that the log keeps, some 10 bytes each."""
 
+FEW = 1_000
+"""Entries that are read in a few milliseconds."""
+
 _COUNTER = "change log"
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS changes (sequence INTEGER PRIMARY KEY AUTOINCREMENT, image INTEGER NOT NULL)",
@@ -44,6 +47,11 @@ class LogPosition:
     log: int
     inode: int
     sequence: int
+
+    def is_near(self, later: LogPosition) -> bool:
+        """Whether a reader is brought from here to a later position by few rows."""
+        same = (self.log, self.inode) == (later.log, later.inode)
+        return same and 0 <= later.sequence - self.sequence <= FEW
 
 
 @dataclass(frozen=True, eq=False)

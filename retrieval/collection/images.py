@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress, pairwise
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import device_marks, scene_rows
+from retrieval.collection.file_names import FileNames
 from retrieval.collection.row_digests import damaged_rows
 from retrieval.names import nfc
 from retrieval.sources import has_pictures
@@ -23,6 +24,11 @@ _UNMARKED = "SELECT NULL AS image, NULL AS bits WHERE 0"
 """In the place of the table of marks, which catalogs of older versions lack."""
 _WITHOUT_SCENES = "SELECT NULL AS image, NULL AS scene, NULL AS digest WHERE 0"
 """The same for the table of scenes."""
+
+_PIECES = 64
+"""Rows that leave up to which an array is copied in pieces between them."""
+_PACKED_FROM = 20_000
+"""Images from which file names are packed; fewer are looked up faster as strings."""
 
 Row = tuple[Any, ...]
 """(id, class, cluster, width, height, file, source, checksums, SHA-256, bits of its marks, scene, its digest)."""
@@ -51,7 +57,7 @@ class Images:
     contents: NDArray[np.uint8]
     marks: NDArray[np.int32]
     scene_rows: NDArray[np.int64]
-    files: tuple[str, ...]
+    files: Sequence[str]
     sources: NDArray[np.int32]
     damaged: tuple[int, ...] = ()
 
@@ -69,6 +75,11 @@ class Images:
     def with_pictures(self) -> NDArray[np.bool_]:
         """Which images have a picture, (n,); the others were stored as vectors alone."""
         return np.array([has_pictures(kind) for _, kind in self.source_paths], bool)[self.sources]
+
+    @cached_property
+    def selections(self) -> dict[Any, Any]:
+        """Cache of `Filter.select`."""
+        return {}
 
     def ids_of_label(self, label: int) -> NDArray[np.int64]:
         """The ids of one class's images, ascending int64; -1 is the label of those without a class."""
@@ -130,7 +141,7 @@ def read_images(connection: sqlite3.Connection, columns: int, folder: Path) -> I
     rows = connection.execute(
         f"SELECT id, {_COLUMNS}, bits, scene, digest FROM images {_joined(connection)} ORDER BY id"  # noqa: S608
     ).fetchall()
-    numbers, paths = _read_sources(connection, folder)
+    numbers, paths = read_sources(connection, folder)
     return _from_rows(rows, columns, numbers, paths, _damaged(connection, rows))
 
 
@@ -152,19 +163,19 @@ def _joined(connection: sqlite3.Connection) -> str:
     return f"LEFT JOIN {marks} marks ON marks.image = id LEFT JOIN {scenes} scenes ON scenes.image = id"
 
 
-def _damaged(connection: sqlite3.Connection, rows: Sequence[Row]) -> tuple[int, ...]:
+def _damaged(connection: sqlite3.Connection, rows: Sequence[Row], all_rows: bool = True) -> tuple[int, ...]:
     scenes = scene_rows.damaged_scenes((row[0], row[10], row[11]) for row in rows)
-    return tuple(sorted({*damaged_rows(connection, rows), *scenes}))
+    return tuple(sorted({*damaged_rows(connection, rows, all_rows), *scenes}))
 
 
 def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path) -> Images:
     """The images with some rows changed, added or, where a row is None but for its id, removed.
 
-    Copies arrays but builds nothing anew of rows that stay as they are: 50,000 images take a millisecond.
+    Copies arrays but builds nothing anew of rows that stay as they are: a million images take 30 ms.
     """
-    numbers, paths = _read_sources(connection, folder)
+    numbers, paths = read_sources(connection, folder)
     changed = [row for row in rows if row[5] is not None]
-    damaged = _damaged(connection, changed)
+    damaged = _damaged(connection, changed, all_rows=False)
     new = _from_rows(changed, images.checksums.shape[1], numbers, paths, damaged)
     touched = np.array([row[0] for row in rows], np.int64)
     places = np.searchsorted(images.ids, touched)
@@ -173,26 +184,22 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
     leaves = places[exists]
 
     # Ids ascend and never come back: what is added stands at the end, and only changed rows are put back in between.
-    ids = np.concatenate([np.delete(images.ids, leaves), new.ids])
-    order = np.argsort(ids, kind="stable")
+    ids = _spliced(images.ids, leaves, new.ids)
+    order = None if bool((ids[1:] > ids[:-1]).all()) else np.argsort(ids, kind="stable")
 
     def merged(old: NDArray[Any], added: NDArray[Any]) -> NDArray[Any]:
-        return np.concatenate([np.delete(old, leaves, axis=0), added])[order]
+        spliced = _spliced(old, leaves, added)
+        return spliced if order is None else spliced[order]
 
     counts = np.bincount(images.labels + 1, minlength=len(images.classes) + 1)  # those without a class first
     counts -= np.bincount(images.labels[leaves] + 1, minlength=len(counts))
     classes = tuple(sorted({*compress(images.classes, counts[1:]), *new.classes}))
     labels = _translated(images.labels, images.classes, classes)
-    files: list[str] = []
-    for left, right in pairwise([-1, *leaves.tolist(), len(images)]):
-        files += images.files[left + 1 : right]
-    files += new.files
-    in_order = bool((order[1:] > order[:-1]).all())
     return Images(
         classes=classes,
         source_paths=paths,
         source_numbers=numbers,
-        ids=ids[order],
+        ids=ids if order is None else ids[order],
         labels=merged(labels, _translated(new.labels, new.classes, classes)),
         clusters=merged(images.clusters, new.clusters),
         sizes=merged(images.sizes, new.sizes),
@@ -200,10 +207,34 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
         contents=merged(images.contents, new.contents),
         marks=merged(images.marks, new.marks),
         scene_rows=merged(images.scene_rows, new.scene_rows),
-        files=tuple(files if in_order else [files[at] for at in order.tolist()]),
+        files=_merged_files(images.files, leaves, new.files, order, merged),
         sources=merged(_translated(images.sources, images.source_numbers, numbers), new.sources),
         damaged=tuple(sorted({*images.damaged} - {row[0] for row in rows} | {*damaged})),
     )
+
+
+def _spliced(old: NDArray[Any], leaves: NDArray[np.int64], added: NDArray[Any]) -> NDArray[Any]:
+    """Rows of `old` but for those at `leaves`, ascending, and then `added`; copied once."""
+    if len(leaves) > _PIECES:
+        return np.concatenate([np.delete(old, leaves, axis=0), added])
+    pieces = [old[left + 1 : right] for left, right in pairwise([-1, *leaves.tolist(), len(old)])]
+    return np.concatenate([*pieces, added])
+
+
+def _merged_files(
+    old: Sequence[str],
+    leaves: NDArray[np.int64],
+    added: Sequence[str],
+    order: NDArray[np.int64] | None,
+    merged: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]],
+) -> Sequence[str]:
+    if isinstance(old, FileNames):
+        return old.merged(merged, added)
+    files: list[str] = []
+    for left, right in pairwise([-1, *leaves.tolist(), len(old)]):
+        files += old[left + 1 : right]
+    files += added
+    return tuple(files if order is None else [files[at] for at in order.tolist()])
 
 
 def _translated(codes: NDArray[np.int32], old: Sequence[Any], new: Sequence[Any]) -> NDArray[np.int32]:
@@ -215,7 +246,8 @@ def _translated(codes: NDArray[np.int32], old: Sequence[Any], new: Sequence[Any]
     return table[codes]
 
 
-def _read_sources(connection: sqlite3.Connection, folder: Path) -> tuple[tuple[int, ...], tuple[tuple[Path, str], ...]]:
+def read_sources(connection: sqlite3.Connection, folder: Path) -> tuple[tuple[int, ...], tuple[tuple[Path, str], ...]]:
+    """The catalog's number of each source, and its path and kind."""
     rows = connection.execute("SELECT id, path, kind FROM sources ORDER BY id").fetchall()
     return tuple(number for number, _, _ in rows), tuple((folder / path, kind) for _, path, kind in rows)
 
@@ -246,7 +278,7 @@ def _from_rows(
         contents=np.frombuffer(b"".join(digests), np.uint8).reshape(len(ids), 32),
         marks=np.array([-1 if one is None else one for one in bits], np.int32),
         scene_rows=np.array([-1 if one is None else one for one in scenes], np.int64),
-        files=tuple(files),
+        files=FileNames.of(files) if len(files) >= _PACKED_FROM else tuple(files),
         sources=np.array([place[source] for source in sources], np.int32),
         damaged=damaged,
     )

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from retrieval.collection import catalog
 from retrieval.collection.changes import Difference, LogPosition, difference, log_position, read_changed_rows
+from retrieval.collection.columns import FROM as COLUMNS_FROM
+from retrieval.collection.columns import load_images, store_images, stored_position
 from retrieval.collection.device_marks import read_marks
 from retrieval.collection.images import Images, read_images, updated
 from retrieval.collection.manifest import Manifest, SpaceDefinition, read_manifest
@@ -63,16 +65,37 @@ class Collection:
         # The manifest is read first: what the catalog has by then includes all vectors that it names.
         manifest = read_manifest(folder)
         with closing(catalog.connect(folder)) as connection, catalog.damage_told(folder):
-            opened = Collection._read(folder, manifest, connection)
+            opened = Collection._read(folder, manifest, connection, cached=not damaged_rows)
         return opened if damaged_rows else opened._require_sound_rows()
 
     @staticmethod
-    def _read(folder: Path, manifest: Manifest, connection: sqlite3.Connection) -> Collection:
+    def _read(folder: Path, manifest: Manifest, connection: sqlite3.Connection, cached: bool = True) -> Collection:
+        """cached: read from the columns of a large catalog, where they are stored, instead of from the catalog."""
         with catalog.reading(connection):
-            images = read_images(connection, manifest.columns, folder.resolve())
+            images = None
             position = log_position(connection, folder / catalog.NAME)
-            tables = damaged_tables(connection)
+            if cached and position is not None:
+                images = load_images(connection, manifest.columns, folder.resolve(), position)
+            from_columns = images is not None
+            if images is None:
+                images = read_images(connection, manifest.columns, folder.resolve())
+                if cached and position is not None and len(images) >= COLUMNS_FROM and not images.damaged:
+                    store_images(folder, images, position)
+            # Of marks there are as many as images: what the columns say was compared when they were written.
+            tables = damaged_tables(connection, set(NAMES) - {MARKS} if from_columns else set(NAMES))
         return Collection(folder, manifest, images, position, tables)
+
+    @staticmethod
+    def store_columns(path: Path) -> None:
+        """Bring the stored columns of a large catalog up to date, where they are far behind; for the writer's end."""
+        with closing(catalog.connect(path)) as connection, catalog.damage_told(path):
+            position = log_position(connection, path / catalog.NAME)
+            stored = stored_position(path)
+            if position is None or (stored is not None and stored.is_near(position)):
+                return
+            opened = Collection._read(path, read_manifest(path), connection)
+        if len(opened) >= COLUMNS_FROM and not opened.images.damaged and opened._position is not None:
+            store_images(path, opened.images, opened._position)
 
     def _require_sound_rows(self) -> Collection:
         if self.images.damaged:

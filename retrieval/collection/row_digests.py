@@ -8,7 +8,7 @@ columns, which `kvasir verify` compares as well. A row that an older version wro
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -112,11 +112,17 @@ def follow_changes(connection: sqlite3.Connection) -> None:
         connection.execute(trigger)
 
 
-def damaged_rows(connection: sqlite3.Connection, rows: Iterable[Sequence[Any]]) -> tuple[int, ...]:
-    """Ids of rows that are not what was written. rows: the columns of SHOWN and others."""
+def damaged_rows(
+    connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], all_rows: bool = True
+) -> tuple[int, ...]:
+    """Ids of rows that are not what was written. rows: the columns of SHOWN and others; all_rows: of every image."""
     if not has_table(connection):
         return ()
-    digests = dict(connection.execute("SELECT image, shown FROM digests WHERE NOT stale"))
+    if all_rows:
+        digests = dict(connection.execute("SELECT image, shown FROM digests WHERE NOT stale"))
+    else:
+        one = "SELECT image, shown FROM digests WHERE image = ? AND NOT stale"
+        digests = dict(found for row in rows for found in connection.execute(one, (row[0],)))
     # `shown_digest` in place, since opening a collection of 100,000 images takes 0.1 s for this.
     made = {
         number: crc32(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Group
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +16,6 @@ from retrieval.collection.device_marks import store_marks
 from retrieval.collection.scene_rows import rename_scene
 from retrieval.marks import Marks
 from retrieval.names import nfc
-
-_PARAMETERS = 500
-"""Parameters of one statement; SQLite takes 999 at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,19 +75,56 @@ class Sources:
         self._connection.executemany("INSERT OR IGNORE INTO sources (id, path, kind) VALUES (?, ?, ?)", rows)
 
 
-def known_rows(
-    connection: sqlite3.Connection, source: int, files: Sequence[str] | None
-) -> Iterator[tuple[str, int, int, int, bytes, str | None, bytes, bool]]:
-    """(file, id, bytes, stamp, sha256, class, checksums, whether it has marks) of a source's images, all or some."""
-    select = (
-        "SELECT file, id, bytes, stamp, sha256, class, checksums, image IS NOT NULL "
-        "FROM images LEFT JOIN marks ON image = id WHERE source = ?"
+class KnownImages(Mapping[str, KnownImage]):
+    """What is stored from one source, by file: all files, or only some. Read row by row as they are looked up.
+
+    connection: the writer's, whose changes show at once. spaces_in: checksums -> the names of the spaces that they are
+    of.
+    """
+
+    _SELECT = (
+        "SELECT id, bytes, stamp, sha256, class, checksums, image IS NOT NULL "
+        "FROM images LEFT JOIN marks ON image = id WHERE source = ? AND file = ?"
     )
-    if files is None:
-        yield from connection.execute(select, (source,))
-        return
-    for block in _blocks(files):
-        yield from connection.execute(f"{select} AND file IN ({', '.join('?' * len(block))})", (source, *block))
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        source: int,
+        files: Sequence[str] | None,
+        spaces_in: Callable[[bytes], frozenset[str]],
+    ) -> None:
+        self._connection = connection
+        self._source = source
+        self._files = None if files is None else frozenset(files)
+        self._spaces_in = spaces_in
+
+    def __getitem__(self, file: str) -> KnownImage:
+        row = None
+        if self._files is None or file in self._files:
+            row = self._connection.execute(self._SELECT, (self._source, file)).fetchone()
+        if row is None:
+            raise KeyError(file)
+        i, size, stamp, sha256, name, checksums, marked = row
+        return KnownImage(i, size, stamp, sha256, name and nfc(name), self._spaces_in(checksums), bool(marked))
+
+    def __contains__(self, file: object) -> bool:
+        if self._files is not None and file not in self._files:
+            return False
+        one = "SELECT 1 FROM images WHERE source = ? AND file = ?"
+        return self._connection.execute(one, (self._source, file)).fetchone() is not None
+
+    def __iter__(self) -> Iterator[str]:
+        if self._files is not None:
+            return (file for file in self._files if file in self)
+        rows = self._connection.execute("SELECT file FROM images WHERE source = ?", (self._source,))
+        return (file for (file,) in rows)
+
+    def __len__(self) -> int:
+        if self._files is not None:
+            return sum(file in self for file in self._files)
+        (count,) = self._connection.execute("SELECT COUNT(*) FROM images WHERE source = ?", (self._source,)).fetchone()
+        return int(count)
 
 
 def image_places(connection: sqlite3.Connection, folder: Path, ids: Iterable[int]) -> dict[int, tuple[Path, str]]:
@@ -148,8 +182,3 @@ def delete_image(connection: sqlite3.Connection, image_id: int) -> bool:
     if deleted:
         rename_scene(connection, image_id)
     return deleted
-
-
-def _blocks(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(values), _PARAMETERS):
-        yield values[start : start + _PARAMETERS]

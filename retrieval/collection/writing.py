@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import catalog, changes, device_marks, row_digests, scene_rows, table_digests
+from retrieval.collection.columns import FROM as COLUMNS_FROM
 from retrieval.collection.folder import claim, delete_all, not_writable, remove_leftovers
 from retrieval.collection.manifest import (
     NAME,
@@ -35,19 +36,20 @@ from retrieval.collection.manifest import (
     tower_folder,
     write_manifest,
 )
+from retrieval.collection.reading import Collection
 from retrieval.collection.rows import (
     KnownImage,
+    KnownImages,
     NewImage,
     Sources,
     delete_image,
     image_places,
     insert_images,
-    known_rows,
 )
 from retrieval.collection.vectors import GENERATION, VectorFile, vectors_path
 from retrieval.disk import full_disk, sync_directory
+from retrieval.errors import CollectionError
 from retrieval.marks import Marks
-from retrieval.names import nfc
 
 log = logging.getLogger(__name__)
 
@@ -134,8 +136,19 @@ class CollectionWriter:
 
     def close(self) -> None:
         """Close the files and let the next writer in."""
-        self._close_files()
-        self._lock.release()
+        try:
+            self._store_columns()
+        finally:
+            self._close_files()
+            self._lock.release()
+
+    def _store_columns(self) -> None:
+        """Store the catalog as columns, where it is large; without them the next reader takes longer, and no more."""
+        try:
+            if self.counter("next image") >= COLUMNS_FROM:
+                Collection.store_columns(self.path)
+        except (sqlite3.Error, OSError, CollectionError) as error:  # what is damaged or closed is told by who reads it
+            log.info("the columns of %s were not stored (%s)", self.path, error)
 
     def discard_if_nothing_stored(self) -> None:
         """Delete a collection that this writer made and that never got an image; only `close` may follow."""
@@ -176,6 +189,15 @@ class CollectionWriter:
             raise SpaceNameError(f"only the last space can be withdrawn, '{last.name}'")
         self._replace_manifest(replace(self.manifest, spaces=tuple(others)))
         shutil.rmtree(tower_folder(self.path, name), ignore_errors=True)
+
+    def has_vectors(self, name: str) -> bool:
+        """Whether an image has a vector in a space."""
+        start = 4 * self.manifest.space(name).number + 1
+        row = self._catalog.execute(
+            "SELECT 1 FROM images WHERE LENGTH(checksums) >= ? AND SUBSTR(checksums, ?, 4) != ? LIMIT 1",
+            (start + 3, start, bytes(4)),
+        ).fetchone()
+        return row is not None
 
     def update_recipe(self, name: str, recipe: dict[str, Any]) -> None:
         """Replace what is recorded about how a space was made."""
@@ -270,12 +292,9 @@ class CollectionWriter:
         """The number of a folder or zip that pictures lie in; stored with the first image that is appended from it."""
         return self._sources.number(path, kind)
 
-    def known(self, source: int, files: Sequence[str] | None = None) -> dict[str, KnownImage]:
-        """What is stored from one source, by file: of all files, or only of some, which takes time with those alone."""
-        return {
-            file: KnownImage(i, size, stamp, sha256, name and nfc(name), self._spaces_in(checksums), bool(marked))
-            for file, i, size, stamp, sha256, name, checksums, marked in known_rows(self._catalog, source, files)
-        }
+    def known(self, source: int, files: Sequence[str] | None = None) -> Mapping[str, KnownImage]:
+        """What is stored from one source, by file: of all files, or only of some; read as it is looked up."""
+        return KnownImages(self._catalog, source, files, self._spaces_in)
 
     def vectors_of_content(self, sha256: bytes) -> dict[str, NDArray[np.generic]]:
         """The vectors, by space, of an image of the same bytes; damaged ones are left out."""
@@ -420,8 +439,9 @@ class CollectionWriter:
             changes.trim_log(self._catalog)
 
     def _spaces_in(self, checksums: bytes) -> frozenset[str]:
-        present = {int(number) for number in np.flatnonzero(np.frombuffer(checksums, "<u4"))}
-        return frozenset(space.name for space in self.manifest.spaces if space.number in present)
+        return frozenset(
+            space.name for space in self.manifest.spaces if any(checksums[4 * space.number : 4 * space.number + 4])
+        )
 
     def _file(self, space: str) -> VectorFile:
         if space not in self._files:

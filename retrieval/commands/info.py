@@ -14,7 +14,8 @@ from retrieval.arguments import LocalPath
 from retrieval.collection import Collection, SpaceDefinition
 from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
-from retrieval.index import is_exact, open_index
+from retrieval.index import Cosine, is_exact, open_index
+from retrieval.index.upkeep import index_facts
 from retrieval.learn.calibration_store import stored_calibrations
 from retrieval.learn.recipes import outgrown
 from retrieval.sources import has_pictures
@@ -51,7 +52,9 @@ def facts_in_full(collection: Collection) -> dict[str, Any]:
     images = collection.images
     facts = facts_of(collection)
     facts["spaces"] = [
-        stated | {"bytes": _size(vectors_path(collection.path, space)), "index": _index(collection, space)}
+        stated
+        | {"bytes": _size(vectors_path(collection.path, space)), "index": _index(collection, space)}
+        | {"tuning": index_facts(collection, space)}
         for stated, space in zip(facts["spaces"], collection.spaces, strict=True)
     ]
     sources = [
@@ -67,12 +70,16 @@ def facts_in_full(collection: Collection) -> dict[str, Any]:
 
 
 def _index(collection: Collection, space: SpaceDefinition) -> str:
-    """How a space is searched; where not every vector is compared, with the recall of that, measured now."""
+    """How a space is searched; where not every vector is compared, with the recall and time that were measured."""
     metric = metric_of(space)
     if is_exact(metric, len(collection.ids(space.name))):
         return "exact"
+    if metric.name == Cosine.name and index_facts(collection, space) is None:
+        return f"exact, until `kvasir tune {collection.path}` or a server has built one"
     index = open_index(collection, space.name, metric)
-    return f"{index.description}, recall@10 {index.recall_at(10):.3f}"
+    return (
+        index.description if metric.name == Cosine.name else f"{index.description}, recall@10 {index.recall_at(10):.3f}"
+    )
 
 
 def _size(path: Path) -> int:

@@ -21,6 +21,8 @@ MarksHandling = Literal["keep", "fill"]
 """`fill`: the box in the corner gets the mean colour of the rest, see `retrieval.marks`."""
 Features = Literal["last", "multi"]
 """`last`: the pooled last layer. `multi`: statistics of every stage's output, see `retrieval.encoders.stages`."""
+Precision = Literal["f32", "bf16", "int8"]
+"""In which a converted encoder runs."""
 Resize = Callable[[Image.Image, tuple[int, int], str], NDArray[np.uint8]]
 """(RGB picture, (width, height), interpolation) -> (height, width, 3) uint8."""
 DEFAULT_MARKS: MarksHandling = "keep"
@@ -65,7 +67,7 @@ class Recipe:
     preprocessing: the place of each value; activation: of an open_clip tower, empty for what its configuration says;
     weights_key: the state in the weights file; notes: what was left out, resampled or assumed; known: its name in the
     table of known checkpoints; seen: the first 16 hexadecimal digits of the SHA-256 of each picture that it was
-    fine-tuned on.
+    fine-tuned on; precision: in which its converted form runs, see `retrieval.encoders.precision`.
     """
 
     spec: str
@@ -86,6 +88,7 @@ class Recipe:
     notes: tuple[str, ...] = field(default=(), compare=False)
     known: str = field(default="", compare=False)
     seen: tuple[str, ...] = field(default=(), compare=False)
+    precision: str = field(default="f32", compare=False)
 
     def prepare(self, picture: Picture, resize: Resize | None = None) -> NDArray[np.uint8]:
         """The tower's input: (height, width, 3) uint8. Normalisation is the tower's own first step.
@@ -146,6 +149,7 @@ class Recipe:
                 notes=tuple(str(note) for note in stored.get("notes", ())),
                 known=str(stored.get("known", "")),
                 seen=tuple(str(one) for one in stored.get("seen", ())),
+                precision=str(stored.get("precision", "f32")),
             )
         except KeyError as error:
             raise RecipeError(f"an encoder's recipe has no field {error}{_RESTORE}") from None
@@ -157,6 +161,8 @@ class Recipe:
             raise RecipeError(f"an encoder's recipe has the features {recipe.features!r}{_RESTORE}")
         if recipe.marks not in get_args(MarksHandling):
             raise RecipeError(f"an encoder's recipe has the marks {recipe.marks!r}{_RESTORE}")
+        if recipe.precision not in get_args(Precision):
+            raise RecipeError(f"an encoder's recipe has the precision {recipe.precision!r}{_RESTORE}")
         if recipe.interpolation not in INTERPOLATIONS:
             raise RecipeError(f"an encoder's recipe has the interpolation {recipe.interpolation!r}{_RESTORE}")
         if not len(recipe.mean) == len(recipe.std) == 3:

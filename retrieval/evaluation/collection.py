@@ -15,7 +15,15 @@ from retrieval.evaluation.generalisation import Figure, Standing, learning_figur
 from retrieval.evaluation.learned import evaluate_learning, training_for
 from retrieval.evaluation.mark_bias import DeviceMarks
 from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
-from retrieval.evaluation.protocols import Protocol, hold_out, k_fold, leave_one_out, leave_scene_out, protocol_named
+from retrieval.evaluation.protocols import (
+    Protocol,
+    hold_out,
+    k_fold,
+    leave_one_out,
+    leave_scene_out,
+    protocol_named,
+    with_sampled_queries,
+)
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.retrievers import RerankedRetriever
 from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever, scenes_of
@@ -186,7 +194,17 @@ def protocol_of(opened: Collection, options: EvaluationOptions) -> Protocol:
 
 
 def _restricted(opened: Collection, options: EvaluationOptions, protocol: Protocol) -> Protocol:
-    """With `options.common`, a protocol without the images that lack a vector in a space."""
+    """A protocol without the images that lack a vector in a space, with `options.common`, and with as many queries as
+    the options say.
+    """
+    protocol = _common(opened, options, protocol)
+    count = options.query_count(len(opened))
+    if count is None:
+        return protocol
+    return with_sampled_queries(protocol, opened.images.labels, count, options.measures.seed)
+
+
+def _common(opened: Collection, options: EvaluationOptions, protocol: Protocol) -> Protocol:
     if not options.common:
         return protocol
     common = np.arange(len(opened.images))

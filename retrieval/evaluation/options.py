@@ -9,6 +9,10 @@ from pathlib import Path
 from retrieval.errors import EvaluationError
 from retrieval.fusion import DEFAULT_METHOD, METHODS, fusion_name
 
+SAMPLED_ABOVE = 20_000
+"""Images above which not every one queries, unless another number of queries is asked for."""
+QUERIES = 5_000
+
 
 class FusionTextError(EvaluationError):
     """A fusion is not written as `A+B`, with weights `A=2+B`, or with a method `zscore:A+B`."""
@@ -70,7 +74,8 @@ class EvaluationOptions:
     split: a file that takes the place of a protocol. common: images that lack a vector in a space are left out of all,
     so that all can be compared. learn: methods of `retrieval.learn` that learn within each round, from the frozen
     spaces `learn_from`, the first where none is given. rerank: ways of `retrieval.rerank`, each on every space of
-    embeddings.
+    embeddings. queries: how many images query, drawn from each class by its share and by the seed; None for all of
+    them, or QUERIES of more than SAMPLED_ABOVE images.
     """
 
     spaces: tuple[str, ...] = ()
@@ -85,3 +90,8 @@ class EvaluationOptions:
     learn: tuple[str, ...] = ()
     learn_from: tuple[str, ...] = ()
     rerank: tuple[str, ...] = ()
+    queries: int | None = None
+
+    def query_count(self, images: int) -> int | None:
+        """How many of so many images query; None for all."""
+        return QUERIES if self.queries is None and images > SAMPLED_ABOVE else self.queries

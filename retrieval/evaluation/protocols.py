@@ -68,6 +68,29 @@ class Protocol:
         return replace(self, rounds=rounds)
 
 
+def with_sampled_queries(protocol: Protocol, labels: NDArray[np.integer], count: int, seed: int) -> Protocol:
+    """The same protocol with `count` of its queries, drawn from each class by its share; `sentence` says so.
+
+    labels: (n,) int, -1 for an image without a class, which never queries. A class has one query at least.
+    """
+    queries = np.concatenate([round_.queries for round_ in protocol.rounds])
+    queries = queries[labels[queries] >= 0]
+    if count >= len(queries):
+        return protocol
+    random = np.random.default_rng(seed)
+    sizes = np.bincount(labels[queries])
+    exact = sizes * (count / len(queries))
+    wanted = np.minimum(np.maximum(np.floor(exact).astype(np.int64), sizes > 0), sizes)
+    for label in np.argsort(-(exact - wanted), kind="stable")[: max(0, count - int(wanted.sum()))]:
+        wanted[label] += wanted[label] < sizes[label]
+    chosen = np.zeros(len(labels), bool)
+    for label in np.flatnonzero(sizes):
+        chosen[random.choice(queries[labels[queries] == label], wanted[label], replace=False)] = True
+    drawn = int(np.count_nonzero(chosen))
+    said = f"; {drawn:,} of {len(queries):,} queries, drawn from each class by its share (seed {seed})"
+    return replace(protocol.with_queries(chosen), sentence=protocol.sentence + said)
+
+
 def leave_one_out(clusters: NDArray[np.integer]) -> Protocol:
     """Every image queries all the others."""
     rows = np.arange(len(clusters))

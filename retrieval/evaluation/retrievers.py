@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
@@ -14,9 +16,12 @@ from retrieval.evaluation.ranking import Labelled, rank
 from retrieval.fusion import DEFAULT_METHOD, DEPTH, RankedList, Statistics, fuse_dense, method_named
 from retrieval.fusion.statistics import of_scores, sampled
 from retrieval.index.cosine import Cosine
-from retrieval.index.protocol import Metric
+from retrieval.index.protocol import BLOCK, Metric
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import reranked, reranker_named
+
+IN_DOUBLE = 20_000
+"""Vectors of a gallery up to which a copy of it in double precision is made."""
 
 Floats = NDArray[np.floating]
 Rows = NDArray[np.int64]
@@ -63,7 +68,7 @@ class SpaceRetriever:
 
     def distances_to(self, gallery: Rows) -> Callable[[Rows], Floats]:
         """See `Retriever`."""
-        distances = distances_to_vectors(self.metric, self.vectors[gallery])
+        distances = distances_to_vectors(self.metric, _rows_of(self.vectors, gallery))
         return lambda queries: distances(self.vectors[queries])
 
     def scores(self, distances: Floats) -> Floats:
@@ -220,8 +225,12 @@ def distances_to_vectors(
     if metric.name != "cosine":
         return lambda queries: metric.distances(queries, gallery)
     first: dict[bytes, int] = {}
-    original = np.array([first.setdefault(vector.tobytes(), row) for row, vector in enumerate(gallery)], np.int64)
+    digests = (blake2b(vector.tobytes(), digest_size=16).digest() for vector in gallery)
+    original = np.array([first.setdefault(digest, row) for row, digest in enumerate(digests)], np.int64)
     copies = np.flatnonzero(original != np.arange(len(gallery)))
+    del first
+    if len(gallery) > IN_DOUBLE:
+        return partial(_blocked_cosine_distances, gallery, original, copies)
     transposed = np.asarray(gallery, np.float64).T
 
     def cosine_distances(queries: NDArray[np.generic]) -> NDArray[np.floating]:
@@ -231,6 +240,26 @@ def distances_to_vectors(
         return distances
 
     return cosine_distances
+
+
+def _blocked_cosine_distances(
+    gallery: NDArray[np.generic], original: Rows, copies: Rows, queries: NDArray[np.generic]
+) -> NDArray[np.floating]:
+    """Distances (q, n) of queries (q, d), a block of the gallery in double precision at a time."""
+    left = np.asarray(queries, np.float64)
+    distances = np.empty((len(left), len(gallery)))
+    for start in range(0, len(gallery), BLOCK):
+        block = np.asarray(gallery[start : start + BLOCK], np.float64)
+        np.matmul(left, block.T, out=distances[:, start : start + BLOCK])
+    np.subtract(1, distances, out=distances)
+    distances[:, copies] = distances[:, original[copies]]
+    return distances
+
+
+def _rows_of(vectors: NDArray[np.generic], rows: Rows) -> NDArray[np.generic]:
+    """Rows (m,) of vectors; all of them as they are, without a copy."""
+    everything = len(rows) == len(vectors) and bool((rows == np.arange(len(vectors))).all())
+    return vectors if everything else vectors[rows]
 
 
 def _cut(ranked: RankedList, depth: int) -> RankedList:

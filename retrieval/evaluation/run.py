@@ -25,6 +25,8 @@ from retrieval.splits import cluster_numbers
 
 _BLOCK = 128
 """Queries ranked together: 128 of 8,000 distances stay in a core's cache; the same whatever the number of threads."""
+_PAIRS = 4_000_000
+"""Distances of a block, of a gallery so large that fewer queries are ranked together: 32 MB in double precision."""
 
 
 class NothingToEvaluateError(EvaluationError):
@@ -168,8 +170,9 @@ def _block_results(
                     ranking, queries, gallery_rows, images.labels, images.ids, retriever.scores, options, class_count
                 )
 
-            starts = range(0, len(round_.queries), _BLOCK)
-            for block in pool.map(measured, [round_.queries[start : start + _BLOCK] for start in starts]):
+            size = min(_BLOCK, max(16, _PAIRS // len(round_.gallery)))
+            starts = range(0, len(round_.queries), size)
+            for block in pool.map(measured, [round_.queries[start : start + size] for start in starts]):
                 done += len(block.rows)
                 if progress is not None:
                     progress(done, total)

@@ -1,145 +1,354 @@
-"""Approximate search among many unit vectors: by a graph, or by an inverted file where a graph is too large."""
+"""Approximate search among many unit vectors by cosine, exact wherever that is as fast.
+
+Every vector is coded in 8 bits, as the exact index codes it. Over these codes a graph or an inverted file proposes
+candidates, which double precision ranks. It was tuned on its own gallery when it was built, and stored. Until it is
+built, for what came since, and for filters that so few images pass that candidates would cost more or miss them, the
+codes are scanned, which is exact.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, Self
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.filters import Selection
-from retrieval.index import approximate
-from retrieval.index.approximate import COMPARE_UP_TO, ApproximateIndex, State, sample_of
+from retrieval.cores import available_cores
+from retrieval.filters import Selection, among
+from retrieval.index.building import Wanted, build_proposer, load_proposer, wanted_of
 from retrieval.index.cosine import Cosine
-from retrieval.index.cosine_batch import PAYS_FROM, search_many
-from retrieval.index.int8_scan import Int8Index
-from retrieval.index.neighbours import merged
-from retrieval.index.protocol import Index, Metric, Neighbours, Rows
+from retrieval.index.cosine_batch import search_many
+from retrieval.index.int8_scan import Int8Index, Scope, code_query, drops, padded_to
+from retrieval.index.neighbours import (
+    FEW,
+    contenders,
+    empty_neighbours,
+    excluded_by,
+    measured_distances,
+    merged,
+    put_nearest,
+    scan,
+    selected,
+    with_ids,
+    without_ids,
+)
+from retrieval.index.proposer import Proposer, Setting
+from retrieval.index.protocol import EXACT, Metric, Neighbours, Rows
+from retrieval.index.storage import INDEX_FILE
 
-HNSW_UP_TO = 300_000
-"""Beyond this, a graph takes too much memory and time to build."""
-_SHORT = 32
-"""Dimension below which an inverted file codes each value."""
-_TRAINING = 200_000
-"""Vectors that an inverted file is trained on."""
-_ADDED_AT_ONCE = 65_536
+GROWN = 4
+"""The index is built and tuned anew once it lacks, or has lost, one in so many of its vectors."""
+_UNCODED = 8
+"""Queries that are compared with the vectors themselves before coding all of them pays."""
+_SEVERAL = 8
+"""Queries from which a search uses every core."""
+_AWAY = 0.35
+_SKIP = 1.0e-6
+"""Milliseconds that a scan takes for each vector that a selector leaves out."""
 
 
-class FaissIndex(ApproximateIndex):
-    """Nearest unit vectors by cosine among those that FAISS proposes.
-
-    rows: the stored vectors, float32 of unit length. hnsw_up_to: gallery size up to which FAISS builds a graph
-    (Y. Malkov and D. Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable
-    Small World graphs", 2016). See `ApproximateIndex` for the rest.
+@dataclass(frozen=True, eq=False)
+class _State:
+    """ids: (n,) ascending, the images that are in the index. exact: their codes; None where nothing is coded yet.
+    proposer: of the codes of the first segment, as long as it is the one that it was built on.
     """
 
-    _probed_parts = (256, 128, 64, 32, 16, 8)
+    ids: NDArray[np.int64]
+    exact: Int8Index | None
+    proposer: Proposer | None
+
+    @property
+    def proposes(self) -> bool:
+        """Whether candidates can be proposed."""
+        if self.proposer is None or self.exact is None or not self.exact.segments:
+            return False
+        return self.exact.segments[0].codes is self.proposer.codes
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the proposer should be built anew."""
+        if not self.proposes:
+            return True
+        assert self.exact is not None
+        first = self.exact.segments[0]
+        changed = len(self.ids) - len(first.live) + len(first.ids) - len(first.live)
+        return GROWN * changed > len(first.ids)
+
+
+class FaissIndex:
+    """Nearest unit vectors by cosine.
+
+    rows: the stored vectors, float32 of unit length. ids: (n,) int64 ascending, the images that have one. folder: where
+    the built index is stored and loaded from; None for nowhere. wanted: recall and memory that it is built for.
+    """
 
     def __init__(
-        self,
-        rows: Rows,
-        ids: NDArray[np.int64],
-        folder: Path | None = None,
-        *,
-        hnsw_up_to: int = HNSW_UP_TO,
-        compare_up_to: int = COMPARE_UP_TO,
+        self, rows: Rows, ids: NDArray[np.int64], folder: Path | None = None, wanted: Wanted | None = None
     ) -> None:
-        self._hnsw_up_to = hnsw_up_to
-        super().__init__(Cosine(), rows, ids, folder, compare_up_to)
+        self._rows = rows
+        self._metric = Cosine()
+        self._folder = folder
+        self._wanted = wanted or wanted_of(folder)
+        self._changing = Lock()
+        self._uncoded = 0
+        # Replaced as a whole, never changed in place: a search goes on with the one that it began with.
+        self._state = self._loaded(ids) or _State(ids, None, None)
 
     @property
     def description(self) -> str:
-        """FAISS's name of the index."""
-        return factory_string(len(self._state.labels), self._rows.dimension, self._hnsw_up_to)
+        """FAISS's name of the index, and its recall and time as measured; EXACT where every vector is compared."""
+        state = self._state
+        if not state.proposes or state.proposer is None:
+            return EXACT
+        tuning = state.proposer.tuning
+        if not tuning.settings:
+            return tuning.name
+        first = tuning.settings[0]
+        return f"{tuning.name} over int8, recall {first.recall:.4f} in {first.milliseconds:.2f} ms when it was built"
 
-    def _file_name(self, count: int) -> str:
-        return f"{factory_string(count, self._rows.dimension, self._hnsw_up_to)}.faiss"
+    def __len__(self) -> int:
+        return len(self._state.ids)
 
-    def _build(self, ids: NDArray[np.int64]) -> Any:
-        name = factory_string(len(ids), self._rows.dimension, self._hnsw_up_to)
-        index = faiss.index_factory(_padded(self._rows.dimension), name, faiss.METRIC_INNER_PRODUCT)
-        if not index.is_trained:
-            index.train(self._coordinates(self._rows.take(sample_of(ids, _TRAINING, seed=0))))
-        labelled = faiss.IndexIDMap(index)
-        for start in range(0, len(ids), _ADDED_AT_ONCE):
-            block = ids[start : start + _ADDED_AT_ONCE]
-            labelled.add_with_ids(self._coordinates(self._rows.take(block)), block)
-        return labelled
-
-    def _is_usable(self, proposing: Any) -> bool:
-        return isinstance(proposing, faiss.IndexIDMap) and proposing.d == _padded(self._rows.dimension)
-
-    def _exact(self, ids: NDArray[np.int64], recent: NDArray[np.int64]) -> Index:
-        return Int8Index(self._rows, recent)
-
-    def _coordinates(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
-        return _coordinates(vectors)
-
-    def _compare(
+    def search(
         self,
-        state: State,
         queries: NDArray[Any],
         k: int,
-        ids: NDArray[np.int64],
-        without: Sequence[NDArray[np.int64]] | None,
+        selection: Selection | None = None,
+        without: Sequence[NDArray[np.int64]] | None = None,
     ) -> Neighbours:
-        if len(queries) < PAYS_FROM:
-            return super()._compare(state, queries, k, ids, without)
-        return search_many(self._rows, ids, queries, k, without)
+        """The k nearest images of each query (q, d); see the `Index` protocol."""
+        state = self._state
+        queries = np.ascontiguousarray(queries, np.float32)
+        if not k or not len(queries) or not len(state.ids):
+            return empty_neighbours(len(queries), k)
+        if selection is not None and selection.included is not None and len(selection.included) <= FEW:
+            distances, ids = scan(self._metric, self._rows, selected(state.ids, selection), queries, k, without)
+            return np.maximum(distances, 0), ids
+        if state.exact is None:
+            self._uncoded += len(queries)
+            if self._uncoded <= _UNCODED:
+                return search_many(self._rows, selected(state.ids, selection), queries, k, without)
+            state = self._coded()
+        assert state.exact is not None
+        most = max(map(len, without), default=0) if without is not None else 0
+        setting = self._setting(state, k + most, selection)
+        if setting is None:
+            return state.exact.search(queries, k, selection, without)
+        return self._propose(state, state.exact, setting, queries, k, selection, without)
 
-    def _candidates(self, k: int, count: int) -> int:
-        return 8 * k + 256  # four-bit codes order coarsely
+    def distances(self, queries: NDArray[Any], ids: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Distances (q, m), NaN where an image has no vector; see the `Index` protocol."""
+        return measured_distances(self._metric, self._rows, self._state.ids, queries, ids)
 
-    def _rank(
+    def add(self, ids: NDArray[np.int64], vectors: NDArray[Any]) -> None:
+        """Add images, whose codes are scanned until `flush`; see the `Index` protocol."""
+        if not len(ids):
+            return
+        with self._changing:
+            state = self._state
+            exact = None if state.exact is None else state.exact.copy()
+            if exact is not None:
+                exact.add(ids, vectors)
+            self._state = _State(with_ids(state.ids, np.unique(ids)), exact, state.proposer)
+
+    def remove(self, ids: NDArray[np.int64]) -> None:
+        """Remove images; see the `Index` protocol."""
+        with self._changing:
+            state = self._state
+            exact = None if state.exact is None else state.exact.copy()
+            if exact is not None:
+                exact.remove(ids)
+            self._state = _State(without_ids(state.ids, np.unique(ids)), exact, state.proposer)
+
+    def flush(self) -> None:
+        """Build what proposes anew where a quarter of its vectors has changed, tune it, and store it.
+
+        It is loaded instead where another copy of this index, or another process, has stored one since. Searches go on
+        with the state as it is.
+        """
+        with self._changing:
+            state = self._state
+            if not state.is_outdated or not len(state.ids):
+                return
+            loaded = self._loaded(state.ids)
+            if loaded is not None and not loaded.is_outdated:
+                self._state = loaded
+                return
+            built = build_proposer(self._rows, state.ids, self._folder, self._wanted, self._recall)
+            if built is not None:
+                proposer, segment = built
+                self._state = _State(state.ids, Int8Index.of_segments(self._rows, state.ids, (segment,)), proposer)
+
+    def copy(self) -> Self:
+        """An independent index that shares all memory."""
+        copied = copy(self)
+        copied._changing = Lock()
+        return copied
+
+    def recall_at(self, k: int, sample: int = 100, seed: int = 0) -> float:
+        """Share of the true k nearest that a search returns; see the `Index` protocol."""
+        state = self._coded() if self._state.exact is None else self._state
+        if not state.proposes or not len(state.ids):
+            return 1.0
+        assert state.exact is not None
+        chosen = np.sort(np.random.default_rng(seed).choice(len(state.ids), min(sample, len(state.ids)), replace=False))
+        ids = state.ids[chosen]
+        queries, own = self._rows.take(ids), [ids[at : at + 1] for at in range(len(ids))]
+        true = state.exact.search(queries, k, None, own)[0][:, -1:]
+        setting = self._setting(state, k + 1, None)
+        returned = (
+            true
+            if setting is None
+            else self._propose(state, state.exact, setting, np.ascontiguousarray(queries), k, None, own)[0]
+        )
+        return float((returned <= true).mean())
+
+    # Steps of a search
+
+    def _setting(self, state: _State, ranks: int, selection: Selection | None) -> Setting | None:
+        """How candidates are proposed for so many ranks; None where a scan is exact and costs no more.
+
+        Among the nearest of all images those that pass a filter are counted, and a query takes the scan after all where
+        they are too few; so one that is far from all that passes it is answered as well as any other.
+        """
+        if not state.proposes or state.proposer is None:
+            return None
+        assert state.exact is not None
+        tuning, first = state.proposer.tuning, state.exact.segments[0]
+        scope = first.scope(selection)
+        share = scope.count / len(first.ids)
+        if not share:
+            return None
+        restricts = selection is not None and not selection.is_everything and not drops(selection)
+        setting = tuning.setting_for((2 if restricts else 1) * ranks / share)
+        scanned = tuning.scan * share + (_SKIP * len(first.ids) if scope.selector is not None else 0)
+        if setting is None or setting.milliseconds >= scanned:
+            return None
+        return setting
+
+    def _propose(
         self,
-        state: State,
-        query: NDArray[Any],
+        state: _State,
+        exact: Int8Index,
+        setting: Setting,
+        queries: NDArray[np.float32],
         k: int,
-        proposed: NDArray[np.int64],
         selection: Selection | None,
+        without: Sequence[NDArray[np.int64]] | None,
+        complete: bool = True,
+    ) -> Neighbours:
+        """The k nearest of the candidates of each query. complete: scan for a query that has too few of them."""
+        result = empty_neighbours(len(queries), k)
+        scopes = [segment.scope(selection) for segment in exact.segments]
+        dropped = selection if selection is not None and drops(selection) else None
+
+        def search(at: int) -> None:
+            faiss.omp_set_num_threads(1)  # of this thread
+            excluded = excluded_by(dropped, without, at)
+            self._search_one(state, exact, setting, queries[at], scopes, excluded, result, at, complete)
+
+        if len(queries) >= _SEVERAL:
+            with ThreadPoolExecutor(available_cores(), "search") as pool:
+                list(pool.map(search, range(len(queries))))
+        else:
+            for at in range(len(queries)):
+                search(at)
+        return result
+
+    def _search_one(
+        self,
+        state: _State,
+        exact: Int8Index,
+        setting: Setting,
+        query: NDArray[np.float32],
+        scopes: Sequence[Scope],
         excluded: NDArray[np.int64],
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        distances = self._metric.distances(query, self._rows.take(proposed))[0]
-        recent = state.exact.search(query, k, selection, [excluded])
-        return merged(np.asarray(distances, np.float64), proposed, recent[0][0], recent[1][0])
+        result: Neighbours,
+        at: int,
+        complete: bool,
+    ) -> None:
+        assert state.proposer is not None
+        k, first = result[0].shape[1], scopes[0]
+        codes = code_query(query)
+        products, positions = state.proposer.propose(padded_to(state.proposer.codes.d, codes.whole), setting)
+        ids = first.segment.ids[positions]
+        ranks = np.arange(len(ids))
+        if first.passes is not None:
+            passing = first.passes[positions]
+            products, ids, ranks = products[passing], ids[passing], ranks[passing]
+        if len(excluded):
+            left = ~among(ids, excluded)
+            products, ids, ranks = products[left], ids[left], ranks[left]
+        if complete and (
+            len(ids) < k or ranks[k - 1] >= setting.serves
+        ):  # too few of those that the setting returns reliably
+            nearest = exact.search_segments(query, k, scopes, excluded)
+            result[0][at], result[1][at] = nearest[0][0], nearest[1][0]
+            return
+        if len(ids) > k:
+            segment = first.segment
+            hidden = (codes.lost * segment.length + float(np.linalg.norm(query)) * segment.lost) / codes.step
+            near = products >= products[k - 1] - 2 * hidden  # descending; in units of the query's step
+            ids = ids[near]
+        ids, vectors = contenders(self._rows, query, np.sort(ids), k)
+        distances = self._metric.distances(query[None], vectors)[0]
+        if len(scopes) > 1:
+            recent = exact.search_segments(query, k, scopes[1:], excluded)
+            distances, ids = merged(distances, ids, recent[0][0], recent[1][0])
+        put_nearest(result, at, distances, ids)
 
+    # Building
 
-def factory_string(count: int, dimension: int, hnsw_up_to: int = HNSW_UP_TO) -> str:
-    """FAISS's name of the index of a gallery of so many vectors of a length.
+    def _coded(self) -> _State:
+        """The state with all vectors coded, which the first searches do without."""
+        with self._changing:
+            state = self._state
+            if state.exact is None:
+                state = self._state = _State(state.ids, Int8Index(self._rows, state.ids), None)
+            return state
 
-    An inverted file holds four-bit codes of parts of a vector (product quantisation), or of short vectors eight-bit
-    codes of each value, since a few four-bit codes would hardly order candidates.
-    """
-    if count <= hnsw_up_to:
-        return "HNSW32"
-    lists = 1 << int(np.log2(4 * np.sqrt(count)))
-    return f"IVF{lists},PQ{_parts(dimension)}x4fs" if dimension >= _SHORT else f"IVF{lists},SQ8"
+    def _loaded(self, ids: NDArray[np.int64]) -> _State | None:
+        """The state with the stored index, where there is a usable one."""
+        loaded = None if self._folder is None else load_proposer(self._folder, self._rows, ids)
+        if loaded is None:
+            return None
+        proposer, segment = loaded
+        exact = Int8Index.of_segments(self._rows, segment.live, (segment,))
+        further = ids[~among(ids, segment.live)]
+        if len(further):
+            exact.add(further, self._rows.take(further[:0]))
+        return _State(ids, exact, proposer)
 
+    def _recall(self, proposer: Proposer, exact: Int8Index, count: int) -> Any:
+        """Sample queries (q, d), and a function that measures the recall of a setting on them."""
+        ids = exact.ids
+        chosen = ids[np.sort(np.random.default_rng(1).choice(len(ids), min(count, len(ids)), replace=False))]
+        queries = np.array(self._rows.take(chosen))
+        own = [chosen[at : at + 1] for at in range(len(chosen))]
+        # Pictures from outside lie less well among the gallery: one query in four is moved towards another image.
+        between = np.arange(0, len(chosen) - 1, 4)
+        queries[between] += _AWAY * queries[between + 1]
+        queries[between] /= np.maximum(np.linalg.norm(queries[between], axis=1, keepdims=True), 1e-6)
+        for at in between.tolist():
+            own[at] = own[at][:0]
+        state = _State(ids, exact, proposer)
+        true: dict[int, NDArray[np.float64]] = {}
 
-def _parts(dimension: int) -> int:
-    """How many parts a vector is quantised in."""
-    return min(128, dimension // 2)
+        def recall(setting: Setting) -> float:
+            k = min(setting.serves, len(ids)) - 1  # the query itself has a rank as well
+            if k not in true:
+                true[k] = search_many(self._rows, ids, queries, k, own)[0][:, -1:]
+            returned = self._propose(state, exact, setting, queries, k, None, own, complete=False)[0]
+            return float((returned <= true[k]).mean())
 
-
-def _padded(dimension: int) -> int:
-    """The length of a vector that zeros were appended to, so that its parts are equally long; products stay."""
-    if dimension < _SHORT:
-        return dimension
-    parts = _parts(dimension)
-    return parts * -(-dimension // parts)
-
-
-def _coordinates(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    """Vectors (n, d) padded with zeros, C-contiguous."""
-    count, dimension = vectors.shape
-    if _padded(dimension) == dimension:
-        return np.ascontiguousarray(vectors, np.float32)
-    coordinates = np.zeros((count, _padded(dimension)), np.float32)
-    coordinates[:, :dimension] = vectors
-    return coordinates
+        return queries, recall
 
 
 def build(metric: Metric, rows: Rows, ids: NDArray[np.int64], folder: Path | None) -> FaissIndex:
@@ -148,10 +357,12 @@ def build(metric: Metric, rows: Rows, ids: NDArray[np.int64], folder: Path | Non
 
 
 def file_name(count: int, dimension: int) -> str:
-    """The file of the index of so many vectors of a length."""
-    return f"{factory_string(count, dimension)}.faiss"
+    """The file of the index."""
+    return INDEX_FILE
 
 
 def matches(file: Path, metric: Metric, rows: Rows, ids: NDArray[np.int64]) -> bool:
-    """Whether a file holds the vectors of images `ids` (n,); see `StoredBackend`."""
-    return approximate.matches(file, ids, lambda chosen: _coordinates(rows.take(chosen)))
+    """Whether a file holds the codes of the vectors of images `ids` (n,); see `StoredBackend`."""
+    from retrieval.index.building import holds
+
+    return holds(file, rows, ids)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import faiss
 import numpy as np
@@ -24,6 +25,7 @@ from retrieval.index.cosine import Cosine
 from retrieval.index.cosine_batch import PAYS_FROM, search_many
 from retrieval.index.neighbours import (
     FEW,
+    contenders,
     empty_neighbours,
     excluded_by,
     measured_distances,
@@ -39,6 +41,8 @@ _SPARE = 128
 """Candidates beyond k that the first scan proposes."""
 _CODING_BLOCK = 256
 """Vectors that are coded at once; they fit a cache."""
+_SMALLEST = 1e-30
+"""What stands in for the largest number of vectors of zeros."""
 _ROUNDING = 1e-5
 """More than single precision can err on the inner product of unit vectors of 100,000 dimensions in FAISS's order."""
 
@@ -56,7 +60,33 @@ class Int8Index:
         self._metric = Cosine()
         self._changing = Lock()
         # Replaced as a whole, never changed in place: a search goes on with the one that it began with.
-        self._state = _State(ids, (_Segment.of(rows, ids),) if len(ids) else ())
+        self._state = State(ids, (Segment.of(rows, ids),) if len(ids) else ())
+
+    @staticmethod
+    def of_segments(rows: Rows, ids: NDArray[np.int64], segments: tuple[Segment, ...]) -> Int8Index:
+        """An index of images (n,) ascending that are coded already, each in one of the segments."""
+        index = Int8Index(rows, ids[:0])
+        index._state = State(ids, segments)
+        return index
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Vectors that were coded together, the oldest first."""
+        return self._state.segments
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The images that are in the index, (n,) ascending."""
+        return self._state.ids
+
+    def search_segments(
+        self, query: NDArray[np.float32], k: int, scopes: Sequence[Scope], excluded: NDArray[np.int64]
+    ) -> Neighbours:
+        """The k nearest images (1, k) of a query (d,) within scopes of segments, but for those excluded, ascending."""
+        result = empty_neighbours(1, k)
+        if scopes:
+            self._search_one(query, scopes, excluded, result, 0)
+        return result
 
     def __len__(self) -> int:
         return len(self._state.ids)
@@ -79,8 +109,8 @@ class Int8Index:
             return np.maximum(distances, 0), ids
         if len(queries) >= PAYS_FROM:
             return search_many(self._rows, selected(state.ids, selection), queries, k, without)
-        scopes = [_Scope.of(segment, selection) for segment in state.segments]
-        dropped = None if selection is None or not _drops(selection) else selection
+        scopes = [segment.scope(selection) for segment in state.segments]
+        dropped = None if selection is None or not drops(selection) else selection
         faiss.omp_set_num_threads(1)
         for at, query in enumerate(queries):
             self._search_one(query, scopes, excluded_by(dropped, without, at), result, at)
@@ -97,12 +127,12 @@ class Int8Index:
             return
         with self._changing:
             state = self._state.without(ids, self._rows)
-            segments = [*state.segments, _Segment.of(self._rows, ids)]
+            segments = [*state.segments, Segment.of(self._rows, ids)]
             # Each segment is larger than all later ones together, so there are few and a vector is coded few times.
             while len(segments) > 1 and len(segments[-2].ids) <= 2 * len(segments[-1].ids):
                 later, earlier = segments.pop(), segments.pop()
-                segments.append(_Segment.of(self._rows, with_ids(earlier.live, later.live)))
-            self._state = _State(with_ids(state.ids, ids), tuple(segments))
+                segments.append(Segment.of(self._rows, with_ids(earlier.live, later.live)))
+            self._state = State(with_ids(state.ids, ids), tuple(segments))
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove images; see the `Index` protocol."""
@@ -125,20 +155,20 @@ class Int8Index:
     def _search_one(
         self,
         query: NDArray[np.float32],
-        scopes: Sequence[_Scope],
+        scopes: Sequence[Scope],
         excluded: NDArray[np.int64],
         result: Neighbours,
         at: int,
     ) -> None:
         k = result[0].shape[1]
-        codes = _code(query[None], _step(query[None]))
+        codes = code_query(query)
         norm = float(np.linalg.norm(query))
         rounding = _ROUNDING * max(1.0, norm)
         count = k + len(excluded) + _SPARE
         while True:
             proposal = _propose(codes, norm, scopes, count, excluded)
-            ids = np.sort(proposal.contenders(k, rounding))
-            distances = self._metric.distances(query[None], self._rows.take(ids))[0]
+            ids, vectors = contenders(self._rows, query, np.sort(proposal.contenders(k, rounding)), k)
+            distances = self._metric.distances(query[None], vectors)[0]
             worst = np.partition(distances, k - 1)[k - 1] if len(ids) >= k else np.inf
             if proposal.unseen == -np.inf or 1 - worst > proposal.unseen + rounding:
                 put_nearest(result, at, distances, ids)
@@ -152,23 +182,23 @@ def build(metric: Metric, rows: Rows, ids: NDArray[np.int64], folder: Path | Non
 
 
 @dataclass(frozen=True, eq=False)
-class _State:
+class State:
     """ids: (n,) ascending, the images that are in the index. segments: their codes, those of older images first."""
 
     ids: NDArray[np.int64]
-    segments: tuple[_Segment, ...]
+    segments: tuple[Segment, ...]
 
-    def without(self, ids: NDArray[np.int64], rows: Rows) -> _State:
+    def without(self, ids: NDArray[np.int64], rows: Rows) -> State:
         """The same without images (m,) ascending."""
         present = ids[among(ids, self.ids)]
         if not len(present):
             return self
         segments = (segment.without(present, rows) for segment in self.segments)
-        return _State(without_ids(self.ids, present), tuple(segment for segment in segments if len(segment.live)))
+        return State(without_ids(self.ids, present), tuple(segment for segment in segments if len(segment.live)))
 
 
 @dataclass(frozen=True, eq=False)
-class _Segment:
+class Segment:
     """Vectors that were coded together.
 
     ids: (n,) ascending. codes: a FAISS index of them. step: what a code of 1 stands for. lost: the most that coding
@@ -182,9 +212,19 @@ class _Segment:
     lost: float
     length: float
     alive: NDArray[np.bool_] | None = None
+    _scopes: WeakKeyDictionary[Selection, Scope] = field(default_factory=WeakKeyDictionary, init=False, repr=False)
+
+    def scope(self, selection: Selection | None) -> Scope:
+        """What a search within a selection reads; computed once for each selection."""
+        if selection is None or selection.is_everything or drops(selection):
+            return Scope(self, self.selector, len(self.live), self.alive)
+        scope = self._scopes.get(selection)
+        if scope is None:
+            scope = self._scopes[selection] = Scope.of(self, selection)
+        return scope
 
     @staticmethod
-    def of(rows: Rows, ids: NDArray[np.int64]) -> _Segment:
+    def of(rows: Rows, ids: NDArray[np.int64]) -> Segment:
         """Code the vectors of images `ids` (n,) ascending, n >= 1."""
         faiss.omp_set_num_threads(1 if len(ids) <= _CODING_BLOCK else available_cores())
         step = max(map(_step, _blocks(rows, ids)))
@@ -193,10 +233,10 @@ class _Segment:
         )
         lost = length = 0.0
         for block in _blocks(rows, ids):
-            coded = _code(block, step)
+            coded = code(block, step)
             codes.add(coded.whole)
             lost, length = max(lost, coded.lost), max(length, coded.length)
-        return _Segment(ids, codes, step, lost, length)
+        return Segment(ids, codes, step, lost, length)
 
     @cached_property
     def live(self) -> NDArray[np.int64]:
@@ -208,7 +248,7 @@ class _Segment:
         """FAISS's selector of the vectors that were not removed; None where all are."""
         return None if self.alive is None else _bitmap(self.alive)
 
-    def without(self, ids: NDArray[np.int64], rows: Rows) -> _Segment:
+    def without(self, ids: NDArray[np.int64], rows: Rows) -> Segment:
         """The same without images (m,) ascending; coded anew where more than a quarter is removed."""
         present = ids[among(ids, self.ids)]
         if not len(present):
@@ -217,30 +257,39 @@ class _Segment:
         alive[np.searchsorted(self.ids, present)] = False
         left = self.ids[alive]
         if len(left) and 4 * len(left) < 3 * len(self.ids):
-            return _Segment.of(rows, left)
+            return Segment.of(rows, left)
         return replace(self, alive=alive)
 
 
 @dataclass(frozen=True, eq=False)
-class _Scope:
-    """What a search reads of a segment: the vectors that a selector passes, `count` of them."""
+class Scope:
+    """What a search reads of a segment: the vectors that a selector passes, `count` of them, `passes` (n,) or None."""
 
-    segment: _Segment
+    segment: Segment
     selector: Any
     count: int
+    passes: NDArray[np.bool_] | None
 
     @staticmethod
-    def of(segment: _Segment, selection: Selection | None) -> _Scope:
-        """The vectors that are in a selection; of one that only excludes a few, all, since those are dropped later."""
-        if selection is None or selection.is_everything or _drops(selection):
-            return _Scope(segment, segment.selector, len(segment.live))
-        chosen = selected(segment.live, selection)
-        passes = np.zeros(len(segment.ids), bool)
-        passes[np.searchsorted(segment.ids, chosen)] = True
-        return _Scope(segment, _bitmap(passes), len(chosen))
+    def of(segment: Segment, selection: Selection) -> Scope:
+        """The vectors that are in a selection."""
+        passes = members(segment.ids, selection)
+        if segment.alive is not None:
+            passes &= segment.alive
+        return Scope(segment, _bitmap(passes), int(np.count_nonzero(passes)), passes)
 
 
-def _drops(selection: Selection) -> bool:
+def members(ids: NDArray[np.int64], selection: Selection) -> NDArray[np.bool_]:
+    """Which of ids (n,) ascending are in a selection, by a table: many searches in a large array take longer."""
+    passes = np.zeros(int(ids[-1]) + 1, bool)
+    included = selection.images if selection.included is None else selection.included
+    passes[included[: np.searchsorted(included, ids[-1], side="right")]] = True
+    passes[selection.excluded[selection.excluded <= ids[-1]]] = False
+    chosen: NDArray[np.bool_] = passes[ids]
+    return chosen
+
+
+def drops(selection: Selection) -> bool:
     """Whether a search drops what is excluded from its candidates, rather than excluding it from the scan."""
     return selection.included is None and len(selection.excluded) <= FEW
 
@@ -268,9 +317,7 @@ class _Proposal:
         return chosen
 
 
-def _propose(
-    codes: _Codes, norm: float, scopes: Sequence[_Scope], count: int, excluded: NDArray[np.int64]
-) -> _Proposal:
+def _propose(codes: _Codes, norm: float, scopes: Sequence[Scope], count: int, excluded: NDArray[np.int64]) -> _Proposal:
     """The candidates of a coded query in each scope; excluded: ids that are none, ascending."""
     proposed = [_Proposal(np.empty(0, np.int64), np.empty(0), 0.0, -np.inf)]
     for scope in scopes:
@@ -279,7 +326,8 @@ def _propose(
         if not fetched:
             continue
         settings = None if scope.selector is None else faiss.SearchParameters(sel=scope.selector)
-        whole, positions = segment.codes.search(codes.whole, fetched, params=settings)
+        query = padded_to(segment.codes.d, codes.whole)
+        whole, positions = segment.codes.search(query, fetched, params=settings)
         products = whole[0].astype(np.float64) * (codes.step * segment.step)
         hidden = codes.lost * segment.length + norm * segment.lost
         unseen = float(products[-1]) + hidden if fetched < scope.count else -np.inf
@@ -312,7 +360,8 @@ class _Codes:
     length: float
 
 
-def _code(vectors: NDArray[np.float32], step: float) -> _Codes:
+def code(vectors: NDArray[np.float32], step: float) -> _Codes:
+    """Vectors (n, d) coded by a step."""
     whole = vectors / np.float32(step)
     np.rint(whole, out=whole)
     lost = whole * np.float32(step)
@@ -321,12 +370,26 @@ def _code(vectors: NDArray[np.float32], step: float) -> _Codes:
     return _Codes(whole, step, _longest(lost), length)
 
 
+def code_query(query: NDArray[np.float32]) -> _Codes:
+    """A query (d,) coded by a step of its own, as (1, d)."""
+    return code(query[None], _step(query[None]))
+
+
+def padded_to(width: int, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors (n, d) with zeros appended up to a width, C-contiguous; products stay as they are."""
+    if vectors.shape[1] == width:
+        return np.ascontiguousarray(vectors, np.float32)
+    wider = np.zeros((len(vectors), width), np.float32)
+    wider[:, : vectors.shape[1]] = vectors
+    return wider
+
+
 def _longest(vectors: NDArray[np.float32]) -> float:
     return math.sqrt(np.einsum("nd,nd->n", vectors, vectors).max())
 
 
 def _step(vectors: NDArray[np.float32]) -> float:
-    return max(float(vectors.max()), -float(vectors.min())) / 127
+    return max(float(vectors.max()), -float(vectors.min()), _SMALLEST) / 127
 
 
 def _blocks(rows: Rows, ids: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:

@@ -14,6 +14,8 @@ from retrieval.index.protocol import BLOCK, Metric, Neighbours, Rows
 FEW = 256
 """Ids that are rather dropped from a search's candidates than excluded from the search."""
 _NONE = np.empty(0, np.int64)
+_ROUNDING = 1.05 * 2.0**-24
+"""Relative error of one operation in single precision, and what products of errors add."""
 
 
 def empty_neighbours(queries: int, k: int) -> Neighbours:
@@ -117,3 +119,21 @@ def measured_distances(
     if stored.any():
         result[:, stored] = np.maximum(metric.distances(queries, rows.take(ids[stored])), 0)
     return result
+
+
+def contenders(
+    rows: Rows, query: NDArray[np.float32], ids: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Those of images (m,) ascending that may be among the k nearest to a unit vector (d,), and their vectors.
+
+    By single precision and the most that it can err: rounding n products and their sum takes at most (n + 1) halves of
+    the last place from the sum of their sizes, which is at most 1 for unit vectors. So double precision has k vectors
+    to compare and few others.
+    """
+    vectors = rows.take(ids)
+    if len(ids) <= k:
+        return ids, vectors
+    products = vectors @ query
+    error = _ROUNDING * (len(query) + 8) * max(1.0, float(np.linalg.norm(query)))
+    near = products >= np.partition(products, -k)[-k] - 2 * error
+    return ids[near], vectors[near]

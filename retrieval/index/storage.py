@@ -7,12 +7,18 @@ files lie in a folder of its own, `index/SPACE/`, so that no space's name can be
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from retrieval.disk import PARTIAL, DiskFullError, new_path
 
@@ -21,6 +27,11 @@ log = logging.getLogger(__name__)
 FOLDER = "index"
 LOCK = "writer.lock"
 """File in each space's folder that is locked while another is written there."""
+INDEX_FILE = "proposer.faiss"
+CHECKPOINT_FILE = "building.faiss"
+"""An index that is being built, as far as it was at the last checkpoint."""
+WANTED_FILE = "wanted.json"
+"""Recall and memory that the index is to be built for."""
 _MARK = b"kvasir index sha256 "
 _BLOCK = 1 << 20
 
@@ -61,19 +72,106 @@ def write_index(index: Any, file: Path) -> bool:
     return True
 
 
-def _write_index(index: Any, file: Path) -> None:
+def _write_index(index: Any, file: Path, append: Callable[[Path], None] = lambda partial: None) -> None:
     import faiss
 
     for left in file.parent.glob(f"*{PARTIAL}"):
         left.unlink()
     with new_path(file, sync=False) as partial:  # an index that a power cut damages is built again
         faiss.write_index(index, str(partial))
+        append(partial)
         append_digest(partial)
+    if file.name == CHECKPOINT_FILE:
+        return
     for other in file.parent.iterdir():
-        if other.name not in (file.name, LOCK):
+        if other.name not in (file.name, LOCK, WANTED_FILE):
             other.unlink()
     for other in earlier_files(file.parent.parent, file.parent.name):
         other.unlink()
+
+
+@dataclass(frozen=True, eq=False)
+class StoredIndex:
+    """index: FAISS's; None where only what was said of it was read. labels: (n,) int64, the image at each position.
+    facts: what else is known of it, as plain values.
+    """
+
+    index: Any
+    labels: NDArray[np.int64]
+    facts: dict[str, Any]
+
+
+@contextmanager
+def building_lock(folder: Path | None) -> Iterator[bool]:
+    """The lock of a folder's writer during a build; False where another process has it. A read-only folder has none."""
+    if folder is None:
+        yield True
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    except OSError:
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def write_stored(stored: StoredIndex, file: Path, *, locked: bool = False) -> bool:
+    """Store an index with its labels and facts, which FAISS ignores; see `write_index`.
+
+    locked: by `building_lock`. A finished index is the only one in its folder; a checkpoint leaves that alone.
+    """
+    facts = json.dumps(stored.facts).encode()
+
+    def append(partial: Path) -> None:
+        with partial.open("ab") as stream:
+            stream.write(np.ascontiguousarray(stored.labels, "<i8").tobytes())
+            stream.write(facts)
+            stream.write(len(stored.labels).to_bytes(8, "little") + len(facts).to_bytes(8, "little"))
+
+    try:
+        if locked:
+            _write_index(stored.index, file, append)
+            return True
+        with FileLock(file.parent / LOCK, timeout=0):
+            _write_index(stored.index, file, append)
+    except Timeout:
+        return False
+    except (OSError, RuntimeError, DiskFullError) as error:
+        log.warning("the index %s cannot be stored and will be built again next time (%s)", file, error)
+        return False
+    return True
+
+
+def read_stored(file: Path, load: bool = True) -> StoredIndex | None:
+    """An index with its labels and facts; None where there is none or it is damaged, which is logged.
+
+    load: read the index too, and compare its SHA-256; without, facts and labels alone.
+    """
+    index = read_index(file) if load else None
+    if load and index is None:
+        return None
+    try:
+        with file.open("rb") as stream:
+            end = file.stat().st_size - len(_MARK) - hashlib.sha256().digest_size - 16
+            if end < 0:
+                return None
+            stream.seek(end)
+            labels, facts = int.from_bytes(stream.read(8), "little"), int.from_bytes(stream.read(8), "little")
+            if stream.read(len(_MARK)) != _MARK or 8 * labels + facts > end:
+                return None
+            stream.seek(end - facts - 8 * labels)
+            ids = np.frombuffer(stream.read(8 * labels), "<i8").astype(np.int64)
+            return StoredIndex(index, ids, json.loads(stream.read(facts)))
+    except (OSError, ValueError):
+        return None
 
 
 def read_index(file: Path) -> Any | None:

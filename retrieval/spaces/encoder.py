@@ -123,6 +123,7 @@ class EncoderSpace(UnitVectorSpace):
             f"mean {mean}, std {std}{_FILLED if recipe.get('marks') == 'fill' else ''}",
             *provenance(self.recipe),
             f"converted SHA-256 {recipe['converted']}" if "converted" in recipe else "runs on PyTorch",
+            *([f"precision {recipe['precision']}"] if recipe.get("precision", "f32") != "f32" else []),
         ]
 
     def prepare(self, picture: Picture) -> NDArray[np.uint8]:
@@ -166,6 +167,11 @@ class EncoderSpace(UnitVectorSpace):
 
         Raises EncoderMismatchError where those are not the weights that made the space, and what `build_tower` raises.
         """
+        if self.recipe.precision == "int8":
+            raise EncoderMismatchError(
+                f"the space '{self.name}' has an int8 encoder, which the pictures that it was calibrated on made; "
+                "restore the collection's folder encoders/ from a backup"
+            )
         tower = rebuild_tower(self.recipe)
         scratch = _scratch(writer)
         try:
@@ -216,6 +222,8 @@ def _on_cuda(definition: SpaceDefinition) -> Encoder | None:
     if not torch.cuda.is_available():
         return None
     recipe = Recipe.from_dict(definition.recipe)
+    if recipe.precision != "f32":  # queries are encoded by the converted form
+        return None
     try:
         tower = rebuild_tower(recipe)
     except EncoderError as error:

@@ -30,7 +30,7 @@ def large(tmp_path_factory: pytest.TempPathFactory, vector_collection: Callable[
     vectors = np.random.default_rng(3).normal(size=(COUNT, 4)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     path = vector_collection(tmp_path_factory.mktemp("large") / "c", {"dots": vectors})
-    retrieval.open(path).index("dots")
+    retrieval.open(path).index("dots").flush()
     return path
 
 
@@ -49,7 +49,7 @@ def mended(path: Path) -> list[str]:
 def test_each_fault_of_a_stored_index_is_told_and_mended(large: Path, tmp_path: Path) -> None:
     path = tmp_path / "c"
     shutil.copytree(large, path)
-    index = path / "index" / "dots" / "HNSW32.faiss"
+    index = path / "index" / "dots" / "proposer.faiss"
     assert faults(path) == []
     sound = index.read_bytes()
 
@@ -60,26 +60,26 @@ def test_each_fault_of_a_stored_index_is_told_and_mended(large: Path, tmp_path: 
     assert mended(path) == [f"deleted {index.name}", "space dots: its index was built anew"]
 
     written = index.stat().st_mtime_ns
-    retrieval.open(path).index("dots")
+    retrieval.open(path).index("dots").flush()
     assert index.stat().st_mtime_ns == written
 
     ids, vectors = Collection.open(path).vectors("dots")
     index.unlink()
-    FaissIndex(ArrayRows(-np.asarray(vectors)), ids[:300], index.parent)
-    for other in ("dots/HNSW32.faiss.new", "dots/IVF64,PQ2x4fs.faiss", "dots.HNSW32.faiss", "nothing.HNSW32.faiss"):
+    FaissIndex(ArrayRows(-np.asarray(vectors)), ids[:300], index.parent).flush()
+    for other in ("dots/proposer.faiss.new", "dots/IVF64,PQ2x4fs.faiss", "dots.HNSW32.faiss", "nothing.HNSW32.faiss"):
         shutil.copyfile(index, path / "index" / other)
     shutil.copytree(index.parent, path / "index" / "dots.in1k")
     assert [message for _, message in faults(path)] == [
-        "index dots/HNSW32.faiss does not hold the collection's vectors",
-        "index dots/HNSW32.faiss.new was left by a run that was stopped",
         "index dots/IVF64,PQ2x4fs.faiss is no longer used: the collection has another size",
+        "index dots/proposer.faiss does not hold the collection's vectors",
+        "index dots/proposer.faiss.new was left by a run that was stopped",
         "index dots.HNSW32.faiss was made by an earlier version",
         "index dots.in1k belongs to no space",
         "index nothing.HNSW32.faiss belongs to no space",
     ]
     with CollectionWriter(path) as writer:
         writer.remove([0, COUNT - 1])
-    assert faults(path)[0] == (
+    assert faults(path)[1] == (
         "index",
         f"index dots/{index.name} is no longer used: the collection has another size",
     )
@@ -95,17 +95,17 @@ def test_indexes_of_a_space_whose_name_begins_as_anothers_are_never_taken_for_th
     write_collection(path, {"vit": vectors, "vit.in1k": vectors})
     for name in ("vit", "vit.in1k"):
         shutil.copytree(large / "index" / "dots", path / "index" / name)
-    short, long = (path / "index" / name / "HNSW32.faiss" for name in ("vit", "vit.in1k"))
+    short, long = (path / "index" / name / "proposer.faiss" for name in ("vit", "vit.in1k"))
     assert stored_size(path, "vit") == short.stat().st_size
     assert faults(path) == []
     sound = long.read_bytes()
     short.write_bytes(short.read_bytes()[:-1])
-    assert faults(path) == [("index", "index vit/HNSW32.faiss is damaged")]
-    assert mended(path) == ["deleted HNSW32.faiss", "space vit: its index was built anew"]
+    assert faults(path) == [("index", "index vit/proposer.faiss is damaged")]
+    assert mended(path) == ["deleted proposer.faiss", "space vit: its index was built anew"]
     assert long.read_bytes() == sound
     # As versions named them that had no folder for each space.
     for file in (short, long):
-        file.rename(path / "index" / f"{file.parent.name}.{file.name}")
+        file.rename(path / "index" / f"{file.parent.name}.HNSW32.faiss")
     assert [message for _, message in faults(path)] == [
         "index vit.HNSW32.faiss was made by an earlier version",
         "index vit.in1k.HNSW32.faiss was made by an earlier version",
@@ -117,28 +117,30 @@ def test_a_damaged_index_is_not_searched_but_built_again_with_a_word(
 ) -> None:
     path = tmp_path / "c"
     shutil.copytree(large, path)
-    index = path / "index" / "dots" / "HNSW32.faiss"
+    index = path / "index" / "dots" / "proposer.faiss"
     sound = index.read_bytes()
     damaged = bytearray(sound)
     damaged[len(sound) // 2] ^= 1  # which FAISS reads without a word
     index.write_bytes(damaged)
 
-    retrieval.open(path).index("dots")
-
+    served = retrieval.open(path).index("dots")
+    assert served.description == "exact"
     assert f"the index {index} is damaged and is built again" in caplog.text
+    served.flush()
     assert is_intact(index)
+    assert served.description.startswith("HNSW32")
 
 
 def test_an_index_of_images_that_were_removed_is_sound_still(large: Path, tmp_path: Path) -> None:
     ids, vectors = Collection.open(large).vectors("dots")
     rows = ArrayRows(np.array(vectors[:300]))
-    FaissIndex(rows, ids[:300], tmp_path)
+    FaissIndex(rows, ids[:300], tmp_path).flush()
     left = np.r_[0:5, 9:300]
-    assert faiss_index.matches(tmp_path / "HNSW32.faiss", Cosine(), rows, ids[left])
+    assert faiss_index.matches(tmp_path / "proposer.faiss", Cosine(), rows, ids[left])
     rows.vectors[7] *= -1  # of an image that is no more
-    assert faiss_index.matches(tmp_path / "HNSW32.faiss", Cosine(), rows, ids[left])
+    assert faiss_index.matches(tmp_path / "proposer.faiss", Cosine(), rows, ids[left])
     rows.vectors[9] *= -1
-    assert not faiss_index.matches(tmp_path / "HNSW32.faiss", Cosine(), rows, ids[left])
+    assert not faiss_index.matches(tmp_path / "proposer.faiss", Cosine(), rows, ids[left])
 
 
 def test_an_inverted_file_is_compared_by_its_coordinates(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retrieval.evaluation.options import EvaluationOptions
 from retrieval.evaluation.protocols import (
     Protocol,
     Round,
@@ -17,6 +18,7 @@ from retrieval.evaluation.protocols import (
     leave_one_out,
     leave_scene_out,
     protocol_named,
+    with_sampled_queries,
 )
 
 LABELS = np.repeat([0, 1, 2], [500, 50, 10])
@@ -106,3 +108,25 @@ def test_leave_scene_out_leaves_out_the_scene_that_leave_cluster_out_searches() 
     assert leaking_queries(leave_cluster_out(clusters), scenes) == 5
     assert leaking_queries(leave_scene_out(scenes), scenes) == 0
     assert protocol_named("leave-scene-out", clusters).groups.tolist() == [0, 0, 1, 2, 3]
+
+
+def test_sampled_queries_are_drawn_from_each_class_by_its_share() -> None:
+    labels = np.repeat([0, 1, 2, -1], [600, 300, 3, 97])
+    everything = leave_one_out(np.arange(1000))
+    protocol = with_sampled_queries(everything, labels, 90, seed=3)
+    (round_,) = protocol.rounds
+    assert np.bincount(labels[round_.queries]).tolist() == [59, 30, 1]
+    assert len(np.unique(round_.queries)) == 90
+    assert len(round_.gallery) == 1000
+    assert protocol.sentence.endswith("; 90 of 903 queries, drawn from each class by its share (seed 3)")
+    again = with_sampled_queries(everything, labels, 90, seed=3)
+    assert again.rounds[0].queries.tolist() == round_.queries.tolist()
+    other = with_sampled_queries(everything, labels, 90, seed=4)
+    assert other.rounds[0].queries.tolist() != round_.queries.tolist()
+    assert with_sampled_queries(everything, labels, 903, seed=3) is everything
+
+
+def test_queries_are_sampled_of_large_collections_alone_unless_a_number_is_given() -> None:
+    assert EvaluationOptions().query_count(20_000) is None
+    assert EvaluationOptions().query_count(20_001) == 5_000
+    assert EvaluationOptions(queries=7).query_count(100) == 7

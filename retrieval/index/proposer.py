@@ -1,0 +1,173 @@
+"""A graph or an inverted file over int8 codes that proposes candidates, tuned on the gallery that it is built on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+DEPTHS = ((16, 64), (64, 160), (256, 512), (1024, 1536))
+"""(ranks that a setting serves, candidates that it fetches): more, since the codes order coarsely."""
+_WIDTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+"""Of a graph: nodes that are expanded, by the candidates fetched."""
+_PROBED_PARTS = (256, 128, 64, 48, 32, 24, 16, 12, 8, 4)
+"""Of an inverted file: parts of its lists that are probed, 1/32 as 32."""
+_FACTORS = (4, 8, 16, 32)
+"""Of an inverted file: candidates by four-bit codes, by the candidates fetched."""
+_QUERIES = 100
+
+
+@dataclass(frozen=True)
+class Setting:
+    """serves: ranks whose recall was measured. fetched: candidates. width: of a graph's search. lists and factor: of an
+    inverted file's. recall: as measured, a share. milliseconds: median of one query on one thread.
+    """
+
+    serves: int
+    fetched: int
+    width: int = 0
+    lists: int = 0
+    factor: int = 0
+    recall: float = 1.0
+    milliseconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How an index is searched, as measured when it was built on `count` vectors.
+
+    scan: milliseconds of comparing every code with a query. settings: ascending by the ranks that they serve. target:
+    the recall that they were chosen for. seconds: that building took.
+    """
+
+    name: str
+    count: int
+    target: float
+    scan: float
+    settings: tuple[Setting, ...]
+    seconds: float
+
+    def setting_for(self, ranks: float) -> Setting | None:
+        """The cheapest setting that serves so many ranks with the recall that was wanted; None where none does."""
+        serving = (one for one in self.settings if one.serves >= ranks and one.recall >= self.target)
+        return next(serving, None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tuning as plain values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(stated: dict[str, Any]) -> Tuning:
+        """What `to_dict` made."""
+        return Tuning(**{**stated, "settings": tuple(Setting(**one) for one in stated["settings"])})
+
+
+@dataclass(frozen=True, eq=False)
+class Proposer:
+    """FAISS's index over the positions of coded vectors.
+
+    codes: FAISS's index of the int8 codes, which the graph is built on and the inverted file is refined by. index: the
+    graph or inverted file. step: what a code of 1 stands for.
+    """
+
+    codes: Any
+    index: Any
+    step: float
+    tuning: Tuning
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether it is a graph and not an inverted file."""
+        return isinstance(self.index, faiss.IndexHNSW)
+
+    def propose(self, query: NDArray[np.float32], setting: Setting) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Products with coded vectors, descending, and positions (m,), of a query's codes (1, d), padded.
+
+        FAISS compares codes as whole numbers, and would cut off what a query has behind the point.
+        """
+        if self.is_graph:
+            parameters = faiss.SearchParametersHNSW(efSearch=max(setting.width, setting.fetched))
+            products, positions = self.index.search(query, setting.fetched, params=parameters)
+        else:
+            probing = faiss.SearchParametersIVF(nprobe=setting.lists)
+            parameters = faiss.IndexRefineSearchParameters(k_factor=setting.factor, base_index_params=probing)
+            products, positions = self._refined.search(query, setting.fetched, params=parameters)
+        listed = positions[0] >= 0
+        return products[0][listed] * np.float32(self.step), positions[0][listed]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_refined", None if self.is_graph else faiss.IndexRefine(self.index, self.codes))
+
+    _refined: Any = None
+
+
+def tuned(proposer: Proposer, queries: NDArray[np.float32], recall: Callable[[Setting], float]) -> tuple[Setting, ...]:
+    """The cheapest measured setting for each of DEPTHS that reaches the target half way to 1.
+
+    queries: codes (q, d), padded, to time by. recall: of searches by a setting, at the ranks that it serves. Half way,
+    since it is measured on few queries. Where no setting reaches it, the best is taken and its recall says so.
+    """
+    wanted = (1 + proposer.tuning.target) / 2
+    settings = []
+    for serves, fetched in DEPTHS:
+        if fetched > proposer.codes.ntotal // 4:
+            break
+        tried: list[Setting] = []
+        for setting in _swept(proposer, serves, fetched, tried, wanted):  # which looks at those tried before
+            tried += [replace(setting, recall=recall(setting))]
+        good = [setting for setting in tried if setting.recall >= wanted]
+        timed = [replace(one, milliseconds=_milliseconds(proposer, one, queries)) for one in good]
+        best = max(tried, key=lambda one: one.recall)
+        settings.append(
+            min(timed, key=lambda one: one.milliseconds)
+            if timed
+            else replace(best, milliseconds=_milliseconds(proposer, best, queries))
+        )
+    return tuple(settings)
+
+
+def _swept(proposer: Proposer, serves: int, fetched: int, tried: Sequence[Setting], wanted: float) -> Any:
+    """Settings to try, the cheapest first; those that must be dearer than one that is good enough are left out."""
+    if proposer.is_graph:
+        for width in _WIDTHS:
+            if tried and tried[-1].recall >= wanted:
+                return
+            yield Setting(serves, fetched, width=int(fetched * width))
+        return
+    lists = faiss.extract_index_ivf(proposer.index).nlist
+    for factor in _FACTORS:
+        reached = 0.0
+        for part in _PROBED_PARTS:
+            probed = max(1, lists // part)
+            if any(one.recall >= wanted and one.factor <= factor and one.lists <= probed for one in tried):
+                break
+            yield Setting(serves, fetched, lists=probed, factor=factor)
+            if tried[-1].recall >= wanted or (part <= 64 and tried[-1].recall - reached < 1e-4):
+                break  # the codes limit it, not the lists
+            reached = tried[-1].recall
+
+
+def _milliseconds(proposer: Proposer, setting: Setting, queries: NDArray[np.float32]) -> float:
+    faiss.omp_set_num_threads(1)
+    times = []
+    for at in range(min(len(queries), 40)):
+        start = time.perf_counter()
+        proposer.propose(queries[at : at + 1], setting)
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times))
+
+
+def scan_milliseconds(codes: Any, queries: NDArray[np.float32]) -> float:
+    """Median time of comparing every code with one query, on one thread."""
+    faiss.omp_set_num_threads(1)
+    times = []
+    for at in range(min(len(queries), 7)):
+        start = time.perf_counter()
+        codes.search(queries[at : at + 1], 64)
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times))

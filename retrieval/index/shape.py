@@ -1,0 +1,97 @@
+"""Which approximate index a gallery gets, from its size, its dimension and the memory it may take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+
+from retrieval.index.costs import build_seconds
+
+HNSW_UP_TO = 300_000
+"""Vectors up to which a graph is built: searched sooner than an inverted file, but built ten times as slowly."""
+TARGET_RECALL = 0.995
+"""Share of the true nearest that a search of an approximate index returns, unless another is asked for."""
+_LINKS = 32
+_LINK_BYTES = 272
+"""Bytes of a vector's links: twice 32 on the lowest level, a few above."""
+_PART = 4
+"""Numbers of a vector that one four-bit code stands for: a bit each, which orders candidates well enough to refine."""
+_ID_BYTES = 16
+"""Bytes of a vector's number in its list and of its image id."""
+TRAINING = 64
+"""Vectors per list that an inverted file is trained on."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A FAISS index over the int8 codes of all vectors.
+
+    name: FAISS's, such as `HNSW32` or `IVF2048,PQ128x4fs`. lists: of an inverted file, 0 for a graph. parts: of its
+    product quantiser. bytes: of codes, links or lists, and ids. seconds: that building is expected to take here.
+    """
+
+    name: str
+    lists: int
+    parts: int
+    bytes: int
+    seconds: float
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether it is a graph (Y. Malkov and D. Yashunin, "Efficient and robust approximate nearest neighbor search
+        using Hierarchical Navigable Small World graphs", 2016) and not an inverted file.
+        """
+        return not self.lists
+
+
+def shape_of(count: int, dimension: int, memory: int | None = None) -> Shape:
+    """The index of `count` vectors within `memory` bytes; the smallest there is where none is small enough."""
+    graph, lists = graph_of(count, dimension), lists_of(count, dimension)
+    fits = memory is None or graph.bytes <= memory
+    return graph if fits and (count <= HNSW_UP_TO or padded(dimension) < 8 * _PART) else lists
+
+
+def graph_of(count: int, dimension: int) -> Shape:
+    """A graph."""
+    size = count * (padded(dimension) + _LINK_BYTES + _ID_BYTES // 2)
+    return Shape(f"HNSW{_LINKS}", 0, 0, size, build_seconds("graph", count, dimension))
+
+
+def lists_of(count: int, dimension: int) -> Shape:
+    """An inverted file of four-bit codes of parts of a vector (product quantisation), which int8 codes refine."""
+    lists, parts = 1 << int(math.log2(max(4.0, 4 * math.sqrt(count)))), padded(dimension) // _PART
+    size = count * (padded(dimension) + -(-parts // 2) + _ID_BYTES) + 4 * lists * padded(dimension)
+    return Shape(f"IVF{lists},PQ{parts}x4fs", lists, parts, size, build_seconds("lists", count, dimension))
+
+
+def padded(dimension: int) -> int:
+    """The length of a vector that zeros were appended to, so that its parts are equally long; products stay."""
+    return _PART * -(-dimension // _PART)
+
+
+def empty_index(shape: Shape, dimension: int) -> tuple[Any, Any]:
+    """FAISS's index of a shape, untrained and empty, and that of the int8 codes: a graph has them inside."""
+    width, kind = padded(dimension), faiss.ScalarQuantizer.QT_8bit_direct_signed
+    if shape.is_graph:
+        graph = faiss.IndexHNSWSQ(width, kind, _LINKS, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = 80
+        return graph, codes_of(graph)
+    lists = faiss.index_factory(width, shape.name, faiss.METRIC_INNER_PRODUCT)
+    return lists, faiss.IndexScalarQuantizer(width, kind, faiss.METRIC_INNER_PRODUCT)
+
+
+def codes_of(graph: Any) -> Any:
+    """The codes inside a graph, which they keep alive."""
+    codes = faiss.downcast_index(graph.storage)
+    codes.referenced_objects = [graph]  # FAISS's wrapper does not own what it points at
+    return codes
+
+
+def parts_of(refined: Any) -> tuple[Any, Any]:
+    """The inverted file and the codes inside an IndexRefine, which they keep alive."""
+    lists, codes = faiss.downcast_index(refined.base_index), faiss.downcast_index(refined.refine_index)
+    lists.referenced_objects = codes.referenced_objects = [refined]
+    return lists, codes

@@ -1,0 +1,63 @@
+"""Indexes of a collection's spaces as commands build and describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from retrieval.collection import Collection, SpaceDefinition
+from retrieval.index import is_exact, open_index
+from retrieval.index.building import store_wanted, stored_tuning, wanted_of
+from retrieval.index.cosine import Cosine
+from retrieval.index.shape import shape_of
+from retrieval.index.storage import INDEX_FILE, index_folder
+from retrieval.spaces import metric_of
+
+
+def needs_index(collection: Collection, space: SpaceDefinition) -> bool:
+    """Whether a space has so many vectors that an index is built and stored for it."""
+    return not is_exact(metric_of(space), len(collection.ids(space.name)))
+
+
+def remember_wanted(
+    collection: Collection, spaces: Sequence[SpaceDefinition], memory: int | None, recall: float | None
+) -> None:
+    """Store what indexes of embeddings are to be built for, and remove those that were built for something else.
+
+    None leaves what is stored.
+    """
+    for space in spaces:
+        folder = index_folder(collection.path, space.name)
+        before = wanted_of(folder)
+        wanted = replace(
+            before,
+            memory=before.memory if memory is None else memory,
+            recall=before.recall if recall is None else recall,
+        )
+        if wanted != before and isinstance(metric_of(space), Cosine):
+            store_wanted(folder, wanted)
+            for file in folder.glob("*.faiss"):
+                file.unlink()
+
+
+def build_missing(collection: Collection, space: SpaceDefinition, say: Callable[[str], None]) -> str:
+    """Build a space's index where it is missing or outdated; returns what it is, in words."""
+    metric, count = metric_of(space), len(collection.ids(space.name))
+    folder = index_folder(collection.path, space.name)
+    if isinstance(metric, Cosine) and stored_tuning(folder) is None:
+        shape = shape_of(count, space.dimension, wanted_of(folder).memory)
+        say(f"building {shape.name} of {count:,} vectors, {shape.bytes / 1e6:,.0f} MB: about {shape.seconds:,.0f} s")
+    index = open_index(collection, space.name, metric)
+    index.flush()
+    return index.description
+
+
+def index_facts(collection: Collection, space: SpaceDefinition) -> dict[str, Any] | None:
+    """The stored tuning of a space's index as plain values, with what it was wanted for; None where there is none."""
+    folder = index_folder(collection.path, space.name)
+    tuning = stored_tuning(folder)
+    if tuning is None:
+        return None
+    wanted = wanted_of(folder)
+    return {"memory": wanted.memory, "bytes": (folder / INDEX_FILE).stat().st_size} | tuning.to_dict()

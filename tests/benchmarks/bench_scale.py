@@ -1,0 +1,254 @@
+"""Search at sizes from 100,000 vectors on, beside FAISS Flat and hnswlib in the same run, on one thread.
+
+    python tests/benchmarks/bench_scale.py COLLECTION [--sizes 50000x512] [--scratch DIR] [--filters] [--peers]
+
+COLLECTION: where real embeddings come from, its first space; galleries are mixed from them (see mixed_vectors.py).
+Vectors lie in DIR and are used again, indexes too. Figures are medians of single queries; recall is of the true 10
+nearest, by Flat. What is timed of ours is the whole search of an index, and `engine.search` with its hits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from mixed_vectors import Mixture
+from numpy.typing import NDArray
+
+import retrieval
+from retrieval.collection import Collection, CollectionWriter, NewImage
+from retrieval.filters import Filter, Selection
+from retrieval.index.building import reported_to, stored_tuning
+from retrieval.index.faiss_index import FaissIndex
+from retrieval.index.storage import index_folder
+
+K = 10
+QUERIES = 200
+SELECTIVITIES = (0.5, 0.2, 0.05, 0.01, 0.001, 0.0001)
+Array = NDArray[Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("collection", type=Path)
+    parser.add_argument("--sizes", default="50000x512", help="such as 110000x1280,1000000x512")
+    parser.add_argument("--scratch", type=Path, default=Path("/tmp/bench-scale"))
+    parser.add_argument("--filters", action="store_true", help="filters of every selectivity, random and disagreeing")
+    parser.add_argument("--peers", action="store_true", help="hnswlib too, which takes minutes to build")
+    options = parser.parse_args()
+    opened = Collection.open(options.collection)
+    embeddings = np.array(opened.vectors(opened.spaces[0].name)[1])
+    labels = opened.images.labels[opened.positions(opened.spaces[0].name)]
+    for size in options.sizes.split(","):
+        count, dimension = map(int, size.split("x"))
+        measure(Mixture(embeddings, labels, dimension), count, dimension, options)
+
+
+def measure(mixture: Mixture, count: int, dimension: int, options: argparse.Namespace) -> None:
+    print(f"\n{count:,} vectors of {dimension} numbers")
+    path = options.scratch / f"{count}x{dimension}.collection"
+    if not path.exists():
+        print(f"  imported in {timed_once(lambda: make_collection(mixture, count, dimension, path)):.1f} s")
+    queries, _ = mixture.block(QUERIES, 1 << 30)
+    opening(path)
+    opened = Collection.open(path)
+    ids, vectors = opened.vectors("mixed")
+
+    faiss.omp_set_num_threads(1)
+    flat = faiss.IndexFlatIP(dimension)
+    flat.add(np.ascontiguousarray(vectors))
+    flat_ms = median(lambda query: flat.search(query, K), queries[:15])
+    true = truth(flat, queries, K)
+    print(f"  FAISS Flat: {flat_ms:.2f} ms")
+
+    folder = index_folder(path, "mixed")
+    index = FaissIndex(opened.rows("mixed"), ids, folder)
+    step = ["", 0.0]
+
+    def report(name: str, done: int, total: int) -> None:
+        if name != step[0]:
+            step[:] = [name, time.perf_counter()]
+
+    if stored_tuning(folder) is None:
+        with reported_to(report):
+            print(f"  built in {timed_once(index.flush):.0f} s")
+    tuning = stored_tuning(folder)
+    assert tuning is not None
+    print(f"  {tuning.name}: {(folder / 'proposer.faiss').stat().st_size / 1e6:,.0f} MB, {tuning.settings[0]}")
+    state = index._state
+    assert state.proposer is not None
+    assert state.exact is not None
+    setting = index._setting(state, K, None)
+    ours = median(lambda query: index.search(query, K), queries)
+    found = np.concatenate([index.search(query, K)[1] for query in rows(queries)])
+    print(f"  index.search: {ours:.3f} ms, recall {recall(found, true):.4f}, 1/{flat_ms / ours:.0f} of Flat")
+    if setting is not None:
+        from retrieval.index.int8_scan import code_query, padded_to
+
+        proposer = state.proposer
+        coded = [padded_to(proposer.codes.d, code_query(query).whole) for query in queries]
+        raw = median_of(lambda at: proposer.propose(coded[at], setting), len(queries))
+        print(f"    of which FAISS: {raw:.3f} ms; ratio {ours / raw:.2f}")
+    engine = retrieval.open(path)
+    engine.search(queries[0], K)
+    whole = median_of(lambda at: engine.search(queries[at], K), len(queries))
+    print(f"  engine.search with hits: {whole:.3f} ms, 1/{flat_ms / whole:.0f} of Flat")
+    if options.filters:
+        filters(engine, index, flat, queries)
+    changes(path, queries)
+    if options.peers:
+        peer(np.ascontiguousarray(vectors), queries, true, flat_ms)
+
+
+def make_collection(mixture: Mixture, count: int, dimension: int, path: Path) -> None:
+    """A collection of mixtures; written block by block, as `kvasir index --vectors` does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with CollectionWriter(path, create=True) as writer:
+        writer.add_space("mixed", "imported", dimension, "cosine", {})
+        source = writer.source(path.resolve() / "vectors", "vectors")
+        for number, start in enumerate(range(0, count, 16_384)):
+            vectors, labels = mixture.block(min(16_384, count - start), number)
+            writer.append(
+                [
+                    NewImage(
+                        source, f"{at:08d}.jpg", f"class {label}", 640, 480, 0, 0,
+                        hashlib.sha256(b"%d" % at).digest(), {"mixed": vector},
+                    )
+                    for at, (vector, label) in enumerate(zip(vectors, labels.tolist(), strict=True), start)
+                ]
+            )  # fmt: skip
+
+
+def opening(path: Path) -> None:
+    """Time and memory of opening, once every module is imported."""
+    before = rss()
+    seconds = timed_once(lambda: globals().__setitem__("_opened", Collection.open(path)))
+    print(f"  Collection.open: {seconds:.3f} s, {(rss() - before) / 2**20:.0f} MiB")
+
+
+def filters(engine: Any, index: FaissIndex, flat: Any, queries: Array) -> None:
+    images = engine.collection.images
+    random = np.random.default_rng(3)
+    print("  filters: matches, recall@10, ours and Flat with the same selector in ms")
+    near = np.argsort(-(engine.collection.rows("mixed").take(images.ids) @ queries[0]), kind="stable")
+    for share in SELECTIVITIES:
+        size = max(K, round(share * len(images)))
+        kinds = {
+            "random": np.sort(random.choice(images.ids, size, replace=False)),
+            "far": np.sort(images.ids[near[-size:]]),
+            "near": np.sort(images.ids[near[:size]]),
+        }
+        for kind, chosen in kinds.items():
+            selection = Selection(images.ids, chosen)
+            passes = np.zeros(len(images), bool)
+            passes[chosen] = True
+            parameters = faiss.SearchParameters(sel=faiss.IDSelectorBitmap(np.packbits(passes, bitorder="little")))
+            asked = queries[:20]
+            true = np.concatenate([flat.search(query, K, params=parameters)[1] for query in rows(asked)])
+            found = np.concatenate([index.search(query, K, selection)[1] for query in rows(asked)])
+            ours = median(lambda query, selection=selection: index.search(query, K, selection), asked)
+            theirs = median(lambda query, parameters=parameters: flat.search(query, K, params=parameters), asked[:7])
+            print(
+                f"    {100 * share:7.2f} % {kind:>6}: {recall(found, true):.4f} {ours:8.3f} {theirs:8.3f}  "
+                f"ratio {ours / theirs:.2f}"
+            )
+    one = median_of(lambda at: engine.search(queries[at], K, filter=Filter(classes={"class 0"})), 20)
+    print(f"    engine.search within one class: {one:.3f} ms")
+
+
+def changes(path: Path, queries: Array) -> None:
+    """Adding one image and removing it again: the write, and what a running searcher does about it."""
+    engine = retrieval.open(path)
+    engine.search(queries[0], K)
+    vector = queries[-1]
+    file = f"new-{time.time_ns()}.jpg"
+    with CollectionWriter(path) as writer:
+        source = writer.source(path.resolve() / "vectors", "vectors")
+        image = NewImage(
+            source, file, "class 0", 640, 480, 0, 0, hashlib.sha256(file.encode()).digest(), {"mixed": vector}
+        )
+        start = time.perf_counter()
+        (new,) = writer.append([image])
+        written = time.perf_counter()
+        later = engine.refreshed()
+        seen = time.perf_counter()
+        assert later.search(vector, 1)[0].id == new
+        print(f"  adding one: written in {1000 * (written - start):.1f} ms, seen in {1000 * (seen - written):.1f} ms")
+        start = time.perf_counter()
+        writer.remove([new])
+        written = time.perf_counter()
+        last = later.refreshed()
+        seen = time.perf_counter()
+        assert last.search(vector, 1)[0].id != new
+        print(f"  removing one: written in {1000 * (written - start):.1f} ms, seen in {1000 * (seen - written):.1f} ms")
+
+
+def peer(vectors: Array, queries: Array, true: Array, flat_ms: float) -> None:
+    import hnswlib
+
+    index = hnswlib.Index(space="ip", dim=vectors.shape[1])
+    index.init_index(max_elements=len(vectors), ef_construction=80, M=32)
+    seconds = timed_once(lambda: index.add_items(vectors))
+    index.set_num_threads(1)
+    for ef in (32, 64, 128, 256):
+        index.set_ef(ef)
+        found = np.concatenate([index.knn_query(query, K)[0] for query in rows(queries)]).astype(np.int64)
+        if ef == 256 or recall(found, true) >= 0.995:
+            ms = median(lambda query: index.knn_query(query, K), queries)
+            print(
+                f"  hnswlib, M 32, ef {ef}: {ms:.3f} ms, recall {recall(found, true):.4f}, "
+                f"1/{flat_ms / ms:.0f} of Flat, built in {seconds:.0f} s"
+            )
+            return
+
+
+def truth(flat: Any, queries: Array, k: int) -> Array:
+    faiss.omp_set_num_threads(2)
+    found = flat.search(queries, k)[1]
+    faiss.omp_set_num_threads(1)
+    return found
+
+
+def rows(queries: Array) -> list[Array]:
+    return [queries[at : at + 1] for at in range(len(queries))]
+
+
+def recall(found: Array, true: Array) -> float:
+    return float(np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found.tolist(), true.tolist(), strict=True)]))
+
+
+def median(search: Callable[[Array], object], queries: Array) -> float:
+    return median_of(lambda at: search(queries[at : at + 1]), len(queries))
+
+
+def median_of(search: Callable[[int], object], count: int) -> float:
+    """Milliseconds of one call, the median after a few that are not timed."""
+    for at in range(min(3, count)):
+        search(at)
+    times = []
+    for at in range(count):
+        start = time.perf_counter()
+        search(at)
+        times.append(time.perf_counter() - start)
+    return 1000 * float(np.median(times))
+
+
+def timed_once(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def rss() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""The catalog's rows as a columnar file: a cache that never says anything else than the catalog."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.collection import Collection, CollectionWriter, Images, NewImage
+from retrieval.collection.columns import NAME, stored_position
+from retrieval.collection.file_names import FileNames
+
+SPACE = "dots"
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("reading", "writing"):
+        monkeypatch.setattr(f"retrieval.collection.{module}.COLUMNS_FROM", 5)
+    monkeypatch.setattr("retrieval.collection.images._PACKED_FROM", 5)
+    monkeypatch.setattr("retrieval.collection.changes.FEW", 3)
+
+
+def image(number: int, source: int, class_name: str | None = None) -> NewImage:
+    file, digest = f"größe/{number}.jpg", hashlib.sha256(b"%d" % number).digest()
+    return NewImage(source, file, class_name, 4, 3 + number, 9, 1, digest, {SPACE: np.full(2, number, np.float32)})
+
+
+def made(path: Path, count: int = 12) -> Path:
+    with CollectionWriter(path, create=True) as writer:
+        writer.add_space(SPACE, "imported", 2, "cosine", {})
+        source = writer.source(Path("/pictures"), "folder")
+        writer.append([image(at, source, f"class {at % 3}" if at % 4 else None) for at in range(count)])
+    return path
+
+
+def rows_of(images: Images) -> list[object]:
+    return [
+        images.classes, images.source_paths, images.damaged, tuple(images.files),
+        *(getattr(images, name).tolist()
+          for name in ("ids", "labels", "clusters", "sizes", "checksums", "contents", "marks",
+                       "scene_rows", "sources")),
+    ]  # fmt: skip
+
+
+def require_current(path: Path) -> Images:
+    """What is opened by the columns, compared with what the catalog itself says."""
+    opened = Collection.open(path).images
+    assert rows_of(opened) == rows_of(Collection.open(path, damaged_rows=True).images)
+    return opened
+
+
+def add(path: Path, numbers: range, class_name: str | None = None) -> None:
+    with CollectionWriter(path) as writer:
+        writer.append([image(at, writer.source(Path("/pictures"), "folder"), class_name) for at in numbers])
+
+
+def test_the_writer_stores_columns_and_a_reader_opens_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = made(tmp_path / "c")
+    assert (path / NAME).exists()
+    opened = require_current(path)
+    assert isinstance(opened.files, FileNames)
+    assert opened.files[3] == "größe/3.jpg"
+    monkeypatch.setattr("retrieval.collection.reading.read_images", None)  # nothing is read from the catalog
+    assert rows_of(Collection.open(path).images) == rows_of(opened)
+
+
+def test_a_small_collection_has_none(tmp_path: Path) -> None:
+    path = made(tmp_path / "c", 4)
+    assert not (path / NAME).exists()
+    assert Collection.open(path).images.files == tuple(f"größe/{at}.jpg" for at in range(4))
+    assert not (path / NAME).exists()
+
+
+def test_what_changed_since_is_read_from_the_catalog(tmp_path: Path) -> None:
+    path = made(tmp_path / "c")
+    position = stored_position(path)
+    with CollectionWriter(path) as writer:
+        writer.remove([3])
+        writer.set_clusters({5: 4}, {})
+    assert stored_position(path) == position  # few entries behind
+    assert require_current(path).ids.tolist() == [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]
+    add(path, range(20, 26), "another class")
+    assert stored_position(path) != position
+    images = require_current(path)
+    assert images.files[-1] == "größe/25.jpg"
+    assert "another class" in images.classes
+
+
+@pytest.mark.parametrize("cut", [0, 10, 60, 500, -1])
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_damaged_file_is_made_again(cut: int, flip: bool, tmp_path: Path) -> None:
+    path = made(tmp_path / "c")
+    data = bytearray((path / NAME).read_bytes())
+    if flip:
+        data[cut] ^= 1
+    (path / NAME).write_bytes(data if flip else data[:cut])
+    require_current(path)
+
+
+def test_columns_of_another_catalog_are_not_taken(tmp_path: Path) -> None:
+    first, second = made(tmp_path / "first"), made(tmp_path / "second", 9)
+    shutil.copy(first / NAME, second / NAME)
+    assert len(require_current(second)) == 9
+    copied = Path(shutil.copytree(first, tmp_path / "third"))
+    assert len(require_current(copied)) == 12
+
+
+def test_an_earlier_catalog_put_back_is_seen(tmp_path: Path) -> None:
+    path = made(tmp_path / "c")
+    before = (path / "catalog.sqlite").read_bytes()
+    add(path, range(20, 30))
+    with (path / "catalog.sqlite").open("r+b") as stream:  # the same file, with an earlier content
+        stream.write(before)
+        stream.truncate()
+    assert len(require_current(path)) == 12
+
+
+def test_a_folder_that_cannot_be_written_opens_without_columns(tmp_path: Path) -> None:
+    path = made(tmp_path / "c")
+    (path / NAME).unlink()
+    (path / f"{NAME}.new").mkdir()  # so that no file can be written there
+    assert len(Collection.open(path)) == 12
+    assert not (path / NAME).exists()
+
+
+def test_a_damaged_row_is_refused_with_columns_as_without(tmp_path: Path) -> None:
+    path = made(tmp_path / "c")
+    (path / NAME).unlink()
+    with sqlite3.connect(path / "catalog.sqlite") as connection:
+        connection.execute("DROP TRIGGER digests_stale")
+        connection.execute("UPDATE images SET class = 'class 2' WHERE id = 7")
+    for _ in range(2):
+        with pytest.raises(Exception, match="not what was written"):
+            Collection.open(path)
+
+
+def test_names_are_those_that_were_packed() -> None:
+    names = ["a", "", "größe/b.jpg", "x" * 300, "\udcff"]
+    packed = FileNames.of(names)
+    assert list(packed) == names
+    assert packed == tuple(names)
+    assert packed[-1] == "\udcff"
+    assert list(packed[1:3]) == names[1:3]
+    assert packed.index("x" * 300) == 3
+    assert packed != ("a",)
+    assert list(FileNames.of([])) == []
+    assert list(packed[::-1].compact()) == names[::-1]
+    assert list(packed[1:4].compact()) == names[1:4]
