@@ -251,6 +251,8 @@ class _Import:
     def _places_by(self, names: Sequence[str | None]) -> dict[str, list[int]]:
         """Positions of the table's images by the name of their cluster or scene."""
         by_name: defaultdict[str, list[int]] = defaultdict(list)
+        if all(name is None for name in names):
+            return by_name
         for place, name in zip(self._stored_positions().tolist(), names, strict=True):
             if name is not None:
                 by_name[name].append(place)
@@ -285,7 +287,10 @@ class _Import:
     def _stored_positions(self) -> NDArray[np.int64]:
         """Where the image of each row stands in the collection, (n,); -1 for a new one."""
         images = self._stored.images
-        known = {images.files[at]: at for at in np.flatnonzero(~images.with_pictures).tolist()}
+        places = np.flatnonzero(~images.with_pictures).tolist()
+        if not places:
+            return np.full(len(self.table.files), -1)
+        known = dict(zip(map(images.files.__getitem__, places), places, strict=True))
         return np.array([known.get(file, -1) for file in self.table.files], np.int64)
 
     def _require_same(self, known: NDArray[np.bool_], numbers: NDArray[Any], checksums: NDArray[np.uint32]) -> None:
