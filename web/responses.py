@@ -13,6 +13,7 @@ from retrieval import hits as engine
 from retrieval.collection import Collection
 from retrieval.collection.facts import facts_of
 from retrieval.hits import SCORE_KINDS
+from retrieval.index.upkeep import index_sentence
 from retrieval.marks import names_of
 from web.context import collection
 from web.pictures import version_of
@@ -156,6 +157,7 @@ class SpaceInfo(_Response):
     distance: str
     images: int
     recipe: dict[str, Any]
+    index: str = Field(description="How it is searched: exact, or the kind of index with its recall and time.")
 
 
 class CollectionInfo(_Response):
@@ -266,8 +268,9 @@ def hits_to_dict(hits: engine.Hits, k: int) -> dict[str, Any]:
 def collection_to_dict(opened: Collection) -> dict[str, Any]:
     """A CollectionInfo; a recipe may name a file of the server, whose folders are left out."""
     facts = facts_of(opened)
-    for space in facts["spaces"]:
+    for space, definition in zip(facts["spaces"], opened.spaces, strict=True):
         space["recipe"] = without_folders(space["recipe"])
+        space["index"] = index_sentence(opened, definition)
     return facts
 
 

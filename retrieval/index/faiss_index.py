@@ -107,11 +107,7 @@ class FaissIndex:
         state = self._state
         if not state.proposes or state.proposer is None:
             return EXACT
-        tuning = state.proposer.tuning
-        if not tuning.settings:
-            return tuning.name
-        first = tuning.settings[0]
-        return f"{tuning.name} over int8, recall {first.recall:.4f} in {first.milliseconds:.2f} ms when it was built"
+        return str(state.proposer.tuning)
 
     def __len__(self) -> int:
         return len(self._state.ids)

@@ -57,6 +57,12 @@ class Tuning:
         serving = (one for one in self.settings if one.serves >= ranks and one.recall >= self.target)
         return next(serving, None)
 
+    def __str__(self) -> str:
+        if not self.settings:
+            return f"{self.name} over int8"
+        first = self.settings[0]
+        return f"{self.name} over int8, recall {first.recall:.4f} in {first.milliseconds:.2f} ms when it was built"
+
     def to_dict(self) -> dict[str, Any]:
         """The tuning as plain values."""
         return asdict(self)

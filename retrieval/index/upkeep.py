@@ -61,3 +61,13 @@ def index_facts(collection: Collection, space: SpaceDefinition) -> dict[str, Any
         return None
     wanted = wanted_of(folder)
     return {"memory": wanted.memory, "bytes": (folder / INDEX_FILE).stat().st_size} | tuning.to_dict()
+
+
+def index_sentence(collection: Collection, space: SpaceDefinition) -> str:
+    """How a space is searched, in words; of a stored index as it was measured when it was built."""
+    if not needs_index(collection, space):
+        return "exact"
+    if not isinstance(metric_of(space), Cosine):
+        return "approximate"
+    tuning = stored_tuning(index_folder(collection.path, space.name))
+    return "exact, until an index is built" if tuning is None else str(tuning)
