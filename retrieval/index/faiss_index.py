@@ -24,7 +24,7 @@ from retrieval.cores import available_cores
 from retrieval.filters import Selection, among
 from retrieval.index.building import Wanted, build_proposer, load_proposer, wanted_of
 from retrieval.index.cosine import Cosine
-from retrieval.index.cosine_batch import search_many
+from retrieval.index.cosine_batch import PAYS_FROM, search_many
 from retrieval.index.int8_scan import Int8Index, Scope, code_query, drops, padded_to
 from retrieval.index.neighbours import (
     FEW,
@@ -128,8 +128,9 @@ class FaissIndex:
             distances, ids = scan(self._metric, self._rows, selected(state.ids, selection), queries, k, without)
             return np.maximum(distances, 0), ids
         if state.exact is None:
-            self._uncoded += len(queries)
-            if self._uncoded <= _UNCODED:
+            together = len(queries) >= PAYS_FROM  # compared without codes in any case
+            self._uncoded += 0 if together else len(queries)
+            if together or self._uncoded <= _UNCODED:
                 return search_many(self._rows, selected(state.ids, selection), queries, k, without)
             state = self._coded()
         assert state.exact is not None
