@@ -10,8 +10,8 @@ import faiss
 
 from retrieval.index.costs import build_seconds
 
-HNSW_UP_TO = 300_000
-"""Vectors up to which a graph is built: searched sooner than an inverted file, but built ten times as slowly."""
+HNSW_UP_TO = 1_000_000
+"""Vectors up to which a graph is built: it is searched sooner than an inverted file, but beyond takes long to build."""
 TARGET_RECALL = 0.995
 """Share of the true nearest that a search of an approximate index returns, unless another is asked for."""
 _LINKS = 32

@@ -1,6 +1,7 @@
 """Search at sizes from 100,000 vectors on, beside FAISS Flat and hnswlib in the same run, on one thread.
 
-    python tests/benchmarks/bench_scale.py COLLECTION [--sizes 50000x512] [--scratch DIR] [--filters] [--peers]
+    python tests/benchmarks/bench_scale.py COLLECTION [--sizes 50000x512] [--scratch DIR] [--memory BYTES] [--filters]
+        [--peers]
 
 COLLECTION: where real embeddings come from, its first space; galleries are mixed from them (see mixed_vectors.py).
 Vectors lie in DIR and are used again, indexes too. Figures are medians of single queries; recall is of the true 10
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 import retrieval
 from retrieval.collection import Collection, CollectionWriter, NewImage
 from retrieval.filters import Filter, Selection
-from retrieval.index.building import reported_to, stored_tuning
+from retrieval.index.building import Wanted, reported_to, stored_tuning
 from retrieval.index.faiss_index import FaissIndex
 from retrieval.index.storage import index_folder
 
@@ -42,6 +43,7 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=Path("/tmp/bench-scale"))
     parser.add_argument("--filters", action="store_true", help="filters of every selectivity, random and disagreeing")
     parser.add_argument("--peers", action="store_true", help="hnswlib too, which takes minutes to build")
+    parser.add_argument("--memory", type=int, help="bytes that an index may take, as `kvasir tune` has it")
     options = parser.parse_args()
     opened = Collection.open(options.collection)
     embeddings = np.array(opened.vectors(opened.spaces[0].name)[1])
@@ -69,16 +71,14 @@ def measure(mixture: Mixture, count: int, dimension: int, options: argparse.Name
     print(f"  FAISS Flat: {flat_ms:.2f} ms")
 
     folder = index_folder(path, "mixed")
-    index = FaissIndex(opened.rows("mixed"), ids, folder)
-    step = ["", 0.0]
-
-    def report(name: str, done: int, total: int) -> None:
-        if name != step[0]:
-            step[:] = [name, time.perf_counter()]
-
+    index = FaissIndex(opened.rows("mixed"), ids, folder, Wanted(memory=options.memory))
+    began: dict[str, float] = {}
     if stored_tuning(folder) is None:
-        with reported_to(report):
-            print(f"  built in {timed_once(index.flush):.0f} s")
+        with reported_to(lambda step, done, total: began.setdefault(step, time.perf_counter()) and None):
+            seconds = timed_once(index.flush)
+        ends = [*list(began.values())[1:], time.perf_counter()]
+        steps = ", ".join(f"{name} {end - start:.0f}" for (name, start), end in zip(began.items(), ends, strict=True))
+        print(f"  built in {seconds:.0f} s ({steps})")
     tuning = stored_tuning(folder)
     assert tuning is not None
     print(f"  {tuning.name}: {(folder / 'proposer.faiss').stat().st_size / 1e6:,.0f} MB, {tuning.settings[0]}")
