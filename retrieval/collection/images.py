@@ -185,7 +185,9 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
 
     # Ids ascend and never come back: what is added stands at the end, and only changed rows are put back in between.
     ids = _spliced(images.ids, leaves, new.ids)
-    order = None if bool((ids[1:] > ids[:-1]).all()) else np.argsort(ids, kind="stable")
+    left = len(ids) - len(new.ids)
+    in_order = not left or not len(new.ids) or new.ids[0] > ids[left - 1]
+    order = None if in_order else np.argsort(ids, kind="stable")
 
     def merged(old: NDArray[Any], added: NDArray[Any]) -> NDArray[Any]:
         spliced = _spliced(old, leaves, added)
