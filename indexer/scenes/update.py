@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,30 +79,30 @@ def update_scenes(
     this returns or is stopped; what was found is stored block by block.
     """
     from indexer.scenes.feature_file import FeatureFile  # OpenCV takes 60 ms to load
-    from indexer.scenes.geometry import INLIERS, agreement
+    from indexer.scenes.geometry import INLIERS, agreements
 
     searcher = searcher or Searcher(Collection.open(writer.path))
     images = searcher.collection.images
     new = np.arange(np.searchsorted(images.ids, writer.counter(COUNTER)), len(images))
     forest = ClusterForest(images, images.scenes)
-    frames = _Frames(images) if len(new) else None
+    for place in np.flatnonzero((images.scene_rows >= 0) & (images.scene_rows != images.scenes)).tolist():
+        # A near duplicate that was detected later has joined two scenes.
+        for other in np.flatnonzero(images.scenes == images.scene_rows[place])[:1].tolist():
+            forest.join(place, other)
+    frames = _Frames(images, new)
     with FeatureFile(searcher) as features, ThreadPoolExecutor(available_cores(), "scenes") as pool:
         for start in range(0, len(new), _BLOCK):
             block = new[start : start + _BLOCK]
-            assert frames is not None
             pairs = np.array(sorted({*_neighbours(searcher, block), *frames.pairs(block)}), np.int64).reshape(-1, 2)
             pairs = pairs[images.with_pictures[pairs].all(axis=1)]
             pairs = pairs[images.clusters[pairs[:, 0]] != images.clusters[pairs[:, 1]]]
             list(pool.map(features.complete, images.ids[np.unique(pairs)].tolist()))
-
-            def linked(pair: tuple[int, int]) -> bool:
-                first, second = (features.get(int(images.ids[place])) for place in pair)
-                return agreement(first, second) >= INLIERS
-
-            listed = [(first, second) for first, second in pairs.tolist()]
-            for pair, link in zip(listed, pool.map(linked, listed, chunksize=64), strict=True):
-                if link:
-                    forest.join(*pair)
+            for place, group in groupby(pairs.tolist(), key=itemgetter(0)):
+                others = [other for _, other in group]
+                found = [features.get(int(images.ids[other])) for other in others]
+                for other, matches in zip(others, agreements(features.get(int(images.ids[place])), found), strict=True):
+                    if matches >= INLIERS:
+                        forest.join(place, other)
             writer.set_scenes(_incomplete(images) | forest.members(), int(images.ids[block[-1]]) + 1)
             on_progress(start + len(block), len(new))
     return len(new)
@@ -133,12 +135,16 @@ def _neighbours(searcher: Searcher, block: NDArray[np.int64]) -> Iterator[tuple[
 
 
 class _Frames:
-    """Images whose files are named alike but for a last number: frames of one video, or of nothing in common."""
+    """Images whose files are named alike but for a last number: frames of one video, or of nothing in common.
 
-    def __init__(self, images: Images) -> None:
+    Only folders and zips that a new image, by position, lies in are looked through.
+    """
+
+    def __init__(self, images: Images, new: NDArray[np.int64]) -> None:
         named: defaultdict[tuple[int, str, str], list[tuple[int, int]]] = defaultdict(list)
         self._of: dict[int, tuple[int, str, str]] = {}
-        for place, (source, file) in enumerate(zip(images.sources.tolist(), images.files, strict=True)):
+        for place in np.flatnonzero(np.isin(images.sources, images.sources[new])).tolist():
+            source, file = int(images.sources[place]), images.files[place]
             if (parts := _NUMBER.fullmatch(file[::-1])) is not None:
                 after, number, before = (part[::-1] for part in parts.groups())
                 self._of[place] = key = source, before, after

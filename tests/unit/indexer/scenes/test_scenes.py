@@ -139,6 +139,17 @@ def test_what_is_added_later_joins_its_scene_and_links_others(write_collection: 
     assert opened.refreshed()[0].images.scenes.tolist() == [0, 1, 2, 1, 4]
 
 
+def test_scenes_that_a_near_duplicate_joins_become_one(write_collection: Write, tmp_path: Path) -> None:
+    path = store(write_collection, tmp_path / "c", [view(0, 0), view(1, 0), view(0, 1), view(1, 1)])
+    with CollectionWriter(path) as writer:
+        update_scenes(writer)
+        writer.set_clusters({2: 1}, {})
+    store(write_collection, path, [view(2, 0)], first=4)
+    with CollectionWriter(path) as writer:
+        update_scenes(writer)
+    assert Collection.open(path).images.scene_rows.tolist() == [0, 0, 0, 0, -1]
+
+
 def test_a_run_that_was_stopped_goes_on(
     write_collection: Write, tmp_path: Path, places: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,63 @@
+"""Once scenes are known, pictures that are indexed, added or uploaded are compared as well."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from indexer.scenes import update_scenes
+from indexer.uploads import add_picture
+from retrieval.collection import Collection, CollectionWriter
+from retrieval.search import Searcher
+
+SIZE = (640, 512)
+
+
+def place(seed: int, turn: float = 0, scale: float = 1.0) -> Image.Image:
+    """A view of a place with much detail."""
+    random = np.random.default_rng(seed)
+    total = np.zeros((SIZE[1], SIZE[0]))
+    for side, weight in ((12, 40), (40, 25), (100, 15)):
+        noise = Image.fromarray(random.normal(0, 1, (side * 4 // 5, side)).astype(np.float32))
+        total += weight * np.asarray(noise.resize(SIZE, Image.Resampling.BICUBIC))
+    pixels = np.stack([180 + total * 0.4, 110 + total, 90 + total], axis=2).clip(40, 180).astype(np.uint8)
+    image = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(1)).rotate(turn, Image.Resampling.BICUBIC)
+    zoomed = image.resize((round(SIZE[0] * scale), round(SIZE[1] * scale)))
+    left, top = (zoomed.width - 480) // 2, (zoomed.height - 384) // 2
+    return zoomed.crop((left, top, left + 480, top + 384))
+
+
+def test_indexed_and_uploaded_pictures_join_their_scene(
+    index_folder: Callable[..., Path], tiny_spec: str, tmp_path: Path
+) -> None:
+    data, path = tmp_path / "data", tmp_path / "c"
+    (data / "a").mkdir(parents=True)
+    for seed in range(3):
+        place(seed).save(data / "a" / f"{seed}.png")
+    index_folder(data, path, tiny_spec)
+    place(1, 15).save(data / "a" / "1 turned.png")
+    index_folder(data, path)
+    assert not Collection.open(path).images.has_scenes  # nobody has asked for them
+    with CollectionWriter(path) as writer:
+        assert update_scenes(writer) == 4
+    scenes = dict(
+        zip(*(lambda images: (images.files, images.scenes.tolist()))(Collection.open(path).images), strict=True)
+    )
+    assert scenes["a/1 turned.png"] == scenes["a/1.png"] == 1
+    place(2, -10).save(data / "a" / "2 turned.png")
+    index_folder(data, path)
+    images = Collection.open(path).images
+    assert images.scenes[images.files.index("a/2 turned.png")] == 2
+
+    stream = io.BytesIO()
+    place(0, 20, 1.1).save(stream, "PNG")
+    with CollectionWriter(path) as writer:
+        image_id, new = add_picture(writer, Searcher(Collection.open(path)), stream.getvalue(), "a")
+    assert new
+    images = Collection.open(path).images
+    assert images.scenes[images.position(image_id)] == 0
+    assert images.clusters[images.position(image_id)] == image_id
