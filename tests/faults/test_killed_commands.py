@@ -5,6 +5,7 @@ By hand `pytest tests/faults/test_killed_commands.py --rounds 300` kills so ofte
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -78,7 +79,8 @@ class Forks:
         began = time.monotonic()
         if kill_after is not None:
             time.sleep(kill_after)
-            os.kill(child, signal.SIGKILL)  # a process that has ended stays until it is waited for
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                os.kill(child, signal.SIGKILL)
         status = int(self._process.stdout.readline())
         if kill_after is None:
             self.seconds[arguments[0]] = time.monotonic() - began
