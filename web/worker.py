@@ -43,9 +43,11 @@ SEND_BUFFER = 128 * 1024
 """Bytes that the system takes of a response before the client reads; else up to 4 MiB, for as many further requests."""
 RECEIVE_SIZE = 256 * 1024
 DRAIN_SECONDS = 0.005
-"""Between two pieces of what follows refused requests, of all clients together: 50 MB a second, whatever is sent."""
+"""Between two pieces of what follows refused requests, of all clients together: 50 MB a second beside searches."""
 DRAINED_AT_ONCE = 64
 """Connections that are looked at until one has sent a piece."""
+CALM = 1.0
+"""Seconds without a search after which such pieces are received as fast as they come."""
 ACCEPTED_AT_ONCE = 64
 TICK = 0.5
 """Seconds between two looks at the clock."""
@@ -93,7 +95,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._beginning: set[Connection] = set()
         self._postponed: deque[tuple[float, Connection]] = deque()
         self._draining: deque[Connection] = deque()
-        self._drained = 0.0
+        self._drained = self._searched = 0.0
         self._scratch = memoryview(bytearray(RECEIVE_SIZE))
         self._looked = 0.0
         self._warned = -float(WARNING_SECONDS)
@@ -111,10 +113,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         now = time.monotonic()
         self._begin_postponed(now)
         if self._draining and now - self._drained >= DRAIN_SECONDS:
-            self._drained = now
-            for _ in range(min(len(self._draining), DRAINED_AT_ONCE)):
-                if self._drop(self._draining.popleft()):
-                    break
+            looked_at = range(min(len(self._draining), DRAINED_AT_ONCE))
+            received = any(self._drop(self._draining.popleft()) for _ in looked_at)
+            if not received or now - self._searched < CALM:
+                self._drained = now
         if now - self._looked > TICK:
             self._looked = now
             self.notify()
@@ -125,7 +127,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _patience(self) -> float:
         """Seconds to wait for a connection to become ready."""
         if self._draining:
-            return DRAIN_SECONDS
+            return max(0.0, self._drained + DRAIN_SECONDS - time.monotonic())
         return MOST_WAIT / 2 if self._postponed else TICK
 
     def handle_quit(self, sig: int, frame: Any) -> None:
@@ -306,6 +308,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Run a request now, or after the searches."""
         if is_search(connection.request):
             self._searching.add(connection)
+            self._searched = time.monotonic()
             self.enqueue_req(connection)
         elif is_probe(connection.request):
             self.enqueue_req(connection)

@@ -62,14 +62,14 @@ def flat_png(colour: int, channels: int) -> bytes:
 
 
 def progressive(scans: int) -> bytes:
-    """A grey JPEG of 7992x7992 pixels with so many further scans that say nothing."""
+    """A grey JPEG of SIDE x SIDE pixels with so many further scans that say nothing."""
 
     def segment(marker: int, body: bytes) -> bytes:
         return bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body
 
-    blocks = 999 * 999
+    blocks = (SIDE // 8) ** 2
     head = b"\xff\xd8" + segment(0xDB, bytes(1) + bytes([1]) * 64)
-    head += segment(0xC2, struct.pack(">BHHB", 8, 7992, 7992, 1) + bytes((1, 0x11, 0)))
+    head += segment(0xC2, struct.pack(">BHHB", 8, SIDE, SIDE, 1) + bytes((1, 0x11, 0)))
     for table, symbol in ((0x00, 0), (0x10, 0xE0)):
         head += segment(0xC4, bytes((table, 1)) + bytes(15) + bytes((symbol,)))
     flat = segment(0xDA, bytes((1, 1, 0, 0, 0, 0))) + bytes(blocks // 8 + 1)
