@@ -34,7 +34,7 @@ def agreement(first: LocalFeatures, second: LocalFeatures) -> int:
 def agreements(first: LocalFeatures, others: Sequence[LocalFeatures]) -> list[int]:
     """The agreement of a picture with each of several.
 
-    All descriptors are multiplied at once: a BLAS that starts its threads for every pair takes ten times as long.
+    All descriptors are multiplied at once; sums of whole numbers below 2^24, they are exact.
     """
     together = np.concatenate([other.descriptors for other in others]).astype(np.float32)
     similar = first.descriptors.astype(np.float32) @ together.T

@@ -12,11 +12,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from indexer.near_duplicates import ClusterForest
 from retrieval.collection import Collection, CollectionWriter, Images
@@ -90,22 +90,35 @@ def update_scenes(
         for other in np.flatnonzero(images.scenes == images.scene_rows[place])[:1].tolist():
             forest.join(place, other)
     frames = _Frames(images, new)
-    with FeatureFile(searcher) as features, ThreadPoolExecutor(available_cores(), "scenes") as pool:
+    with (
+        threadpool_limits(1),  # a BLAS that starts threads for each small product takes ten times as long
+        FeatureFile(searcher) as features,
+        ThreadPoolExecutor(available_cores(), "scenes") as pool,
+    ):
+
+        def linked(pairs: NDArray[np.int64]) -> list[tuple[int, int]]:
+            """Those of the pairs of one image, the first, that show one place."""
+            first, *others = (features.get(image_id) for image_id in images.ids[[*pairs[:1, 0], *pairs[:, 1]]].tolist())
+            matches = agreements(first, others)
+            return [(a, b) for (a, b), count in zip(pairs.tolist(), matches, strict=True) if count >= INLIERS]
+
         for start in range(0, len(new), _BLOCK):
             block = new[start : start + _BLOCK]
             pairs = np.array(sorted({*_neighbours(searcher, block), *frames.pairs(block)}), np.int64).reshape(-1, 2)
             pairs = pairs[images.with_pictures[pairs].all(axis=1)]
             pairs = pairs[images.clusters[pairs[:, 0]] != images.clusters[pairs[:, 1]]]
+            groups = np.split(pairs, _starts(pairs)) if len(pairs) else []
             list(pool.map(features.complete, images.ids[np.unique(pairs)].tolist()))
-            for place, group in groupby(pairs.tolist(), key=itemgetter(0)):
-                others = [other for _, other in group]
-                found = [features.get(int(images.ids[other])) for other in others]
-                for other, matches in zip(others, agreements(features.get(int(images.ids[place])), found), strict=True):
-                    if matches >= INLIERS:
-                        forest.join(place, other)
+            for link in chain.from_iterable(pool.map(linked, groups)):
+                forest.join(*link)
             writer.set_scenes(_incomplete(images) | forest.members(), int(images.ids[block[-1]]) + 1)
             on_progress(start + len(block), len(new))
     return len(new)
+
+
+def _starts(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of sorted pairs at which the first image is another one."""
+    return np.flatnonzero(np.diff(pairs[:, 0])) + 1
 
 
 def _incomplete(images: Images) -> dict[int, int]:
