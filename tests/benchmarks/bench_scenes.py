@@ -4,7 +4,7 @@
 
 DATA is a folder or zip of class folders. Scenes found in it are listed, and every linked pair is drawn into SHEET, so
 that a person can say which are true; P@1 and mAP are given by leave-cluster-out and leave-scene-out. Then other views
-of 60 of its pictures, of the field of view alone, are planted and looked for.
+of 40 of its pictures, of the field of view alone, are planted and looked for.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from retrieval.evaluation import EvaluationOptions, MeasureOptions, evaluate_col
 from retrieval.field_of_view import crop_to_field
 from retrieval.images import decode
 
-PLANTED = 60
+PLANTED = 40
 Random = np.random.Generator
 
 

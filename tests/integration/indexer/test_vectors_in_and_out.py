@@ -101,7 +101,7 @@ def test_the_same_vectors_again_add_nothing_and_more_rows_are_added(exported: Pa
     assert Collection.open(path).images.ids.tolist() == before.images.ids.tolist()
     vectors, table = np.load(exported / f"{DEFAULT}.npy"), (exported / f"{DEFAULT}.csv").read_text().splitlines()
     np.save(tmp_path / "more.npy", np.concatenate([vectors, 5 * vectors[:1]]))
-    (tmp_path / "more.csv").write_text("\n".join([*table, '99,"new/a.jpg","polyps",0']))
+    (tmp_path / "more.csv").write_text("\n".join([*table, '99,"new/a.jpg","polyps",0,0']))
     files = ("--vectors", tmp_path / "more.npy", "--table", tmp_path / "more.csv")
     done = json.loads(ran("index", *files, path, "--space", DEFAULT, "--json").stdout)
     assert (done["added"], done["unchanged"], done["scaled"]) == (1, 25, 1)
