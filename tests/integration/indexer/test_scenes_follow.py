@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from click.testing import CliRunner
 from PIL import Image, ImageFilter
 
+from indexer.commands.search import command
 from indexer.scenes import update_scenes
 from indexer.uploads import add_picture
 from retrieval.collection import Collection, CollectionWriter
@@ -61,3 +64,21 @@ def test_indexed_and_uploaded_pictures_join_their_scene(
     images = Collection.open(path).images
     assert images.scenes[images.position(image_id)] == 0
     assert images.clusters[images.position(image_id)] == image_id
+
+
+def test_the_command_line_tells_the_scene_and_leaves_it_out(
+    write_collection: Callable[..., Path], tmp_path: Path
+) -> None:
+    angles = np.arange(4) * 0.01
+    vectors = np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+    path = write_collection(tmp_path / "c", {"s": vectors}, ["a"] * 4)
+    plain = CliRunner().invoke(command, ["0", str(path)]).output
+    assert "scene" not in plain
+    with CollectionWriter(path) as writer:
+        writer.set_scenes({0: 0, 2: 0}, 4)
+    rows = CliRunner().invoke(command, ["0", str(path)]).output.splitlines()
+    assert rows[0].split()[-2:] == ["scene", "file"]
+    assert "same examination as the query?" in rows[2]
+    left = json.loads(CliRunner().invoke(command, ["0", str(path), "--exclude-scene", "--json"]).output)
+    assert [(hit["id"], hit["scene"]) for hit in left["hits"]] == [(1, 1), (3, 3)]
+    assert CliRunner().invoke(command, ["x.jpg", str(path), "--exclude-scene"]).exit_code == 2

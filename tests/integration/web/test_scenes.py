@@ -57,6 +57,10 @@ def test_an_image_shows_the_other_frames_of_its_scene(client: FlaskClient) -> No
     assert "<h2>Same scene</h2>" not in client.get("/collection/images/2").text
 
 
+def test_the_collection_says_how_many_scenes_it_has(client: FlaskClient) -> None:
+    assert "2 scenes" in text(client, "/collection/")
+
+
 def test_rest_gives_the_scene_and_leaves_it_out(client: FlaskClient) -> None:
     assert client.get("/api/v1/images/3").json["scene"] == 0
     assert client.get("/api/v1/collection").json["scenes"] == 2
