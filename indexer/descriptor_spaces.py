@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from indexer.datasets import Dataset, Item
 from indexer.errors import FeaturesError
 from indexer.features import FeatureArchive, key_of, match
-from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
+from retrieval.collection import Collection, CollectionWriter
 from retrieval.descriptors import DEFAULT_VARIANT, DESCRIPTORS
 from retrieval.descriptors.agreement import Agreement, agreeing_variant
-from retrieval.descriptors.variant import Variant, parse_variant
+from retrieval.descriptors.variant import Variant
 from retrieval.images import decode, rejection
-from retrieval.spaces.descriptor import create, definitions
+from retrieval.spaces import Shipped, open_space
+from retrieval.spaces.descriptor import create
 
 log = logging.getLogger(__name__)
 
@@ -89,18 +90,18 @@ def add_descriptor_spaces(
 
     Pictures without readable shipped features get none, unless `names` asks to compute them.
     """
-    existing = definitions(writer.manifest)
+    existing = _existing(writer)
     wanted = [name for name in DESCRIPTORS if archive is not None or name in names or name in existing]
     if not wanted:
         return None, []
     notes: list[str] = []
     # Spaces of an archive that no picture matched: while they are empty, their variant is not known.
-    uncompared = [name for name, space in existing.items() if space.recipe.get("compared_pictures") == 0]
-    told = [space for name, space in existing.items() if name not in uncompared or _has_vectors(writer, name)]
-    variant = next((replace(_variant_of(space), assumed=False) for space in told), None)
+    uncompared = [name for name, shipped in existing.items() if shipped.compared == 0]
+    known = [shipped for name, shipped in existing.items() if name not in uncompared or _has_vectors(writer, name)]
+    variant = next((replace(shipped.variant, assumed=False) for shipped in known), None)
     agreement: Agreement | None = None
-    known = {space.recipe["origin"] for space in existing.values()}
-    new = len(existing) < len(DESCRIPTORS) or (archive is not None and str(archive.source) not in known)
+    archives = {shipped.archive for shipped in existing.values()}
+    new = len(existing) < len(DESCRIPTORS) or (archive is not None and str(archive.source) not in archives)
     if archive is not None and (new or uncompared):
         agreement = find_variant(dataset, archive)
         reproduced = set(agreement.reproduced())
@@ -116,8 +117,8 @@ def add_descriptor_spaces(
             writer.update_recipe(name, stated | (_origin(name, variant, archive, agreement) or {}))
     variant = variant or DEFAULT_VARIANT
     computes = archive is None or bool(names)
-    now = [space for name, space in definitions(writer.manifest).items() if name in existing]
-    if computes and (unlike := [space.name for space in now if _variant_of(space).assumed]):
+    now = {name: shipped for name, shipped in _existing(writer).items() if name in existing}
+    if computes and (unlike := [name for name, shipped in now.items() if shipped.variant.assumed]):
         notes.append(f"warning: {', '.join(unlike)}: {NOT_COMPARABLE}")
     for name in wanted:
         if name not in existing:
@@ -149,7 +150,7 @@ def _origin(
 
 
 def find_variant(dataset: Dataset, archive: FeatureArchive) -> Agreement:
-    """Which variant of LIRE made an archive, told from a few pictures that can be read and have features."""
+    """Which variant of LIRE made an archive, determined from a few pictures that can be read and have features."""
     matched = sorted(match(dataset.items, archive).matched, key=lambda item: (-item.bytes, item.file))
     large, others = matched[: SAMPLE // 2], matched[SAMPLE // 2 :]
     chosen = large + others[:: max(1, len(others) // (SAMPLE // 2))][: SAMPLE // 2]
@@ -166,5 +167,7 @@ def _has_vectors(writer: CollectionWriter, space: str) -> bool:
     return len(Collection.open(writer.path).positions(space)) > 0
 
 
-def _variant_of(space: SpaceDefinition) -> Variant:
-    return parse_variant(space.recipe["variant"])
+def _existing(writer: CollectionWriter) -> dict[str, Shipped]:
+    """The descriptors' spaces of a collection, by name."""
+    opened = [open_space(writer.path, definition) for definition in writer.manifest.spaces]
+    return {space.name: space.shipped for space in opened if space.shipped is not None}

@@ -138,7 +138,7 @@ def index_dataset(
     with ThreadPoolExecutor(1, "embed") as thread:
         embedding: deque[tuple[list[_Prepared], Future[list[Vectors]]]] = deque()
         for batch in indexing.batches(prefetch(indexing.prepare, tasks, 3 * BATCH)):
-            copies = [{} if one.new is None else writer.vectors_of_content(one.sha256) for one in batch]
+            copies = [{} if picture.new is None else writer.vectors_of_content(picture.sha256) for picture in batch]
             embedding.append((batch, thread.submit(indexing.embed, batch, copies)))
             if len(embedding) > 1:  # the batch before is written while this one is embedded
                 indexing.store(*embedding.popleft())
@@ -263,7 +263,7 @@ class _Indexing:
             for prepared, copy in zip(batch, copies, strict=True)
         ]
         for name, space in self.spaces.items():
-            rows = [row for row, one in enumerate(batch) if name in one.inputs and name not in vectors[row]]
+            rows = [row for row, picture in enumerate(batch) if name in picture.inputs and name not in vectors[row]]
             if rows:
                 for row, vector in zip(rows, space.embed([batch[row].inputs[name] for row in rows]), strict=True):
                     vectors[row][name] = vector
@@ -278,7 +278,11 @@ class _Indexing:
             if prepared.new is not None
         ]
         ids = self.writer.append([image for _, image in new])
-        greys = {image_id: one.new.grey for image_id, (one, _) in zip(ids, new, strict=True) if one.new is not None}
+        greys = {
+            image_id: picture.new.grey
+            for image_id, (picture, _) in zip(ids, new, strict=True)
+            if picture.new is not None
+        }
         store_greys(self.writer.path, greys)
         lacking: dict[int, Vectors] = {}
         stamps: dict[int, tuple[int, int]] = {}

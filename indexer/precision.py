@@ -46,7 +46,8 @@ def set_precision(
 
     Raises PrecisionError, and EncoderFitError where the space was made with another one.
     """
-    stored = definition.recipe.get(_PRECISION, "f32")
+    recipe = Recipe.from_dict(definition.recipe)
+    stored = recipe.precision
     if writer.has_vectors(definition.name):
         if precision not in (AUTO, stored):
             raise EncoderFitError(
@@ -57,8 +58,8 @@ def set_precision(
     if "converted" not in definition.recipe:
         if precision == AUTO:
             return
-        raise PrecisionError(f"{definition.recipe['spec']} runs on PyTorch, which has no precision to choose")
-    folder, recipe = tower_folder(writer.path, definition.name), Recipe.from_dict(definition.recipe)
+        raise PrecisionError(f"{recipe.spec} runs on PyTorch, which has no precision to choose")
+    folder = tower_folder(writer.path, definition.name)
     if stored == "int8":
         raise PrecisionError(
             f"the space '{definition.name}' has an int8 encoder already, but no vector yet; "

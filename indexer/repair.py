@@ -25,10 +25,9 @@ from retrieval.descriptors import DESCRIPTORS
 from retrieval.errors import EncoderError, RetrievalError, SourceError
 from retrieval.index import is_exact, open_index
 from retrieval.index.storage import index_folder
-from retrieval.learn.completion import complete_learned_spaces
+from retrieval.learn.completion import complete_derived_spaces
 from retrieval.learn.model import DamagedModelError
-from retrieval.spaces import learned, metric_of, open_space
-from retrieval.spaces.descriptor import definitions
+from retrieval.spaces import Space, metric_of, open_space
 from retrieval.terminal import counted
 
 
@@ -52,31 +51,31 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
 
     Others may have written since the check, so all of it but the pictures is checked again under the lock.
     """
-    mended = Repair()
+    outcome = Repair()
     broken: dict[str, str] = {}
     unchecked = rows_without_digest(path)  # before a writer opens the catalog, which gives all of an older one theirs
     with CollectionWriter(path) as writer:
         writer.add_row_digests()
         if unchecked:
-            mended.done.append(f"{counted(unchecked, 'row')} of the catalog have a checksum now")
+            outcome.done.append(f"{counted(unchecked, 'row')} of the catalog have a checksum now")
         findings = [*check(path, pictures=False), *(f for f in findings if f.kind == "picture changed")]
         for finding in findings:
             if finding.path is not None:
                 shutil.rmtree(finding.path) if finding.path.is_dir() else finding.path.unlink(missing_ok=True)
-                mended.done.append(f"deleted {finding.path.name}")
+                outcome.done.append(f"deleted {finding.path.name}")
             elif finding.kind == "space" and finding.space is not None:
                 try:
                     done = open_space(path, writer.manifest.space(finding.space)).restore(writer)
                 except (EncoderError, DamagedModelError) as error:
                     broken[finding.space] = str(error)
                     continue
-                mended.done.append(f"space {finding.space}: {done}")
+                outcome.done.append(f"space {finding.space}: {done}")
         again: defaultdict[int, frozenset[str]] = defaultdict(frozenset)
         if any(finding.kind == MARKS for finding in findings):
             writer.forget_marks()
             opened = Collection.open(path, damaged_rows=True)
             again |= dict.fromkeys(opened.images.ids[opened.images.with_pictures].tolist(), frozenset())
-            mended.done.append("the marks of the device are looked for again")
+            outcome.done.append("the marks of the device are looked for again")
         for finding in findings:
             if finding.kind == "vectors" and finding.space is not None:
                 shutil.rmtree(index_folder(path, finding.space), ignore_errors=True)  # it may hold what was damaged
@@ -85,29 +84,29 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
             elif finding.kind == "picture changed":
                 for image_id in finding.ids:
                     again[image_id] |= frozenset()
-        derived = frozenset(learned.definitions(writer.manifest))
-        # Learned vectors are made of stored ones, so no picture is read for them.
+        derived = frozenset(space.name for space in _spaces(writer) if space.derived)
+        # Derived vectors are made of stored ones, so no picture is read for them.
         seen = {image_id: spaces - derived for image_id, spaces in again.items() if not spaces or spaces - derived}
         if seen:
-            _recompute(writer, seen, broken, mended)
-        if remade := _derive(writer, again, mended):
-            mended.done.append(f"{counted(remade, 'learned vector')} computed anew")
-    mended.failed += [(f"the encoder or model of the space {space}", reason) for space, reason in broken.items()]
-    _build_indexes(path, {finding.space for finding in findings if finding.kind in ("index", "vectors")}, mended)
-    return mended
+            _recompute(writer, seen, broken, outcome)
+        if remade := _derive(writer, again, outcome):
+            outcome.done.append(f"{counted(remade, 'derived vector')} computed anew")
+    outcome.failed += [(f"the encoder or model of the space {space}", reason) for space, reason in broken.items()]
+    _build_indexes(path, {finding.space for finding in findings if finding.kind in ("index", "vectors")}, outcome)
+    return outcome
 
 
-def _derive(writer: CollectionWriter, again: Mapping[int, frozenset[str]], mended: Repair) -> int:
-    """Make damaged vectors of learned spaces (image -> spaces) from their sources' vectors; returns how many."""
+def _derive(writer: CollectionWriter, again: Mapping[int, frozenset[str]], outcome: Repair) -> int:
+    """Make damaged vectors of derived spaces (image -> spaces) from their sources' vectors; returns how many."""
     try:
-        return complete_learned_spaces(writer, again=again)
+        return complete_derived_spaces(writer, again=again)
     except DamagedModelError as error:
-        mended.failed.append(("learned vectors", str(error)))
+        outcome.failed.append(("derived vectors", str(error)))
         return 0
 
 
 def _recompute(
-    writer: CollectionWriter, again: Mapping[int, frozenset[str]], broken: dict[str, str], mended: Repair
+    writer: CollectionWriter, again: Mapping[int, frozenset[str]], broken: dict[str, str], outcome: Repair
 ) -> None:
     """Make vectors of images (id -> spaces of damaged ones) from the archive of their features and their pictures.
 
@@ -121,7 +120,7 @@ def _recompute(
     }
     by_source: defaultdict[int, dict[str, str | None]] = defaultdict(dict)
     bare = {image_id for image_id in files if not collection.images.with_pictures[collection.position(image_id)]}
-    made = _import_again(writer, collection, {image_id: again[image_id] for image_id in bare}, mended)
+    made = _import_again(writer, collection, {image_id: again[image_id] for image_id in bare}, outcome)
     for image_id, file in files.items():
         if image_id in bare:
             continue
@@ -140,30 +139,32 @@ def _recompute(
                         dataset,
                         writer,
                         archive,
-                        descriptors=",".join(definitions(writer.manifest)),
+                        descriptors=",".join(space.shipped.descriptor for space in _spaces(writer) if space.shipped),
                         again=again,
                         broken=broken,
                         say=said.append,
                     )
             except SourceError as error:
-                mended.failed += [(file, str(error)) for file in classes]
+                outcome.failed += [(file, str(error)) for file in classes]
                 continue
             made += result.outcome.added + result.outcome.completed
-            mended.failed += result.outcome.rejected
+            outcome.failed += result.outcome.rejected
             if archive is None or result.without_features or result.feature_faults:
-                mended.warnings += [line for line in said if line.startswith("warning") and line not in mended.warnings]
+                outcome.warnings += [
+                    line for line in said if line.startswith("warning") and line not in outcome.warnings
+                ]
     if made:
-        mended.done.append(f"{made:,} of {counted(len(files), 'image')} computed anew")
+        outcome.done.append(f"{made:,} of {counted(len(files), 'image')} computed anew")
     now = Collection.open(writer.path, damaged_rows=True).images
     ids = {(now.source_paths[at], file): int(i) for i, at, file in zip(now.ids, now.sources, now.files, strict=True)}
     for image_id, file in files.items():
         place = collection.images.source_paths[collection.images.sources[collection.position(image_id)]]
         if (new := ids.get((place, file), image_id)) != image_id:
-            mended.renumbered.append((image_id, new, file))
+            outcome.renumbered.append((image_id, new, file))
 
 
 def _import_again(
-    writer: CollectionWriter, collection: Collection, again: Mapping[int, frozenset[str]], mended: Repair
+    writer: CollectionWriter, collection: Collection, again: Mapping[int, frozenset[str]], outcome: Repair
 ) -> int:
     """Read vectors of images without pictures (id -> spaces) from the files of their import; returns of how many."""
     done: set[int] = set()
@@ -174,7 +175,7 @@ def _import_again(
         vectors = imported_again(collection, definition, ids)
         writer.fill({image_id: {definition.name: vector} for image_id, vector in vectors.items()})
         done |= vectors.keys()
-        mended.failed += [
+        outcome.failed += [
             (collection.file_of(image_id), f"no file that was imported has its vector in the space '{definition.name}'")
             for image_id in ids
             if image_id not in vectors
@@ -185,19 +186,23 @@ def _import_again(
 def _archive(writer: CollectionWriter) -> FeatureArchive | None:
     """The shipped features that descriptors came from, if they are still there: only those give the very same vectors.
 
-    An archive makes all six spaces, so a collection that a stop left with fewer is mended without.
+    An archive makes all six spaces, so a collection that a stop left with fewer is repaired without.
     """
-    recipes = [space.recipe for space in definitions(writer.manifest).values()]
-    origins = {str(recipe["origin"]) for recipe in recipes} - {"computed"}
-    for origin in sorted(origins) if len(recipes) == len(DESCRIPTORS) else ():
+    shipped = [space.shipped for space in _spaces(writer) if space.shipped is not None]
+    archives = {values.archive for values in shipped if values.archive is not None}
+    for archive in sorted(archives) if len(shipped) == len(DESCRIPTORS) else ():
         try:
-            return open_features(Path(origin))
+            return open_features(Path(archive))
         except RetrievalError:
             continue
     return None
 
 
-def _build_indexes(path: Path, spaces: Collected[str | None], mended: Repair) -> None:
+def _spaces(writer: CollectionWriter) -> list[Space]:
+    return [open_space(writer.path, definition) for definition in writer.manifest.spaces]
+
+
+def _build_indexes(path: Path, spaces: Collected[str | None], outcome: Repair) -> None:
     """Build the indexes of some spaces, where they are of a kind that is stored on disk and their vectors are sound."""
     collection = Collection.open(path, damaged_rows=True)
     for space in collection.spaces:
@@ -205,4 +210,4 @@ def _build_indexes(path: Path, spaces: Collected[str | None], mended: Repair) ->
         stored = not is_exact(metric, len(collection.ids(space.name)))
         if space.name in spaces and stored and not any(check_vectors(collection, space)):
             open_index(collection, space.name, metric).flush()
-            mended.done.append(f"space {space.name}: its index was built anew")
+            outcome.done.append(f"space {space.name}: its index was built anew")

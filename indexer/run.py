@@ -20,7 +20,7 @@ from retrieval.collection import Collection, CollectionWriter, SourceGoneError, 
 from retrieval.encoders import DEFAULT, EncoderOptions, Fit
 from retrieval.errors import EncoderError
 from retrieval.large_pictures import RUN_PIXELS, LargePictures
-from retrieval.learn.completion import complete_learned_spaces
+from retrieval.learn.completion import complete_derived_spaces
 from retrieval.learn.components import add_component_spaces
 from retrieval.search import Searcher
 from retrieval.spaces import Space, UnsupportedQueryError, create_space, encoder, open_space
@@ -178,9 +178,9 @@ def run_dataset(
         large.stop()
     # Some reasons begin with the file, which is listed with them.
     result.outcome.rejected = [(file, reason.removeprefix(f"{file}: ")) for file, reason in result.outcome.rejected]
-    complete_learned_spaces(writer)
+    complete_derived_spaces(writer)
     for made in add_component_spaces(writer):
-        say(f"space {made.name}: {made.dimension} principal components, searched in place of {made.recipe['replaces']}")
+        say(f"space {made.name}: {made.dimension} principal components, searched in place of {made.replaces}")
     searcher = Searcher(Collection.open(writer.path))
     update_clusters(writer, searcher)
     if are_known(writer):
@@ -243,9 +243,7 @@ def _add_encoders(
             say(f"loading the weights of {spec} and converting them, once for this collection …")
         made.append(encoder.create(writer, spec, fit, full_size, options))
     if not specs:
-        for definition in encoder.definitions(manifest).values():
-            encoder.require_fit(definition, fit)
-            encoder.require_options(definition, EncoderOptions(marks=options.marks))
+        encoder.require_all(manifest, fit, EncoderOptions(marks=options.marks))
     return made
 
 

@@ -13,7 +13,7 @@ from retrieval.collection import CollectionWriter
 from retrieval.disk import write_atomically
 from retrieval.errors import PictureError
 from retrieval.images import MAX_PIXELS, decode, probe
-from retrieval.learn.completion import complete_learned_spaces
+from retrieval.learn.completion import complete_derived_spaces
 from retrieval.names import nfc
 from retrieval.search import Searcher
 from retrieval.sources import open_source
@@ -77,7 +77,7 @@ def _indexed(
     outcome = index_dataset(dataset, writer, spaces, large=searcher.large_pictures)
     if outcome.rejected:
         raise RejectedPictureError(outcome.rejected[0][1])
-    complete_learned_spaces(writer)
+    complete_derived_spaces(writer)
     update_clusters(writer, searcher.refreshed())
     if are_known(writer):
         update_scenes(writer, searcher.refreshed())

@@ -25,7 +25,7 @@ from retrieval.collection import Collection, CollectionWriter, NewImage, SpaceDe
 from retrieval.collection.catalog import checksum
 from retrieval.collection.scene_rows import COUNTER
 from retrieval.errors import TableError
-from retrieval.learn.completion import complete_learned_spaces
+from retrieval.learn.completion import complete_derived_spaces
 from retrieval.placeholder import SIZE
 from retrieval.sources.vectors import Vectors
 from retrieval.spaces import Space, create_space, imported, open_space
@@ -122,7 +122,7 @@ def import_vectors(
         raise
     step.store()
     step.join_clusters()
-    complete_learned_spaces(writer)
+    complete_derived_spaces(writer)
     step.done.seconds = time.perf_counter() - start
     return step.done
 
@@ -133,7 +133,7 @@ def imported_again(collection: Collection, definition: SpaceDefinition, ids: Seq
     wanted = {collection.file_of(image_id): image_id for image_id in ids}
     space = open_space(collection.path, definition)
     vectors: dict[int, NDArray[Any]] = {}
-    for pair in definition.recipe.get(IMPORTED, []):
+    for pair in space.imports:
         try:
             array, table = open_vectors(Path(pair["vectors"])), read_vector_table(Path(pair["table"]))
         except (VectorsError, TableError):  # no longer there, or another file
@@ -342,10 +342,10 @@ class _Import:
 
     def _record(self, origin: tuple[Path, Path]) -> None:
         """Store where the vectors came from in the space's recipe."""
-        recipe = self.writer.manifest.space(self.space.name).recipe
+        space = open_space(self.writer.path, self.writer.manifest.space(self.space.name))
         pair = {"vectors": str(origin[0]), "table": str(origin[1])}
-        if pair not in recipe.get(IMPORTED, []):
-            self.writer.update_recipe(self.space.name, recipe | {IMPORTED: [*recipe.get(IMPORTED, []), pair]})
+        if pair not in space.imports:
+            self.writer.update_recipe(space.name, space.definition.recipe | {IMPORTED: [*space.imports, pair]})
 
 
 def _named(origin: tuple[Path, Path] | None, which: int) -> str:

@@ -29,7 +29,7 @@ from retrieval.collection import (
     SpaceDefinition,
     scene_rows,
 )
-from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, damage_told, reading
+from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, raising_damage, reading
 from retrieval.collection.folder import leftovers
 from retrieval.collection.key_digests import NAME as KEYS
 from retrieval.collection.key_digests import faulty_keys
@@ -69,7 +69,7 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
     Raises NotACollectionError, FormatError, DamagedCatalogError where nothing can be checked at all.
     """
     read_manifest(path)
-    with closing(connect(path)) as connection, damage_told(path):
+    with closing(connect(path)) as connection, raising_damage(path):
         verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
     if verdict != "ok":
         raise DamagedCatalogError(f"{path}: the catalog is damaged ({verdict}); {REMEDY}")
@@ -91,7 +91,7 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
 
 def _check_rows(path: Path) -> Iterator[Finding]:
     """Rows of the catalog that are not what was written."""
-    with closing(connect(path)) as connection, damage_told(path), reading(connection):
+    with closing(connect(path)) as connection, raising_damage(path), reading(connection):
         damaged = tuple(sorted({*row_faults(connection).damaged, *scene_rows.faults(connection)}))
     if damaged:
         yield Finding("rows", damaged_rows_sentence(path, damaged), False, ids=damaged)
@@ -99,7 +99,7 @@ def _check_rows(path: Path) -> Iterator[Finding]:
 
 def rows_without_digest(path: Path) -> int:
     """How many rows of the catalog have no digest, since an older version wrote them."""
-    with closing(connect(path)) as connection, damage_told(path), reading(connection):
+    with closing(connect(path)) as connection, raising_damage(path), reading(connection):
         return len(row_faults(connection).unchecked)
 
 
@@ -148,7 +148,7 @@ def _check_files(collection: Collection, space: SpaceDefinition) -> Iterator[Fin
 
 def _check_leftovers(collection: Collection) -> Iterator[Finding]:
     known = {space.name for space in collection.spaces}
-    # A file of vectors that is too short is told as such, and its index is made anew with them.
+    # A file of vectors that is too short is reported as such, and its index is made anew with them.
     with suppress(FormatError):
         for path, space, fault in faulty_indexes(collection):
             name = path.relative_to(collection.path / INDEXES)
@@ -168,7 +168,7 @@ def _check_leftovers(collection: Collection) -> Iterator[Finding]:
 
 
 def _check_pictures(collection: Collection, on_progress: Callable[[int], None]) -> Iterator[Finding]:
-    with closing(connect(collection.path)) as connection, damage_told(collection.path):
+    with closing(connect(collection.path)) as connection, raising_damage(collection.path):
         expected = dict(connection.execute("SELECT id, sha256 FROM images"))
     ids = collection.images.ids[collection.images.with_pictures].tolist()
 

@@ -19,6 +19,8 @@ from retrieval.collection import (
     SpaceNameError,
 )
 from retrieval.disk import DiskFullError
+from retrieval.engine import Engine
+from retrieval.engine import open_engine as open  # noqa: A004  # retrieval.open(path) is how it reads
 from retrieval.errors import (
     CollectionError,
     DescriptorError,
@@ -46,7 +48,6 @@ from retrieval.pixels import UnsupportedPixelsError
 from retrieval.query import BadQueryError, Part, Query
 from retrieval.rerank import UnknownRerankingError
 from retrieval.search import EmptySpaceError, Searcher
-from retrieval.search import open_collection as open  # noqa: A004  # retrieval.open(path) is how it reads
 from retrieval.sources.source import FileUnreadableError
 from retrieval.sources.vectors import NoStoredPictureError
 from retrieval.spaces import UnsupportedQueryError, VectorError
@@ -65,6 +66,7 @@ __all__ = [
     "EmptyPictureError",
     "EmptySpaceError",
     "EncoderError",
+    "Engine",
     "EvaluationError",
     "FileUnreadableError",
     "Filter",

@@ -106,6 +106,21 @@ map_option = click.option(
 )
 
 
+def fuse_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--fuse`: a tuple of fusions as `Fusion.parse` reads them, as parameter `fusions`."""
+    from retrieval.fusion import DEFAULT_METHOD, METHODS
+
+    others = ", ".join(sorted(set(METHODS) - {DEFAULT_METHOD}))
+    return click.option(
+        "--fuse",
+        "fusions",
+        multiple=True,
+        metavar="A+B",
+        help="Also these spaces fused, as a search in several spaces fuses them; A=2+B gives A twice the weight, "
+        f"METHOD:A+B fuses by another method than {DEFAULT_METHOD}: {others}. May be given several times.",
+    )
+
+
 def is_collection(path: Path) -> bool:
     """Whether a path is the folder of a collection."""
     return all((expanded(path) / name).is_file() for name in COLLECTION_FILES)

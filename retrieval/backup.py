@@ -31,7 +31,7 @@ from retrieval.collection.manifest import NAME as MANIFEST
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.table_digests import follow_table_changes, has_sums
 from retrieval.collection.vectors import vectors_path
-from retrieval.disk import PARTIAL, full_disk_told, new_path
+from retrieval.disk import PARTIAL, new_path, raising_full_disk
 from retrieval.errors import CollectionError
 
 NAME = "backup.json"
@@ -75,7 +75,7 @@ def write_backup(collection: Path, file: Path) -> Backup:
     read_manifest(collection)
     if file.is_dir() or file.resolve().is_relative_to(collection.resolve()):
         raise BackupError(f"{file} is a folder or lies in the collection; name a file outside of it")
-    with full_disk_told(file, _ADVICE):
+    with raising_full_disk(file, _ADVICE):
         for _ in range(_ATTEMPTS):
             try:
                 with new_path(file) as partial:
@@ -106,7 +106,7 @@ def restore_backup(file: Path, collection: Path, *, replace: bool = False) -> Ba
     shutil.rmtree(new, ignore_errors=True)
     collection.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with full_disk_told(collection, _ADVICE):
+        with raising_full_disk(collection, _ADVICE):
             summary = _extract(file, new)
             # A server's state must never be taken for the restored one: both may have logged changes under one number.
             with closing(catalog.connect(new)) as connection:

@@ -151,11 +151,11 @@ class _KernelCache(NullCache):  # type: ignore[misc]
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         for folder in self._folders():
             try:
-                found = _FolderCache(self._kernel, folder).load_overload(sig, target_context)
+                kernel = _FolderCache(self._kernel, folder).load_overload(sig, target_context)
             except OSError:  # it may not be read
                 continue
-            if found is not None:
-                return found
+            if kernel is not None:
+                return kernel
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -44,7 +44,7 @@ def full_disk(error: BaseException, place: Path, advice: str = "make room and tr
 
 
 @contextmanager
-def full_disk_told(place: Path, advice: str) -> Iterator[None]:
+def raising_full_disk(place: Path, advice: str) -> Iterator[None]:
     """Raise DiskFullError for an OSError of the block that means a full disk, see `full_disk`."""
     try:
         yield
@@ -101,8 +101,7 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
 
 def sync_directory(path: Path) -> None:
     """Force a folder's own entries to disk, so that a rename or a new file survives a power cut."""
-    if os.name != "nt":
-        _sync(path)
+    _sync(path)
 
 
 def _sync(path: Path) -> None:

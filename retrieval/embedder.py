@@ -37,7 +37,7 @@ class EmbeddedQuery:
     """A query as an index takes it: by space its vectors, and what is known of it.
 
     image_ids: the images of the collection among its parts. class_name: the query's class, where it is known.
-    novelty: what is told of a picture that is like none of the collection.
+    novelty: how a picture differs from the collection, where it does. query: what was embedded, to show it.
     """
 
     vectors: Mapping[str, QueryVectors]
@@ -45,6 +45,7 @@ class EmbeddedQuery:
     image_id: int | None = None
     class_name: str | None = None
     novelty: Novelty | None = None
+    query: Query | None = None
 
 
 class Embedder:
@@ -100,7 +101,7 @@ class Embedder:
         region = part.region
 
         def decode_at(draft: Draft) -> Picture:
-            picture = _decode(source, images.small_draft(draft, region), max_pixels)
+            picture = decoded(source, images.small_draft(draft, region), max_pixels)
             return picture if region is None else picture.crop(region)
 
         return {draft: decode_at(draft) for draft in dict.fromkeys(self.space(name).draft for name in spaces)}
@@ -161,7 +162,8 @@ class Embedder:
         return vector
 
 
-def _decode(value: PictureLike, draft: Draft, max_pixels: int) -> Picture:
+def decoded(value: PictureLike, draft: Draft, max_pixels: int) -> Picture:
+    """A picture from whatever is one. Raises a PictureError."""
     if isinstance(value, Picture):
         return value
     if isinstance(value, bytes):

@@ -1,6 +1,6 @@
 """Vectors out of a collection: for each space a `.npy` file and a table of its rows, for other programs and for import.
 
-An export is a folder with an `export.json`, written beside its place and renamed, so a stop leaves the earlier one.
+An export is a folder with an `export.json`, written under another name and renamed, so a stop leaves the earlier one.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ def calibrated(
         padded = np.concatenate([labels_of_first, np.full(DEPTH - count, -1), labels])
         agreement = np.delete(agreement_of(padded[None])[0], np.arange(count, DEPTH))
     of_first = stored.calibration.chances(first[1][:DEPTH], agreement[:count])
-    found = conformal_set(stored.calibration, of_first, labels_of_first)
-    named = tuple((collection.classes[label], chance) for label, chance in found)
+    likely = conformal_set(stored.calibration, of_first, labels_of_first)
+    named = tuple((collection.classes[label], chance) for label, chance in likely)
     chances = np.where(labels >= 0, stored.calibration.chances(scores, agreement[count:]), np.nan)
     return chances, Findings(named, COVERAGE, stored.outdated)
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
+from retrieval import images
 from retrieval.collection import Collection, PictureGoneError
+from retrieval.embedder import decoded
 from retrieval.errors import PictureError
 from retrieval.findings import Findings
 from retrieval.learn.novelty import Novelty
 from retrieval.marks import names_of
+from retrieval.query import Part, Query
+from retrieval.sources.vectors import NoStoredPictureError
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -43,6 +49,31 @@ class Hit:
     scene: int
     marks: tuple[str, ...] = ()
     chance: float | None = None
+    collection: Collection | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def picture(self) -> Image.Image:
+        """The picture, upright as a person sees it.
+
+        Raises PictureGoneError, NoStoredPictureError where the image was stored as vectors alone, a PictureError.
+        """
+        return images.decode(self._opened.read(self.id)).bare()
+
+    @property
+    def path(self) -> Path | None:
+        """The picture's file; None for one inside a zip, and for an image that was stored as vectors alone."""
+        return self._opened.path_of(self.id)
+
+    @property
+    def _opened(self) -> Collection:
+        if self.collection is None:
+            raise NoStoredPictureError(f"image {self.id} is of no opened collection")
+        return self.collection
+
+    def to_dict(self) -> dict[str, Any]:
+        """The hit as plain values, under the names of its attributes."""
+        names = [stated.name for stated in fields(self) if stated.name != "collection"]
+        return {name: getattr(self, name) for name in names} | {"marks": list(self.marks)}
 
 
 def hits_of(
@@ -56,8 +87,8 @@ def hits_of(
 
     chances: (m,), NaN where a hit has none.
     """
-    images = collection.images
-    positions = np.searchsorted(images.ids, ids)
+    stored = collection.images
+    positions = np.searchsorted(stored.ids, ids)
     by_space = {
         space: [None if value != value else value for value in values.tolist()] for space, values in distances.items()
     }
@@ -67,10 +98,10 @@ def hits_of(
         ids.tolist(),
         np.asarray(scores, np.float64).tolist(),
         positions.tolist(),
-        images.labels[positions].tolist(),
-        images.clusters[positions].tolist(),
-        images.scenes[positions].tolist(),
-        images.marks[positions].tolist(),
+        stored.labels[positions].tolist(),
+        stored.clusters[positions].tolist(),
+        stored.scenes[positions].tolist(),
+        stored.marks[positions].tolist(),
         strict=True,
     )
     return tuple(
@@ -80,12 +111,13 @@ def hits_of(
             score=score,
             distance=by_space[first][at],
             distances={space: values[at] for space, values in by_space.items()},
-            class_name=images.classes[label] if label >= 0 else None,
-            file=images.files[position],
+            class_name=stored.classes[label] if label >= 0 else None,
+            file=stored.files[position],
             cluster=cluster,
             scene=scene,
             marks=names_of(marks),
             chance=chance_of[at],
+            collection=collection,
         )
         for at, (image_id, score, position, label, cluster, scene, marks) in enumerate(rows)
     )
@@ -121,8 +153,8 @@ class Hits(Sequence[Hit]):
     """Ranked hits of one query, with what was searched and how.
 
     score_kind: one of SCORE_KINDS; fusion: the method that fused several spaces, or None. findings: what the query
-    shows, where what was searched is calibrated. novelty: of a query that is like no image here. Equality ignores which
-    opened collection they come from.
+    shows, where what was searched is calibrated. novelty: of a query that is like no image here. query: what was
+    searched for, where it was not embedded before. Equality ignores it and which opened collection they come from.
     """
 
     hits: tuple[Hit, ...]
@@ -136,6 +168,7 @@ class Hits(Sequence[Hit]):
     fusion: str | None = None
     findings: Findings | None = None
     novelty: Novelty | None = None
+    query: Query | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         query = "a query from outside" if self.query_id is None else f"image {self.query_id}"
@@ -184,60 +217,52 @@ class Hits(Sequence[Hit]):
         return notes
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain values."""
-        quality = self.quality
+        """The result as plain values, under the names of the attributes."""
         return {
             "spaces": list(self.spaces),
             "fusion": self.fusion,
             "score_kind": self.score_kind,
             "searched": self.searched,
-            "query": {"id": self.query_id, "class": self.query_class},
-            "precision_at_k": quality.precision if quality else None,
-            "recall_at_k": quality.recall if quality else None,
-            "recall_ceiling": quality.recall_ceiling if quality else None,
-            "relevant": quality.relevant if quality else None,
-            "findings": _findings(self.findings),
-            "novelty": None if self.novelty is None else {"level": self.novelty.level, "detail": str(self.novelty)},
-            "hits": [
-                {
-                    "rank": hit.rank,
-                    "id": hit.id,
-                    "class": hit.class_name,
-                    "score": hit.score,
-                    "distance": hit.distance,
-                    "distances": hit.distances,
-                    "file": hit.file,
-                    "cluster": hit.cluster,
-                    "scene": hit.scene,
-                    "marks": list(hit.marks),
-                    "chance": hit.chance,
-                }
-                for hit in self.hits
-            ],
+            "query_id": self.query_id,
+            "query_class": self.query_class,
+            "quality": None if self.quality is None else asdict(self.quality),
+            "findings": None if self.findings is None else asdict(self.findings),
+            "novelty": None if self.novelty is None else asdict(self.novelty),
+            "hits": [hit.to_dict() for hit in self.hits],
         }
 
     def _repr_html_(self) -> str:
-        """A grid of pictures, for notebooks; a picture that cannot be shown is replaced by the reason."""
-        cells = [(hit, *_thumbnail(self.collection, hit.id)) for hit in self.hits]
-        return _grid_template().render(hits=self, cells=cells)
+        """The query and a grid of pictures, for notebooks; one that cannot be shown is replaced by the reason."""
+        cells = [(hit, *_thumbnail(self.collection, Part(image_id=hit.id))) for hit in self.hits]
+        parts = self.query.parts if self.query is not None else ()
+        queries = [(_caption(part), *_thumbnail(self.collection, part)) for part in parts]
+        return _grid_template().render(hits=self, cells=cells, queries=queries)
 
 
-def _findings(findings: Findings | None) -> dict[str, Any] | None:
-    if findings is None:
-        return None
-    classes = [{"class": name, "chance": chance} for name, chance in findings.classes]
-    return {"classes": classes, "coverage": findings.coverage, "outdated": findings.outdated}
+def _caption(part: Part) -> str:
+    """What a part of a query is, in a word, with its weight where that is not 1."""
+    if part.image_id is not None:
+        name = f"#{part.image_id}"
+    elif part.text is not None:
+        name = f"“{part.text}”"
+    elif part.vector is not None:
+        name = "vector" if part.space is None else f"vector of {part.space}"
+    else:
+        name = Path(part.picture).name if isinstance(part.picture, str | Path) else "picture"
+    return name if part.weight == 1 else f"{name}, weight {part.weight:g}"
 
 
-def _thumbnail(collection: Collection, image_id: int) -> tuple[str, str]:
-    """A small JPEG in base64, or else the reason why there is none."""
-    from retrieval.images import decode, thumbnail
-
+def _thumbnail(collection: Collection, part: Part) -> tuple[str, str]:
+    """A small JPEG in base64 of an image or a picture, or else the reason why there is none."""
     try:
-        picture = thumbnail(decode(collection.display(image_id), draft=(320, 320)), 160)
+        value = part.picture if part.image_id is None else collection.display(int(part.image_id))
+        if value is None:
+            return "", ""
+        picture = decoded(value, images.small_draft((320, 320), part.region), images.MAX_PIXELS)
+        picture = picture if part.region is None else picture.crop(part.region)
+        return base64.b64encode(images.thumbnail(picture, 160)).decode(), ""
     except (PictureError, PictureGoneError) as error:
         return "", str(error)
-    return base64.b64encode(picture).decode(), ""
 
 
 @cache

@@ -1,6 +1,6 @@
 """Bytes -> picture: accepted formats, limits, and one error class for each thing that can be wrong.
 
-The format is told by the content, never by the file's name. The header is checked against the limits before any pixel
+The content says the format, never the file's name. The header is checked against the limits before any pixel
 is decoded, so a small file that claims to be huge costs nothing, and Pillow never sees a file whose header would take
 it seconds (retrieval.headers). Metadata never cost a picture: where Pillow cannot parse them, the file is decoded once
 more without them, and EXIF that cannot be read means orientation 1.
@@ -285,16 +285,21 @@ def _stated_size(data: bytes) -> tuple[int, int] | None:
 
 def read(path: Path, *, max_pixels: int = MAX_PIXELS, draft: Draft = None) -> Picture:
     """Decode a picture file; a fault names the file."""
-    try:
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
-        if (reason := remote_reason(path)) or isinstance(error, FileNotFoundError):
-            raise PictureNotFoundError(reason or f"{path}: there is no such file") from None
-        raise BrokenPictureError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from error
+    data = read_bytes(path)
     try:
         return decode(data, max_pixels=max_pixels, draft=draft)
     except PictureError as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a picture file. Raises PictureNotFoundError, BrokenPictureError."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        if (reason := remote_reason(path)) or isinstance(error, FileNotFoundError):
+            raise PictureNotFoundError(reason or f"{path}: there is no such file") from None
+        raise BrokenPictureError(f"{path}: cannot be read ({getattr(error, 'strerror', error)})") from error
 
 
 def from_image(image: Image.Image) -> Picture:
@@ -346,7 +351,7 @@ def _undecoded(tiff: TiffPicture | None) -> str:
 def _pillow_errors(unsupported: str = "") -> Iterator[None]:
     """Turn whatever Pillow raises on a damaged or hostile file into an error of this module, MemoryError excepted.
 
-    Only around calls into Pillow: an error of our own code must not be told as a damaged picture.
+    Only around calls into Pillow: an error of our own code must not be reported as a damaged picture.
     unsupported: the reason where failing was to be expected, since the pixels are stored in a way that is not decoded.
     """
     try:

@@ -70,8 +70,7 @@ class LargePictures:
     def takes(self, data: bytes, max_pixels: int) -> bool:
         """Whether a picture is to be decoded here; a faulty one is not. Raises what `examine` raises."""
         claim = examine(data, max_pixels)
-        large = is_large(claim) and claim.width * claim.height >= self.least_pixels
-        return large and sys.platform != "win32"  # where no pipe can be waited for
+        return is_large(claim) and claim.width * claim.height >= self.least_pixels
 
     def run(self, function: Callable[Concatenate[bytes, P], R], data: bytes, *args: P.args, **options: P.kwargs) -> R:
         """function(data, ...) in the process; a function of a module, whose arguments and result can be pickled.

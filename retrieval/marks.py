@@ -1,6 +1,6 @@
 """Marks of the device on a picture: ScopeGuide's picture in picture, the same blacked out, black border, octagon, text.
 
-They tell the device and the centre, not the finding. Each is told by its pixels alone; a region is (left, top, width,
+They show the device and the centre, not the finding. Pixels alone decide; a region is (left, top, width,
 height) in fractions of the upright picture.
 """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
 import select
 import signal
 import sys
@@ -59,16 +60,10 @@ def main() -> None:
 
 def _limit_memory(size: int) -> None:
     if sys.platform == "linux":
-        import resource
-
         resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
 def _most_resident() -> int:
-    if sys.platform == "win32":
-        return 0
-    import resource
-
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
 

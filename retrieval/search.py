@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, Self, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,10 @@ _FUSED_AT_ONCE = 64
 """Queries whose lists are fused together: their scores are dense over all images that any of them lists."""
 
 
+Weights = Sequence[float] | Mapping[str, float]
+"""How much each space counts: in the order of the spaces, or by name, 1 for those that are not named."""
+
+
 class EmptySpaceError(QueryError):
     """There is nothing to search."""
 
@@ -56,7 +60,7 @@ class SearchOptions(TypedDict, total=False):
     """The options of `Searcher.search`."""
 
     spaces: str | Sequence[str] | None
-    weights: Sequence[float] | None
+    weights: Weights | None
     fusion: str
     rerank: str | None
     filter: Filter | None
@@ -100,7 +104,7 @@ class Searcher:
 
     def __repr__(self) -> str:
         spaces = ", ".join(space.name for space in self.collection.spaces)
-        return f"<Searcher of {len(self.collection)} images in {self.collection.path}, spaces: {spaces}>"
+        return f"<{type(self).__name__} of {len(self.collection)} images in {self.collection.path}, spaces: {spaces}>"
 
     def __len__(self) -> int:
         return len(self.collection)
@@ -115,7 +119,7 @@ class Searcher:
         k: int = 10,
         *,
         spaces: str | Sequence[str] | None = None,
-        weights: Sequence[float] | None = None,
+        weights: Weights | None = None,
         fusion: str = DEFAULT_METHOD,
         rerank: str | None = None,
         filter: Filter | None = None,  # noqa: A002  # the term
@@ -130,9 +134,9 @@ class Searcher:
         """The k nearest images to a query; a list of queries is searched together, with one index call a space.
 
         spaces: one or several names, by default the spaces of the query's vectors or else the collection's first;
-        several are fused with the given weights. fusion: rrf, zscore or minmax, see `retrieval.fusion`. rerank: how the
-        first 1,000 images of one space are ranked anew, see `retrieval.rerank`. filter and
-        classes: only images that meet the filter and are of these classes. exclude_self, exclude_cluster and
+        several are fused with the given weights, in their order or by name. fusion: rrf, zscore or minmax, see
+        `retrieval.fusion`. rerank: how the first 1,000 images of one space are ranked anew, see `retrieval.rerank`.
+        filter and classes: only images that meet the filter and are of these classes. exclude_self, exclude_cluster and
         exclude_scene leave out the images of the collection among the query's parts, their near duplicates, and these
         with all other frames of their scenes, as far as `kvasir scenes` has found them. query_class: the class of the
         query where it is known; that of an image of the collection is known by itself. region: the part of the query's
@@ -146,7 +150,7 @@ class Searcher:
         self._require_hits(k)
         parsed = [Query.of(value, region) for value in queries]
         names = self._default_spaces(parsed) if spaces is None else self.space_names(spaces)
-        embedded = [self._embed(one, names, query_class) for one in parsed]
+        embedded = [replace(self._embed(each, names, query_class), query=each) for each in parsed]
         results = self.search_embedded(
             embedded,
             k,
@@ -167,7 +171,7 @@ class Searcher:
         vectors: Mapping[str, NDArray[Any]],
         k: int = 10,
         *,
-        weights: Sequence[float] | None = None,
+        weights: Weights | None = None,
         fusion: str = DEFAULT_METHOD,
         classes: str | Names[str] | None = None,
         query_class: str | None = None,
@@ -198,7 +202,7 @@ class Searcher:
         queries: Sequence[EmbeddedQuery],
         k: int,
         *,
-        weights: Sequence[float] | None = None,
+        weights: Weights | None = None,
         fusion: str = DEFAULT_METHOD,
         rerank: str | None = None,
         filter: Filter | None = None,  # noqa: A002  # what it is
@@ -219,7 +223,7 @@ class Searcher:
         if any(set(query.vectors) != set(names) for query in queries):
             raise BadQueryError("queries that are searched for together are embedded in the same spaces")
         method = method_named(fusion)
-        shares = self._weights(weights, len(names))
+        shares = self._weights(weights, names)
         selection = self._selection(filter, classes)
         groups = self._groups(exclude_cluster, exclude_scene)
         without = [self._left_out(query, exclude_self, groups) for query in queries]
@@ -277,6 +281,7 @@ class Searcher:
                 None if len(names) == 1 else method.name,
                 findings,
                 query.novelty,
+                query.query,
             )
 
         if reranker is not None:
@@ -317,7 +322,7 @@ class Searcher:
                 results.append(hits_at(start + row, ids, scores[row, : len(ids)], distances))
         return results
 
-    def refreshed(self) -> Searcher:
+    def refreshed(self) -> Self:
         """A searcher on the collection as it is now; this one where nothing has changed.
 
         Encoders of unchanged spaces are shared, and indexes are copied and changed by the difference: neither is loaded
@@ -326,7 +331,7 @@ class Searcher:
         collection, difference = self.collection.refreshed()
         if collection is self.collection:
             return self
-        later = Searcher(collection, self._purpose, self._max_pixels, self.large_pictures)
+        later = type(self)(collection, self._purpose, self._max_pixels, self.large_pictures)
         later._embedder = self._embedder.refreshed(collection)
         if difference is not None:
             for name, building in self._building.items():
@@ -394,7 +399,7 @@ class Searcher:
             return self._indexes[name]
 
     def flush(self) -> None:
-        """Bring what takes long to build of the loaded indexes up to date, and store it for the next start.
+        """Rebuild loaded indexes that are outdated, and store them for the next start.
 
         May take minutes, in which searches go on with the indexes as they are.
         """
@@ -438,11 +443,12 @@ class Searcher:
         detector = self._detector(parts, names)
         embedded = names if detector is None else list(dict.fromkeys([*names, detector.space]))
         vectors = self._embedder.vectors(Query(parts), embedded)
-        told = None if detector is None else novelty(detector, vectors[detector.space].vectors[0])
-        return EmbeddedQuery({name: vectors[name] for name in names}, query.image_ids, query.image_id, class_name, told)
+        strange = None if detector is None else novelty(detector, vectors[detector.space].vectors[0])
+        by_space = {name: vectors[name] for name in names}
+        return EmbeddedQuery(by_space, query.image_ids, query.image_id, class_name, strange)
 
     def _detector(self, parts: Sequence[Part], names: Sequence[str]) -> Detector | None:
-        """What tells a strange picture, for a query that is one whole picture from outside."""
+        """The out-of-collection detector for a query that is one whole picture from outside."""
         if len(parts) > 1 or parts[0].picture is None or parts[0].region is not None:
             return None
         space = self.space(names[0])
@@ -463,9 +469,15 @@ class Searcher:
                 f"`kvasir index DATA {self.collection.path}` puts pictures into it"
             )
 
-    def _weights(self, weights: Sequence[float] | None, count: int) -> list[float]:
+    def _weights(self, weights: Weights | None, names: Sequence[str]) -> list[float]:
+        count = len(names)
         if weights is None:
             return [1.0] * count
+        if isinstance(weights, Mapping):
+            named = {self.collection.manifest.space(name).name: weight for name, weight in weights.items()}
+            if beyond := [name for name in named if name not in names]:
+                raise BadQueryError(f"there is a weight for {beyond[0]}, which is not searched; name it in `spaces`")
+            weights = [named.get(name, 1.0) for name in names]
         if is_unordered(weights):
             raise BadQueryError(f"weights are given in the order of the spaces, as a list, not as {weights!r}")
         shares = [float(weight) if is_number(weight) else 0.0 for weight in as_list(weights)]

@@ -59,9 +59,9 @@ def list_faults(what: str, entries: Sequence[str]) -> None:
         note(f"  … and {len(entries) - LISTED:,} more; --json lists all of them")
 
 
-def counted(number: int, one: str, several: str | None = None) -> str:
+def counted(number: int, singular: str, plural: str | None = None) -> str:
     """A number with its noun: `1 image`, `8,000 images`."""
-    return f"{number:,} {one if number == 1 else several or one + 's'}"
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
 
 
 def display_width(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Logs, one JSON object a line on stderr with an id for every request, and metrics for Prometheus."""
+"""Logs on stderr, plain lines on a terminal and else one JSON object a line, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from datetime import UTC, datetime
 from flask import Flask, Response, g, has_request_context, request
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
+from retrieval.terminal import one_line
 from web.context import State
 
 log = logging.getLogger("kvasir.requests")
 
+_FREQUENT = ("images.thumbnail", "static")
+"""Endpoints of which a page asks many; they are logged at debug level unless they fail."""
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -40,10 +43,22 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def log_as_json(level: int = logging.INFO) -> None:
-    """Send every log of the process to stderr in this form."""
+class PlainFormatter(logging.Formatter):
+    """A log record as a line for a person: time, level where it is not info, message, and a request's milliseconds."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, with control characters escaped; a traceback follows on its own lines."""
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        milliseconds = getattr(record, "fields", {}).get("ms")
+        taken = "" if milliseconds is None else f" ({milliseconds:.0f} ms)"
+        line = f"{datetime.fromtimestamp(record.created):%H:%M:%S} {level}{one_line(record.getMessage())}{taken}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Send every log of the process to stderr: plain lines on a terminal, JSON where it is none."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(PlainFormatter() if sys.stderr.isatty() else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.captureWarnings(True)
     # Damaged pictures make Pillow warn, at length and with its own file's path; the response says what is wrong.
@@ -106,5 +121,6 @@ def register_monitoring(app: Flask, state: State) -> None:
         }
         if key := g.get("key"):
             fields["key"] = key.id
-        log.info("%s %s %s", request.method, request.path, response.status_code, extra={"fields": fields})
+        level = logging.DEBUG if request.endpoint in _FREQUENT and response.status_code < 400 else logging.INFO
+        log.log(level, "%s %s %s", request.method, request.path, response.status_code, extra={"fields": fields})
         return response

@@ -237,7 +237,7 @@ class RequestReader:
         return self._judge(self._request, start)
 
     def take_expectation(self) -> bool:
-        """Whether the client waits for `100 Continue` before it sends the body; told once."""
+        """Whether the client waits for `100 Continue` before it sends the body; true once."""
         expected = self._request is not None and self._request._expected_100_continue
         if expected:
             self._request._expected_100_continue = False

@@ -64,8 +64,8 @@ def _numbers(value: Any, info: ValidationInfo) -> Any:
 
 def _space_names(value: Any, info: ValidationInfo) -> Any:
     """Text may give several names at once, parted by commas, which no name has."""
-    if info.mode == "python" and isinstance(value, list) and all(isinstance(one, str) for one in value):
-        return [name.strip() for one in value for name in one.split(",")]
+    if info.mode == "python" and isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return [name.strip() for part in value for name in part.split(",")]
     return value
 
 

@@ -111,7 +111,7 @@ class Findings(_Response):
 
 
 class Novelty(_Response):
-    """What is told of a query picture that is like no image of the collection."""
+    """How a query picture differs from the collection, where it is like no image of it."""
 
     level: Literal["foreign", "unlike"] = Field(
         description="`foreign`: another kind of picture, such as a photograph. `unlike`: a hint, with its error rates."
@@ -258,11 +258,25 @@ def vectors_to_dict(opened: Collection, image_id: int) -> dict[str, Any]:
 def hits_to_dict(hits: engine.Hits, k: int) -> dict[str, Any]:
     """A Hits."""
     fields = hits.to_dict()
+    quality = fields.pop("quality") or {}
+    query = {"id": fields.pop("query_id"), "class": fields.pop("query_class")}
     links = image_links()
     for hit in fields["hits"]:
+        hit["class"] = hit.pop("class_name")
         hit["links"] = links(hit["id"])
-    shares = {name or "": count for name, count in hits.class_counts.items()}
-    return fields | {"k": k, "class_shares": shares}
+    if hits.findings is not None:
+        fields["findings"]["classes"] = [{"class": name, "chance": chance} for name, chance in hits.findings.classes]
+    if hits.novelty is not None:
+        fields["novelty"] = {"level": hits.novelty.level, "detail": str(hits.novelty)}
+    return fields | {
+        "query": query,
+        "k": k,
+        "precision_at_k": quality.get("precision"),
+        "recall_at_k": quality.get("recall"),
+        "recall_ceiling": quality.get("recall_ceiling"),
+        "relevant": quality.get("relevant"),
+        "class_shares": {name or "": count for name, count in hits.class_counts.items()},
+    }
 
 
 def collection_to_dict(opened: Collection) -> dict[str, Any]:

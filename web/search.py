@@ -200,7 +200,9 @@ class BatchBody(SearchOptions):
     def to_items(self) -> list[BatchItem]:
         """The searches. Raises BadSearchError for one whose query cannot be understood."""
         shared = SearchOptions.model_construct().overridden_by(self)
-        return [BatchItem(_query_of(at, one), shared.overridden_by(one)) for at, one in enumerate(self.searches)]
+        return [
+            BatchItem(_query_of(at, search_), shared.overridden_by(search_)) for at, search_ in enumerate(self.searches)
+        ]
 
 
 def search(
@@ -271,7 +273,7 @@ def search_batch(items: Sequence[BatchItem], defaults: SearchOptions) -> list[Hi
         except QueryError as error:
             raise BadSearchError(f"searches.{at}: {error}") from None
     with state().decodings.slot():
-        _require_batch(list(queries.values()), sum(one.k for one in options))
+        _require_batch(list(queries.values()), sum(option.k for option in options))
     groups: dict[tuple[Any, ...], dict[int, EmbeddedQuery]] = {}
     for at, query in queries.items():
         try:

@@ -1,4 +1,4 @@
-"""The production server: gunicorn with one worker and threads; waitress where gunicorn does not run, on Windows.
+"""The production server: gunicorn with one worker and threads.
 
 One process holds one copy of the encoders, indexes and caches. On SIGTERM it stops listening, lets running requests
 end, and exits.
@@ -7,14 +7,19 @@ end, and exits.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import socket
 import sys
 from typing import Any
 
+from retrieval.collection import Collection
+from retrieval.terminal import counted
 from web.context import Settings
 from web.errors import CannotListenError
-from web.monitoring import log_as_json
+from web.monitoring import log_to_stderr
+
+log = logging.getLogger("kvasir.server")
 
 GRACE = 30
 """Seconds that running requests are given after SIGTERM."""
@@ -31,11 +36,36 @@ _M_ARENA_MAX = -8
 
 def serve(settings: Settings, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
+    from gunicorn.app.base import BaseApplication
+    from gunicorn.arbiter import Arbiter
+
+    from web.draining import refuse_new
+
     share_one_heap()
-    if sys.platform == "win32":
-        _serve_by_waitress(settings, host, port)
-    else:
-        _serve_by_gunicorn(settings, host, port)
+
+    class Application(BaseApplication):  # type: ignore[misc]
+        def load_config(self) -> None:
+            for name, value in _gunicorn_settings(settings, host, port).items():
+                self.cfg.set(name, value)
+
+        def load(self) -> Any:
+            # In the worker, after the fork: threads of OpenVINO and FAISS do not survive one.
+            from web.app import create_app
+
+            log_to_stderr()
+            sys.setswitchinterval(SWITCH_SECONDS)
+            app = create_app(settings)
+            tell_address(settings, host, port)
+            return app
+
+    class Master(Arbiter):  # type: ignore[misc]
+        def stop(self, graceful: bool = True) -> None:
+            if self.reexec_pid == self.master_pid == 0:  # no other master listens on the same sockets
+                for listener in self.LISTENERS:
+                    refuse_new(listener.sock)
+            super().stop(graceful)
+
+    Master(Application()).run()
 
 
 def require_free(host: str, port: int) -> None:
@@ -54,6 +84,13 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def tell_address(settings: Settings, host: str, port: int) -> None:
+    """Log what is served and where, as the last line of a start."""
+    opened = Collection.open(settings.collection)
+    address = f"http://{bracketed(host)}:{port}/"
+    log.info("%s: %s; stop with Ctrl-C; %s", opened.manifest.name, counted(len(opened), "image"), address)
+
+
 def share_one_heap() -> None:
     """Let all threads allocate from one heap, where the C library is glibc.
 
@@ -63,35 +100,6 @@ def share_one_heap() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None and "MALLOC_ARENA_MAX" not in os.environ:
         mallopt(_M_ARENA_MAX, 1)
-
-
-def _serve_by_gunicorn(settings: Settings, host: str, port: int) -> None:
-    from gunicorn.app.base import BaseApplication
-    from gunicorn.arbiter import Arbiter
-
-    from web.draining import refuse_new
-
-    class Application(BaseApplication):  # type: ignore[misc]
-        def load_config(self) -> None:
-            for name, value in _gunicorn_settings(settings, host, port).items():
-                self.cfg.set(name, value)
-
-        def load(self) -> Any:
-            # In the worker, after the fork: threads of OpenVINO and FAISS do not survive one.
-            from web.app import create_app
-
-            log_as_json()
-            sys.setswitchinterval(SWITCH_SECONDS)
-            return create_app(settings)
-
-    class Master(Arbiter):  # type: ignore[misc]
-        def stop(self, graceful: bool = True) -> None:
-            if self.reexec_pid == self.master_pid == 0:  # no other master listens on the same sockets
-                for listener in self.LISTENERS:
-                    refuse_new(listener.sock)
-            super().stop(graceful)
-
-    Master(Application()).run()
 
 
 def _gunicorn_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
@@ -114,22 +122,3 @@ def _gunicorn_settings(settings: Settings, host: str, port: int) -> dict[str, An
         "loglevel": "warning",
         "proc_name": "kvasir",
     }
-
-
-def _serve_by_waitress(settings: Settings, host: str, port: int) -> None:
-    from waitress import serve as run
-
-    from web.app import create_app
-
-    log_as_json()
-    app = create_app(settings)
-    try:
-        run(
-            app,
-            host=host,
-            port=port,
-            threads=QUEUES * settings.queue + SPARE_THREADS,
-            clear_untrusted_proxy_headers=not settings.proxies,
-        )
-    finally:
-        app.extensions["kvasir"].jobs.stop()

@@ -2,8 +2,7 @@
 
 gunicorn's own threaded worker reads each head and body in the thread that answers it, so as many clients as it has
 threads stop it by sending nothing. Its other workers either do the same (sync), patch the standard library under
-PyTorch and FAISS (gevent), or speak ASGI. waitress reads requests without threads, but has neither a deadline for a
-whole request nor a limit for each client nor a graceful stop. So the loop of the threaded worker is replaced here;
+PyTorch and FAISS (gevent), or speak ASGI. So the loop of the threaded worker is replaced here;
 forking, signals, the parser of heads and the writing of responses stay gunicorn's.
 """
 

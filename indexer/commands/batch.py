@@ -122,7 +122,7 @@ def _lines(out: Path, state: BatchState) -> list[str]:
     if quality["queries"]:
         rows = [("mean over queries", quality["queries"], quality["micro"])]
         rows += [("mean over classes", len(quality["classes"]), quality["macro"])]
-        rows += [(one_line(name), one["queries"], one) for name, one in quality["classes"].items()]
+        rows += [(one_line(name), figures["queries"], figures) for name, figures in quality["classes"].items()]
         width = max(display_width(name) for name, _, _ in rows)
         lines.append(f"{'':{width}}  {'queries':>7}" + "".join(f"  {f'{measure}@{k}':>13}" for measure in MEASURES))
         lines += [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from retrieval.arguments import LocalPath, map_option, space_option
+from retrieval.arguments import LocalPath, fuse_option, map_option, space_option
 from retrieval.terminal import TaskBars, note, one_line, progress_bar
 
 if TYPE_CHECKING:
@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 @click.command("calibrate")
 @click.argument("collection", type=LocalPath(exists=True, file_okay=False))
 @space_option("Only these spaces, separated by commas; may be given several times.  [default: all that are compared]")
-@click.option(
-    "--fuse",
-    "fusions",
-    multiple=True,
-    metavar="A+B",
-    help="Also these spaces fused, written as for `kvasir evaluate`. May be given several times.",
-)
+@fuse_option()
 @click.option(
     "--queries",
     type=LocalPath(exists=True),
@@ -51,7 +45,7 @@ def command(
 
     Searches then give each hit its chance, and the classes that cover the query's in 90 % of cases. Learned spaces are
     learned again in five folds, so that no picture is judged by a space that it taught. A picture that is like none of
-    the collection is told as such.
+    the collection is then reported as such.
 
     Example:  kvasir calibrate kvasir.collection --fuse JCD+Tamura
     """
@@ -83,7 +77,7 @@ def command(
             made, figures = calibrate(opened, contender, seed, advance)
             transfer = None if moved is None else transfer_figures(made, moved[0], contender, moved[1])
             name = calibrated_name(contender.spaces, contender.weights, contender.method)
-            plain = [None if one is None else asdict(one) for one in (figures, transfer)]
+            plain = [None if values is None else asdict(values) for values in (figures, transfer)]
             store_calibration(opened, name, contender.spaces, made, plain[0] or {}, plain[1])
             results.append({"name": name, "figures": plain[0], "transfer": plain[1]})
             if not as_json:
@@ -102,7 +96,7 @@ def _detectors(
     queries: Path | None,
     quiet: bool,
 ) -> list[dict[str, Any]]:
-    """Fit and store what tells strange pictures, in the frozen space of embeddings beside each of these."""
+    """Fit and store the detector of strange pictures in the frozen space of embeddings behind each of these."""
     from retrieval.index.cosine import Cosine
     from retrieval.learn.novelty import LEAST, fit_detector, store_detector
     from retrieval.spaces import metric_of, open_space

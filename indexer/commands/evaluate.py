@@ -9,10 +9,9 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, NumberOrPath, map_option, space_option
+from retrieval.arguments import LocalPath, NumberOrPath, fuse_option, map_option, space_option
 from retrieval.evaluation.generalisation import Standing
 from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
-from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.learn.methods import AUTO
 from retrieval.learn.methods import METHODS as METHODS_OF_LEARNING
 from retrieval.rerank import METHODS as RERANKERS
@@ -22,15 +21,7 @@ from retrieval.terminal import TaskBars, note, progress_bar
 @click.command()
 @click.argument("collection", type=LocalPath(exists=True, file_okay=False))
 @space_option("Only these spaces, separated by commas; may be given several times.")
-@click.option(
-    "--fuse",
-    "fusions",
-    multiple=True,
-    metavar="A+B",
-    help="Also these spaces fused, as a search in several spaces fuses them; A=2+B gives A twice the weight, "
-    f"METHOD:A+B fuses by another method than {DEFAULT_METHOD}: {', '.join(sorted(set(METHODS) - {DEFAULT_METHOD}))}. "
-    "May be given several times.",
-)
+@fuse_option()
 @click.option(
     "--protocol",
     type=click.Choice(["leave-one-out", "leave-cluster-out", "leave-scene-out", "hold-out", "k-fold"]),
@@ -112,6 +103,7 @@ from retrieval.terminal import TaskBars, note, progress_bar
 @click.option("--common", is_flag=True, help="Leave images out that lack a vector in a space, so that all compare.")
 @click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
+@click.option("--full", is_flag=True, help="Print the tables of every space, not only the ranking of all.")
 @click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Write a report into this folder.")
 @click.option("--keep", is_flag=True, help="Store it in the collection, for the page Evaluation of `kvasir serve`.")
 def command(
@@ -134,10 +126,14 @@ def command(
     common: bool,
     speed: bool,
     as_json: bool,
+    full: bool,
     report: Path | None,
     keep: bool,
 ) -> None:
     """Measure retrieval: every image of a class queries the others.
+
+    Prints all spaces in the order of their mAP and which differences are significant; classes, confusions and votes of
+    each are in --full, --report and --json.
 
     Example:  kvasir evaluate kvasir.collection --report report
 
@@ -228,6 +224,8 @@ def command(
         return
     from retrieval.report import print_evaluation
 
-    print_evaluation(result, Console())
+    print_evaluation(result, Console(), full=full)
     if report is not None:
         click.echo(f"Report: {report / 'index.html'}")
+    elif not full and len(result.spaces) > 1:
+        note("classes, confusions and votes of each space: --full, --report FOLDER or --json")

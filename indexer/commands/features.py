@@ -70,7 +70,7 @@ def command(data: Path, out: Path, variant: str, zip_encoding: str | None, as_js
     rejected: list[tuple[str, str]] = []
     counts = {"written": 0, "already_there": 0}
     with open_dataset(data, zip_encoding=zip_encoding) as dataset:
-        _keep_to(variant, out)
+        _record_variant(variant, out)
         click.echo(f"{dataset.name}: {counted(len(dataset.items), 'picture')}, LIRE variant `{variant}`", err=True)
         for line in dataset.report.notes:
             note(line)
@@ -93,8 +93,8 @@ def command(data: Path, out: Path, variant: str, zip_encoding: str | None, as_js
         sys.exit(1 if any(counts.values()) else 2)
 
 
-def _keep_to(variant: str, out: Path) -> None:
-    """Note the variant in the folder. Raises OtherVariantError where another is noted."""
+def _record_variant(variant: str, out: Path) -> None:
+    """Write the variant into the folder. Raises OtherVariantError where it has another."""
     note = out / _VARIANT
     if note.exists() and (noted := note.read_text().strip()) != variant:
         raise OtherVariantError(

@@ -16,7 +16,7 @@ from indexer.vector_import import CreateSpace, Import, VectorsFitError, import_v
 from indexer.vector_table import read_vector_table
 from retrieval.collection import CollectionWriter, SpaceDefinition
 from retrieval.collection.manifest import SPACE_NAME
-from retrieval.encoders import EncoderOptions, Fit, parse_spec
+from retrieval.encoders import EncoderOptions, Fit, Recipe, parse_spec
 from retrieval.export import exported_recipe
 from retrieval.sources.address import expanded
 from retrieval.spaces import encoder
@@ -75,7 +75,7 @@ def _encoder_space(
         options = replace(options, features=known.get("features", "last"))
     new = encoder.definition_of(writer.manifest, spec, options.features) is None
     definition = encoder.create(writer, spec, fit or known.get("fit"), bool(known.get("full_size")), options)
-    made, ours = known.get("weights"), definition.recipe["weights"]
+    made, ours = known.get("weights"), Recipe.from_dict(definition.recipe).weights
     if made not in (None, ours):
         if new:
             writer.withdraw_space(definition.name)

@@ -1,4 +1,4 @@
-"""The parts of a query as the command line writes them: `5`, `a.jpg=0.5`, `a.jpg@0.2,0.2,0.5,0.5`, `JCD:v.npy`."""
+"""The parts of a query on the command line: `5`, `a.jpg=0.5`, `a.jpg@0.2,0.2,0.5,0.5`, `JCD:v.npy`, `blue dye=2`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from retrieval.query import BadQueryError, Part
 
 IMAGE_FORM = "FILE|ID[@LEFT,TOP,WIDTH,HEIGHT][=WEIGHT]"
 VECTOR_FORM = "[SPACE:]FILE.npy[=WEIGHT]"
+TEXT_FORM = "WORDS[=WEIGHT]"
 
 _IMAGE = re.compile(r"(?P<image>.+?)(@(?P<region>[^@=/]*,[^@=/]*))?(=(?P<weight>[^=/]*))?", re.DOTALL)
 _VECTOR = re.compile(r"((?P<space>[^/:]+):)?(?P<file>.+?)(=(?P<weight>[^=/]*))?", re.DOTALL)
@@ -60,6 +61,19 @@ def vector_part(text: str) -> Part:
     except (ValueError, EOFError, BadQueryError) as error:
         reason = str(error) if isinstance(error, BadQueryError) else f"{file} is not a .npy file of one vector"
         raise click.UsageError(f"--vector {text}: {reason}; expected {VECTOR_FORM}") from None
+
+
+def text_part(text: str) -> Part:
+    """A part from words, and the weight that follows a last equals sign where that is a number. Raises UsageError."""
+    words, _, number = text.rpartition("=")
+    try:
+        weight = float(number)
+    except ValueError:
+        words, weight = "", 1.0
+    try:
+        return Part(text=words or text, weight=weight if words else 1.0)
+    except BadQueryError as error:
+        raise click.UsageError(f"--text {text}: {error}; expected {TEXT_FORM}, such as '{words or text}=2'") from None
 
 
 def _region(text: str | None) -> Region | None:

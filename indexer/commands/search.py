@@ -10,7 +10,7 @@ from shlex import join
 
 import click
 
-from indexer.commands.query_parts import IMAGE_FORM, VECTOR_FORM, image_part, vector_part
+from indexer.commands.query_parts import IMAGE_FORM, TEXT_FORM, VECTOR_FORM, image_part, text_part, vector_part
 from retrieval.arguments import (
     LocalPath,
     is_collection,
@@ -47,6 +47,13 @@ from retrieval.terminal import display_width, note, one_line, padded
     multiple=True,
     metavar=VECTOR_FORM,
     help="A part of the query: a vector of SPACE or, without it, of the space that is searched.",
+)
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    metavar=TEXT_FORM,
+    help="A part of the query: words, for spaces that have a text encoder.",
 )
 @click.option(
     "--batch",
@@ -101,6 +108,7 @@ def command(
     arguments: tuple[str, ...],
     images: tuple[str, ...],
     vectors: tuple[str, ...],
+    texts: tuple[str, ...],
     batch: Path | None,
     out: Path | None,
     k: int,
@@ -131,7 +139,8 @@ def command(
     *query_part, place = arguments
     collection = LocalPath().convert(place, None, None)
     if batch is not None or out is not None:
-        if batch is None or out is None or query_part or images or vectors or exclude_cluster or exclude_scene:
+        other = query_part or images or vectors or texts or exclude_cluster or exclude_scene
+        if batch is None or out is None or other:
             raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
         require_order("kvasir search --batch", collection, [batch], last=True, options=["--out", out])
         from indexer.commands.batch import BatchOptions, run_batch
@@ -157,12 +166,12 @@ def command(
     if len(query_part) > 1:
         raise click.UsageError("give one picture file or ID, then COLLECTION; further ones by --image")
     written = [*query_part, *images]
-    if not written and not vectors:
+    if not written and not vectors and not texts:
         if not is_collection(collection):
             raise click.UsageError(f"COLLECTION is missing: `{join(['kvasir', 'search', place])} COLLECTION`")
-        raise click.UsageError("give a picture file or an ID, then COLLECTION; or --image, --vector or --batch")
+        raise click.UsageError("give a picture file or an ID, then COLLECTION; or --image, --vector, --text or --batch")
     require_order("kvasir search", collection, query_part, last=True)
-    query = Query((*map(image_part, written), *map(vector_part, vectors)))
+    query = Query((*map(image_part, written), *map(vector_part, vectors), *map(text_part, texts)))
     if exclude_cluster and not query.image_ids:
         raise click.UsageError("--exclude-cluster needs an ID in the query: a file has no known near duplicates")
     if exclude_scene and not query.image_ids:
@@ -267,8 +276,8 @@ def _table(hits: Hits) -> str:
 
 def _findings(hits: Hits) -> list[str]:
     """Lines on the likely findings of the query, where they are calibrated, and on a strange picture."""
-    told = [] if hits.novelty is None else [f"note: {one_line(str(hits.novelty))}"]
-    return told + ([] if hits.findings is None else [f"findings {one_line(str(hits.findings))}"])
+    notes = [] if hits.novelty is None else [f"note: {one_line(str(hits.novelty))}"]
+    return notes + ([] if hits.findings is None else [f"findings {one_line(str(hits.findings))}"])
 
 
 def _chances(hits: Hits) -> list[tuple[str, list[str], str]]:

@@ -25,24 +25,24 @@ from retrieval.terminal import LISTED, counted, list_faults, note, progress_bar
 def command(collection: Path, mend: bool, quick: bool, as_json: bool) -> None:
     """Check COLLECTION: catalog, vectors, encoders, indexes and pictures against each other.
 
-    Exit status 0: sound, or mended; 1: something is wrong and was told; 2: it cannot be opened at all.
+    Exit status 0: sound, or repaired; 1: something is wrong and is listed; 2: it cannot be opened at all.
 
     Example:  kvasir verify kvasir.collection --repair
     """
     findings = _checked(collection, quick)
     mendable = any(finding.repairable for finding in findings)
     unchecked = rows_without_digest(collection)
-    mended = repair(collection, findings) if mend and (mendable or unchecked) else None
-    left = findings if mended is None else _checked(collection, quick)
+    repaired = repair(collection, findings) if mend and (mendable or unchecked) else None
+    left = findings if repaired is None else _checked(collection, quick)
     if as_json:
-        told = mended or Repair()
+        outcome = repaired or Repair()
         facts = {
             "rows_without_checksum": unchecked,
             "findings": [asdict(finding) | {"path": str(finding.path or "")} for finding in findings],
-            "repairs": told.done,
-            "renumbered": [{"id": old, "new_id": new, "file": file} for old, new, file in told.renumbered],
-            "failed": [{"file": file, "reason": reason} for file, reason in told.failed],
-            "warnings": told.warnings,
+            "repairs": outcome.done,
+            "renumbered": [{"id": old, "new_id": new, "file": file} for old, new, file in outcome.renumbered],
+            "failed": [{"file": file, "reason": reason} for file, reason in outcome.failed],
+            "warnings": outcome.warnings,
             "left": [finding.message for finding in left],
         }
         click.echo(json.dumps(facts, indent=2))
@@ -54,10 +54,10 @@ def command(collection: Path, mend: bool, quick: bool, as_json: bool) -> None:
                 f"{counted(unchecked, 'row')} of the catalog have no checksum, since an older version wrote them: "
                 f"`kvasir verify --repair {quote(str(collection))}` adds them to what the rows say now"
             )
-        if mended is not None:
-            _tell(mended, left)
+        if repaired is not None:
+            _print(repaired, left)
         elif mendable:
-            click.echo(f"`kvasir verify --repair {quote(str(collection))}` mends what can be mended")
+            click.echo(f"`kvasir verify --repair {quote(str(collection))}` mends what can be repaired")
         if not left:
             opened = Collection.open(collection)
             count = f"{counted(len(opened), 'image')} in {counted(len(opened.spaces), 'space')}"
@@ -65,17 +65,17 @@ def command(collection: Path, mend: bool, quick: bool, as_json: bool) -> None:
     sys.exit(1 if left else 0)
 
 
-def _tell(mended: Repair, left: list[Finding]) -> None:
+def _print(repaired: Repair, left: list[Finding]) -> None:
     """Print what was repaired on stdout, and on stderr what could not be, why, and the remaining faults."""
-    for line in mended.done:
+    for line in repaired.done:
         click.echo(f"repaired: {line}")
-    for old, new, file in mended.renumbered[:LISTED]:
+    for old, new, file in repaired.renumbered[:LISTED]:
         click.echo(f"  image {old} is now image {new}, since its picture is another: {file}")
-    if len(mended.renumbered) > LISTED:
-        click.echo(f"  … and {len(mended.renumbered) - LISTED:,} more; --json lists all of them")
-    for line in mended.warnings:
+    if len(repaired.renumbered) > LISTED:
+        click.echo(f"  … and {len(repaired.renumbered) - LISTED:,} more; --json lists all of them")
+    for line in repaired.warnings:
         note(line)
-    list_faults("could not be made anew", [f"{file}: {reason}" for file, reason in mended.failed])
+    list_faults("could not be made anew", [f"{file}: {reason}" for file, reason in repaired.failed])
     for finding in left:
         click.echo(f"still wrong: {finding.message}")
 

@@ -36,7 +36,7 @@ def labels_from_table(table: Path, paths: Sequence[str], root: str = "") -> tupl
 
     A file is matched by its path in the data set, or else by its name, or by its name without ending, in NFC; of
     several with that name, by the folders before it. One whose folders are others than the picture's counts for a
-    picture that no other row names, and it is told. root: the name of the data set's folder, in which pictures may lie
+    picture that no other row names, with a note. root: the name of the data set's folder, in which pictures may lie
     without a folder of their own.
     Raises TableError.
     """

@@ -17,13 +17,13 @@ from urllib.parse import quote
 from retrieval.batch import BatchResult
 from retrieval.batch.journal import BatchState, OtherRunError, append_state, begin_journal, read_journal
 from retrieval.batch.quality import BatchQuality
-from retrieval.disk import full_disk_told, locked, write_atomically
+from retrieval.disk import locked, raising_full_disk, write_atomically
 from retrieval.errors import OutputError, RetrievalError
 from retrieval.hits import Hits
 from retrieval.tables import csv_rows
 
 _ADVICE = "make room; the same command continues"
-COLUMNS = ("query", "query_class", "rank", "id", "class", "score", "distance", "file")
+COLUMNS = ("query", "query_class", "rank", "id", "class", "score", "distance", "file", "score_kind")
 
 
 class OutputBusyError(OutputError):
@@ -37,15 +37,16 @@ class UnknownOutputError(OutputError):
 def _csv(name: str, hits: Hits) -> str:
     single = len(hits.spaces) == 1  # spaces that are fused have a distance each
     return csv_rows(
-        (name, hits.query_class, hit.rank, hit.id, hit.class_name, hit.score, hit.distance if single else "", hit.file)
+        (
+            *(name, hits.query_class, hit.rank, hit.id, hit.class_name, hit.score),
+            *(hit.distance if single else "", hit.file, hits.score_kind),
+        )
         for hit in hits
     )
 
 
 def _jsonl(name: str, hits: Hits) -> str:
-    result = hits.to_dict()
-    result["query"] = {"file": name, "class": hits.query_class}
-    return json.dumps(result, ensure_ascii=False) + "\n"
+    return json.dumps({"query": name} | hits.to_dict(), ensure_ascii=False) + "\n"
 
 
 def _trec(name: str, hits: Hits) -> str:
@@ -76,6 +77,8 @@ class BatchOutput:
         if path.suffix.lower() not in FORMS:
             raise UnknownOutputError(f"{path}: results are written as {', '.join(FORMS)}; name the file so")
         head, self._form = FORMS[path.suffix.lower()]
+        if path.suffix.lower() == ".csv":
+            parameters = parameters | {"columns": list(COLUMNS)}  # so that no file has rows of two versions
         self._path, self._journal_path = path, path.with_name(path.name + ".journal")
         busy = OutputBusyError(f"another process is writing {path}; wait until it is done, or name another output file")
         with ExitStack() as opened:
@@ -112,7 +115,7 @@ class BatchOutput:
     def write(self, results: Sequence[BatchResult]) -> None:
         """Write one batch; it is on disk when this returns. Raises DiskFullError."""
         rejected = [(query.name, str(hits)) for query, hits in results if isinstance(hits, RetrievalError)]
-        with full_disk_told(self._path, _ADVICE):
+        with raising_full_disk(self._path, _ADVICE):
             for query, hits in results:
                 if not isinstance(hits, RetrievalError):
                     self._file.write(self._form(query.name, hits).encode())
@@ -133,7 +136,7 @@ class BatchOutput:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with full_disk_told(self._path, _ADVICE):  # a file whose last write failed tries again
+        with raising_full_disk(self._path, _ADVICE):  # a file whose last write failed tries again
             self._opened.close()
         if error is not None and self._new and not self.state.done:  # a wrong parameter, not a stopped run
             self._path.unlink()

@@ -58,7 +58,7 @@ class BatchQuality:
         micro = macro = None
         if total:
             micro = {m: sum(s[at] for s in self.sums.values()) / total for at, m in enumerate(MEASURES)}
-            macro = {m: sum(one[m] for one in of_classes.values()) / len(of_classes) for m in MEASURES}
+            macro = {m: sum(means[m] for means in of_classes.values()) / len(of_classes) for m in MEASURES}
         return {
             "k": self.k,
             "queries": total,

@@ -52,7 +52,7 @@ def connect(collection: Path, *, create: bool = False) -> sqlite3.Connection:
     A reader needs write access only after a stop in the middle of a commit. Raises DamagedCatalogError.
     """
     path = (collection / NAME).absolute()
-    with damage_told(collection):
+    with raising_damage(collection):
         if create:
             return _open(path, "rwc", _SCHEMA)
         try:
@@ -93,7 +93,7 @@ def _commit(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def damage_told(collection: Path) -> Iterator[None]:
+def raising_damage(collection: Path) -> Iterator[None]:
     """Raise DamagedCatalogError, with the path and what helps, where the catalog cannot be read within."""
     try:
         yield

@@ -36,7 +36,7 @@ def store_marks(connection: sqlite3.Connection, marks: Mapping[int, Marks]) -> N
     """Store the marks of images by id; to be called within a transaction."""
     connection.executemany(
         "INSERT OR REPLACE INTO marks VALUES (?, ?, ?)",
-        [(image_id, one.bits, json.dumps(_rounded(one))) for image_id, one in marks.items()],
+        [(image_id, of.bits, json.dumps(_rounded(of))) for image_id, of in marks.items()],
     )
 
 
@@ -48,7 +48,10 @@ def read_marks(connection: sqlite3.Connection, ids: Sequence[int]) -> dict[int, 
     """The marks of those images that have a row."""
     if not has_table(connection):
         return {}
-    rows = (connection.execute("SELECT image, regions FROM marks WHERE image = ?", (one,)).fetchone() for one in ids)
+    rows = (
+        connection.execute("SELECT image, regions FROM marks WHERE image = ?", (image_id,)).fetchone()
+        for image_id in ids
+    )
     return {
         image_id: Marks({name: tuple(region) for name, region in json.loads(regions).items()})
         for image_id, regions in filter(None, rows)

@@ -78,15 +78,15 @@ def leftovers(path: Path) -> list[Path]:
     """
     now = time.time()
     candidates = [*path.glob(f"*{PARTIAL}"), *path.glob(f"[!ie]*/*{PARTIAL}")]  # but index/, evaluations/, encoders/
-    left = sorted(one for one in candidates if one.is_file() and now - one.stat().st_mtime > LEFT_SECONDS)
+    left = sorted(file for file in candidates if file.is_file() and now - file.stat().st_mtime > LEFT_SECONDS)
     folders = (restoring_place(path.resolve()), earlier_place(path.resolve()))
-    return left + [one for one in folders if one.is_dir() and now - _last_written(one) > LEFT_SECONDS]
+    return left + [place for place in folders if place.is_dir() and now - _last_written(place) > LEFT_SECONDS]
 
 
 def _last_written(folder: Path) -> float:
     """When anything in a folder was written last; now where somebody deletes it meanwhile."""
     try:
-        return max(one.stat().st_mtime for one in (folder, *folder.rglob("*")))
+        return max(entry.stat().st_mtime for entry in (folder, *folder.rglob("*")))
     except FileNotFoundError:
         return time.time()
 
@@ -106,7 +106,7 @@ def delete_all(path: Path) -> None:
     for entry in path.iterdir():
         if entry.name != LOCK:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    with suppress(OSError):  # Windows keeps a file that is open; an empty folder may begin a collection anew
+    with suppress(OSError):  # a network folder may keep the open lock; an empty folder may begin a collection anew
         (path / LOCK).unlink()
         path.rmdir()
 

@@ -17,6 +17,8 @@ from retrieval.errors import CollectionError
 
 FORMAT = 1
 NAME = "manifest.json"
+GENERATION = "generation"
+"""Field of a recipe: how many times the vectors of a space were all made."""
 SPACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -48,6 +50,16 @@ class SpaceDefinition:
     metric: str
     recipe: dict[str, Any]
 
+    @property
+    def replaces(self) -> str | None:
+        """The space in whose place this one is searched."""
+        return self.recipe.get("replaces")
+
+    @property
+    def generation(self) -> int:
+        """Number of the current set of vectors, counted from 1; their file is named by it."""
+        return int(self.recipe.get(GENERATION, 1))
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -61,7 +73,7 @@ class Manifest:
     @property
     def default(self) -> SpaceDefinition | None:
         """The space that is searched where none is named: the first, or the one whose recipe says it replaces that."""
-        replacing = {space.recipe.get("replaces"): space for space in self.spaces}
+        replacing = {space.replaces: space for space in self.spaces}
         return replacing.get(self.spaces[0].name, self.spaces[0]) if self.spaces else None
 
     @property
@@ -72,7 +84,7 @@ class Manifest:
     @property
     def compared(self) -> tuple[SpaceDefinition, ...]:
         """The spaces that are compared where none is named: without those that another one replaces."""
-        replaced = {space.recipe.get("replaces") for space in self.spaces}
+        replaced = {space.replaces for space in self.spaces}
         return tuple(space for space in self.spaces if space.name not in replaced)
 
     def space(self, name: str) -> SpaceDefinition:

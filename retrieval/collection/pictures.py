@@ -17,7 +17,7 @@ class PictureGoneError(CollectionError):
 
 
 class SourceGoneError(PictureGoneError):
-    """The folder or zip that a picture was indexed in cannot be opened or is empty: nobody can tell what it holds."""
+    """The folder or zip that a picture was indexed in cannot be opened or is empty, so what it has is unknown."""
 
 
 _KEPT = 8

@@ -64,7 +64,7 @@ class Collection:
         folder = expanded(path).absolute()
         # The manifest is read first: what the catalog has by then includes all vectors that it names.
         manifest = read_manifest(folder)
-        with closing(catalog.connect(folder)) as connection, catalog.damage_told(folder):
+        with closing(catalog.connect(folder)) as connection, catalog.raising_damage(folder):
             opened = Collection._read(folder, manifest, connection, cached=not damaged_rows)
         return opened if damaged_rows else opened._require_sound_rows()
 
@@ -88,7 +88,7 @@ class Collection:
     @staticmethod
     def store_columns(path: Path) -> None:
         """Bring the stored columns of a large catalog up to date, where they are far behind; for the writer's end."""
-        with closing(catalog.connect(path)) as connection, catalog.damage_told(path):
+        with closing(catalog.connect(path)) as connection, catalog.raising_damage(path):
             position = log_position(connection, path / catalog.NAME)
             stored = stored_position(path)
             if position is None or (stored is not None and stored.is_near(position)):
@@ -112,7 +112,7 @@ class Collection:
         older version has written to. Raises what `open` raises.
         """
         manifest = read_manifest(self.path)
-        with closing(catalog.connect(self.path)) as connection, catalog.damage_told(self.path):
+        with closing(catalog.connect(self.path)) as connection, catalog.raising_damage(self.path):
             if self._position is None or manifest != self.manifest:
                 return self._read(self.path, manifest, connection)._require_sound_rows(), None
             with catalog.reading(connection):
@@ -189,7 +189,7 @@ class Collection:
         expected = self.images.checksums[self.position(image_id), definition.number]
         if not expected:
             return None
-        vector = self.rows(space).one(image_id)
+        vector = self.rows(space).row(image_id)
         if catalog.checksum(vector.tobytes()) != expected:
             raise self._damaged(definition, image_id)
         return vector
@@ -232,13 +232,18 @@ class Collection:
 
     def marks_of(self, image_id: int) -> Marks | None:
         """The marks of the device on an image, with their regions; None where they are not known."""
-        with closing(catalog.connect(self.path)) as connection, catalog.damage_told(self.path):
+        with closing(catalog.connect(self.path)) as connection, catalog.raising_damage(self.path):
             return read_marks(connection, [image_id]).get(image_id)
 
     def source_of(self, image_id: int) -> Path:
         """The folder or zip that an image was indexed in."""
         path, _ = self._source_of(image_id)
         return path
+
+    def path_of(self, image_id: int) -> Path | None:
+        """The file of an image; None for one inside a zip, and for an image that was stored as vectors alone."""
+        path, kind = self._source_of(image_id)
+        return path / self.file_of(image_id) if kind == "folder" else None
 
     def _source_of(self, image_id: int) -> tuple[Path, str]:
         return self.images.source_paths[int(self.images.sources[self.position(image_id)])]

@@ -166,7 +166,7 @@ def insert_images(
                 packed,
             ),
         )
-    store_marks(connection, {i: one.marks for i, one in zip(ids, images, strict=True) if one.marks is not None})
+    store_marks(connection, {i: image.marks for i, image in zip(ids, images, strict=True) if image.marks is not None})
     connection.execute("UPDATE counters SET value = ? WHERE name = 'next image'", (ids[-1] + 1,))
 
 

@@ -20,9 +20,6 @@ from retrieval.collection.catalog import checksum
 from retrieval.collection.manifest import FormatError, SpaceDefinition
 from retrieval.errors import CollectionError
 
-GENERATION = "generation"
-"""Key of a recipe: how often all vectors of the space were made; 1 where it is missing."""
-
 
 class ShortVectorsError(FormatError):
     """A file of vectors is shorter than the catalog says."""
@@ -34,8 +31,7 @@ class ReplacedCollectionError(CollectionError):
 
 def vectors_path(collection: Path, space: SpaceDefinition) -> Path:
     """The file that holds a space's vectors: of each generation, see `replace_space`, another one."""
-    generation = space.recipe.get(GENERATION, 1)
-    name = space.name if generation == 1 else f"{space.name}~{generation}"  # '~' is in no space's name
+    name = space.name if space.generation == 1 else f"{space.name}~{space.generation}"  # '~' is in no space's name
     return collection / "vectors" / f"{name}.{space.dtype}"
 
 
@@ -60,7 +56,7 @@ class StoredRows:
     """A space's vectors by image id, memory-mapped; sees rows that are appended later.
 
     Appended rows have a map of their own, until they are an eighth of the rest: the pages of a new map of everything
-    would have to be faulted in one by one by the searches after a write. `take` and `one` raise ShortVectorsError where
+    would have to be faulted in one by one by the searches after a write. `take` and `row` raise ShortVectorsError where
     the file is shorter than it must be to have the row of an id. Reading a map of a file that was cut later ends the
     process with SIGBUS: so every search calls `require_whole` first.
 
@@ -109,7 +105,7 @@ class StoredRows:
         vectors[late] = appended[ids[late] - len(mapped)]
         return vectors
 
-    def one(self, image_id: int) -> NDArray[Any]:
+    def row(self, image_id: int) -> NDArray[Any]:
         """A copy of one vector, (d,)."""
         self.require_whole()
         return np.array(self._consecutive(image_id, image_id + 1)[0])

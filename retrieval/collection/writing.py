@@ -27,6 +27,7 @@ from retrieval.collection import catalog, changes, device_marks, row_digests, sc
 from retrieval.collection.columns import FROM as COLUMNS_FROM
 from retrieval.collection.folder import claim, delete_all, not_writable, remove_leftovers
 from retrieval.collection.manifest import (
+    GENERATION,
     NAME,
     SPACE_NAME,
     Manifest,
@@ -46,7 +47,7 @@ from retrieval.collection.rows import (
     image_places,
     insert_images,
 )
-from retrieval.collection.vectors import GENERATION, VectorFile, vectors_path
+from retrieval.collection.vectors import VectorFile, vectors_path
 from retrieval.disk import full_disk, sync_directory
 from retrieval.errors import CollectionError
 from retrieval.marks import Marks
@@ -219,7 +220,7 @@ class CollectionWriter:
         run after a stop. The old file stays until the next replacement, for readers that have not mapped it yet.
         """
         old = self.manifest.space(name)
-        generation = old.recipe.get(GENERATION, 1) + 1
+        generation = old.generation + 1
         new = replace(old, number=self._free_column(), dimension=dimension, recipe=recipe | {GENERATION: generation})
         for file in self._generations(new):
             if file != vectors_path(self.path, old):

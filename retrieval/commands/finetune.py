@@ -74,11 +74,10 @@ def command(
     import torch
 
     from retrieval.collection import Collection, SpaceNameError
-    from retrieval.encoders import Recipe
     from retrieval.evaluation.split_file import split_from_file
     from retrieval.finetune.training import Expected, FinetuneOptions, finetune
     from retrieval.finetune.weights import name_with, write_weights
-    from retrieval.spaces.encoder import definitions
+    from retrieval.spaces import open_space
 
     require_order("kvasir finetune", collection, [out], instead="name a file for the weights")
     if out.suffix != ".safetensors":
@@ -88,14 +87,15 @@ def command(
     if device == "cuda" and not torch.cuda.is_available():
         raise click.UsageError("PyTorch finds no CUDA device; use --device cpu")
     opened = Collection.open(collection)
-    encoders = definitions(opened.manifest)
+    opened_spaces = [open_space(opened.path, definition) for definition in opened.spaces]
+    encoders = {space.name: space.encoder_recipe for space in opened_spaces if space.encoder_recipe is not None}
     if not encoders:
         raise SpaceNameError(f"{collection} has no space of an encoder; index its pictures first")
     name = spaces[0] if spaces else next(iter(encoders))
     if len(spaces) > 1 or opened.manifest.space(name).name not in encoders:
         raise SpaceNameError(f"give one space of an encoder by --space: {', '.join(encoders)}")
     definition = opened.manifest.space(name)
-    name_with(Recipe.from_dict(definition.recipe), out)
+    name_with(encoders[definition.name], out)
     used = "cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu"
     part = None if train is None else split_from_file(train, opened.images.files).rounds[0].gallery
     options = FinetuneOptions(blocks=blocks, views=views, epochs=epochs, minutes=minutes, rate=rate, seed=seed)

@@ -17,7 +17,7 @@ from retrieval.collection.vectors import vectors_path
 from retrieval.index import Cosine, is_exact, open_index
 from retrieval.index.upkeep import index_facts
 from retrieval.learn.calibration_store import stored_calibrations
-from retrieval.learn.recipes import outgrown
+from retrieval.learn.sources import outgrown
 from retrieval.sources import has_pictures
 from retrieval.spaces import Space, metric_of, open_space
 from retrieval.terminal import counted, display_width, one_line, padded
@@ -63,8 +63,13 @@ def facts_in_full(collection: Collection) -> dict[str, Any]:
         if number in images.sources  # one that all images were removed of stays in the catalog
     ]
     facts["calibrations"] = [
-        {"name": one.name, "figures": one.figures, "transfer": one.transfer, "outdated": one.outdated}
-        for one in stored_calibrations(collection)
+        {
+            "name": calibration.name,
+            "figures": calibration.figures,
+            "transfer": calibration.transfer,
+            "outdated": calibration.outdated,
+        }
+        for calibration in stored_calibrations(collection)
     ]
     return {"path": str(collection.path), "format": collection.manifest.format, "sources": sources} | facts
 

@@ -22,8 +22,10 @@ def command(collection: Path, name: str) -> None:
     """
     from retrieval.collection import CollectionWriter
     from retrieval.learn.training import refit
+    from retrieval.spaces import open_space
 
     require_collection_first("kvasir refit", collection, name)
     with progress_bar(transient=True) as bar, CollectionWriter(collection) as writer:
         made = refit(writer, name, TaskBars(bar).advance)
-    click.echo(f"space {made.name}: {made.dimension} numbers, fitted on {made.recipe['images']:,} images")
+        fitted = open_space(collection, made).fitted_images
+    click.echo(f"space {made.name}: {made.dimension} numbers, fitted on {fitted or 0:,} images")

@@ -1,6 +1,6 @@
 """A weights file -> the named tensors in it, under every wrapper that training tools put around them.
 
-What a file is, is told by its content: safetensors, or a PyTorch checkpoint of plain data. No code of a checkpoint is
+A file is recognised by its content: safetensors, or a PyTorch checkpoint of plain data. No code of a checkpoint is
 run: PyTorch's `weights_only` loading stays on, and lets only plain data through that checkpoints carry along.
 """
 
@@ -240,7 +240,7 @@ def _configuration(content: Any) -> Mapping[str, Any]:
 
 
 def _foreign(path: Path, head: bytes) -> str | None:
-    """What a file is that is no checkpoint at all, told by its first bytes; None where PyTorch is to read it."""
+    """What a file is that is no checkpoint at all, recognised by its first bytes; None where PyTorch is to read it."""
     if not head:
         return "it is empty"
     if head.startswith(b"version https://git-lfs"):

@@ -1,4 +1,4 @@
-"""Files of published weights: from the Hugging Face cache on disk, else from the hub, told within seconds offline."""
+"""Files of published weights: from the Hugging Face cache on disk, else the hub; offline an error in seconds."""
 
 from __future__ import annotations
 

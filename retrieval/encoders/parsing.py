@@ -8,7 +8,7 @@ open_clip:local-dir:DIR         a folder with open_clip_config.json and weights
 open_clip:hf-hub:ORG/NAME       a model of the Hugging Face hub, such as BiomedCLIP
 known:NAME[/FILE]               a checkpoint of retrieval/encoders/known.toml, prepared as its authors say
 
-What is a file on disk is a file, whatever its ending; what it holds is told by its content.
+What is a file on disk is a file, whatever its ending; what it is, its content says.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class Recipe:
                 weights_key=str(stored.get("weights_key", "")),
                 notes=tuple(str(note) for note in stored.get("notes", ())),
                 known=str(stored.get("known", "")),
-                seen=tuple(str(one) for one in stored.get("seen", ())),
+                seen=tuple(str(digits) for digits in stored.get("seen", ())),
                 precision=str(stored.get("precision", "f32")),
             )
         except KeyError as error:
@@ -171,7 +171,7 @@ class Recipe:
             ("dimension", recipe.dimension, recipe.dimension > 0),
             ("size", recipe.size, min(recipe.size) > 0),
             ("mean", recipe.mean, all(map(isfinite, recipe.mean))),
-            ("std", recipe.std, all(isfinite(one) and one > 0 for one in recipe.std)),
+            ("std", recipe.std, all(isfinite(value) and value > 0 for value in recipe.std)),
         ):
             if not fits:
                 raise RecipeError(f"an encoder's recipe has the {name} {value}{_RESTORE}")

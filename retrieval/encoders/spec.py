@@ -55,7 +55,7 @@ class EncoderSpec:
     def weights_stamp(self) -> list[list[str | int]] | None:
         """Name, size and modification time (ns) of each local weights file; None where the weights lie elsewhere.
 
-        It tells in no time whether a file may have changed; what the weights are is told by their own digest.
+        It shows at once whether a file may have changed; the weights themselves are identified by their digest.
         """
         if self.source not in ("file", "folder"):
             return None

@@ -209,7 +209,7 @@ def _filter_functions(model: torch.nn.Module) -> list[Callable[..., Any]]:
         names.add(timm.model_entrypoint(architecture).__module__)
     functions: list[Callable[..., Any]] = []
     for name in sorted(names):
-        functions += [f for f in (getattr(sys.modules[name], one, None) for one in _FILTERS) if callable(f)]
+        functions += [f for f in (getattr(sys.modules[name], function, None) for function in _FILTERS) if callable(f)]
     return functions
 
 

@@ -28,8 +28,7 @@ from retrieval.learn.calibration import (
     fit_calibration,
 )
 from retrieval.learn.methods import Progress
-from retrieval.learn.recipes import fixed_options_of
-from retrieval.spaces.learned import is_learned, is_unlabelled
+from retrieval.spaces import open_space
 from retrieval.splits import cluster_numbers, stratified_parts
 
 FOLDS = 5
@@ -52,7 +51,7 @@ class FirstHits:
 
 @dataclass(frozen=True)
 class CalibrationFigures:
-    """How well chances hold over the first hits of some queries: expected calibration error (15 bins) and Brier score.
+    """Calibration over the first hits of some queries: expected calibration error (15 bins) and Brier score.
 
     per_class: the error by class of the query. covered: share of queries whose class is in the conformal set, and
     set_size: classes in it.
@@ -91,26 +90,31 @@ def transfer_figures(
 def first_hits(opened: Collection, contender: Fusion, seed: int, progress: Progress) -> FirstHits:
     """Ranked lists of all images of a class, by spaces that have not learned from them."""
     definitions = [opened.manifest.space(name) for name in contender.spaces]
-    stored = {one.name: (opened.positions(one.name), opened.vectors(one.name)[1]) for one in definitions}
+    stored = {
+        definition.name: (opened.positions(definition.name), opened.vectors(definition.name)[1])
+        for definition in definitions
+    }
     images = opened.images
-    taught = [one for one in definitions if is_learned(one) and not is_unlabelled(one)]
-    if not taught:
+    learners = {
+        definition.name: open_space(opened.path, definition).learner(choose=False) for definition in definitions
+    }
+    retrievers = {
+        name: LearnedRetriever(training_for(opened, learner, progress), learner)
+        for name, learner in learners.items()
+        if learner is not None and learner.labelled
+    }
+    if not retrievers:
         return _ranked(opened, contender, leave_scene_out(images.scenes), lambda gallery: stored)
-    learners = []
-    for one in taught:
-        options = fixed_options_of(one)
-        training = training_for(opened, one.recipe["sources"], options, one.recipe["views"], progress)
-        learners.append((one.name, training, options))
     protocol = k_fold(images.labels, images.scenes, FOLDS, seed)
     done = 0
 
     def learned(gallery: NDArray[np.int64]) -> Mapping[str, Vectors]:
         nonlocal done
         made = dict(stored)
-        for name, training, options in learners:
-            rows = np.searchsorted(images.ids, training.ids)
+        for name, retriever in retrievers.items():
+            rows = np.searchsorted(images.ids, retriever.training.ids)
             teachers = np.flatnonzero(np.isin(rows, gallery))
-            made[name] = rows, LearnedRetriever(training, options).vectors(teachers).astype(np.float32)
+            made[name] = rows, retriever.vectors(teachers).astype(np.float32)
         done += 1
         progress("learning in folds", done, len(protocol.rounds))
         return made
@@ -142,7 +146,7 @@ def _ranked(
             _MEASURES,
         )
         each.append(hits_of_result(result, images, retriever.scores))
-    return FirstHits(*(np.concatenate([getattr(one, name) for one in each]) for name in FirstHits.__annotations__))
+    return FirstHits(*(np.concatenate([getattr(hits, name) for hits in each]) for name in FirstHits.__annotations__))
 
 
 def hits_of_result(
@@ -170,7 +174,7 @@ def _fitted(hits: FirstHits) -> Calibration:
 
 
 def measured(parts: list[tuple[Calibration, FirstHits]], classes: tuple[str, ...]) -> CalibrationFigures:
-    """How well chances hold, each part of the hits by its own calibration."""
+    """Calibration figures of hits, each part judged by its own calibration."""
     chances, right, of_query, covered, sizes = [], [], [], [], []
     for calibration, hits in parts:
         of_part = calibration.chances(hits.scores, agreement_of(hits.labels))

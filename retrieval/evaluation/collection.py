@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import Collection
+from retrieval.collection import Collection, SpaceNameError
 from retrieval.evaluation.contenders import retriever_of
 from retrieval.evaluation.generalisation import Figure, Standing, learning_figures, standing
 from retrieval.evaluation.learned import evaluate_learning, training_for
@@ -31,13 +31,13 @@ from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, measure_speed
 from retrieval.evaluation.split_file import split_from_file
 from retrieval.index.cosine import Cosine
+from retrieval.learn.learner import Learner
 from retrieval.learn.methods import AUTO, METHODS, Progress, UnknownMethodError
 from retrieval.learn.model import LearnOptions
-from retrieval.learn.recipes import options_of
+from retrieval.learn.sources import learner_of
 from retrieval.rerank import reranker_named
 from retrieval.search import Searcher
-from retrieval.spaces import metric_of
-from retrieval.spaces.learned import is_learned, is_unlabelled, training_ids
+from retrieval.spaces import metric_of, open_space
 
 
 def evaluate_collection(
@@ -87,23 +87,26 @@ def evaluate_collection(
 def _learning_evaluated(
     opened: Collection, method: str, protocol: Protocol, options: EvaluationOptions, progress: Progress
 ) -> tuple[SpaceResult, list[Figure]]:
-    """Learning by a method, or as the recipe of a learned space says, from the gallery of each round."""
-    sources, learning, views, name = _learning(opened, method, options)
-    training = training_for(opened, sources, learning, views, progress)
-    result = evaluate_learning(opened, protocol, sources, learning, options.measures, views, progress, name, training)
-    if learning.method != AUTO and not METHODS[learning.method].labelled:
+    """Learning by a method, or as a learned space was, from the gallery of each round."""
+    learner, name = _learner(opened, method, options)
+    training = training_for(opened, learner, progress)
+    result = evaluate_learning(opened, protocol, learner, name, options.measures, progress, training)
+    if not learner.labelled:
         return result, []  # components, which no class teaches
     protocol = protocol.reindexed(np.searchsorted(opened.images.ids, training.ids))
-    return result, learning_figures(training, opened.classes, protocol, learning, options.measures, progress)
+    return result, learning_figures(training, opened.classes, protocol, learner, options.measures, progress)
 
 
-def _learning(
-    opened: Collection, method: str, options: EvaluationOptions
-) -> tuple[Sequence[str], LearnOptions, str | None, str | None]:
-    """Sources, options, views and name of learning by a method, or as the recipe of a learned space says."""
+def _learner(opened: Collection, method: str, options: EvaluationOptions) -> tuple[Learner, str]:
+    """What learns by a method, or again as a learned space was, and its name in reports.
+
+    Raises UnknownMethodError, SpaceNameError.
+    """
     if method in (AUTO, *METHODS):
-        return options.learn_from, LearnOptions(method, seed=options.measures.seed), None, None
-    learned = [space.name for space in opened.manifest.spaces if is_learned(space)]
+        made = learner_of(opened, LearnOptions(method, seed=options.measures.seed), options.learn_from)
+        return made, f"{method}({'+'.join(made.sources)})"
+    spaces = [open_space(opened.path, definition) for definition in opened.spaces]
+    learned = [space.name for space in spaces if space.learner(choose=True) is not None]
     if method.lower() not in map(str.lower, [space.name for space in opened.manifest.spaces]):
         known = [AUTO, *METHODS]
         near = get_close_matches(method, [*known, *learned], 1)
@@ -112,20 +115,21 @@ def _learning(
             f"{f' (did you mean {near[0]}?)' if near else ''}; methods: {', '.join(known)}; "
             f"learned spaces: {', '.join(learned) or 'none yet'}"
         )
-    definition = opened.manifest.space(method)
-    recipe = definition.recipe
-    learning = options_of(definition)
-    return recipe["sources"], learning, recipe["views"], f"{definition.name}, learned in each round"
+    space = open_space(opened.path, opened.manifest.space(method))
+    learner = space.learner(choose=True)
+    if learner is None:
+        raise SpaceNameError(f"'{space.name}' is a frozen space; name a learned one, or a method of learning")
+    return learner, f"{space.name}, learned in each round"
 
 
 def transfer_figure(
     grown: Collection, method: str, options: EvaluationOptions, protocol: Protocol, progress: Progress
 ) -> Figure:
     """The figure of pictures of other sources, learned from the gallery of a protocol alone."""
-    sources, learning, views, _ = _learning(grown, method, options)
+    learner, _ = _learner(grown, method, options)
     standings = {}
-    for name, chosen in (("learned", learning), ("unlearned", LearnOptions("pca", learning.dimension))):
-        result = evaluate_learning(grown, protocol, sources, chosen, options.measures, views, progress, name)
+    for name, chosen in (("learned", learner), ("unlearned", learner.baseline)):
+        result = evaluate_learning(grown, protocol, chosen, name, options.measures, progress)
         standings[name], count = standing([result], options.measures)
     return Figure("other sources", count, standings["learned"], standings["unlearned"])
 
@@ -235,12 +239,10 @@ def _evaluated(
 ) -> SpaceResult:
     """The result of a fusion or, of one member, of a space."""
     if len(contender.spaces) == 1 and not any(len(np.intersect1d(r.queries, r.gallery)) for r in protocol.rounds):
-        definition = opened.manifest.space(contender.name)
-        if is_unlabelled(definition):  # components are fitted on the training part alone
-            sources, learning = definition.recipe["sources"], options_of(definition)
-            return evaluate_learning(
-                opened, protocol, sources, learning, measures, "none", progress or _silent, definition.name
-            )
+        space = open_space(opened.path, opened.manifest.space(contender.name))
+        learner = space.learner(choose=True)
+        if learner is not None and not learner.labelled:  # components are fitted on the training part alone
+            return evaluate_learning(opened, protocol, learner, space.name, measures, progress or _silent)
     images = opened.images
     vectors = {space: (opened.positions(space), opened.vectors(space)[1]) for space in contender.spaces}
     retriever, positions, protocol = retriever_of(opened, contender, vectors, protocol)
@@ -258,6 +260,7 @@ def _evaluated(
         marks=DeviceMarks.of(images, positions),
         scenes=scenes_of(images, positions),
     )
-    taught = {image_id for space in contender.spaces for image_id in training_ids(opened, space).tolist()}
-    result = replace(result, learned_from=sum(image_id in taught for image_id in result.ids.tolist()))
+    spaces = [open_space(opened.path, opened.manifest.space(name)) for name in contender.spaces]
+    taught = np.concatenate([space.training_ids(opened) for space in spaces])
+    result = replace(result, learned_from=int(np.isin(result.ids, taught).sum()))
     return replace(result, fusion=contender) if len(contender.spaces) > 1 else result

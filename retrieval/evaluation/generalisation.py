@@ -1,4 +1,4 @@
-"""Does a learned space find what it was not taught? Its figures side by side with those of the unlearned space.
+"""Generalisation of a learned space: its figures side by side with those of the unlearned space.
 
 Four settings: test queries searched in the training part; test images among themselves, so that a training part which
 collapsed into blobs of classes cannot help; classes that taught nothing; and pictures of other sources.
@@ -18,9 +18,8 @@ from retrieval.evaluation.options import MeasureOptions
 from retrieval.evaluation.protocols import Protocol, Round
 from retrieval.evaluation.run import evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
-from retrieval.learn.model import LearnOptions
-from retrieval.learn.selection import GROUPS, fit_chosen
-from retrieval.learn.training_set import TrainingSet
+from retrieval.learn.learner import Learner, TrainingSet
+from retrieval.learn.selection import GROUPS
 from retrieval.splits import cluster_numbers
 
 MEASURES = ("precision@1", "mAP")
@@ -71,7 +70,7 @@ def learning_figures(
     training: TrainingSet,
     classes: Sequence[str],
     protocol: Protocol,
-    learning: LearnOptions,
+    learner: Learner,
     measures: MeasureOptions,
     progress: Progress = lambda task, done, total: None,
 ) -> list[Figure]:
@@ -94,14 +93,14 @@ def learning_figures(
     settings = [("queries against the training part", against), ("test among themselves", among)]
     if len(present) > 2:
         settings.append(("left-out classes", out))
-    options = {"learned": learning, "unlearned": LearnOptions("pca", learning.dimension)}
-    total, done = sum(len(rounds) for _, rounds in settings) * len(options), 0
+    learners = {"learned": learner, "unlearned": learner.baseline}
+    total, done = sum(len(rounds) for _, rounds in settings) * len(learners), 0
     figures = []
     for setting, rounds in settings:
         if setting == "left-out classes":  # what is chosen within each round costs minutes, and here once is enough
-            _, options["learned"], _ = fit_chosen(training, everything, learning)
+            learners["learned"] = learner.settled(training)
         standings, count = {}, 0
-        for name, chosen in options.items():
+        for name, chosen in learners.items():
             results = []
             for taught, round_ in rounds:
                 searched = Protocol(protocol.name, setting, (round_,), clusters)

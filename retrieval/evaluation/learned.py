@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +16,9 @@ from retrieval.evaluation.protocols import Protocol
 from retrieval.evaluation.run import evaluate_retriever, scenes_of
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.index.cosine import Cosine
-from retrieval.learn.methods import AUTO, method_named
-from retrieval.learn.model import LearnOptions
-from retrieval.learn.recipes import default_views, frozen_sources
-from retrieval.learn.selection import fit_chosen
-from retrieval.learn.training_set import TrainingSet, training_set
-from retrieval.spaces import open_space
+from retrieval.learn.learner import Learner, TrainingSet
+from retrieval.learn.sources import frozen_sources
+from retrieval.learn.training_set import training_set
 
 Floats = NDArray[np.floating]
 Rows = NDArray[np.int64]
@@ -39,7 +36,7 @@ class LearnedRetriever:
     """
 
     training: TrainingSet
-    options: LearnOptions
+    learner: Learner
     taught: Rows | None = None
 
     dimension = None
@@ -54,13 +51,10 @@ class LearnedRetriever:
     def vectors(self, images: Rows) -> NDArray[np.float64]:
         """The vectors (n, d) of all images by the model that some of them (m,) teach."""
         taught, fits = np.sort(images), self.training.learned
-        key = self.options, taught.tobytes()
+        key = self.learner, taught.tobytes()
         if key not in fits:
-            if self.options.method == AUTO or self.options.unlearned is None:
-                model, _, _ = fit_chosen(self.training, taught, self.options)
-            else:
-                model = self.training.fit(taught, self.options)
-            fits[key] = model.transform(self.training.frames).astype(np.float64)
+            learned = self.learner.fit(self.training, taught)
+            fits[key] = learned.transform(self.training.frames).astype(np.float64)
         return fits[key]
 
     def scores(self, distances: Floats) -> Floats:
@@ -71,55 +65,43 @@ class LearnedRetriever:
 def evaluate_learning(
     opened: Collection,
     protocol: Protocol,
-    sources: Sequence[str],
-    learning: LearnOptions,
+    learner: Learner,
+    name: str,
     measures: MeasureOptions,
-    views: str | None = None,
     progress: Callable[[str, int, int], None] = lambda task, done, total: None,
-    name: str | None = None,
     training: TrainingSet | None = None,
 ) -> SpaceResult:
-    """The result of learning by a method, as if the gallery of each round were all that is known.
+    """The result of a way of learning, as if the gallery of each round were all that is known.
 
-    sources: frozen spaces, the collection's first where none is given. views: None for those that `kvasir learn`
-    takes. name: in reports, by default method and sources. training: what `training_for` gives for the same.
+    name: in reports. training: what `training_for` gives for the same learner.
     Raises SeenQueriesError, NothingToLearnError, UnknownMethodError, SpaceNameError.
     """
-    if any(len(np.intersect1d(one.queries, one.gallery)) for one in protocol.rounds):
+    if any(len(np.intersect1d(round_.queries, round_.gallery)) for round_ in protocol.rounds):
         raise SeenQueriesError(
             f"by {protocol.name} the queries are in the gallery, so a space would be learned from them; "
             "give --protocol k-fold, hold-out or a split"
         )
-    title = name or f"{learning.method}({'+'.join(frozen_sources(opened.manifest, sources))})"
-    training = training or training_for(opened, sources, learning, views, progress)
+    training = training or training_for(opened, learner, progress)
     positions = np.searchsorted(opened.images.ids, training.ids)
     return evaluate_retriever(
-        LearnedRetriever(training, learning),
+        LearnedRetriever(training, learner),
         training.labels,
         opened.classes,
         training.clusters,
         training.ids,
         [opened.images.files[position] for position in positions],
         protocol.reindexed(positions),
-        title,
+        name,
         measures,
-        progress=lambda done, total: progress(title, done, total),
+        progress=lambda done, total: progress(name, done, total),
         marks=DeviceMarks.of(opened.images, positions),
         scenes=scenes_of(opened.images, positions),
     )
 
 
 def training_for(
-    opened: Collection,
-    sources: Sequence[str],
-    learning: LearnOptions,
-    views: str | None = None,
-    progress: Callable[[str, int, int], None] = lambda task, done, total: None,
+    opened: Collection, learner: Learner, progress: Callable[[str, int, int], None] = lambda task, done, total: None
 ) -> TrainingSet:
-    """All images of a collection that a model can be learned from, with the views that `kvasir learn` takes."""
-    definitions = [opened.manifest.space(one) for one in frozen_sources(opened.manifest, sources)]
-    spaces = [open_space(opened.path, definition, "indexing") for definition in definitions]
-    labelled = learning.method == AUTO or method_named(learning.method).labelled
-    if not labelled:
-        views = "none"
-    return training_set(opened, spaces, None, views or default_views(definitions), progress, labelled)
+    """All images of a collection that a learner can learn from, with its views."""
+    sources = frozen_sources(opened, learner.sources)
+    return training_set(opened, sources, None, learner.views, progress, learner.labelled)

@@ -1,4 +1,4 @@
-"""Does a space retrieve by the device? How often hits carry the query's mark, against chance.
+"""Bias by the device: how often hits carry the query's mark, against chance.
 
 A mark is what is in the corner of the frame: nothing, ScopeGuide's picture, or a black box.
 """

@@ -35,7 +35,7 @@ RECALL_LEVELS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True, eq=False)
 class BlockResult:
-    """Figures of q queries; the fields are those of `SpaceResult`, rows (q,) being the queries."""
+    """Figures of q queries, with the fields of `SpaceResult`; rows (q,) are the queries."""
 
     rows: NDArray[np.int64]
     relevant: NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""Which images are queries, what each is searched in, and what is left out of its ranked list."""
+"""Protocols: which images are queries, what each is searched in, and what its ranked list leaves out."""
 
 from __future__ import annotations
 

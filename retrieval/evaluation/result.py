@@ -113,7 +113,11 @@ class Evaluation:
                 if self.figures
                 else {}
             ),
-            **({"transfer": {name: one.to_dict() for name, one in self.transfer.items()}} if self.transfer else {}),
+            **(
+                {"transfer": {name: standing.to_dict() for name, standing in self.transfer.items()}}
+                if self.transfer
+                else {}
+            ),
             **({"speed": [speed.to_dict() for speed in self.speeds]} if self.speeds else {}),
         }
 

@@ -1,4 +1,4 @@
-"""What orders a gallery for a query: the distance of one space, or several spaces fused."""
+"""Retrievers: they order a gallery for a query, by the distance of one space or by several spaces fused."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class FusedRetriever:
         return ranked_lists
 
     def _unlabelled(self, rows: Rows) -> Labelled:
-        """Rows as `rank` takes them, where classes do not matter."""
+        """Input of `rank` for rows whose classes do not matter."""
         return Labelled(np.full(len(rows), -1, np.int64), self.groups[rows])
 
 

@@ -125,8 +125,8 @@ def evaluate_retriever(
         leaking=leaking_queries(protocol, numbers),
     )
     if marks is not None:
-        found = np.where(result.neighbours < 0, -1, np.searchsorted(ids64, result.neighbours))
-        result = replace(result, mark_bias=mark_bias(marks, labels64, protocol, rows, found))
+        places = np.where(result.neighbours < 0, -1, np.searchsorted(ids64, result.neighbours))
+        result = replace(result, mark_bias=mark_bias(marks, labels64, protocol, rows, places))
     scored = result.scored
     if not options.samples or not scored.any():
         return result

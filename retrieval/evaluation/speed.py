@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import sys
 import time
@@ -162,10 +163,6 @@ def _timed(work: Callable[[_In], _Out], inputs: Sequence[_In]) -> tuple[list[_Ou
 
 
 def _peak_memory() -> int:
-    """Bytes; 0 on a system without resource usage."""
-    try:
-        import resource
-    except ImportError:
-        return 0
+    """Bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024

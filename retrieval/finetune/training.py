@@ -24,7 +24,7 @@ from retrieval.disk import write_atomically
 from retrieval.encoders import Recipe, rebuild_tower
 from retrieval.encoders.stages import StageStatistics
 from retrieval.encoders.tower_module import Tower
-from retrieval.finetune.blocks import Parted
+from retrieval.finetune.blocks import NotTunableError, Parted
 from retrieval.finetune.inputs import stored_inputs
 from retrieval.learn.model import NothingToLearnError
 from retrieval.learn.selection import mean_figures
@@ -99,7 +99,9 @@ def finetune(
     """
     began = time.monotonic()
     space = open_space(collection.path, definition, "indexing")
-    recipe = Recipe.from_dict(definition.recipe)
+    recipe = space.encoder_recipe
+    if recipe is None:
+        raise NotTunableError(f"the space '{space.name}' has no encoder that could be trained")
     tower = rebuild_tower(recipe).to(device)
     network = _network(tower)
     parted = Parted(network, options.blocks, recipe.size)

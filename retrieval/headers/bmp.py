@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from retrieval.headers.limits import Claim, CostlyPictureError, require_held, require_size
+from retrieval.headers.limits import Claim, CostlyPictureError, require_enough, require_size
 
 _UNCOMPRESSED = (0, 3, 6)
 _RLE = (1, 2)
@@ -21,12 +21,12 @@ def examine(data: bytes, max_pixels: int) -> Claim:
     if width <= 0 or not height:
         return Claim()
     require_size(width, height, max_pixels)
-    held = len(data) - start
+    stored = len(data) - start
     if compression in _UNCOMPRESSED:
         row = -(-width * bits // 32) * 4
-        require_held(held, row * height - row, width, height)  # some writers leave out the last row's padding
+        require_enough(stored, row * height - row, width, height)  # some writers leave out the last row's padding
     elif compression in _RLE:
-        if held > MAX_RLE:
-            raise CostlyPictureError(f"the BMP has {held:,} bytes of run lengths; save it as PNG")
-        return Claim(width, height, blocking=True, seconds=1e-8 * width * height + 3e-7 * held)
+        if stored > MAX_RLE:
+            raise CostlyPictureError(f"the BMP has {stored:,} bytes of run lengths; save it as PNG")
+        return Claim(width, height, blocking=True, seconds=1e-8 * width * height + 3e-7 * stored)
     return Claim(width, height, seconds=1e-8 * width * height)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.headers.limits import MAX_JUNK, Claim, CostlyPictureError, require_held, require_size, too_many
+from retrieval.headers.limits import MAX_JUNK, Claim, CostlyPictureError, require_enough, require_size, too_many
 
 MAX_SCANS = 200
 """libjpeg's scripts make 10 scans, mozjpeg's about 20."""
@@ -52,11 +52,11 @@ def examine(data: bytes, max_pixels: int) -> Claim:
     walked = _walk(data, max_pixels)
     if walked is None:
         return Claim()  # which Pillow rejects
-    frame, scans, held = walked
+    frame, scans, stored = walked
     if frame.marker not in _ARITHMETIC:
         # A Huffman code has at least one bit; a block has a DC code and, unless the scans part them, an AC code.
         bits = 1 if frame.marker in _PROGRESSIVE else 2
-        require_held(held, bits * frame.blocks / 8, frame.width, frame.height)
+        require_enough(stored, bits * frame.blocks / 8, frame.width, frame.height)
     pixels = frame.width * frame.height
     return Claim(frame.width, frame.height, seconds=1e-8 * (pixels + scans * frame.blocks), excess=frame.excess)
 

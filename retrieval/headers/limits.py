@@ -53,7 +53,7 @@ def too_many(parts: int, at: int) -> bool:
     return parts > MAX_PARTS + at // 1024
 
 
-def require_held(data_bytes: int, least: float, width: int, height: int) -> None:
+def require_enough(data_bytes: int, least: float, width: int, height: int) -> None:
     """Raise BrokenPictureError where a picture of width x height takes more bytes than there are."""
     if data_bytes < least:
         raise BrokenPictureError(

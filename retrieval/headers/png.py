@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 
-from retrieval.headers.limits import Claim, CostlyPictureError, require_held, require_size, too_many
+from retrieval.headers.limits import Claim, CostlyPictureError, require_enough, require_size, too_many
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DEFLATE_RATIO = 1032
@@ -25,10 +25,10 @@ def examine(data: bytes, max_pixels: int) -> Claim:
         return Claim()
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     require_size(width, height, max_pixels)
-    held, compressed = _walk(data)
+    stored, compressed = _walk(data)
     row = 1 + -(-width * depth * _SAMPLES.get(colour, 1) // 8)
-    if held:  # without image data Pillow rejects it
-        require_held(min(held, len(data)), row * height / DEFLATE_RATIO, width, height)
+    if stored:  # without image data Pillow rejects it
+        require_enough(min(stored, len(data)), row * height / DEFLATE_RATIO, width, height)
     return Claim(width, height, seconds=4e-8 * width * height, excess=compressed > _MAX_COMPRESSED)
 
 
@@ -45,18 +45,18 @@ def _walk(data: bytes) -> tuple[int, int]:
 
     Raises CostlyPictureError.
     """
-    at, parts, compressed, held, last = len(SIGNATURE), 0, 0, 0, len(data) - 8
+    at, parts, compressed, stored, last = len(SIGNATURE), 0, 0, 0, len(data) - 8
     header = struct.Struct(">I4s").unpack_from
     while at <= last:
         length, kind = header(data, at)
         at += 12 + length
         parts += 1
         if kind == b"IDAT":
-            held += length
+            stored += length
         elif kind in _COMPRESSED:
             compressed += 1
         elif kind == b"IEND":
             break
         if too_many(parts, at):
             raise CostlyPictureError(f"the PNG has too many chunks ({parts:,} or more); save it anew")
-    return held, compressed
+    return stored, compressed

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from retrieval.headers.limits import BrokenPictureError, Claim, CostlyPictureError, require_held, require_size
+from retrieval.headers.limits import BrokenPictureError, Claim, CostlyPictureError, require_enough, require_size
 from retrieval.headers.png import DEFLATE_RATIO
 from retrieval.tiff import TiffDirectory
 
@@ -72,6 +72,6 @@ def _examine(directory: TiffDirectory, max_pixels: int) -> Claim:
         room = len(data) - starts
         stated = np.array(lengths[:needed], np.float64)
         known = len(stated) == needed and compression != _UNCOMPRESSED  # Pillow reads as much as the pixels take
-        held = np.minimum(stated, room) if known else np.minimum(room, segment)
-        require_held(int(held.sum()), raw / ratio, width, height)
+        stored = np.minimum(stated, room) if known else np.minimum(room, segment)
+        require_enough(int(stored.sum()), raw / ratio, width, height)
     return Claim(width, height, blocking=True, seconds=3e-8 * width * height)

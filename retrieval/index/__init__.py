@@ -88,14 +88,14 @@ def _entry(metric: Metric, count: int) -> Entry:
 def build_index(metric: Metric, rows: Rows, ids: NDArray[np.int64], folder: Path | None = None) -> Index:
     """An index of the images `ids` (n,) ascending, whose vectors are in `rows`.
 
-    folder: where what takes long to build is stored, and loaded from where it is there; None for nowhere.
+    folder: where what is slow to build is stored and loaded from; None for nowhere.
     """
     backend = cast(Backend, import_module(_entry(metric, len(ids)).module))
     return backend.build(metric, rows, ids, folder)
 
 
 def open_index(collection: Collection, space: str, metric: Metric) -> Index:
-    """The index of a space of a collection; what takes long to build is stored in the collection's folder.
+    """The index of a space of a collection; what is slow to build is stored in the collection's folder.
 
     Raises SpaceNameError, FormatError.
     """

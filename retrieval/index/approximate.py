@@ -1,7 +1,7 @@
 """Base of the approximate indexes: FAISS proposes candidates, the space's own distance ranks them.
 
-FAISS indexes the vectors that there were when it was built. What came since is searched exactly, what was removed since
-is excluded; `flush` builds it anew once it lacks a tenth of the vectors.
+The FAISS index covers the vectors that were there when it was built. Later ones are searched exactly, removed ones are
+excluded; `flush` rebuilds it once it lacks a tenth of the vectors.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class DescriptorIVF(ApproximateIndex):
         lists = int(np.sqrt(len(ids)))
         training = self._coordinates(self._rows.take(sample_of(ids, 40 * lists, seed=0)))
         by = faiss.METRIC_L1 if self._compiled.proposes_by == "L1" else faiss.METRIC_L2
-        # Lists told apart by the distance that proposes lose less: by L2, EdgeHistogram's heavier values would rule.
+        # Lists by the distance that proposes lose less: by L2, EdgeHistogram's heavier values would rule.
         quantizer = faiss.IndexFlat(training.shape[1], by)
         inverted = faiss.IndexIVFFlat(quantizer, training.shape[1], lists, by)
         inverted.cp.niter = 10

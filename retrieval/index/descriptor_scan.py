@@ -133,7 +133,7 @@ class DescriptorScan:
             self._state = self._state.without(np.unique(ids))
 
     def flush(self) -> None:
-        """Nothing takes long to build."""
+        """No-op: nothing is slow to build."""
 
     def copy(self) -> DescriptorScan:
         """An independent index that shares the vectors."""

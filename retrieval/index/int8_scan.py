@@ -85,7 +85,7 @@ class Int8Index:
         """The k nearest images (1, k) of a query (d,) within scopes of segments, but for those excluded, ascending."""
         result = empty_neighbours(1, k)
         if scopes:
-            self._search_one(query, scopes, excluded, result, 0)
+            self._search_query(query, scopes, excluded, result, 0)
         return result
 
     def __len__(self) -> int:
@@ -113,7 +113,7 @@ class Int8Index:
         dropped = None if selection is None or not drops(selection) else selection
         faiss.omp_set_num_threads(1)
         for at, query in enumerate(queries):
-            self._search_one(query, scopes, excluded_by(dropped, without, at), result, at)
+            self._search_query(query, scopes, excluded_by(dropped, without, at), result, at)
         return result
 
     def distances(self, queries: NDArray[Any], ids: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -140,7 +140,7 @@ class Int8Index:
             self._state = self._state.without(np.unique(ids), self._rows)
 
     def flush(self) -> None:
-        """Nothing takes long to build."""
+        """No-op: nothing is slow to build."""
 
     def copy(self) -> Int8Index:
         """An independent index that shares the codes."""
@@ -152,7 +152,7 @@ class Int8Index:
         """1: every vector is compared."""
         return 1.0
 
-    def _search_one(
+    def _search_query(
         self,
         query: NDArray[np.float32],
         scopes: Sequence[Scope],

@@ -123,7 +123,7 @@ class Index(Protocol):
         ...
 
     def flush(self) -> None:
-        """Bring what takes long to build up to date with the vectors, and store it on disk."""
+        """Rebuild what is slow to build where it is outdated, and store it on disk."""
         ...
 
     def copy(self) -> Index:
@@ -145,7 +145,7 @@ class Backend(Protocol):
     """What the module of a backend provides."""
 
     def build(self, metric: Metric, rows: Rows, ids: NDArray[np.int64], folder: Path | None) -> Index:
-        """An index of the images `ids` (n,) ascending; what takes long to build is stored in a folder."""
+        """An index of the images `ids` (n,) ascending; what is slow to build is stored in a folder."""
         ...
 
 

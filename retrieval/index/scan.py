@@ -58,7 +58,7 @@ class ScanIndex:
             self._ids = without_ids(self._ids, np.unique(ids))
 
     def flush(self) -> None:
-        """Nothing takes long to build."""
+        """No-op: nothing is slow to build."""
 
     def copy(self) -> ScanIndex:
         """An independent index of the same images."""

@@ -103,7 +103,7 @@ def conformal_set(calibration: Calibration, chances: Floats, labels: Labels) -> 
         if label >= 0:
             best[label] = max(best[label], chance)
     ranked = sorted(best.items(), key=lambda item: (-item[1], item[0]))
-    return [one for at, one in enumerate(ranked) if at == 0 or one[1] >= calibration.least]
+    return [pair for at, pair in enumerate(ranked) if at == 0 or pair[1] >= calibration.least]
 
 
 def calibration_error(chances: Floats, right: NDArray[np.bool_]) -> float:

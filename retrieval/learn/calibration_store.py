@@ -1,6 +1,6 @@
 """Calibrations in the collection's folder, one file for each space or fusion.
 
-They belong to the images, classes and vectors that they were fitted on. After a write they still serve, which is told;
+They belong to the images, classes and vectors that they were fitted on. After a write they serve on, as outdated;
 after a space was made anew they do not, since its scores are others.
 """
 
@@ -85,7 +85,7 @@ def load_calibration(collection: Collection, name: str) -> StoredCalibration | N
 def stored_calibrations(collection: Collection) -> Iterator[StoredCalibration]:
     """Every calibration that serves, by name."""
     loaded = (_load(collection, path) for path in (collection.path / FOLDER).glob("*.json"))
-    yield from sorted((one for one in loaded if one is not None), key=lambda one: one.name)
+    yield from sorted((stored for stored in loaded if stored is not None), key=lambda stored: stored.name)
 
 
 def _load(collection: Collection, path: Path) -> StoredCalibration | None:

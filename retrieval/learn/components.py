@@ -12,6 +12,7 @@ from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
 from retrieval.learn.methods import Progress
 from retrieval.learn.model import LearnOptions, NothingToLearnError
 from retrieval.learn.training import learn
+from retrieval.spaces import open_space
 
 DIMENSION = 256
 LEAST = 16
@@ -23,10 +24,10 @@ def add_component_spaces(
 ) -> list[SpaceDefinition]:
     """Give each space of stage statistics that has none its components, in a space that replaces it in searches."""
     taken = {space.name for space in writer.manifest.spaces}
-    replaced = {space.recipe.get("replaces") for space in writer.manifest.spaces}
+    replaced = {space.replaces for space in writer.manifest.spaces}
     made = []
     for space in writer.manifest.spaces:
-        if space.recipe.get("features") != "multi" or space.name in replaced:
+        if space.name in replaced or not open_space(writer.path, space).wants_components:
             continue
         if len(Collection.open(writer.path).ids(space.name)) < LEAST:
             continue

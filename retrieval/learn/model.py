@@ -65,7 +65,9 @@ class Model:
         """
         blocks = [
             self._block(
-                np.concatenate([np.asarray(one[start : start + _BLOCK], np.float64) for one in vectors], axis=1)
+                np.concatenate(
+                    [np.asarray(of_source[start : start + _BLOCK], np.float64) for of_source in vectors], axis=1
+                )
             )
             for start in range(0, max(1, len(vectors[0])), _BLOCK)
         ]
@@ -119,7 +121,7 @@ def fit(
     Images without a class take part in the components alone. Raises NothingToLearnError, UnknownMethodError.
     """
     method = method_named(options.method)
-    joined = np.concatenate([np.asarray(one, np.float64) for one in vectors], axis=1)
+    joined = np.concatenate([np.asarray(of_source, np.float64) for of_source in vectors], axis=1)
     known = np.asarray(labels) >= 0
     if len(joined) < 3 or (method.labelled and len(np.unique(labels[known])) < 2):
         raise NothingToLearnError(
@@ -152,5 +154,5 @@ def fit(
 
 def fit_base(vectors: Sequence[NDArray[Any]], dimension: int) -> dict[str, NDArray[np.float32]]:
     """Statistics and principal components of the vectors (n, d) of each source, sources of equal weight."""
-    joined = np.concatenate([np.asarray(one, np.float64) for one in vectors], axis=1)
-    return fit_components(joined, tuple(one.shape[1] for one in vectors), dimension)
+    joined = np.concatenate([np.asarray(of_source, np.float64) for of_source in vectors], axis=1)
+    return fit_components(joined, tuple(of_source.shape[1] for of_source in vectors), dimension)

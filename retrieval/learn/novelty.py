@@ -1,4 +1,4 @@
-"""Pictures that are like nothing in a collection: distance to its classes in the frozen space beside any learned one.
+"""Out-of-collection detection: distance to the classes in the frozen space, also where a learned one is searched.
 
 Two scores. The Mahalanobis distance to the nearest class (Lee et al., NeurIPS 2018), in principal components, is the
 hint that a picture is unlike anything here; findings that the collection lacks and other sources both raise it. With
@@ -68,7 +68,7 @@ class Detector:
 
 @dataclass(frozen=True)
 class Novelty:
-    """What is told of a query: its level, and how often pictures of other sets reach the same one."""
+    """How a query differs from the collection: its level, and the rates at which pictures of other sets reach it."""
 
     level: Level
     rates: Mapping[str, float]
@@ -76,8 +76,8 @@ class Novelty:
     def __str__(self) -> str:
         if self.level == "foreign":
             return "this is another kind of picture than all that are here; its hits mean nothing"
-        told = ", ".join(f"{rate:.1%} of {name}" for name, rate in self.rates.items())
-        return f"perhaps nothing here is like this picture; a hint that is given for {told} too"
+        rates = ", ".join(f"{rate:.1%} of {name}" for name, rate in self.rates.items())
+        return f"perhaps nothing here is like this picture; a hint that is given for {rates} too"
 
 
 def fit_detector(

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.learn.learner import TrainingSet
 from retrieval.learn.methods import AUTO, METHODS, Progress, method_named, step_named
 from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit_base
-from retrieval.learn.training_set import TrainingSet
 from retrieval.learn.whitening import Floats, apply_components, unit
 from retrieval.splits import cluster_numbers, stratified_parts
 

@@ -13,17 +13,19 @@ from numpy.typing import NDArray
 
 from retrieval.collection import Collection, CollectionWriter, SpaceDefinition, SpaceNameError
 from retrieval.collection.manifest import SPACE_NAME
-from retrieval.disk import write_atomically
 from retrieval.evaluation.split_file import split_from_file
 from retrieval.index.cosine import Cosine
 from retrieval.learn.completion import derived_vectors, ids_in_all
-from retrieval.learn.methods import AUTO, Progress, method_named
+from retrieval.learn.methods import AUTO, Progress
 from retrieval.learn.model import LearnOptions, Model
-from retrieval.learn.recipes import default_views, frozen_sources, options_of
+from retrieval.learn.model_files import delete_models_but, store_model
 from retrieval.learn.selection import figures_of, fit_chosen
+from retrieval.learn.sources import frozen_sources, learner_of, require_one_draft
 from retrieval.learn.training_set import training_set
 from retrieval.spaces import open_space
-from retrieval.spaces.learned import KIND, delete_models_but, is_learned, model_path, require_one_draft
+
+KIND = "learned"
+"""The kind of space that a model makes vectors for, `retrieval.spaces.learned`."""
 
 
 def learn(
@@ -53,26 +55,35 @@ def learn(
         )
     model, recipe = _learned(writer, sources, replace(options, method=method or AUTO), split, views, progress)
     recipe |= {"chosen": method is None} | ({"replaces": replaces} if replaces else {})
-    recipe["model"] = _stored(writer, name, model)
+    recipe["model"] = store_model(writer.path, name, model)
     vectors = _vectors(writer, model, recipe["sources"], progress)
     return writer.add_space(name, KIND, model.dimension, Cosine.name, recipe, vectors=vectors)
 
 
 def refit(writer: CollectionWriter, name: str, progress: Progress = lambda task, done, total: None) -> SpaceDefinition:
-    """Learn a learned space again, as its recipe says, from the images that the collection has now.
+    """Fit a learned space again, as its recipe says, on the images that the collection has now.
 
     Its vectors are all made anew, and replace the earlier ones in one step: a server that runs takes them over with its
-    next look at the collection, and a stop leaves the earlier fit whole. A space that was learned from the training
-    part of a split needs that file again, so it is learned under a new name instead.
-    Raises SpaceNameError, NothingToLearnError.
+    next look at the collection, and a stop leaves the earlier fit whole. Raises SpaceNameError, NothingToLearnError.
     """
-    definition = writer.manifest.space(name)
+    return open_space(writer.path, writer.manifest.space(name), "indexing").refit(writer, progress)
+
+
+def learn_again(
+    writer: CollectionWriter, definition: SpaceDefinition, options: LearnOptions, progress: Progress
+) -> SpaceDefinition:
+    """Fit the model of a learned space again by these options. Raises SpaceNameError, NothingToLearnError.
+
+    A space that was learned from the training part of a split needs that file again, so it is learned under a new name.
+    """
     recipe = definition.recipe
-    if not is_learned(definition) or recipe["split"]:
-        raise SpaceNameError(f"'{name}' is not learned from the whole collection; use `kvasir learn` with a new name")
-    model, made = _learned(writer, recipe["sources"], options_of(definition), None, recipe["views"], progress)
+    if recipe["split"]:
+        raise SpaceNameError(
+            f"'{definition.name}' is not learned from the whole collection; use `kvasir learn` with a new name"
+        )
+    model, made = _learned(writer, recipe["sources"], options, None, recipe["views"], progress)
     made |= {key: recipe[key] for key in ("chosen", "replaces") if key in recipe}
-    made["model"] = _stored(writer, definition.name, model)
+    made["model"] = store_model(writer.path, definition.name, model)
     delete_models_but(writer.path, definition.name, {recipe["model"], made["model"]})
     vectors = _vectors(writer, model, made["sources"], progress)
     return writer.replace_space(definition.name, model.dimension, made, vectors)
@@ -88,26 +99,23 @@ def _learned(
 ) -> tuple[Model, dict[str, Any]]:
     """A model of a collection's images, which are listed in it, and its recipe but for the model's digest."""
     collection = Collection.open(writer.path)
-    names = frozen_sources(collection.manifest, sources)
-    definitions = [collection.manifest.space(one) for one in names]
-    labelled = options.method == AUTO or method_named(options.method).labelled
-    chosen_views = "none" if not labelled else default_views(definitions) if views is None else views
-    opened = [open_space(collection.path, definition, "indexing") for definition in definitions]
+    learner = learner_of(collection, options, sources, views)
+    opened = frozen_sources(collection, learner.sources)
     require_one_draft(opened)
     part = None if split is None else split_from_file(split, collection.images.files).rounds[0].gallery
-    training = training_set(collection, opened, part, chosen_views, progress, labelled)
+    training = training_set(collection, opened, part, learner.views, progress, learner.labelled)
     given = options.unlearned
     model, options, tried = fit_chosen(training, np.arange(len(training.ids)), options, progress)
     model = Model(model.shares, {**model.arrays, "images": training.ids})  # type: ignore[dict-item]
     return model, {
-        "sources": names,
+        "sources": list(learner.sources),
         "method": options.method,
         "shares": {part: float(share) for part, share in model.shares.items()},
         "unlearned": given,
         "dimension": options.dimension,
         "seed": options.seed,
         "seeds": options.seeds,
-        "views": chosen_views,
+        "views": learner.views,
         "split": None if split is None else split.name,
         "images": len(training.ids),
         "classes": [collection.classes[label] for label in np.unique(training.labels) if label >= 0],
@@ -121,14 +129,4 @@ def _vectors(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Blocks of the images that have vectors in all sources, with what the model makes of them."""
     collection = Collection.open(writer.path)
-    return derived_vectors(collection, model, sources, ids_in_all(collection, sources), progress)
-
-
-def _stored(writer: CollectionWriter, name: str, model: Model) -> str:
-    """Store a model in the collection; returns its SHA-256."""
-    data = model.to_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    path = model_path(writer.path, name, digest)
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, data)
-    return digest
+    return derived_vectors(collection, model.transform, sources, ids_in_all(collection, sources), progress)

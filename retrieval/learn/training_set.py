@@ -1,59 +1,20 @@
-"""What a space is learned from: images with their classes, clusters and frozen vectors, and views of them."""
+"""Load what a space is learned from: images with their classes, clusters and frozen vectors, and views of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection
+from retrieval.learn.learner import TrainingSet
 from retrieval.learn.methods import Progress
-from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit
+from retrieval.learn.model import NothingToLearnError
 from retrieval.learn.view_cache import view_vectors
 from retrieval.learn.views import VIEWS
 from retrieval.spaces import Space
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingSet:
-    """Images to learn from: rows (r,) into ids, labels and clusters (n,), and vectors (r, d) of each source.
-
-    The first n rows are the images themselves, in order; the others are views of them. clusters: scenes where they are
-    known, which validation never parts.
-    """
-
-    ids: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    clusters: NDArray[np.int64]
-    rows: NDArray[np.int64]
-    vectors: tuple[NDArray[Any], ...]
-    learned: dict[tuple[object, bytes], NDArray[np.float64]] = field(default_factory=dict)
-    """Vectors of the images by models that evaluations learned: by options and the images that taught."""
-
-    def fit(
-        self,
-        images: NDArray[np.int64],
-        options: LearnOptions,
-        progress: Progress = lambda task, done, total: None,
-    ) -> Model:
-        """A model of some images (m,) with all their views."""
-        chosen = np.isin(self.rows, images)
-        return fit([one[chosen] for one in self.vectors], self.labels[self.rows[chosen]], options, progress)
-
-    def part(self, images: NDArray[np.int64]) -> TrainingSet:
-        """Some of the images (m,), ascending, with all their views."""
-        chosen = np.isin(self.rows, images)
-        rows = np.searchsorted(images, self.rows[chosen])
-        vectors = tuple(one[chosen] for one in self.vectors)
-        return TrainingSet(self.ids[images], self.labels[images], self.clusters[images], rows, vectors)
-
-    @property
-    def frames(self) -> list[NDArray[Any]]:
-        """Vectors (n, d) of the images themselves, of each source."""
-        return [one[: len(self.ids)] for one in self.vectors]
 
 
 def training_set(
@@ -102,5 +63,5 @@ def training_set(
         images.labels[positions].astype(np.int64),
         images.scenes[positions],
         np.concatenate(rows),
-        tuple(np.concatenate(one) for one in vectors),
+        tuple(np.concatenate(of_source) for of_source in vectors),
     )

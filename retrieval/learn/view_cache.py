@@ -66,7 +66,7 @@ def _extracted(
     done = 0
 
     def embedded() -> tuple[NDArray[np.int64], NDArray[Any]]:
-        return np.array([one for one, _ in waiting], np.int64), space.embed([inputs for _, inputs in waiting])
+        return np.array([image_id for image_id, _ in waiting], np.int64), space.embed([inputs for _, inputs in waiting])
 
     for image_id, inputs in prefetch(partial(prepared_view, collection, space, view), ids.tolist(), 2 * BATCH):
         done += 1

@@ -94,7 +94,7 @@ def latex(result: Evaluation) -> str:
 
 def run_name(space: str) -> str:
     """The file of a space's run; the name of a fusion of many spaces is cut, and without the colon of its method."""
-    space = space.replace(":", ",")  # no file name on Windows has a colon, and no space has a comma
+    space = space.replace(":", ",")  # which Windows refuses in a file name; no space has a comma
     if len(space) > 120:
         space = f"{space[:100]}-{hashlib.sha256(space.encode()).hexdigest()[:8]}"
     return f"{space}.run"

@@ -1,4 +1,4 @@
-"""Colours of classes that people with any colour vision tell apart; one place for reports and pages."""
+"""Colours of classes, distinguishable with any colour vision; shared by reports and pages."""
 
 from __future__ import annotations
 

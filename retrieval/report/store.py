@@ -105,7 +105,7 @@ def _store(opened: Collection, unfinished: Path, result: Evaluation, report: Rep
 
 
 def unfinished_evaluations(collection: Path, then: Callable[[Path], object] = lambda path: None) -> list[Path]:
-    """Unfinished folders of evaluations, left by runs that were stopped; none while one is being written.
+    """Folders of evaluations that were stopped; none while an evaluation is being written.
 
     then: what is done with each, before another run can write.
     """

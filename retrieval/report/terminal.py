@@ -21,7 +21,7 @@ from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, speed_rows, speed_sentence
 from retrieval.report.summary import summary_lines
-from retrieval.terminal import one_line
+from retrieval.terminal import display_width, one_line
 
 WIDE = 110
 """Width from which a terminal also shows the counts and what each measure means."""
@@ -34,13 +34,20 @@ _BY_K = (
     ("nDCG", "relevant hits weigh less further down"),
     ("mMV", "queries whose class the first k elect"),
 )
+_OPTIONAL = ("hit@10", "prec@10", "MCC", "prec@1")
+"""Columns of the table of all spaces that a narrow terminal does without, the least important first."""
+_GAP = 2
+"""Blanks between two columns."""
 _WHOLE_LIST = ("mAP", "MAP@R", "R-precision", "MRR")
 
 
-def print_evaluation(result: Evaluation, console: Console) -> None:
-    """Print every space, then all of them in order, so that what matters most is printed last."""
-    for space in result.spaces:
-        _print_space(space, console)
+def print_evaluation(result: Evaluation, console: Console, *, full: bool = True) -> None:
+    """Print an evaluation, what matters most last: all spaces in order. full: with the tables of each of several."""
+    if full or len(result.spaces) == 1:
+        for space in result.spaces:
+            _print_space(space, console)
+    else:
+        _print_protocol(result, console)
     for sentence in result.gap_sentences():
         console.print(Text(one_line(sentence)))
     if result.speeds:
@@ -50,11 +57,24 @@ def print_evaluation(result: Evaluation, console: Console) -> None:
     if result.transfer:
         _print(_transfer(result.transfer), console)
     if len(result.spaces) > 1:
-        _print(_overview(result), console)
+        _print(_overview(result, console.width), console)
         try:
             _print_summary(result.comparison(), console)
         except NotSameQueriesError as error:
             console.print(Text(f"Not compared: {error}."))
+
+
+def _print_protocol(result: Evaluation, console: Console) -> None:
+    """The lines that hold for all spaces once, and those of a single one after its name."""
+    lines = [summary_lines(space) for space in result.spaces]
+    common = [line for line in lines[0] if all(line in others for others in lines[1:])]
+    for line in common:
+        console.print(Text(one_line(line)))
+    for space, (_, *own) in zip(result.spaces, lines, strict=True):
+        bias = space.mark_bias.sentence() if space.mark_bias else None
+        for line in own:
+            if line not in (*common, bias):
+                console.print(Text(one_line(f"{space.space}: {line}")))
 
 
 def _learning(way: str, figures: Sequence[Figure]) -> Table:
@@ -239,18 +259,30 @@ def _speeds(speeds: Sequence[Speed]) -> Table:
     return table
 
 
-def _overview(result: Evaluation) -> Table:
+def _overview(result: Evaluation, width: int) -> Table:
+    """All spaces, best first. width: of the terminal; columns that would break a space's name are left out."""
     protocol = result.spaces[0].protocol
     table = _table(f"All spaces, best mAP first: means of the class means, {protocol}")
     table.add_column("", overflow="fold", min_width=16)
-    headings = [name.replace("precision", "prec") for name in result.overview_measures]
-    for heading in (headings[0], f"{LEVEL:.0%} interval", *headings[1:], "MCC"):
+    spaces = result.best_first()
+    columns: dict[str, list[str]] = {}
+    for measure in result.overview_measures:
+        cells = [_number(space.means(measure).macro) for space in spaces]
+        columns[measure.replace("precision", "prec")] = cells
+        if measure == "mAP":
+            intervals = [space.intervals for space in spaces]
+            columns[f"{LEVEL:.0%} interval"] = [_interval(ends.macro["mAP"]) if ends else "" for ends in intervals]
+    columns["MCC"] = [_number(float(space.overall_scores.MCC)) for space in spaces]
+    names = [_breakable(space.space) for space in spaces]
+    longest = max(display_width(word) for name in names for word in name.split(" "))
+    for optional in _OPTIONAL:
+        needed = sum(_GAP + max(map(len, (heading, *cells))) for heading, cells in columns.items())
+        if longest + needed + _GAP > width:
+            columns.pop(optional, None)
+    for heading in columns:
         table.add_column(heading, justify="right", no_wrap=True)
-    for space in result.best_first():
-        mean, *values = [space.means(measure).macro for measure in result.overview_measures]
-        ends = _interval(space.intervals.macro["mAP"]) if space.intervals else ""
-        cells = [_number(value) for value in [*values, float(space.overall_scores.MCC)]]
-        table.add_row(_breakable(space.space), _number(mean), ends, *cells)
+    for row in zip(names, *columns.values(), strict=True):
+        table.add_row(*row)
     return table
 
 

@@ -20,6 +20,7 @@ from retrieval.index.protocol import Metric
 from retrieval.spaces.protocol import (
     Kind,
     Purpose,
+    Shipped,
     Space,
     UnknownKindError,
     UnknownMetricError,
@@ -31,6 +32,7 @@ __all__ = [
     "KINDS",
     "Kind",
     "Purpose",
+    "Shipped",
     "Space",
     "UnknownKindError",
     "UnknownMetricError",

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import CollectionWriter, Manifest, SpaceDefinition
+from retrieval.collection import CollectionWriter, SpaceDefinition
 from retrieval.descriptors import DEFAULT_VARIANT, DESCRIPTORS, Descriptor, descriptor_named, extract_all, warm_up
 from retrieval.descriptors.variant import Variant, parse_variant
 from retrieval.images import Draft, Picture
 from retrieval.index.protocol import Metric
-from retrieval.spaces.protocol import Purpose, Space, UnknownMetricError, VectorError, finite_vector
+from retrieval.spaces.protocol import Purpose, Shipped, Space, UnknownMetricError, VectorError, finite_vector
 
 if TYPE_CHECKING:
     from retrieval.descriptors.native_distance import NativeDistance
@@ -39,6 +39,13 @@ class DescriptorSpace(Space):
     def variant(self) -> Variant:
         """The variant of LIRE. Raises UnknownVariantError."""
         return parse_variant(self.definition.recipe["variant"])
+
+    @property
+    def shipped(self) -> Shipped:
+        """The descriptor, its variant, and the archive that vectors came from."""
+        recipe = self.definition.recipe
+        archive = None if recipe.get("origin", "computed") == "computed" else str(recipe["origin"])
+        return Shipped(self.descriptor.name, self.variant, archive, recipe.get("compared_pictures"))
 
     @property
     def metric(self) -> NativeDistance:
@@ -134,7 +141,7 @@ def create(
     Without a recipe, an existing space is returned as it is. Raises UnknownDescriptorError, SpaceNameError.
     """
     descriptor = descriptor_named(spec)
-    existing = definitions(writer.manifest).get(spec)
+    existing = next((space for space in writer.manifest.spaces if space.name == spec and space.kind == KIND), None)
     if existing is not None and recipe is None:
         return existing
     fields = {"descriptor": spec, "variant": str(variant)} | dict(recipe or {"origin": "computed"})
@@ -152,8 +159,3 @@ def prepare_all(spaces: Sequence[Space], picture: Picture) -> Mapping[str, NDArr
         vectors = extract_all(pixels, list(of_variant), variant)
         prepared |= {of_variant[name]: vector for name, vector in vectors.items()}
     return prepared
-
-
-def definitions(manifest: Manifest) -> dict[str, SpaceDefinition]:
-    """The descriptors' spaces of a collection, by name."""
-    return {space.name: space for space in manifest.spaces if space.kind == KIND}

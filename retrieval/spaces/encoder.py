@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from ctypes import CDLL
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import CollectionWriter, Manifest, SpaceDefinition, tower_folder
+from retrieval.collection import Collection, CollectionWriter, Manifest, SpaceDefinition, tower_folder
 from retrieval.encoders import (
     ConversionError,
     Encoder,
@@ -33,7 +32,7 @@ from retrieval.encoders import (
     rebuild_tower,
 )
 from retrieval.encoders.provenance import provenance
-from retrieval.encoders.recipe import RecipeError, Resize
+from retrieval.encoders.recipe import SEEN_DIGITS, RecipeError, Resize
 from retrieval.encoders.runtime import MODEL, converted_digest, require_undamaged
 from retrieval.errors import EncoderError
 from retrieval.images import Draft, Picture, from_array
@@ -86,6 +85,32 @@ class EncoderSpace(UnitVectorSpace):
     def recipe(self) -> Recipe:
         """How the encoder was made and prepares a picture."""
         return Recipe.from_dict(self.definition.recipe)
+
+    @property
+    def encoder_recipe(self) -> Recipe | None:
+        """The recipe; None for vectors whose encoder is not known."""
+        try:
+            return self.recipe
+        except RecipeError:
+            return None
+
+    @property
+    def wants_components(self) -> bool:
+        """Whether its vectors are statistics of the encoder's stages."""
+        return bool(self.definition.recipe.get("features") == "multi")
+
+    @property
+    def sees_surroundings(self) -> bool:
+        """Whether frames are not cut to the field of view."""
+        return bool(self.definition.recipe.get("fit", "field") != "field")
+
+    def training_ids(self, collection: Collection) -> NDArray[np.int64]:
+        """The images that the encoder was fine-tuned on, by their bytes."""
+        seen = {bytes.fromhex(digits) for digits in self.definition.recipe.get("seen", ())}
+        if not seen:
+            return np.empty(0, np.int64)
+        starts = collection.images.contents[:, : SEEN_DIGITS // 2]
+        return collection.images.ids[[start.tobytes() in seen for start in starts]]
 
     @property
     def encoder(self) -> Encoder:
@@ -154,11 +179,7 @@ class EncoderSpace(UnitVectorSpace):
     def _never_converted(self) -> str | None:
         """Whether the conversion was given up for want of room, as earlier versions did; None for other reasons."""
         recipe = self.definition.recipe
-        if UNCONVERTED in recipe or IMPORTED in recipe:
-            return None
-        try:
-            Recipe.from_dict(recipe)
-        except RecipeError:  # of vectors whose encoder is not known
+        if UNCONVERTED in recipe or IMPORTED in recipe or self.encoder_recipe is None:
             return None
         return "its encoder was never converted, so it runs on PyTorch, more slowly"
 
@@ -214,7 +235,7 @@ def load_encoder(collection: Path, definition: SpaceDefinition, purpose: Purpose
 def _on_cuda(definition: SpaceDefinition) -> Encoder | None:
     """The encoder on CUDA, as the run that made the space had it; None without CUDA or without the same weights."""
     try:  # the driver alone takes no time to find, PyTorch takes seconds to import
-        CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        CDLL("libcuda.so.1")
     except OSError:
         return None
     import torch
@@ -283,11 +304,6 @@ def prepare_all(spaces: Sequence[Space], picture: Picture) -> Mapping[str, NDArr
     return {space.name: space.prepare(picture) for space in spaces}
 
 
-def definitions(manifest: Manifest) -> dict[str, SpaceDefinition]:
-    """The encoders' spaces of a collection, by name."""
-    return {space.name: space for space in manifest.spaces if space.kind == KIND}
-
-
 def definition_of(manifest: Manifest, spec: str, features: str = "last") -> SpaceDefinition | None:
     """The space that an encoder of this name made, if there is one; its weights need not be there any more.
 
@@ -297,8 +313,8 @@ def definition_of(manifest: Manifest, spec: str, features: str = "last") -> Spac
         return definition_of(manifest, spec, "multi") or definition_of(manifest, spec, "last")
     by_spec = {
         space.recipe["spec"]: space
-        for space in definitions(manifest).values()
-        if space.recipe.get("features", "last") == features
+        for space in manifest.spaces
+        if space.kind == KIND and space.recipe.get("features", "last") == features
     }
     return by_spec.get(spec) or by_spec.get(parse_spec(spec, existing=False).text)
 
@@ -310,6 +326,14 @@ def require_fit(definition: SpaceDefinition, fit: Fit | None) -> None:
             f"the space '{definition.name}' was made with --fit {definition.recipe['fit']}; "
             f"index into another collection to use --fit {fit}"
         )
+
+
+def require_all(manifest: Manifest, fit: Fit | None, options: EncoderOptions) -> None:
+    """Raise EncoderFitError where an encoder's space of a collection was made with another fit or input than these."""
+    for definition in manifest.spaces:
+        if definition.kind == KIND:
+            require_fit(definition, fit)
+            require_options(definition, options)
 
 
 def require_options(definition: SpaceDefinition, options: EncoderOptions) -> None:

@@ -6,30 +6,28 @@ model lies in the collection as `learned/NAME.npz`, under the SHA-256 in the rec
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Collection as Names
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import Collection, CollectionWriter, Manifest, SpaceDefinition
+from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
 from retrieval.collection.manifest import read_manifest
-from retrieval.encoders.recipe import SEEN_DIGITS
 from retrieval.errors import CollectionError
 from retrieval.images import Draft, Picture
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
-from retrieval.learn.model import DamagedModelError, Model
-from retrieval.spaces.protocol import Purpose, Space, UnsupportedQueryError
+from retrieval.learn.methods import AUTO, Progress
+from retrieval.learn.model import DamagedModelError, LearnOptions, Model
+from retrieval.learn.model_files import model_path
+from retrieval.spaces.protocol import Purpose, Space
 from retrieval.spaces.unit_vectors import UnitVectorSpace
 
-KIND = "learned"
-_EARLIER = re.compile(r"(\.[0-9a-f]{12})?\.npz")
+if TYPE_CHECKING:
+    from retrieval.learn.method_learner import MethodLearner
 
 
 class LearnedSpace(UnitVectorSpace):
@@ -81,6 +79,48 @@ class LearnedSpace(UnitVectorSpace):
         lines += [f"{method}: {validation_sentence(figures)}" for method, figures in recipe["validation"].items()]
         return [*lines, f"model SHA-256 {recipe['model']}"]
 
+    @property
+    def _unlabelled(self) -> bool:
+        """Whether it is learned from images alone, not from their classes: principal components."""
+        return bool(self.definition.recipe["method"] == "pca")
+
+    @property
+    def fitted_images(self) -> int:
+        """How many images the model was fitted on."""
+        return int(self.definition.recipe["images"])
+
+    @property
+    def frozen(self) -> tuple[Space, ...]:
+        """What components are made of; none of a space that was learned from classes."""
+        return self.sources if self._unlabelled else ()
+
+    def learner(self, *, choose: bool) -> MethodLearner:
+        """The method on the sources, with their views."""
+        from retrieval.learn.method_learner import MethodLearner  # which searches need not load
+
+        options = self._options(choose)
+        return MethodLearner(tuple(source.name for source in self.sources), self.definition.recipe["views"], options)
+
+    def _options(self, choose: bool) -> LearnOptions:
+        recipe = self.definition.recipe
+        method, unlearned = recipe["method"], recipe["shares"].get("base", 0.0)
+        if choose:
+            method, unlearned = AUTO if recipe.get("chosen") else method, recipe.get("unlearned")
+        return LearnOptions(method, recipe["dimension"], unlearned, recipe["seed"], recipe.get("seeds", 1))
+
+    def training_ids(self, collection: Collection) -> NDArray[np.int64]:
+        """The images that taught the model, unless it is made of components alone, and those of its sources."""
+        ids = [source.training_ids(collection) for source in self.sources]
+        if not self._unlabelled:
+            ids.append(self.model.arrays["images"].astype(np.int64))
+        return np.unique(np.concatenate(ids))
+
+    def refit(self, writer: CollectionWriter, progress: Progress) -> SpaceDefinition:
+        """See `retrieval.learn.training.learn_again`."""
+        from retrieval.learn.training import learn_again
+
+        return learn_again(writer, self.definition, self._options(choose=True), progress)
+
     def prepare(self, picture: Picture) -> NDArray[Any]:
         """What each source's `embed` takes, (sources,) of objects."""
         prepared = np.empty(len(self.sources), object)
@@ -92,7 +132,9 @@ class LearnedSpace(UnitVectorSpace):
         """Vectors (n, d) float32 of unit length."""
         if not len(prepared):
             return np.empty((0, self.definition.dimension), np.float32)
-        return self.derive([source.embed([one[at] for one in prepared]) for at, source in enumerate(self.sources)])
+        return self.derive(
+            [source.embed([inputs[at] for inputs in prepared]) for at, source in enumerate(self.sources)]
+        )
 
     def derive(self, vectors: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Vectors (n, d) of images whose vectors (n, d') in each source are known."""
@@ -118,59 +160,6 @@ class LearnedSpace(UnitVectorSpace):
             f"the model of '{self.name}' is lost; restore {self._path} from a copy, "
             f"or `kvasir refit {self._collection} {self.name}` learns it anew"
         )
-
-
-def model_path(collection: Path, space: str, digest: str) -> Path:
-    """Where the model of a learned space lies, named by its SHA-256 so that a new fit overwrites no earlier one."""
-    named = collection / "learned" / f"{space}.{digest[:12]}.npz"
-    earlier = collection / "learned" / f"{space}.npz"
-    return earlier if earlier.exists() and not named.exists() and _digest(earlier) == digest else named
-
-
-def delete_models_but(collection: Path, space: str, digests: Names[str]) -> None:
-    """Delete the models of a space but for those of these digests."""
-    current = [model_path(collection, space, digest) for digest in digests]
-    folder = current[0].parent
-    for file in [*folder.glob(f"{space}.*.npz"), folder / f"{space}.npz"]:
-        if file not in current and _EARLIER.fullmatch(file.name.removeprefix(space)):
-            file.unlink(missing_ok=True)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def is_learned(definition: SpaceDefinition) -> bool:
-    """Whether a space is learned, from classes or as principal components, and not frozen."""
-    return definition.kind == KIND
-
-
-def is_unlabelled(definition: SpaceDefinition) -> bool:
-    """Whether a space is learned from images alone, not from their classes: principal components."""
-    return definition.kind == KIND and definition.recipe["method"] == "pca"
-
-
-def training_ids(collection: Collection, name: str) -> NDArray[np.int64]:
-    """The ids of the images that a space was learned from, ascending, its encoder's fine-tuning included.
-
-    None for a frozen space. Raises SpaceNameError, DamagedModelError.
-    """
-    definition = collection.manifest.space(name)
-    if definition.kind != KIND:
-        seen = {bytes.fromhex(digits) for digits in definition.recipe.get("seen", ())}
-        starts = collection.images.contents[:, : SEEN_DIGITS // 2] if seen else ()
-        return collection.images.ids[[start.tobytes() in seen for start in starts]] if seen else np.empty(0, np.int64)
-    ids = [training_ids(collection, source) for source in definition.recipe["sources"]]
-    if not is_unlabelled(definition):
-        ids.append(_own_training_ids(collection, definition))
-    return np.unique(np.concatenate(ids))
-
-
-def _own_training_ids(collection: Collection, definition: SpaceDefinition) -> NDArray[np.int64]:
-    model = Model.load(
-        model_path(collection.path, definition.name, definition.recipe["model"]), definition.recipe["model"]
-    )
-    return model.arrays["images"].astype(np.int64)
 
 
 def validation_sentence(figures: Mapping[str, float]) -> str:
@@ -207,17 +196,3 @@ def create(writer: CollectionWriter, spec: str) -> SpaceDefinition:
 def prepare_all(spaces: Sequence[Space], picture: Picture) -> Mapping[str, NDArray[Any]]:
     """Each space's prepared sources."""
     return {space.name: space.prepare(picture) for space in spaces}
-
-
-def require_one_draft(sources: Sequence[Space]) -> None:
-    """Raise UnsupportedQueryError unless all sources see a picture at the same draft."""
-    if len({source.draft for source in sources}) > 1:
-        raise UnsupportedQueryError(
-            f"{', '.join(source.name for source in sources)} see pictures at different sizes, so no one picture serves "
-            "them all; index the encoder together with the descriptors in a new collection"
-        )
-
-
-def definitions(manifest: Manifest) -> dict[str, SpaceDefinition]:
-    """The learned spaces of a collection, by name."""
-    return {space.name: space for space in manifest.spaces if space.kind == KIND}

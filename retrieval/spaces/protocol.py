@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import CollectionWriter, SpaceDefinition
+from retrieval.collection import Collection, CollectionWriter, SpaceDefinition, SpaceNameError
 from retrieval.errors import CollectionError, QueryError
 from retrieval.images import Draft, Picture
 from retrieval.index.protocol import Metric
 from retrieval.query import BadQueryError
+
+if TYPE_CHECKING:
+    from retrieval.descriptors.variant import Variant
+    from retrieval.encoders import Recipe
+    from retrieval.learn.learner import Learner
+    from retrieval.learn.methods import Progress
 
 Purpose = Literal["latency", "throughput", "indexing"]
 """`latency`: one query may use every core. `throughput`: each of many concurrent queries uses one core. `indexing`: as
@@ -41,6 +48,20 @@ class UnknownMetricError(CollectionError):
     """A space names a distance that this version does not know."""
 
 
+@dataclass(frozen=True)
+class Shipped:
+    """How a space agrees with shipped values of one of LIRE's descriptors.
+
+    variant: of LIRE, by which its own values are computed. archive: what vectors were read from, None where all are
+    computed. compared: pictures by which the variant was determined; None where there was no archive.
+    """
+
+    descriptor: str
+    variant: Variant
+    archive: str | None
+    compared: int | None
+
+
 class Space(ABC):
     """One way of comparing images: its definition, its metric, and what embeds a picture.
 
@@ -61,6 +82,58 @@ class Space(ABC):
 
     derived: bool = False
     """Whether an image's vector is made of its vectors in other spaces, once those are stored."""
+
+    @property
+    def wants_components(self) -> bool:
+        """Whether indexing fits principal components of it, which are searched in its place."""
+        return False
+
+    @property
+    def sees_surroundings(self) -> bool:
+        """Whether its vectors show the frame around the field of view, so that a model may learn the device."""
+        return False
+
+    @property
+    def fitted_images(self) -> int | None:
+        """How many images it was fitted on; None for a frozen space."""
+        return None
+
+    @property
+    def encoder_recipe(self) -> Recipe | None:
+        """The recipe of the encoder that makes its vectors, which can be trained further; None where there is none."""
+        return None
+
+    @property
+    def shipped(self) -> Shipped | None:
+        """Which of LIRE's descriptors it is, whose shipped values may be its vectors; None for other spaces."""
+        return None
+
+    @property
+    def imports(self) -> list[dict[str, str]]:
+        """The files that vectors were imported from, {"vectors": NPY, "table": CSV} each."""
+        return list(self.definition.recipe.get(IMPORTED, []))
+
+    @property
+    def frozen(self) -> tuple[Space, ...]:
+        """The frozen spaces that a new space is learned from in its place; none where it cannot be learned from."""
+        return (self,)
+
+    def learner(self, *, choose: bool) -> Learner | None:
+        """What learns it again from other images; None for a frozen space.
+
+        choose: whether what cross-validation chose for it is chosen anew.
+        """
+        return None
+
+    def training_ids(self, collection: Collection) -> NDArray[np.int64]:
+        """Ids, ascending, of the images whose classes it was learned from, by whatever part of it."""
+        return np.empty(0, np.int64)
+
+    def refit(self, writer: CollectionWriter, progress: Progress) -> SpaceDefinition:
+        """Fit it again on the images that the collection has now. Raises SpaceNameError, NothingToLearnError."""
+        raise SpaceNameError(
+            f"'{self.name}' is not learned from the whole collection; use `kvasir learn` with a new name"
+        )
 
     def derive(self, vectors: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Vectors (n, d) of images whose vectors (n, d') in each source are known."""
@@ -97,8 +170,8 @@ class Space(ABC):
     @property
     def origin(self) -> str | None:
         """Where its vectors come from, where that is not clear from how it was made; often the same for several."""
-        imports = self.definition.recipe.get(IMPORTED, [])
-        return f"imported from {', '.join(pair['vectors'] for pair in imports)}" if imports else None
+        files = ", ".join(pair["vectors"] for pair in self.imports)
+        return f"imported from {files}" if files else None
 
     @abstractmethod
     def prepare(self, picture: Picture) -> NDArray[Any]:

@@ -42,6 +42,7 @@ from retrieval.evaluation.run import evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.index import Cosine
 from retrieval.learn.model import LearnOptions
+from retrieval.learn.sources import learner_of
 
 MEASURES = MeasureOptions(ks=(1, 10), samples=0)
 SAMPLES = 1000
@@ -92,7 +93,9 @@ def learned(
 ) -> Callable[[Collection, Protocol], SpaceResult]:
     """A space that is learned from the gallery of each round."""
     options = LearnOptions(method, unlearned=unlearned, seeds=seeds)
-    return lambda opened, protocol: evaluate_learning(opened, protocol, [MULTI], options, MEASURES, views)
+    return lambda opened, protocol: evaluate_learning(
+        opened, protocol, learner_of(opened, options, [MULTI], views), method, MEASURES
+    )
 
 
 MADE: dict[str, dict[str, Any]] = {

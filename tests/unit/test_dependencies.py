@@ -70,3 +70,17 @@ def test_every_import_of_the_tests_is_declared() -> None:
 def test_every_requirement_has_a_lower_bound_that_can_be_installed() -> None:
     requirements = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
     assert [text for text in requirements if not re.match(r"[\w.-]+(>=|==)[\d.]+(;|$)", text)] == []
+
+
+def test_no_branch_claims_windows_which_nothing_here_can_try(modules: Mapping[str, Any]) -> None:
+    words = {"win32", "nt", "cygwin", "Windows", "msvcrt", "winreg", "waitress"}
+    claimed = {
+        f"{module.name}:{node.lineno}"
+        for module in modules.values()
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.Constant) and node.value in words)
+        or (isinstance(node, ast.alias) and node.name.partition(".")[0] in words)
+    }
+    assert claimed == set()
+    assert not any(word in text for text in PROJECT["dependencies"] for word in words - {"nt"})
+    assert "Operating System :: POSIX" in PROJECT["classifiers"]

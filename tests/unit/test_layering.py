@@ -80,12 +80,37 @@ def test_nothing_outside_the_spaces_asks_what_kind_a_space_is(modules: Mapping[s
     assert asking == []
 
 
+def test_nothing_outside_the_spaces_uses_the_module_of_a_kind_but_to_make_a_space(modules: Mapping[str, Any]) -> None:
+    kinds = set(KINDS.values())
+    used = {
+        f"{module.name}: {node.module}.{alias.name}"
+        for module in modules.values()
+        if not module.name.startswith("retrieval.spaces")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if node.module in kinds or f"{node.module}.{alias.name}" in kinds
+    }
+    assert used == {
+        "indexer.commands.import_vectors: retrieval.spaces.encoder",  # makes the space that --encoder names
+        "indexer.run: retrieval.spaces.encoder",  # likewise
+        "indexer.descriptor_spaces: retrieval.spaces.descriptor.create",
+        "indexer.precision: retrieval.spaces.encoder.EncoderFitError",  # of a space that was just made
+        "indexer.vector_import: retrieval.spaces.imported",
+        "retrieval.commands.learn: retrieval.spaces.learned.validation_sentence",
+    }
+
+
 def asks_for_a_kind(node: ast.AST) -> bool:
-    """Whether code compares the kind of a space, or asks for the class of one."""
+    """Whether code compares the kind of a space, asks for the class of one, or reads a field of a space's recipe."""
     parts = list(ast.walk(node))
     names = {part.id for part in parts if isinstance(part, ast.Name)}
     if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
         return any(name.endswith("Space") for name in names)
+    if isinstance(node, ast.Subscript):
+        return ast.unparse(node.value).endswith("definition.recipe")
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+        return ast.unparse(node.func.value).endswith(("definition.recipe", "space.recipe"))
     if isinstance(node, ast.Compare | ast.MatchValue):
         texts = {part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)}
         of_kind = isinstance(node, ast.MatchValue) or any(
@@ -104,6 +129,8 @@ def asks_for_a_kind(node: ast.AST) -> bool:
         ("space.kind in ('encoder', 'learned')", True),
         ("isinstance(space, EncoderSpace)", True),
         ("match space.kind:\n case 'encoder': x", True),
+        ("definition.recipe['method']", True),
+        ("space.recipe.get('fit', 'field')", True),
         ("source.kind == 'zip'", False),
         ("finding.kind == 'vectors'", False),
         ("isinstance(space, str)", False),

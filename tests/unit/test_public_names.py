@@ -17,7 +17,7 @@ from retrieval.errors import RetrievalError
 PUBLIC = """
     Collection Filter Hit Hits Part Quality Query Searcher open
 
-    RetrievalError CollectionError DescriptorError DiskFullError EncoderError EvaluationError LearningError
+    RetrievalError CollectionError DescriptorError DiskFullError EncoderError Engine EvaluationError LearningError
     OutputError PictureError QueryError SourceError TableError
     BadQueryError BadRegionError BrokenPictureError CostlyPictureError DamagedCatalogError DamagedVectorError
     EmptyPictureError EmptySpaceError FileUnreadableError FormatError NoStoredPictureError NoSuchClassError

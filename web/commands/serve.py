@@ -108,11 +108,9 @@ def command(
         trusted_hosts=trusted_hosts,
         proxies=proxies,
     )
-    from web.server import bracketed, require_free, serve
+    from web.server import require_free, serve
 
     require_free(host, port)
-    address = f"http://{bracketed(host)}:{port}/"
-    click.echo(f"{opened.manifest.name}: {len(opened):,} images at {address} (stop with Ctrl-C)", err=True)
     serve(settings, host, port)
 
 

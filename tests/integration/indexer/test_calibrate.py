@@ -56,7 +56,7 @@ def test_each_hit_has_its_chance_and_the_query_its_findings(calibrated: Path) ->
         assert not hits.findings.outdated
         best = max(hit.chance or 0 for hit in hits[:10])
         assert hits.findings.classes[0][1] == pytest.approx(best)
-        assert hits.to_dict()["findings"]["classes"][0]["class"] == hits.findings.classes[0][0]
+        assert hits.to_dict()["findings"]["classes"][0] == hits.findings.classes[0]
     assert engine.search(3, spaces=[SPACE, "findings"]).findings is None  # of equal weights it is another fusion
 
 

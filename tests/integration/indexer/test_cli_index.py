@@ -247,7 +247,7 @@ def test_unlabelled_pictures_are_indexed_without_a_class(
     ended = run("index", tmp_path / "data", tmp_path / "c", "--json")
     assert (ended.status, ended.json["dataset"]["unlabelled"]) == (0, 3)
     found = run("search", 0, tmp_path / "c", "--json")
-    assert found.json["precision_at_k"] is None
+    assert found.json["quality"] is None
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,8 @@ def test_both_unicode_forms_of_a_class_are_one_class_for_every_command(
     for form in (COMPOSED, DECOMPOSED):
         status, out, err = run("search", 0, collection, "--class", form, "--query-class", form, "--json")
         assert status == 0, err
-        assert {hit["class"] for hit in json.loads(out)["hits"]} == {COMPOSED}
-        assert json.loads(out)["precision_at_k"] == 3 / 10
+        assert {hit["class_name"] for hit in json.loads(out)["hits"]} == {COMPOSED}
+        assert json.loads(out)["quality"]["precision"] == 3 / 10
     assert (
         run("add", collection, fill(tmp_path / "new", {"4.jpg": pictures[4]}) / "4.jpg", "--class", DECOMPOSED)[0] == 0
     )

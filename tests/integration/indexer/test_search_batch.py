@@ -100,7 +100,7 @@ def test_quality_of_classes_is_told_and_bad_pictures_end_with_status_1(
         assert told["quality"]["queries"] == 1
         assert told["quality"]["nothing_relevant"] == {"stomach": 1}
         first = json.loads((tmp_path / "run.jsonl").read_text("utf-8").splitlines()[0])
-        assert told["quality"]["classes"]["polyps"]["precision"] == first["precision_at_k"]
+        assert told["quality"]["classes"]["polyps"]["precision"] == first["quality"]["precision"]
 
 
 def test_a_batch_of_nothing_but_bad_pictures_ends_with_status_2(indexed: Any, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from indexer.commands.query_parts import text_part
 from retrieval.command_line import main
 from retrieval.query import Part, Query
 from retrieval.search import open_collection
@@ -69,6 +70,15 @@ def test_a_named_space_of_a_vector_is_what_is_searched(search: Search, two_space
     assert json.loads(weighted)["spaces"] == [first, second]
 
 
+@pytest.mark.parametrize(
+    ("text", "words", "weight"),
+    [("blue dye", "blue dye", 1.0), ("blue dye=0.5", "blue dye", 0.5), ("a=b", "a=b", 1.0), ("a=b=2", "a=b", 2.0)],
+)
+def test_words_end_in_a_weight_where_that_is_a_number(text: str, words: str, weight: float) -> None:
+    part = text_part(text)
+    assert (part.text, part.weight) == (words, weight)
+
+
 def test_a_file_named_like_a_part_is_that_file(search: Search, indexed: Any, tmp_path: Path) -> None:
     for name in ("5=2", "a.jpg@0,0,1,1=2"):
         (tmp_path / name).write_bytes((indexed.data / "polyps" / "2.jpg").read_bytes())
@@ -91,6 +101,11 @@ def test_near_duplicates_of_a_part_given_by_id_are_left_out(search: Search, inde
         (("--image", "5=x"), "expected FILE|ID[@LEFT,TOP,WIDTH,HEIGHT][=WEIGHT], such as 5@0.2,0.2,0.5,0.5=2"),
         (("--image", "5=0"), "5=0: a weight is a finite number other than 0, not 0.0; expected FILE|ID"),
         (("--image", "5=-1"), "negative weights are not supported yet"),
+        (("--text", "blue dye"), "has no text encoder; search by a picture"),
+        (("--image", "5", "--text", "blue dye=0.5"), "has no text encoder; search by a picture"),
+        (("--text", "blue=-1"), "negative weights are not supported yet"),
+        (("--text", "blue=0"), "--text blue=0: a weight is a finite number other than 0, not 0.0; expected WORDS"),
+        (("--text", "a = b", "--batch", "{tmp}", "--out", "o.csv"), "with COLLECTION and no other query"),
         (("--image", "5@0,0,1"), "a region is left, top, width and height as fractions between 0 and 1"),
         (("--image", "5@0,0,a,1"), "expected FILE|ID"),
         (("--image", "nosuch.jpg=2"), "nosuch.jpg=2"),
@@ -104,7 +119,7 @@ def test_near_duplicates_of_a_part_given_by_id_are_left_out(search: Search, inde
         (("--vector", "{tmp}/short.npy=heavy"), "short.npy=heavy"),
         (("--vector", "{tmp}/short.npy", "--exclude-cluster"), "--exclude-cluster needs an ID in the query"),
         (("--image", "5", "--batch", "{tmp}", "--out", "o.csv"), "with COLLECTION and no other query"),
-        ((), "give a picture file or an ID, then COLLECTION; or --image, --vector or --batch"),
+        ((), "give a picture file or an ID, then COLLECTION; or --image, --vector, --text or --batch"),
     ],
 )  # fmt: skip
 def test_a_part_that_cannot_be_read_is_told(

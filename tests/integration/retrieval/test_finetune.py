@@ -15,7 +15,7 @@ from retrieval.collection import Collection
 from retrieval.command_line import kvasir
 from retrieval.encoders import DEFAULT, EncoderOptions, build_tower
 from retrieval.finetune.training import FinetuneOptions, finetune
-from retrieval.spaces.learned import training_ids
+from retrieval.spaces import open_space
 
 PERIODS = {"coarse": 16, "fine": 9, "finer": 5}
 OPTIONS = FinetuneOptions(blocks=2, views=2, epochs=4, batch=8, seed=3)
@@ -91,7 +91,7 @@ def test_the_file_is_an_encoder_and_its_figures_say_what_it_has_seen(
     assert indexed.exit_code == 0, indexed.output
     opened = Collection.open(new)
     for space in opened.spaces:  # the encoder's, and the principal components of it
-        assert training_ids(opened, space.name).tolist() == opened.images.ids.tolist()
+        assert open_space(opened.path, space).training_ids(opened).tolist() == opened.images.ids.tolist()
     told = CliRunner().invoke(kvasir, ["evaluate", str(new), "--json"])
     results = json.loads(told.stdout)["spaces"]
     assert [result["queries"]["learned_from"] for result in results] == [42] * len(results)

@@ -22,13 +22,13 @@ from retrieval.encoders import EncoderOptions
 from retrieval.evaluation import EvaluationOptions, MeasureOptions, evaluate_collection
 from retrieval.evaluation.learned import SeenQueriesError
 from retrieval.learn import LearnOptions
-from retrieval.learn.recipes import frozen_sources, outgrown
+from retrieval.learn.sources import frozen_sources, outgrown
 from retrieval.learn.training import learn, refit
 from retrieval.learn.view_cache import view_vectors
 from retrieval.learn.views import central
 from retrieval.report.summary import summary_lines
 from retrieval.spaces import metric_of, open_space
-from retrieval.spaces.learned import LearnedSpace, training_ids
+from retrieval.spaces.learned import LearnedSpace
 
 OPTIONS = LearnOptions(dimension=12, unlearned=0.3, seed=2)
 
@@ -64,7 +64,8 @@ def test_the_recipe_says_how_it_was_learned(learned: Path) -> None:
     assert 0.5 < recipe["validation"]["lda"]["precision@1"] <= 1
     space = open_space(learned, definition)
     assert isinstance(space, LearnedSpace)
-    assert len(training_ids(Collection.open(learned), "findings")) == 25
+    opened = Collection.open(learned)
+    assert len(open_space(learned, opened.manifest.space("findings")).training_ids(opened)) == 25
     assert space.fault() is None
     assert "learned by lda on tf_efficientnet_lite0 from 25 images" in space.summary
 
@@ -171,8 +172,8 @@ def test_principal_components_replace_the_statistics_that_they_are_made_of(by_st
     result = evaluate_collection(engine.collection, "c", options)
     assert [space.space for space in result.spaces] == [components.name]
     # Learning takes the statistics, whether they or their components are named.
-    assert frozen_sources(engine.collection.manifest, []) == [statistics.name]
-    assert frozen_sources(engine.collection.manifest, [components.name]) == [statistics.name]
+    assert [space.name for space in frozen_sources(engine.collection, [])] == [statistics.name]
+    assert [space.name for space in frozen_sources(engine.collection, [components.name])] == [statistics.name]
 
 
 def test_components_are_fitted_on_the_training_part_where_an_evaluation_splits(by_stages: Path) -> None:
@@ -306,7 +307,7 @@ def test_damaged_learned_vectors_are_made_anew_from_their_sources_and_a_lost_mod
     data[len(data) // 2] ^= 1
     vectors.write_bytes(data)
     mended = repair(path, check(path, pictures=False))
-    assert (mended.failed, mended.done) == ([], ["1 learned vector computed anew"])
+    assert (mended.failed, mended.done) == ([], ["1 derived vector computed anew"])
     assert np.array_equal(Collection.open(path).vectors(name)[1], before)
     (model,) = (path / "learned").glob("*.npz")
     model.unlink()

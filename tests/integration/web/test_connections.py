@@ -15,8 +15,6 @@ from typing import Any
 import httpx
 import pytest
 
-pytest.importorskip("gunicorn.http", reason="gunicorn does not run on Windows")
-
 POST = b"POST /api/v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 GET = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n"

@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from retrieval.collection import Collection
 from retrieval.hits import Hit, Hits, Quality
+from retrieval.query import Part, Query
+from retrieval.search import open_collection
+from retrieval.sources.vectors import NoStoredPictureError
 
 
 def hit(rank: int, image_id: int, class_name: str | None = "a") -> Hit:
@@ -50,20 +58,54 @@ def test_quality_follows_from_what_was_found() -> None:
 def test_json_is_plain_and_complete(collection: Collection) -> None:
     answer = hits(collection, hit(1, 3, None), quality=Quality(1, 7, 0.0, 0.0, 1 / 7))
     plain = json.loads(json.dumps(answer.to_dict()))
-    assert plain["precision_at_k"] == 0
-    assert plain["recall_at_k"] == 0
-    assert plain["recall_ceiling"] == pytest.approx(1 / 7)
-    assert plain["relevant"] == 7
-    assert plain["query"] == {"id": None, "class": "a"}
+    assert plain["quality"] == {"k": 1, "relevant": 7, "precision": 0, "recall": 0, "recall_ceiling": 1 / 7}
+    assert (plain["query_id"], plain["query_class"]) == (None, "a")
     assert plain["hits"] == [
-        {"rank": 1, "id": 3, "class": None, "score": 0.5, "distance": 0.5}
+        {"rank": 1, "id": 3, "class_name": None, "score": 0.5, "distance": 0.5}
         | {"distances": {"s": 0.5}, "file": "3.jpg", "cluster": 3, "scene": 3, "marks": [], "chance": None}
     ]
 
 
 def test_json_of_an_answer_without_a_class_has_no_measures(collection: Collection) -> None:
-    plain = hits(collection).to_dict()
-    assert [plain[name] for name in ("precision_at_k", "recall_at_k", "recall_ceiling", "relevant")] == [None] * 4
+    assert hits(collection).to_dict()["quality"] is None
+
+
+def test_every_key_is_an_attribute_of_that_name(collection: Collection) -> None:
+    found = open_collection(collection.path).search(0, 2)
+    plain = found.to_dict()
+    assert {name for name in plain if not hasattr(found, name)} == set()
+    assert {name for name in plain["hits"][0] if getattr(found[0], name) != plain["hits"][0][name]} == {"marks"}
+    assert {name for name in plain["quality"] if getattr(found.quality, name) != plain["quality"][name]} == set()
+
+
+def test_a_hit_has_its_picture_and_the_path_of_its_file(collection: Collection, indexed: Any) -> None:
+    first = open_collection(collection.path).search(0, 1)[0]
+    assert first.path == indexed.data / first.file
+    with Image.open(first.path) as picture:
+        assert first.picture.size == picture.size
+        assert np.array_equal(np.asarray(first.picture), np.asarray(picture.convert("RGB")))
+    with pytest.raises(NoStoredPictureError):
+        _ = hit(1, 0).picture
+
+
+def test_a_hit_inside_a_zip_has_a_picture_and_no_path(
+    indexed: Any, index_folder: Callable[..., Path], tiny_spec: str, tmp_path: Path
+) -> None:
+    packed = shutil.make_archive(str(tmp_path / "drawn"), "zip", indexed.data)
+    first = open_collection(index_folder(Path(packed), tmp_path / "c", tiny_spec)).search(0, 1)[0]
+    assert first.path is None
+    assert first.picture.width > 0
+
+
+def test_a_notebook_shows_the_query_first(collection: Collection, indexed: Any) -> None:
+    engine = open_collection(collection.path)
+    picture = indexed.data / "polyps" / "2.jpg"
+    vector = engine.vectors(engine.collection.spaces[0].name)[1][4]
+    query = Query((Part(image_id=5), Part(picture=picture, region=(0, 0, 0.5, 0.5), weight=2), Part(vector=vector)))
+    page = engine.search(query, 2)._repr_html_()
+    captions = re.findall("<figcaption>(.*?)</figcaption>", page)
+    assert captions[:3] == ["query: #5", "query: 2.jpg, weight 2", "query: vector"]
+    assert page.count("<img ") == 2 + 2
 
 
 def test_a_notebook_shows_every_picture_and_the_measures(collection: Collection) -> None:
@@ -86,8 +128,6 @@ def test_class_names_are_text_and_never_markup(collection: Collection) -> None:
 
 
 def test_a_picture_that_is_gone_is_told_in_its_place(collection: Collection, tmp_path: Path) -> None:
-    import shutil
-
     from retrieval.collection import CollectionWriter
 
     moved = tmp_path / "c"

@@ -496,7 +496,7 @@ def test_three_lines_from_import_to_hits(indexed: Any) -> None:
         f"engine = retrieval.open({str(indexed.path)!r})",
         f"hits = engine.search({str(indexed.data / 'polyps' / '1.jpg')!r}, k=3)",
     )
-    show = "print(hits[0].file, len(hits), hits._repr_html_().count('<img '), repr(engine)[:22])"
+    show = "print(hits[0].file, len(hits), hits._repr_html_().count('<img '), repr(engine)[:20])"
     told = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join([*lines, show])],
         capture_output=True,
@@ -504,7 +504,7 @@ def test_three_lines_from_import_to_hits(indexed: Any) -> None:
         cwd=ROOT,
         check=True,
     )
-    assert told.stdout == "polyps/1.jpg 3 3 <Searcher of 26 images\n"
+    assert told.stdout == "polyps/1.jpg 3 4 <Engine of 26 images\n"
 
 
 def test_the_nearest_images_are_ranked_anew(indexed: Any) -> None:

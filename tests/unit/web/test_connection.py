@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("gunicorn.http", reason="gunicorn does not run on Windows")
-
 from gunicorn.config import Config
 
 from web.connection import KEPT_ALIVE, LEAST_SPEED, Connection, Output, Phase

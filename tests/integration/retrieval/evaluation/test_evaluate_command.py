@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from indexer.commands.evaluate import command
-from retrieval.collection import CollectionWriter, NewImage, SpaceNameError
+from retrieval.collection import Collection, CollectionWriter, NewImage, SpaceNameError
 from retrieval.evaluation import NothingToEvaluateError
 from retrieval.report.store import stored_evaluations
 
@@ -57,7 +57,7 @@ def test_json_has_the_protocol_the_images_and_the_figures_of_every_query(collect
 
 def test_no_figure_loses_its_end_in_a_narrow_terminal(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
-    printed = run(collection, "--samples", "20")
+    printed = run(collection, "--samples", "20", "--full")
     assert "precision@k" in printed
     assert "…" not in printed
 
@@ -104,6 +104,30 @@ def test_k_can_be_chosen(collection: Path) -> None:
         "precision@2",
         "precision@3",
     ]
+
+
+def test_several_spaces_are_one_table_and_their_own_tables_are_in_full(collection: Path) -> None:
+    brief = run(collection, "--samples", "20")
+    assert len(brief.splitlines()) < 20
+    assert "Confusion" not in brief
+    full = run(collection, "--samples", "20", "--full")
+    assert full.count("Confusion") == 2
+    assert brief[brief.index("All spaces") :] == full[full.index("All spaces") :]
+    assert "Confusion" in run(collection, "--samples", "20", "--space", "one")
+
+
+def test_a_long_name_of_a_space_stays_whole_at_80_columns(collection: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(collection, path)
+    name = "vit_base_patch16_224.augreg_in21k-multi-pca"
+    with CollectionWriter(path) as writer:
+        ids, vectors = Collection.open(path).vectors("one")
+        writer.add_space(name, "encoder", vectors.shape[1], "cosine", {}, vectors=iter([(ids, vectors)]))
+    printed = run(path, "--samples", "20", "--fuse", f"{name}+two")
+    table = printed[printed.index("All spaces") :].splitlines()
+    assert any(line.split()[:1] == [name] and "-" in line.split()[2] for line in table)
+    assert "hit@10" not in printed
+    assert "hit@10" in run(collection, "--samples", "20")
 
 
 def test_table_names_both_spaces_and_the_protocol(collection: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from retrieval.batch import BATCH, BatchQuery, search_in_batches
 from retrieval.batch.journal import DamagedJournalError, OtherRunError
-from retrieval.batch.output import BatchOutput, OutputBusyError, UnknownOutputError
+from retrieval.batch.output import COLUMNS, BatchOutput, OutputBusyError, UnknownOutputError
 from retrieval.batch.quality import BatchQuality
 from retrieval.disk import DiskFullError
 from retrieval.errors import PictureError
@@ -146,9 +146,10 @@ def test_csv_has_a_row_a_hit(searcher: Searcher, queries: list[BatchQuery], tmp_
     written(tmp_path / "run.csv", searcher, queries)
     rows = (tmp_path / "run.csv").read_text("utf-8").splitlines()
     first = searcher.search(queries[0].read(), 2)[0]
-    assert rows[0] == "query,query_class,rank,id,class,score,distance,file"
+    assert rows[0] == "query,query_class,rank,id,class,score,distance,file,score_kind"
     assert rows[1] == (
-        f"0 new.jpg,cecum,1,{first.id},{first.class_name or ''},{first.score!r},{first.distance!r},{first.file}"
+        f"0 new.jpg,cecum,1,{first.id},{first.class_name or ''},{first.score!r},{first.distance!r},{first.file},"
+        "similarity"
     )
     assert len(rows) == 1 + 4 * 2
 
@@ -156,9 +157,9 @@ def test_csv_has_a_row_a_hit(searcher: Searcher, queries: list[BatchQuery], tmp_
 def test_json_lines_are_the_answers(searcher: Searcher, queries: list[BatchQuery], tmp_path: Path) -> None:
     written(tmp_path / "run.jsonl", searcher, queries)
     lines = [json.loads(line) for line in (tmp_path / "run.jsonl").read_text("utf-8").splitlines()]
-    assert [line["query"]["file"] for line in lines] == ["0 new.jpg", "1 new.jpg", "3 new.jpg", "4 new.jpg"]
+    assert [line["query"] for line in lines] == ["0 new.jpg", "1 new.jpg", "3 new.jpg", "4 new.jpg"]
     single = searcher.search(queries[0].read(), 2, query_class="cecum").to_dict()
-    assert lines[0] == single | {"query": {"file": "0 new.jpg", "class": "cecum"}}
+    assert lines[0] == json.loads(json.dumps(single)) | {"query": "0 new.jpg"}
 
 
 def test_a_trec_run_keeps_the_order_and_has_no_white_space_in_names(
@@ -290,7 +291,7 @@ def test_a_batch_that_cannot_begin_on_a_full_disk_leaves_nothing(tmp_path: Path,
 
 
 def test_a_file_that_appeared_before_a_stopped_run_began_its_own_is_not_touched(tmp_path: Path) -> None:
-    (tmp_path / "run.csv.journal").write_bytes(b'{"k": 2}\n')
+    (tmp_path / "run.csv.journal").write_text(json.dumps({"k": 2, "columns": COLUMNS}) + "\n")
     (tmp_path / "run.csv").write_text("dear reader")
     with pytest.raises(OtherRunError, match="exists already"):
         BatchOutput(tmp_path / "run.csv", {"k": 2}, 2)

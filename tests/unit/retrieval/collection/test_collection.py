@@ -11,10 +11,9 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -37,38 +36,14 @@ from retrieval.collection.catalog import checksum
 
 ROOT = Path(__file__).resolve().parents[4]
 Vector = NDArray[np.float32]
+MakeImage = Callable[..., NewImage]
 
 
 def vector(seed: int, dimension: int = 4) -> Vector:
     return np.random.default_rng(seed).standard_normal(dimension).astype(np.float32)
 
 
-def image(number: int, *, content: bytes | None = None, class_name: str | None = "a", **fields: Any) -> NewImage:
-    """An image whose vector and bytes follow from its number."""
-    values: dict[str, Any] = {
-        "source": 1,
-        "file": f"a/{number}.jpg",
-        "class_name": class_name,
-        "width": 720,
-        "height": 576,
-        "file_size": 10,
-        "stamp": 1,
-        "sha256": hashlib.sha256(content or str(number).encode()).digest(),
-        "vectors": {"s": vector(number)},
-    }
-    return NewImage(**(values | fields))
-
-
-@pytest.fixture
-def writer(tmp_path: Path) -> Iterator[CollectionWriter]:
-    """A new collection with the space `s` of four numbers and one source."""
-    with CollectionWriter(tmp_path / "c", name="test", create=True) as opened:
-        opened.add_space("s", "encoder", 4, "cosine", {"spec": "none"})
-        assert opened.source(tmp_path, "folder") == 1
-        yield opened
-
-
-def held(writer: CollectionWriter) -> Collection:
+def reopened(writer: CollectionWriter) -> Collection:
     return Collection.open(writer.path)
 
 
@@ -83,7 +58,7 @@ def damage_rows(writer: CollectionWriter, row: int) -> None:
 
 
 def test_a_new_collection_is_empty_and_opens(writer: CollectionWriter) -> None:
-    collection = held(writer)
+    collection = reopened(writer)
     assert len(collection) == 0
     assert collection.classes == ()
     ids, vectors = collection.vectors("s")
@@ -91,13 +66,13 @@ def test_a_new_collection_is_empty_and_opens(writer: CollectionWriter) -> None:
     assert vectors.shape == (0, 4)
 
 
-def test_appended_images_come_back_with_everything(writer: CollectionWriter, tmp_path: Path) -> None:
+def test_appended_images_come_back_with_everything(writer: CollectionWriter, tmp_path: Path, image: MakeImage) -> None:
     assert writer.append([image(0), image(1, class_name=None), image(2, class_name="b", width=9, height=8)]) == [
         0,
         1,
         2,
     ]
-    collection = held(writer)
+    collection = reopened(writer)
     assert collection.manifest.name == "test"
     assert collection.images.ids.tolist() == [0, 1, 2]
     assert collection.classes == ("a", "b")
@@ -112,20 +87,20 @@ def test_appended_images_come_back_with_everything(writer: CollectionWriter, tmp
     assert collection.images.checksums[:, 0].tolist() == stored
 
 
-def test_what_is_appended_lasts_after_the_writer_is_closed(tmp_path: Path) -> None:
+def test_what_is_appended_lasts_after_the_writer_is_closed(tmp_path: Path, image: MakeImage) -> None:
     for run in range(3):
         with CollectionWriter(tmp_path / "c", create=True) as opened:
             if run == 0:
                 opened.add_space("s", "encoder", 4, "cosine", {})
                 opened.source(tmp_path, "folder")
             assert opened.append([image(run)]) == [run]
-    assert held(opened).images.ids.tolist() == [0, 1, 2]
+    assert reopened(opened).images.ids.tolist() == [0, 1, 2]
 
 
-def test_removing_leaves_other_ids_as_they_are(writer: CollectionWriter) -> None:
+def test_removing_leaves_other_ids_as_they_are(writer: CollectionWriter, image: MakeImage) -> None:
     writer.append([image(n) for n in range(5)])
     assert writer.remove([1, 3, 77]) == 2
-    collection = held(writer)
+    collection = reopened(writer)
     assert collection.images.ids.tolist() == [0, 2, 4]
     ids, vectors = collection.vectors("s")
     assert np.array_equal(vectors, [vector(0), vector(2), vector(4)])
@@ -134,7 +109,7 @@ def test_removing_leaves_other_ids_as_they_are(writer: CollectionWriter) -> None
         collection.vector("s", 3)
 
 
-def test_a_removed_id_never_comes_back_not_even_the_last_after_reopening(tmp_path: Path) -> None:
+def test_a_removed_id_never_comes_back_not_even_the_last_after_reopening(tmp_path: Path, image: MakeImage) -> None:
     with CollectionWriter(tmp_path / "c", create=True) as opened:
         opened.add_space("s", "encoder", 4, "cosine", {})
         opened.source(tmp_path, "folder")
@@ -144,27 +119,27 @@ def test_a_removed_id_never_comes_back_not_even_the_last_after_reopening(tmp_pat
         assert opened.append([image(2)]) == [3]
         opened.remove([0, 1, 3])
     with CollectionWriter(tmp_path / "c") as opened:
-        assert len(held(opened)) == 0
+        assert len(reopened(opened)) == 0
         assert opened.append([image(9)]) == [4]
-    assert np.array_equal(held(opened).vector("s", 4), vector(9))
+    assert np.array_equal(reopened(opened).vector("s", 4), vector(9))
 
 
-def test_a_file_that_is_replaced_gets_a_new_id(writer: CollectionWriter) -> None:
+def test_a_file_that_is_replaced_gets_a_new_id(writer: CollectionWriter, image: MakeImage) -> None:
     writer.append([image(0), image(1)])
     assert writer.append([image(0, content=b"changed", vectors={"s": vector(50)})]) == [2]
-    collection = held(writer)
+    collection = reopened(writer)
     assert collection.images.ids.tolist() == [1, 2]
     assert collection.images.files == ("a/1.jpg", "a/0.jpg")
     assert np.array_equal(collection.vector("s", 2), vector(50))
 
 
-def test_exact_copies_join_the_cluster_of_the_first(writer: CollectionWriter) -> None:
+def test_exact_copies_join_the_cluster_of_the_first(writer: CollectionWriter, image: MakeImage) -> None:
     writer.append([image(0), image(1, content=b"same"), image(2, content=b"same")])
     writer.append([image(3, content=b"same"), image(4)])
-    assert held(writer).images.clusters.tolist() == [0, 1, 1, 1, 4]
+    assert reopened(writer).images.clusters.tolist() == [0, 1, 1, 1, 4]
 
 
-def test_copies_are_named_with_the_first_of_their_bytes(writer: CollectionWriter) -> None:
+def test_copies_are_named_with_the_first_of_their_bytes(writer: CollectionWriter, image: MakeImage) -> None:
     writer.append([image(0), image(1, content=b"0"), image(2)])
     assert writer.copies(0) == [(1, 0)]
     writer.append([image(3, content=b"2"), image(4), image(5, content=b"4"), image(6, content=b"0")])
@@ -172,7 +147,7 @@ def test_copies_are_named_with_the_first_of_their_bytes(writer: CollectionWriter
     assert writer.copies(7) == []
 
 
-def test_a_collection_that_an_error_ends_before_its_first_image_is_taken_away(tmp_path: Path) -> None:
+def test_a_collection_that_an_error_ends_before_its_first_image_is_taken_away(tmp_path: Path, image: MakeImage) -> None:
     (tmp_path / "empty folder").mkdir()
     for name in ("new", "empty folder"):
         with pytest.raises(ZeroDivisionError), CollectionWriter(tmp_path / name, create=True) as writer:  # noqa: PT012
@@ -225,7 +200,7 @@ def test_a_collection_that_may_not_be_written_says_what_to_do() -> None:
         assert len(Collection.open(folder / "c")) == 0  # reading needs no more than reading
 
 
-def test_known_files_tell_what_they_have(writer: CollectionWriter) -> None:
+def test_known_files_tell_what_they_have(writer: CollectionWriter, image: MakeImage) -> None:
     writer.append([image(0), image(1, vectors={}, class_name=None)])
     known = writer.known(1)
     assert known["a/0.jpg"].spaces == {"s"}
@@ -236,14 +211,16 @@ def test_known_files_tell_what_they_have(writer: CollectionWriter) -> None:
     assert (writer.known(1)["a/0.jpg"].file_size, writer.known(1)["a/0.jpg"].stamp) == (99, 1234)
 
 
-def test_the_vectors_of_a_copy_are_found_by_content(writer: CollectionWriter) -> None:
+def test_the_vectors_of_a_copy_are_found_by_content(writer: CollectionWriter, image: MakeImage) -> None:
     writer.append([image(0, content=b"x")])
     found = writer.vectors_of_content(hashlib.sha256(b"x").digest())
     assert np.array_equal(found["s"], vector(0))
     assert writer.vectors_of_content(bytes(32)) == {}
 
 
-def test_a_copy_never_takes_over_a_vector_that_is_damaged_or_cut_off(writer: CollectionWriter) -> None:
+def test_a_copy_never_takes_over_a_vector_that_is_damaged_or_cut_off(
+    writer: CollectionWriter, image: MakeImage
+) -> None:
     writer.append([image(0), image(1, content=b"x")])
     writer.add_space("late", "encoder", 2, "cosine", {})
     writer.fill({1: {"late": np.ones(2, np.float32)}})
@@ -256,14 +233,16 @@ def test_a_copy_never_takes_over_a_vector_that_is_damaged_or_cut_off(writer: Col
 # Spaces
 
 
-def test_a_space_that_comes_later_is_filled_without_touching_the_first(writer: CollectionWriter) -> None:
+def test_a_space_that_comes_later_is_filled_without_touching_the_first(
+    writer: CollectionWriter, image: MakeImage
+) -> None:
     writer.append([image(0), image(1), image(2)])
     before = (writer.path / "vectors" / "s.float32").read_bytes()
     later = writer.add_space("late", "descriptor", 2, "lire-phog", {}, "float64")
     assert later.number == 1
-    assert held(writer).vectors("late")[0].tolist() == []
+    assert reopened(writer).vectors("late")[0].tolist() == []
     writer.fill({2: {"late": np.array([1, 2.5])}, 0: {"late": np.array([3, 4.5])}})
-    collection = held(writer)
+    collection = reopened(writer)
     ids, vectors = collection.vectors("late")
     assert ids.tolist() == [0, 2]
     assert vectors.dtype == np.float64
@@ -271,18 +250,20 @@ def test_a_space_that_comes_later_is_filled_without_touching_the_first(writer: C
     assert collection.vector("late", 1) is None
     assert (writer.path / "vectors" / "s.float32").read_bytes() == before
     assert writer.append([image(3, vectors={"late": np.array([9, 9.0])})]) == [3]
-    assert held(writer).vectors("s")[0].tolist() == [0, 1, 2]
-    assert held(writer).vectors("late")[0].tolist() == [0, 2, 3]
+    assert reopened(writer).vectors("s")[0].tolist() == [0, 1, 2]
+    assert reopened(writer).vectors("late")[0].tolist() == [0, 2, 3]
 
 
-def test_a_damaged_vector_stays_known_as_damaged_until_another_is_filled_in(writer: CollectionWriter) -> None:
+def test_a_damaged_vector_stays_known_as_damaged_until_another_is_filled_in(
+    writer: CollectionWriter, image: MakeImage
+) -> None:
     writer.append([image(0), image(1)])
     damage_rows(writer, 1)
     with pytest.raises(DamagedVectorError):
-        held(writer).vector("s", 1)
+        reopened(writer).vector("s", 1)
     writer.fill({1: {"s": vector(11)}})
-    assert np.array_equal(held(writer).vector("s", 1), vector(11))
-    assert np.array_equal(held(writer).vector("s", 0), vector(0))
+    assert np.array_equal(reopened(writer).vector("s", 1), vector(11))
+    assert np.array_equal(reopened(writer).vector("s", 0), vector(0))
 
 
 @pytest.mark.parametrize("name", ["", "../s", "a/b", ".hidden", "s p a c e", "x" * 200, "ü"])
@@ -295,15 +276,15 @@ def test_a_space_name_is_taken_once_and_an_unknown_one_lists_those_there_are(wri
     with pytest.raises(SpaceNameError, match="already"):
         writer.add_space("s", "encoder", 4, "cosine", {})
     with pytest.raises(SpaceNameError, match="no space 't' in this collection; its spaces: s"):
-        held(writer).vectors("t")
+        reopened(writer).vectors("t")
 
 
 # Readers beside a writer
 
 
-def test_a_reader_keeps_its_view_while_a_writer_works(writer: CollectionWriter) -> None:
+def test_a_reader_keeps_its_view_while_a_writer_works(writer: CollectionWriter, image: MakeImage) -> None:
     writer.append([image(n) for n in range(4)])
-    reader = held(writer)
+    reader = reopened(writer)
     _, mapped = reader.vectors("s")
     writer.append([image(n) for n in range(4, 300)])
     writer.append([image(1, content=b"changed", vectors={"s": vector(1000)})])
@@ -314,12 +295,12 @@ def test_a_reader_keeps_its_view_while_a_writer_works(writer: CollectionWriter) 
     assert np.array_equal(mapped, [vector(n) for n in range(4)])
     assert np.array_equal(reader.vectors("s")[1], [vector(n) for n in range(4)])
     assert [space.name for space in reader.spaces] == ["s"]
-    now = held(writer)
+    now = reopened(writer)
     assert len(now) == 298
     assert np.array_equal(now.vector("s", 300), vector(1000))
 
 
-def test_readers_open_while_a_writer_commits(writer: CollectionWriter) -> None:
+def test_readers_open_while_a_writer_commits(writer: CollectionWriter, image: MakeImage) -> None:
     script = """
         import sys
         from retrieval.collection import Collection
@@ -425,14 +406,14 @@ def test_an_empty_folder_and_one_half_made_become_a_collection(tmp_path: Path) -
         for name in names:
             (folder / name).write_bytes(b"")
         with CollectionWriter(folder, create=True) as opened:
-            assert len(held(opened)) == 0
+            assert len(reopened(opened)) == 0
 
 
 def test_another_format_is_named_and_not_guessed_at(writer: CollectionWriter) -> None:
     manifest = writer.path / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 7}))
     with pytest.raises(FormatError, match="has format 7; this version reads format 1"):
-        held(writer)
+        reopened(writer)
 
 
 @pytest.mark.parametrize(
@@ -443,7 +424,7 @@ def test_a_damaged_manifest_is_told(writer: CollectionWriter, damage: str) -> No
     writer.close()
     (writer.path / "manifest.json").write_text(damage, "latin-1")
     with pytest.raises(FormatError):
-        held(writer)
+        reopened(writer)
     with pytest.raises(FormatError):
         CollectionWriter(writer.path, create=True)
 
@@ -463,7 +444,9 @@ def spoil(path: Path, damage: str) -> None:
 
 
 @pytest.mark.parametrize("damage", ["gone", "empty", "text", "cut off", "zeros"])
-def test_a_damaged_catalog_is_told_to_readers_and_writers(writer: CollectionWriter, damage: str) -> None:
+def test_a_damaged_catalog_is_told_to_readers_and_writers(
+    writer: CollectionWriter, damage: str, image: MakeImage
+) -> None:
     writer.append([image(n) for n in range(400)])
     writer.close()
     spoil(writer.path / "catalog.sqlite", damage)
@@ -475,18 +458,18 @@ def test_a_damaged_catalog_is_told_to_readers_and_writers(writer: CollectionWrit
 
 def test_no_flipped_bit_of_a_manifest_changes_what_is_read(writer: CollectionWriter) -> None:
     path = writer.path / "manifest.json"
-    sound, expected = path.read_bytes(), held(writer).manifest
+    sound, expected = path.read_bytes(), reopened(writer).manifest
     told = 0
     for at in range(len(sound)):
         path.write_bytes(sound[:at] + bytes([sound[at] ^ 1 << at % 8]) + sound[at + 1 :])
         try:
-            assert held(writer).manifest == expected
+            assert reopened(writer).manifest == expected
         except FormatError:
             told += 1
     assert told > len(sound) / 2
     path.write_bytes(sound.replace(b'"name": "s"', b'"name": "t"'))
     with pytest.raises(FormatError, match=r"manifest\.json is damaged \(its SHA-256 differs\); restore it from a copy"):
-        held(writer)
+        reopened(writer)
 
 
 def test_a_manifest_of_before_there_was_a_checksum_is_read_and_gets_one(writer: CollectionWriter) -> None:
@@ -494,20 +477,20 @@ def test_a_manifest_of_before_there_was_a_checksum_is_read_and_gets_one(writer: 
     fields = json.loads(path.read_text())
     del fields["sha256"]
     path.write_text(json.dumps(fields))
-    assert held(writer).manifest == writer.manifest
+    assert reopened(writer).manifest == writer.manifest
     writer.update_recipe("s", {"spec": "other"})
     assert len(json.loads(path.read_text())["sha256"]) == 64
 
 
-def test_a_vector_file_shorter_than_the_catalog_says_is_told(writer: CollectionWriter) -> None:
+def test_a_vector_file_shorter_than_the_catalog_says_is_told(writer: CollectionWriter, image: MakeImage) -> None:
     writer.append([image(n) for n in range(8)])
     path = writer.path / "vectors" / "s.float32"
     os.truncate(path, 7 * 16)
     with pytest.raises(FormatError, match="does not hold the vectors"):
-        held(writer).vectors("s")
+        reopened(writer).vectors("s")
     path.unlink()
     with pytest.raises(FormatError, match=r"kvasir verify --repair"):
-        held(writer).vector("s", 0)
+        reopened(writer).vector("s", 0)
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_vector_loses_only_what_was_not_reported(tmp_path: Path) -> None:
@@ -539,7 +522,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_vector_loses_only_what_was_not_
 # Size
 
 
-def test_adding_to_a_large_collection_writes_only_what_is_new(writer: CollectionWriter) -> None:
+def test_adding_to_a_large_collection_writes_only_what_is_new(writer: CollectionWriter, image: MakeImage) -> None:
     writer.append([image(n) for n in range(8000)])
     vectors = writer.path / "vectors" / "s.float32"
     inode, before = vectors.stat().st_ino, vectors.read_bytes()

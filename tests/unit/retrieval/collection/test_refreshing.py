@@ -88,7 +88,7 @@ def test_consecutive_rows_are_no_copy_and_see_what_is_appended(writer: Collectio
     for ids in ([0, 2, 3, 4], [4, 2], [2, 3, 2], [3, 2], []):
         taken = rows.take(np.array(ids, np.int64))
         assert np.array_equal(taken, np.reshape([image(n).vectors["s"] for n in ids], (len(ids), 4)))
-    assert np.array_equal(rows.one(3), image(3).vectors["s"])
+    assert np.array_equal(rows.row(3), image(3).vectors["s"])
     writer.append([image(n) for n in range(5, 8)])
     assert np.array_equal(rows.take(np.array([7])), [image(7).vectors["s"]])
     with pytest.raises(FormatError, match=r"s.float32 does not hold the vectors .* --repair"):

@@ -42,7 +42,7 @@ def test_a_search_in_a_file_that_was_cut_is_an_error_and_other_spaces_go_on(coll
 
 def test_rows_that_were_mapped_are_not_read_behind_the_end(collection: Path) -> None:
     rows = Collection.open(collection).rows("s")
-    rows.one(3999)
+    rows.row(3999)
     path = vectors_path(collection, Collection.open(collection).manifest.space("s"))
     with path.open("r+b") as file:
         file.truncate(100)

@@ -34,7 +34,7 @@ def test_rows_that_are_appended_are_seen_with_the_earlier_ones(tmp_path: Path) -
         append(tmp_path, range(start, end))
         assert taken(stored, end - 1) == [vector(end - 1)]
         assert taken(stored, end - 1, 2, 38) == [vector(end - 1), vector(2), vector(38)]
-        assert stored.one(end - 1).tolist() == vector(end - 1)
+        assert stored.row(end - 1).tolist() == vector(end - 1)
     everything = list(range(200))
     assert taken(stored, *everything) == [vector(row) for row in everything]
     assert taken(stored, *everything[::-7]) == [vector(row) for row in everything[::-7]]
@@ -64,9 +64,9 @@ def test_consecutive_rows_are_a_view(tmp_path: Path) -> None:
 def test_a_file_that_lacks_a_row_is_told(tmp_path: Path) -> None:
     stored = StoredRows(tmp_path, SPACE)
     with pytest.raises(FormatError, match="verify --repair"):
-        stored.one(0)
+        stored.row(0)
     append(tmp_path, range(4))
-    assert stored.one(3).tolist() == vector(3)
+    assert stored.row(3).tolist() == vector(3)
     with pytest.raises(FormatError, match="verify --repair"):
         taken(stored, 0, 9)
     vectors_path(tmp_path, SPACE).write_bytes(b"1234")
