@@ -23,7 +23,7 @@ def command(collection: Path, only_list: bool, again: bool, as_json: bool) -> No
 
     They are no near duplicates, but no independent pictures either: splits and folds keep them together, and `kvasir
     evaluate` says what they bring. Local features of each picture are compared with those of its 30 nearest, in about
-    0.1 s a picture. Once that is done, pictures that are added are compared as well.
+    0.06 s of processor time a picture. Once that is done, pictures that are added are compared as well.
 
     Example:  kvasir scenes kvasir.collection
     """
