@@ -105,6 +105,12 @@ class StoredRows:
         vectors[late] = appended[ids[late] - len(mapped)]
         return vectors
 
+    def mapped(self, ids: NDArray[np.int64]) -> NDArray[Any] | None:
+        """The map whose row numbers are image ids, where one has all of ids (m,) ascending; else None."""
+        self.require_whole()
+        first, _ = self._mapped(int(ids[-1]) + 1)
+        return first if len(first) > ids[-1] else None
+
     def row(self, image_id: int) -> NDArray[Any]:
         """A copy of one vector, (d,)."""
         self.require_whole()

@@ -294,8 +294,8 @@ class FaissIndex:
             hidden = (codes.lost * segment.length + float(np.linalg.norm(query)) * segment.lost) / codes.step
             near = products >= products[k - 1] - 2 * hidden  # descending; in units of the query's step
             ids = ids[near]
-        ids, vectors = contenders(self._rows, query, np.sort(ids), k)
-        distances = self._metric.distances(query[None], vectors)[0]
+        ids = contenders(self._rows, query, np.sort(ids), k)
+        distances = self._metric.distances(query[None], self._rows.take(ids))[0]
         if len(scopes) > 1:
             recent = exact.search_segments(query, k, scopes[1:], excluded)
             distances, ids = merged(distances, ids, recent[0][0], recent[1][0])

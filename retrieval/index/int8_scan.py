@@ -41,6 +41,10 @@ _SPARE = 128
 """Candidates beyond k that the first scan proposes."""
 _CODING_BLOCK = 256
 """Vectors that are coded at once; they fit a cache."""
+_DIRECT = 512
+"""Vectors that are rather compared themselves than by their codes."""
+_SHARE = 16
+"""The same for one vector in so many: to skip the others' codes takes longer."""
 _SMALLEST = 1e-30
 """What stands in for the largest number of vectors of zeros."""
 _ROUNDING = 1e-5
@@ -161,14 +165,20 @@ class Int8Index:
         at: int,
     ) -> None:
         k = result[0].shape[1]
+        few = sum(scope.count for scope in scopes)
+        if few <= _DIRECT or few * _SHARE <= sum(len(scope.segment.ids) for scope in scopes):
+            ids = np.concatenate([scope.ids for scope in scopes]) if len(scopes) > 1 else scopes[0].ids
+            ids = contenders(self._rows, query, without_ids(np.sort(ids), excluded), k)
+            put_nearest(result, at, self._metric.distances(query[None], self._rows.take(ids))[0], ids)
+            return
         codes = code_query(query)
         norm = float(np.linalg.norm(query))
         rounding = _ROUNDING * max(1.0, norm)
         count = k + len(excluded) + _SPARE
         while True:
             proposal = _propose(codes, norm, scopes, count, excluded)
-            ids, vectors = contenders(self._rows, query, np.sort(proposal.contenders(k, rounding)), k)
-            distances = self._metric.distances(query[None], vectors)[0]
+            ids = contenders(self._rows, query, np.sort(proposal.contenders(k, rounding)), k)
+            distances = self._metric.distances(query[None], self._rows.take(ids))[0]
             worst = np.partition(distances, k - 1)[k - 1] if len(ids) >= k else np.inf
             if proposal.unseen == -np.inf or 1 - worst > proposal.unseen + rounding:
                 put_nearest(result, at, distances, ids)
@@ -269,6 +279,11 @@ class Scope:
     selector: Any
     count: int
     passes: NDArray[np.bool_] | None
+
+    @cached_property
+    def ids(self) -> NDArray[np.int64]:
+        """The images, ascending."""
+        return self.segment.ids if self.passes is None else self.segment.ids[self.passes]
 
     @staticmethod
     def of(segment: Segment, selection: Selection) -> Scope:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -121,19 +122,28 @@ def measured_distances(
     return result
 
 
-def contenders(
-    rows: Rows, query: NDArray[np.float32], ids: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Those of images (m,) ascending that may be among the k nearest to a unit vector (d,), and their vectors.
+def contenders(rows: Rows, query: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Those of images (m,) ascending that may be among the k nearest to a unit vector (d,).
 
     By single precision and the most that it can err: rounding n products and their sum takes at most (n + 1) halves of
     the last place from the sum of their sizes, which is at most 1 for unit vectors. So double precision has k vectors
     to compare and few others.
     """
-    vectors = rows.take(ids)
     if len(ids) <= k:
-        return ids, vectors
-    products = vectors @ query
+        return ids
+    products = _products(rows, query, ids)
     error = _ROUNDING * (len(query) + 8) * max(1.0, float(np.linalg.norm(query)))
-    near = products >= np.partition(products, -k)[-k] - 2 * error
-    return ids[near], vectors[near]
+    chosen: NDArray[np.int64] = ids[products >= np.partition(products, -k)[-k] - 2 * error]
+    return chosen
+
+
+def _products(rows: Rows, query: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Inner products (m,) of a query and images in single precision; reads vectors where they lie."""
+    array = rows.mapped(ids)
+    if array is None or array.dtype != np.float32:
+        alone: NDArray[np.float32] = rows.take(ids) @ query
+        return alone
+    products = np.empty(len(ids), np.float32)
+    ids, query = np.ascontiguousarray(ids), np.ascontiguousarray(query)
+    faiss.fvec_inner_products_by_idx(*map(faiss.swig_ptr, (products, query, array, ids)), len(query), 1, len(ids))
+    return products

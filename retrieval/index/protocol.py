@@ -74,6 +74,10 @@ class Rows(Protocol):
         """Vectors (m, d) of image ids (m,); a view, not a copy, where the ids are consecutive and ascending."""
         ...
 
+    def mapped(self, ids: NDArray[np.int64]) -> NDArray[Any] | None:
+        """The C-contiguous array whose row numbers are image ids, where one has all of ids (m,) ascending."""
+        ...
+
 
 class Index(Protocol):
     """Nearest neighbours among the vectors of one space, by image id. Safe to share between threads.

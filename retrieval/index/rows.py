@@ -23,3 +23,7 @@ class ArrayRows:
         """Vectors (m, d) of image ids (m,)."""
         taken: NDArray[Any] = self.vectors[ids]
         return taken
+
+    def mapped(self, ids: NDArray[np.int64]) -> NDArray[Any] | None:
+        """The vectors, where they lie in one piece."""
+        return self.vectors if self.vectors.flags.c_contiguous else None
