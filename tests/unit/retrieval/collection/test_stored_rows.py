@@ -72,3 +72,14 @@ def test_a_file_that_lacks_a_row_is_told(tmp_path: Path) -> None:
     vectors_path(tmp_path, SPACE).write_bytes(b"1234")
     with pytest.raises(FormatError, match="verify --repair"):
         taken(StoredRows(tmp_path, SPACE), 0)
+
+
+def test_rows_are_read_where_they_lie_unless_some_were_appended(tmp_path: Path) -> None:
+    append(tmp_path, range(40))
+    stored = StoredRows(tmp_path, SPACE)
+    taken(stored, 39)
+    array = stored.mapped(np.array([3, 38]))
+    assert array is not None
+    assert array[[3, 38]].tolist() == [vector(3), vector(38)]
+    append(tmp_path, range(40, 42))
+    assert stored.mapped(np.array([3, 41])) is None
