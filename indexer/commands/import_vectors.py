@@ -50,7 +50,9 @@ def run_import(
         click.echo(json.dumps(done.to_dict(), indent=2))
         return
     click.echo(_summary(done))
-    for line in done.notes:
+    from retrieval.index.upkeep import unbuilt  # loads FAISS
+
+    for line in [*done.notes, *unbuilt(collection)]:
         note(one_line(line))
 
 

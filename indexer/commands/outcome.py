@@ -11,7 +11,7 @@ import click
 
 from indexer.commands.duplicates import summary
 from indexer.run import NOTHING_DONE, IndexingResult
-from retrieval.terminal import LISTED, list_faults, one_line
+from retrieval.terminal import LISTED, list_faults, note, one_line
 
 
 def finish(
@@ -35,6 +35,11 @@ def finish(
             click.echo(_summary(result, several=len(results) > 1))
             if list_images:
                 _list_images(result)
+            if not list_images and result.outcome.added:
+                from retrieval.index.upkeep import unbuilt  # loads FAISS
+
+                for line in unbuilt(result.collection):
+                    note(line)
         list_faults("could not be used", [f"{file}: {reason}" for file, reason in result.outcome.rejected])
         list_faults(
             "with features that cannot be read", [f"{file}: {reason}" for file, reason in result.feature_faults]

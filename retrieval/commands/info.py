@@ -15,7 +15,6 @@ from retrieval.collection import Collection, SpaceDefinition
 from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
 from retrieval.index import Cosine, is_exact, open_index
-from retrieval.index.upkeep import index_facts
 from retrieval.learn.calibration_store import stored_calibrations
 from retrieval.learn.sources import outgrown
 from retrieval.sources import has_pictures
@@ -54,7 +53,7 @@ def facts_in_full(collection: Collection) -> dict[str, Any]:
     facts["spaces"] = [
         stated
         | {"bytes": _size(vectors_path(collection.path, space)), "index": _index(collection, space)}
-        | {"tuning": index_facts(collection, space)}
+        | {"tuning": _tuning(collection, space)}
         for stated, space in zip(facts["spaces"], collection.spaces, strict=True)
     ]
     sources = [
@@ -79,12 +78,23 @@ def _index(collection: Collection, space: SpaceDefinition) -> str:
     metric = metric_of(space)
     if is_exact(metric, len(collection.ids(space.name))):
         return "exact"
-    if metric.name == Cosine.name and index_facts(collection, space) is None:
+    if metric.name != Cosine.name:
+        index = open_index(collection, space.name, metric)
+        return f"{index.description}, recall@10 {index.recall_at(10):.3f}"
+    if _tuning(collection, space) is None:
         return f"exact, until `kvasir tune {collection.path}` or a server has built one"
-    index = open_index(collection, space.name, metric)
-    return (
-        index.description if metric.name == Cosine.name else f"{index.description}, recall@10 {index.recall_at(10):.3f}"
-    )
+    from retrieval.index.upkeep import index_sentence
+
+    return index_sentence(collection, space)
+
+
+def _tuning(collection: Collection, space: SpaceDefinition) -> dict[str, Any] | None:
+    """How the stored index of a large space is searched, as it was measured; else None."""
+    if is_exact(metric_of(space), len(collection.ids(space.name))):
+        return None
+    from retrieval.index.upkeep import index_facts  # loads FAISS, which few collections need
+
+    return index_facts(collection, space)
 
 
 def _size(path: Path) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -139,6 +138,8 @@ def contenders(rows: Rows, query: NDArray[np.float32], ids: NDArray[np.int64], k
 
 def _products(rows: Rows, query: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
     """Inner products (m,) of a query and images in single precision; reads vectors where they lie."""
+    import faiss  # not for every import of the engine
+
     array = rows.mapped(ids)
     if array is None or array.dtype != np.float32:
         alone: NDArray[np.float32] = rows.take(ids) @ query

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from retrieval.collection import Collection, SpaceDefinition
@@ -71,3 +72,19 @@ def index_sentence(collection: Collection, space: SpaceDefinition) -> str:
         return "approximate"
     tuning = stored_tuning(index_folder(collection.path, space.name))
     return "exact, until an index is built" if tuning is None else str(tuning)
+
+
+def unbuilt(path: Path) -> list[str]:
+    """A line for each space of a collection that is searched more slowly than it could be, with what helps."""
+    collection = Collection.open(path)
+    lines = []
+    for space in collection.spaces:
+        if needs_index(collection, space) and isinstance(metric_of(space), Cosine):
+            folder = index_folder(path, space.name)
+            if stored_tuning(folder) is None:
+                shape = shape_of(len(collection.ids(space.name)), space.dimension, wanted_of(folder).memory)
+                lines.append(
+                    f"space {space.name}: searches compare every image until an index is built, by "
+                    f"`kvasir tune {path}` (about {shape.seconds:,.0f} s) or by a server in the background"
+                )
+    return lines
