@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 import retrieval
 from retrieval.collection import Collection
 from retrieval.command_line import kvasir
-from retrieval.encoders.precision import has_nncf
+from retrieval.encoders.precision import PrecisionError, has_nncf
+from retrieval.spaces.encoder import EncoderFitError
 
 
 def index(data: Path, path: Path, spec: str, precision: str) -> Result:
@@ -50,8 +51,8 @@ def test_a_space_stays_in_the_precision_that_made_it(gallery_folder: Path, spec:
     assert index(gallery_folder, tmp_path / "c", spec, "bf16").exit_code == 0
     assert index(gallery_folder, tmp_path / "c", spec, "auto").exit_code == 0
     other = index(gallery_folder, tmp_path / "c", spec, "int8")
-    assert other.exit_code == 2
-    assert "was made with --precision bf16" in other.output
+    assert isinstance(other.exception, EncoderFitError)
+    assert "was made with --precision bf16" in str(other.exception)
 
 
 @pytest.mark.skipif(not has_nncf(), reason="needs the extra int8")
@@ -59,8 +60,9 @@ def test_int8_is_calibrated_on_the_pictures_and_near_f32(
     gallery_folder: Path, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     too_few = index(gallery_folder, tmp_path / "few", spec, "int8")
-    assert too_few.exit_code == 2
-    assert "calibrated on 32 pictures at least" in too_few.output
+    assert isinstance(too_few.exception, PrecisionError)
+    assert "calibrated on 32 pictures at least" in str(too_few.exception)
+    assert not (tmp_path / "few").exists()
     monkeypatch.setattr("indexer.precision._LEAST", 4)
     assert index(gallery_folder, tmp_path / "plain", spec, "f32").exit_code == 0
     done = index(gallery_folder, tmp_path / "c", spec, "int8")
