@@ -12,7 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any, get_args
 
@@ -68,20 +70,21 @@ def quantise(directory: Path, into: Path, pictures: NDArray[np.uint8]) -> None:
     if not has_nncf():
         raise PrecisionError("int8 needs the extra: pip install 'kvasir-retrieval[int8]'")
     openvino = openvino_runtime()
-    logging.getLogger("nncf").setLevel(logging.ERROR)
-    import nncf  # type: ignore[import-untyped,import-not-found,unused-ignore]
-
     model = openvino.Core().read_model(directory / MODEL)
     operations = [one for one in model.get_ordered_ops() if one.get_type_name() not in ("Constant", "Result")]
     inputs = [one for one in operations if one.get_type_name() == "Parameter"]
     first = [target.get_node() for one in inputs for target in one.output(0).get_target_inputs()]
     left = [one.get_friendly_name() for one in (*first, *operations[-_LAST:]) if one not in inputs]
-    quantised = nncf.quantize(
-        model,
-        nncf.Dataset(pictures[:, None]),
-        subset_size=len(pictures),
-        ignored_scope=nncf.IgnoredScope(names=list(dict.fromkeys(left)), validate=False),
-    )
+    with redirect_stdout(StringIO()):  # where it would draw bars between the lines of a command, or of its JSON
+        import nncf  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+        nncf.set_log_level(logging.ERROR)
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset(pictures[:, None]),
+            subset_size=len(pictures),
+            ignored_scope=nncf.IgnoredScope(names=list(dict.fromkeys(left)), validate=False),
+        )
     into.mkdir(parents=True, exist_ok=True)
     openvino.save_model(quantised, into / MODEL, compress_to_fp16=False)
 
