@@ -3,6 +3,7 @@
 COLLECTION/
   manifest.json        format version, each space's recipe
   catalog.sqlite       one row an image
+  catalog.columns      the same as columns, of a large collection; made again from the catalog
   vectors/             SPACE.float32: row number = image id
   encoders/SPACE/      the encoder as OpenVINO runs it
   index/SPACE/         a FAISS index that takes long to build; it can be made again from the vectors
