@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from numpy.typing import NDArray
 
 import retrieval
 from retrieval.collection import Collection
@@ -33,6 +35,11 @@ def index(data: Path, path: Path, spec: str, precision: str) -> Result:
 
 def recipe(path: Path) -> dict[str, object]:
     return Collection.open(path).spaces[0].recipe
+
+
+def _vectors(path: Path) -> NDArray[Any]:
+    opened = Collection.open(path)
+    return np.asarray(opened.vectors(opened.spaces[0].name)[1])
 
 
 @pytest.fixture
@@ -68,8 +75,8 @@ def test_int8_is_calibrated_on_the_pictures_and_near_f32(
     done = index(gallery_folder, tmp_path / "c", spec, "int8")
     assert done.exit_code == 0, done.output
     assert recipe(tmp_path / "c")["precision"] == "int8"
-    plain, coded = (Collection.open(tmp_path / name).vectors("test_convnext")[1] for name in ("plain", "c"))
-    cosines = (np.asarray(plain) * np.asarray(coded)).sum(1)
+    plain, coded = (_vectors(tmp_path / name) for name in ("plain", "c"))
+    cosines = (plain * coded).sum(1)
     assert 0.9 < cosines.min() < 1 - 1e-6
     engine = retrieval.open(tmp_path / "c")
     file = gallery_folder / engine.collection.file_of(0)
