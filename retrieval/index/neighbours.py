@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -75,13 +76,21 @@ def merged(
 def with_ids(ids: NDArray[np.int64], added: NDArray[np.int64]) -> NDArray[np.int64]:
     """The union of ids (n,) ascending and added ids (m,), ascending; numpy's takes 40 ms for one more than 100,000."""
     new = np.unique(added[~among(added, ids)])
+    if not len(ids) or (len(new) and new[0] > ids[-1]):
+        return np.concatenate([ids, new])
     return np.insert(ids, np.searchsorted(ids, new), new)
 
 
 def without_ids(ids: NDArray[np.int64], excluded: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of ids (n,) ascending that are not in `excluded`."""
     present = excluded[among(excluded, ids)]
-    return np.delete(ids, np.searchsorted(ids, present)) if len(present) else ids
+    if not len(present):
+        return ids
+    places = np.searchsorted(ids, present)
+    if len(places) > FEW:
+        return np.delete(ids, places)
+    places = np.unique(places)  # copied once, in pieces between them
+    return np.concatenate([ids[left + 1 : right] for left, right in pairwise([-1, *places.tolist(), len(ids)])])
 
 
 def scan(
