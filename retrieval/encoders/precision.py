@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.encoders.recipe import Precision, Recipe
-from retrieval.encoders.runtime import MODEL, OpenVinoEncoder, openvino_runtime
+from retrieval.encoders.runtime import MODEL, OpenVinoEncoder, logging_unchanged, openvino_runtime
 from retrieval.errors import EncoderError
 
 PRECISIONS = get_args(Precision)
@@ -75,7 +75,10 @@ def quantise(directory: Path, into: Path, pictures: NDArray[np.uint8]) -> None:
     inputs = [one for one in operations if one.get_type_name() == "Parameter"]
     first = [target.get_node() for one in inputs for target in one.output(0).get_target_inputs()]
     left = [one.get_friendly_name() for one in (*first, *operations[-_LAST:]) if one not in inputs]
-    with redirect_stdout(StringIO()):  # where it would draw bars between the lines of a command, or of its JSON
+    with (
+        logging_unchanged(),
+        redirect_stdout(StringIO()),
+    ):  # where it would draw bars between the lines of a command, or of its JSON
         import nncf  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
         nncf.set_log_level(logging.ERROR)

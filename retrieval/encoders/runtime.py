@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import queue
 import shlex
 import shutil
 import sys
 import warnings
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -149,7 +152,7 @@ def convert(tower: Tower, directory: Path) -> str:
     width, height = tower.recipe.size
     example = torch.zeros(1, height, width, 3, dtype=torch.uint8)
     try:
-        with torch.inference_mode(), warnings.catch_warnings():
+        with logging_unchanged(), torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing warns of its own future, and of shapes that are fixed here
             model = openvino.convert_model(
                 tower, example_input=example, input=[openvino.PartialShape([1, height, width, 3])]
@@ -171,6 +174,18 @@ def convert(tower: Tower, directory: Path) -> str:
             f"{tower.recipe.spec}: OpenVINO's conversion gives other embeddings (cosine {cosine:.4f} to PyTorch's)"
         )
     return converted_digest(directory)
+
+
+@contextmanager
+def logging_unchanged() -> Iterator[None]:
+    """Give the root logger back its level, filters and handlers, which OpenVINO's converter replaces."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters[:], root.handlers[:] = filters, handlers
 
 
 def _not_converted(tower: Tower, error: Exception) -> ConversionError:

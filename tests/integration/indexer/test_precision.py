@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,12 @@ def test_int8_is_calibrated_on_the_pictures_and_near_f32(
     assert "calibrated on 32 pictures at least" in str(too_few.exception)
     assert not (tmp_path / "few").exists()
     monkeypatch.setattr("indexer.precision._LEAST", 4)
+    logged = logging.getLogger().level, logging.getLogger().handlers
     assert index(gallery_folder, tmp_path / "plain", spec, "f32").exit_code == 0
     done = index(gallery_folder, tmp_path / "c", spec, "int8")
     assert done.exit_code == 0, done.output
     assert recipe(tmp_path / "c")["precision"] == "int8"
+    assert (logging.getLogger().level, logging.getLogger().handlers) == logged  # what the tools change is put back
     plain, coded = (_vectors(tmp_path / name) for name in ("plain", "c"))
     cosines = (plain * coded).sum(1)
     assert 0.9 < cosines.min() < 1 - 1e-6
