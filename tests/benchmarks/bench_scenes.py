@@ -26,6 +26,7 @@ from indexer.scenes import scenes, update_scenes
 from indexer.scenes.geometry import INLIERS, agreement
 from indexer.scenes.local_features import local_features
 from retrieval.collection import Collection, CollectionWriter
+from retrieval.encoders import EncoderOptions
 from retrieval.evaluation import EvaluationOptions, MeasureOptions, evaluate_collection
 from retrieval.field_of_view import crop_to_field
 from retrieval.images import decode
@@ -81,7 +82,7 @@ def main() -> None:
     with open_dataset(Path(sys.argv[1])) as dataset, tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "collection"
         with CollectionWriter(path, create=True) as writer:
-            indexing = timed(lambda: run_dataset(dataset, writer))
+            indexing = timed(lambda: run_dataset(dataset, writer, options=EncoderOptions(features="multi")))
             looking = timed(lambda: update_scenes(writer))
             peak = psutil.Process().memory_info().rss / 2**20
             print(f"{dataset.name}: {len(dataset.items)} pictures indexed in {indexing:.1f} s; scenes looked for in")
