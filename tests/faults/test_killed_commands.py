@@ -31,9 +31,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 FORKS = """
-import importlib, json, os, pkgutil, sys
+import importlib, json, os, pkgutil, sys, traceback
 import indexer, retrieval, web
-from retrieval.command_line import kvasir
+from retrieval.command_line import main
 for package in (retrieval, indexer, web):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.endswith(("__main__", ".worker", "picture_process", "retrieval.py")):
@@ -46,11 +46,14 @@ for line in sys.stdin:
         log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 0), os.dup2(output, 1), os.dup2(log, 2)
         os.environ["KMP_WARNINGS"] = "0"
+        sys.argv = ["kvasir", *json.loads(line)]
         code = 1
         try:
-            kvasir.main(json.loads(line), prog_name="kvasir")
+            main()
         except SystemExit as end:
             code = int(end.code or 0)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     print(child, flush=True)
