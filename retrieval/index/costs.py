@@ -21,11 +21,11 @@ LISTS_TRAIN = 3.0e-11
 """Seconds of one number of a training vector, list and iteration."""
 LISTS_ADD = 6.0e-11
 """Seconds of one number of a vector and list when it is added to an inverted file."""
-CATALOG_BYTES = 420.0
-"""Bytes of an image's row in the catalog, with its digests, log entry and SQLite's indexes."""
-COLUMN_BYTES = 110.0
+CATALOG_BYTES = 345.0
+"""Bytes of an image in the catalog, with its digest, and as a column file."""
+COLUMN_BYTES = 113.0
 """Bytes of an image in the columns that a reader maps."""
-_GRAPH_NODE = 2.4e-10
+_GRAPH_NODE = 4.5e-10
 """Seconds to compare one number of a code at a random place."""
 _LISTS_CODE = 2.5e-11
 """Seconds to compare one four-bit code."""
