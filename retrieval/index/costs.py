@@ -27,7 +27,7 @@ COLUMN_BYTES = 113.0
 """Bytes of an image in the columns that a reader maps."""
 _GRAPH_NODE = 4.5e-10
 """Seconds to compare one number of a code at a random place."""
-_LISTS_CODE = 2.5e-11
+_LISTS_CODE = 9.8e-11
 """Seconds to compare one four-bit code."""
 
 
