@@ -3,7 +3,8 @@
     python .ci/lowest.py VENV
 
 writes VENV/constraints.txt for pip, and links PyTorch from the environment that this runs in: another version of it is
-gigabytes to fetch and minutes to unpack, so its own lower bound is run by hand.
+gigabytes to fetch and minutes to unpack, so its own lower bound is run by hand: the quick tests of encoders, learning
+and fine-tuning pass on torch 2.7.0 with torchvision 0.22.0.
 """
 
 from __future__ import annotations
