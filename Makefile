@@ -5,6 +5,7 @@
 #   make test                                       every test
 #   make quick                                      lint, types and the tests that matter while editing
 #   make check                                      lint, format, types
+#   make screenshots                                the README's picture of the page, of drawn pictures
 #   make lowest                                     the quick tests, on the lowest declared version of each dependency
 #
 # VENV and WORK say where the installation and the data go, SITE where Kvasir is fetched from, THEN what follows the
@@ -29,7 +30,7 @@ ifneq ($(filter-out $(SETTINGS),$(GIVEN)),)
 $(error there is no setting $(filter-out $(SETTINGS),$(GIVEN)); the settings, in capitals: $(SETTINGS))
 endif
 
-.PHONY: run test quick check lowest clean
+.PHONY: run test quick check screenshots lowest clean
 .DELETE_ON_ERROR:
 
 $(BIN)/python:
@@ -79,6 +80,10 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+screenshots: $(VENV)/installed-dev
+	mkdir -p $(WORK)
+	$(BIN)/python .readme/screenshots.py $(BIN)/kvasir $(WORK)
 
 # Old libraries warn about what newer ones bring: only here a warning is no error.
 lowest: $(LOWEST)/installed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -35,7 +35,8 @@ class Hit:
     score: larger is more similar; `Hits.score_kind` says what it is. distance: in the first space that was searched;
     distances: in every one of them. None where the image has no vector there. cluster: near duplicates share it.
     scene: frames of one place in one examination share it, near duplicates as well. marks: names of `retrieval.marks`.
-    chance: that it has the query's class, where what was searched is calibrated.
+    chance: that it has the query's class, where what was searched is calibrated. near_duplicates: ids of farther images
+    of its cluster that were folded into it, nearest first.
     """
 
     rank: int
@@ -49,6 +50,7 @@ class Hit:
     scene: int
     marks: tuple[str, ...] = ()
     chance: float | None = None
+    near_duplicates: tuple[int, ...] = ()
     collection: Collection | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -73,7 +75,8 @@ class Hit:
     def to_dict(self) -> dict[str, Any]:
         """The hit as plain values, under the names of its attributes."""
         names = [stated.name for stated in fields(self) if stated.name != "collection"]
-        return {name: getattr(self, name) for name in names} | {"marks": list(self.marks)}
+        lists = {"marks": list(self.marks), "near_duplicates": list(self.near_duplicates)}
+        return {name: getattr(self, name) for name in names} | lists
 
 
 def hits_of(
@@ -215,6 +218,24 @@ class Hits(Sequence[Hit]):
             pictures.setdefault(hit.cluster, f"same picture as hit {hit.rank}")
             scenes.setdefault(hit.scene, f"same examination as hit {hit.rank}?")
         return notes
+
+    def folded(self, k: int) -> Hits:
+        """The first k clusters of near duplicates: the nearest image of each is a hit, and the others fold into it."""
+        first: dict[int, Hit] = {}
+        others: dict[int, list[int]] = {}
+        for hit in self.hits:
+            if hit.cluster in first:
+                others[hit.cluster].append(hit.id)
+            elif len(first) < k:
+                first[hit.cluster], others[hit.cluster] = hit, []
+        hits = tuple(
+            replace(hit, rank=rank, near_duplicates=tuple(others[hit.cluster]))
+            for rank, hit in enumerate(first.values(), 1)
+        )
+        quality = self.quality
+        if quality is not None:
+            quality = Quality.of(sum(hit.class_name == self.query_class for hit in hits), quality.relevant, k)
+        return replace(self, hits=hits, quality=quality)
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain values, under the names of the attributes."""

@@ -71,6 +71,7 @@ class SearchOptions(TypedDict, total=False):
     query_class: str | None
     region: Region | None
     min_chance: float | None
+    fold: bool
 
 
 class Searcher:
@@ -130,6 +131,7 @@ class Searcher:
         query_class: str | None = None,
         region: Region | None = None,
         min_chance: float | None = None,
+        fold: bool = False,
     ) -> Hits | list[Hits]:
         """The k nearest images to a query; a list of queries is searched together, with one index call a space.
 
@@ -141,7 +143,7 @@ class Searcher:
         with all other frames of their scenes, as far as `kvasir scenes` has found them. query_class: the class of the
         query where it is known; that of an image of the collection is known by itself. region: the part of the query's
         picture that counts. min_chance: only hits that show the query's finding with this chance at least, from 0 to 1;
-        `kvasir calibrate` makes what chances need.
+        `kvasir calibrate` makes what chances need. fold: near duplicates of a hit fold into it, see `Hit`.
 
         Raises BadQueryError, NotCalibratedError, NoSuchClassError, NoSuchImageError, SpaceNameError, EmptySpaceError,
         UnknownFusionError, UnsupportedQueryError, VectorError, a PictureError.
@@ -163,8 +165,27 @@ class Searcher:
             exclude_cluster=exclude_cluster,
             exclude_scene=exclude_scene,
             min_chance=min_chance,
+            fold=fold,
         )
         return results if isinstance(query, list) else results[0]
+
+    def nearest_of_classes(self, query: QueryLike, k: int = 4, **options: Unpack[SearchOptions]) -> dict[str, Hits]:
+        """The k nearest images of each class, by class, that of the nearest image first.
+
+        options: those of `search`; `classes` names the only ones. The query is embedded once. Raises as `search`.
+        """
+        parsed = Query.of(query, options.pop("region", None))
+        spaces, query_class = options.pop("spaces", None), options.pop("query_class", None)
+        names = self._default_spaces([parsed]) if spaces is None else self.space_names(spaces)
+        return self.nearest_of_classes_embedded(self._embed(parsed, names, query_class), k, **options)
+
+    def nearest_of_classes_embedded(
+        self, query: EmbeddedQuery, k: int, classes: str | Names[str] | None = None, **options: Any
+    ) -> dict[str, Hits]:
+        """The same for a query that is embedded already."""
+        wanted = self.collection.classes if classes is None else dict.fromkeys(map(nfc, _names(classes, "classes")))
+        nearest = {name: self.search_embedded([query], k, classes=[name], **options)[0] for name in wanted}
+        return dict(sorted(nearest.items(), key=lambda pair: -pair[1][0].score if len(pair[1]) else float("inf")))
 
     def search_by_vectors(
         self,
@@ -211,6 +232,7 @@ class Searcher:
         exclude_cluster: bool = False,
         exclude_scene: bool = False,
         min_chance: float | None = None,
+        fold: bool = False,
     ) -> list[Hits]:
         """Search for queries that are embedded already, all in the same spaces, with one index call a space.
 
@@ -219,6 +241,10 @@ class Searcher:
         self._require_hits(k)
         if not queries:
             return []
+        if fold:
+            options: dict[str, Any] = {"weights": weights, "fusion": fusion, "rerank": rerank, "filter": filter}
+            options |= {"classes": classes, "exclude_self": exclude_self, "exclude_cluster": exclude_cluster}
+            return self._folded(queries, k, options | {"exclude_scene": exclude_scene, "min_chance": min_chance})
         names = list(queries[0].vectors)
         if any(set(query.vectors) != set(names) for query in queries):
             raise BadQueryError("queries that are searched for together are embedded in the same spaces")
@@ -321,6 +347,17 @@ class Searcher:
                 }
                 results.append(hits_at(start + row, ids, scores[row, : len(ids)], distances))
         return results
+
+    def _folded(self, queries: Sequence[EmbeddedQuery], k: int, options: Mapping[str, Any]) -> list[Hits]:
+        """Hits without a second image of any cluster; searches deeper until there are k of each query, or no more."""
+        depth = k + k // 2 + 1
+        while True:
+            results = self.search_embedded(queries, min(depth, len(self.collection)), **options)
+            folded = [hits.folded(k) for hits in results]
+            ended = [len(one) == k or len(hits) < depth for one, hits in zip(folded, results, strict=True)]
+            if all(ended) or depth >= len(self.collection):
+                return folded
+            depth *= 2
 
     def refreshed(self) -> Self:
         """A searcher on the collection as it is now; this one where nothing has changed.

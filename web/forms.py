@@ -32,6 +32,7 @@ LABELS = {
     "classes": "Only some classes",
     "exclude_cluster": "Leave out near duplicates",
     "exclude_scene": "Leave out the same scene",
+    "fold": "Fold near duplicates",
     "min_chance": "Least chance",
     "query_class": "Class of the query",
     "region": "The part of the picture",
@@ -100,9 +101,17 @@ class PageSearch:
         values = {name: value for name, value in (self._values | changes).items() if value is not None}
         return f"{self._paths[endpoint]}?{urlencode(values, doseq=True, safe=',')}"
 
+    def of_classes(self) -> str:
+        """An address of the nearest images of each class."""
+        return self._below("classes")
+
     def download(self, kind: str) -> str:
         """An address of the same search's hits as a file."""
-        return f"{url_for('pages.download', kind=kind)}?{self.link().partition('?')[2]}"
+        return self._below(f"hits.{kind}")
+
+    def _below(self, part: str) -> str:
+        path, _, fields = self.link().partition("?")
+        return f"{path}/{part}?{fields}"
 
     def link_from(self, image_id: int) -> str:
         """An address of the same search by an image of the collection, without what belongs to this query alone."""

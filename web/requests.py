@@ -126,6 +126,14 @@ class EvaluationPath(RequestModel):
     evaluation_id: str = Field(min_length=1, max_length=64)
 
 
+class RunPair(RequestModel):
+    """Two stored evaluations to compare."""
+
+    first: str = Field(min_length=1, max_length=64, description="The id of one.")
+    second: str = Field(min_length=1, max_length=64, description="The id of the other.")
+    measure: str = Field("mAP", max_length=40, description="Such as mAP or precision@10.")
+
+
 class EvaluationRequest(RequestModel):
     """What to evaluate."""
 

@@ -85,6 +85,7 @@ class Hit(_Response):
     chance: float | None = Field(
         description="That it shows the query's finding; null where what was searched is not calibrated."
     )
+    near_duplicates: list[int] = Field(description="Ids of farther images of its cluster that were folded into it.")
     links: Links
 
 
@@ -140,6 +141,19 @@ class Hits(_Response):
     hits: list[Hit]
 
 
+class ClassHits(_Response):
+    """The nearest images of one class."""
+
+    class_name: str = Field(alias="class")
+    hits: Hits
+
+
+class NearestOfClasses(_Response):
+    """The nearest images of each class."""
+
+    classes: list[ClassHits] = Field(description="That of the nearest image first.")
+
+
 class BatchResults(_Response):
     """What a batch of searches gave."""
 
@@ -184,6 +198,45 @@ class Evaluation(_Response):
     request: dict[str, Any]
     error: str | None
     result: dict[str, Any] | None
+
+
+class EvaluationRun(_Response):
+    """A stored evaluation in short."""
+
+    id: str
+    created: str
+    made_by: Literal["site", "command"]
+    request: dict[str, Any]
+    outdated: bool = Field(description="Whether the collection has changed since.")
+    means: dict[str, float | None] = Field(description="mAP, the mean of the class means, by space and fusion.")
+
+
+class EvaluationRuns(_Response):
+    """The evaluations that are stored, the newest first."""
+
+    evaluations: list[EvaluationRun]
+
+
+class RunDifference(_Response):
+    """One space or fusion in two evaluations."""
+
+    name: str
+    first: float
+    second: float
+    difference: float = Field(description="The second minus the first.")
+    low: float = Field(description="Where its 95 % interval begins.")
+    high: float
+    p: float = Field(description="Of the paired test, query by query.")
+    significant: bool
+
+
+class RunComparison(_Response):
+    """What two evaluations both measured, and the names that one of them has alone."""
+
+    measure: str
+    differences: list[RunDifference]
+    only_first: list[str]
+    only_second: list[str]
 
 
 class Health(_Response):

@@ -100,6 +100,9 @@ class SearchOptions(RequestModel):
         description="Only hits that show the query's finding with this chance at least; what is searched must be "
         "calibrated.",
     )
+    fold: Flag = Field(
+        False, description="Fold near duplicates of a hit into it, as its `near_duplicates`, so that all k hits differ."
+    )
     region: Region = Field(
         None,
         description="Search by a part of the picture: left, top, width, height as fractions of the upright picture.",
@@ -221,6 +224,17 @@ def search(
         return _rank([embedded], options)[0]
 
 
+def search_classes(query: QueryLike, options: SearchOptions) -> dict[str, Hits]:
+    """The nearest images of each class, by class, under the concurrency limits. Raises as `search` does."""
+    complete = _complete(query, options)
+    with embedding_turn(complete):
+        embedded = _embed(complete, options)
+    with state().searches.slot():
+        return searcher().nearest_of_classes_embedded(
+            embedded, options.k, options.classes, **_ranking(options.model_copy(update={"classes": None}))
+        )
+
+
 @contextmanager
 def parsing_turn() -> Iterator[None]:
     """A turn for parsing a request's body, which a small one needs not: searches by image never wait for uploads."""
@@ -315,18 +329,13 @@ def _embed(query: Query, options: SearchOptions) -> EmbeddedQuery:
 
 
 def _rank(queries: Sequence[EmbeddedQuery], options: SearchOptions) -> list[Hits]:
-    return searcher().search_embedded(
-        queries,
-        options.k,
-        weights=options.weights,
-        fusion=options.fusion,
-        rerank=options.rerank,
-        filter=options.filter(),
-        exclude_self=options.exclude_self,
-        exclude_cluster=options.exclude_cluster,
-        exclude_scene=options.exclude_scene,
-        min_chance=options.min_chance,
-    )
+    return searcher().search_embedded(queries, options.k, **_ranking(options))
+
+
+def _ranking(options: SearchOptions) -> dict[str, Any]:
+    """How embedded queries are ranked, as the engine takes it."""
+    names = ("weights", "fusion", "rerank", "exclude_self", "exclude_cluster", "exclude_scene", "min_chance", "fold")
+    return {name: getattr(options, name) for name in names} | {"filter": options.filter()}
 
 
 def _require_batch(queries: Sequence[Query], hits: int) -> None:

@@ -184,7 +184,7 @@ def command(
     notes: list[str] = []  # shown once the bars are gone
     with progress_bar(transient=True) as bar:
         advance = TaskBars(bar).advance
-        result = evaluate_collection(opened, opened.path.name, options, advance)
+        result = evaluate_collection(opened, opened.manifest.name, options, advance)
         figures = dict(result.figures)
         transfer: dict[str, Standing] = {}
         if queries is not None:

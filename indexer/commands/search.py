@@ -68,7 +68,10 @@ from retrieval.terminal import display_width, note, one_line, padded
     help="Where --batch writes: .csv, .jsonl or .trec. The same command again continues a stopped one.",
 )
 @click.option("-k", default=10, show_default=True, help="How many hits.")
-@space_option("Spaces to search, separated by commas; several are fused.  [default: the first]")
+@space_option(
+    "Spaces to search, separated by commas; several are fused.  [default: what retrieves best by the latest "
+    "evaluation that is stored, or else the first]"
+)
 @click.option(
     "--weight",
     "weights",
@@ -177,6 +180,8 @@ def command(
     if exclude_scene and not query.image_ids:
         raise click.UsageError("--exclude-scene needs an ID in the query: the scene of a file is not known")
     searcher = open_collection(collection)
+    if not spaces and not weights and rerank is None and not query.spaces:
+        spaces, weights, fusion = _best_spaces(searcher, fusion)
     hits = searcher.search(
         query,
         k,
@@ -191,6 +196,18 @@ def command(
         min_chance=min_chance,
     )
     click.echo(json.dumps(hits.to_dict(), indent=2, allow_nan=False) if as_json else _table(hits))
+
+
+def _best_spaces(searcher: Searcher, fusion: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Spaces, weights as `--weight` takes them, and fusion of what retrieves best, with a word; else of the first."""
+    from retrieval.report.best import best_of
+
+    best = best_of(searcher.collection)
+    if best is None or not all(searcher.space(name).embeds_pictures for name in best.spaces):
+        return (), (), fusion
+    note(f"searched in {one_line(best.name)}, which {best}; --space chooses another")
+    pairs = zip(best.spaces, best.weights or (), strict=False)
+    return best.spaces, tuple(f"{name}={weight:g}" for name, weight in pairs), best.fusion
 
 
 def _class_of_query(name: str | None, class_maps: Sequence[str], classes: Sequence[str]) -> str | None:

@@ -17,6 +17,7 @@ from retrieval.errors import QueryError
 from retrieval.rerank.database_augmentation import DatabaseAugmentation
 from retrieval.rerank.expansion import Expansion
 from retrieval.rerank.k_reciprocal import KReciprocal
+from retrieval.rerank.mmr import MaximalMarginalRelevance
 from retrieval.rerank.query_expansion import QueryExpansion
 
 __all__ = ["DEPTH", "METHODS", "Reranker", "UnknownRerankingError", "reranked", "reranker_named"]
@@ -42,9 +43,14 @@ class Reranker(Protocol):
         ...
 
 
-METHODS: Mapping[str, Reranker] = MappingProxyType(
-    {method.name: method for method in (QueryExpansion(), DatabaseAugmentation(), Expansion(), KReciprocal())}
+_ALL: tuple[Reranker, ...] = (
+    QueryExpansion(),
+    DatabaseAugmentation(),
+    Expansion(),
+    KReciprocal(),
+    MaximalMarginalRelevance(),
 )
+METHODS: Mapping[str, Reranker] = MappingProxyType({method.name: method for method in _ALL})
 
 
 def reranker_named(name: str) -> Reranker:

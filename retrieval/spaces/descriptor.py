@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 
 KIND = "descriptor"
 
+_SENTENCES = {
+    "JCD": "Colours together with how soft their edges are; helps where colour and coarse structure go together.",
+    "Tamura": "Texture: how coarse, how contrasted, in which direction; helps for surface patterns of any colour.",
+    "ColorLayout": "Which colours lie where, on a coarse grid; helps for scenes of one layout, as dye in one place.",
+    "EdgeHistogram": "In which directions edges run in each part; helps for folds and outlines, and ignores colour.",
+    "AutoColorCorrelogram": "Which colours lie close to themselves; helps for the colour of tissue, staining and dye.",
+    "PHOG": "The directions of outlines in ever smaller parts; helps for shapes, and ignores colour.",
+}
+"""What each descriptor compares and when that helps."""
+
 
 @dataclass(frozen=True, eq=False)
 class DescriptorSpace(Space):
@@ -61,6 +71,11 @@ class DescriptorSpace(Space):
     def summary(self) -> str:
         """The variant of LIRE."""
         return f"LIRE's descriptor, variant '{self.variant}'"
+
+    @property
+    def sentence(self) -> str:
+        """What the descriptor compares and when that helps."""
+        return _SENTENCES[self.descriptor.name]
 
     @property
     def details(self) -> list[str]:

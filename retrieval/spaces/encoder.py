@@ -31,6 +31,7 @@ from retrieval.encoders import (
     parse_spec,
     rebuild_tower,
 )
+from retrieval.encoders.known import known_to
 from retrieval.encoders.provenance import provenance
 from retrieval.encoders.recipe import SEEN_DIGITS, RecipeError, Resize
 from retrieval.encoders.runtime import MODEL, converted_digest, require_undamaged
@@ -133,6 +134,15 @@ class EncoderSpace(UnitVectorSpace):
         boxes = _FILLED if self.recipe.marks == "fill" else ""
         made = f"{self.recipe.spec}, {self.recipe.dimension} numbers, frames {fit} {width}x{height}{boxes}"
         return "; ".join([made, *provenance(self.recipe)])
+
+    @property
+    def sentence(self) -> str:
+        """What the encoder was trained on, and when it helps."""
+        known = known_to(self.definition.recipe)
+        seen = "other pictures, mostly everyday photographs" if known is None else known.trained_on
+        return (
+            f"What a neural network trained on {seen} sees in the whole picture; the place to start for any question."
+        )
 
     @property
     def details(self) -> list[str]:

@@ -63,6 +63,16 @@ class LearnedSpace(UnitVectorSpace):
         return f"learned by {recipe['method']} on {sources} from {recipe['images']:,} images"
 
     @property
+    def sentence(self) -> str:
+        """What it was learned from, and when it helps."""
+        if self.definition.recipe["method"] == "pca":  # which learns from no class
+            return self.sources[0].sentence
+        return (
+            "Learned from the classes of this collection: images of one class lie together; best where the class is "
+            "the question, and blind to what no class names."
+        )
+
+    @property
     def details(self) -> list[str]:
         """Method, sources, training images, figures of the cross-validation, and the model's digest."""
         recipe = self.definition.recipe

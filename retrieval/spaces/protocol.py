@@ -163,6 +163,11 @@ class Space(ABC):
         ...
 
     @property
+    def sentence(self) -> str:
+        """What it compares and when it helps, as one plain sentence."""
+        return "Vectors that were made elsewhere; what they compare is known to those who made them."
+
+    @property
     def details(self) -> list[str]:
         """How it was made, in lines for a person."""
         return [self.summary]

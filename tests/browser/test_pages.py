@@ -216,6 +216,8 @@ PAGES = [
     "/results?image=24&k=6",
     "/results?image=3&k=6&left=10&top=10&width=50&height=50",
     "/compare?image=3&hit=9",
+    "/results/classes?image=3",
+    "/api/v1/docs",
     "/collection/",
     "/collection/images/",
     "/collection/images/?class=polyps",
@@ -244,7 +246,7 @@ def test_with_forced_colours_the_current_place_is_still_marked(browser: Any, eva
     context = browser.new_context(base_url=evaluated.url, forced_colors="active")
     page = context.new_page()
     for address, marked in (
-        ("/collection/images/?class=polyps", ["Collection", "polyps"]),
+        ("/collection/images/?class=polyps", ["Collection", "polyps 9"]),
         ("/evaluation/", ["Evaluation", "Overview"]),
     ):
         page.goto(address)

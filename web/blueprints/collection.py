@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from flask import Blueprint, Response, jsonify, render_template, request
 from flask_openapi3 import APIBlueprint, Tag
 
 from indexer.near_duplicates import clusters
+from retrieval.collection import Collection
 from retrieval.filters import Filter
 from retrieval.names import nfc
 from web import responses
 from web.access import WRITING, write_key_required
-from web.context import collection, rebind, state
+from web.context import collection, rebind, searcher, state
 from web.errors import BadOptionError
 from web.forms import whole_number
 from web.limits import rate_limited
@@ -216,6 +220,9 @@ def images_page() -> str:
         "images.html",
         images=images_to_dicts(opened, shown),
         class_name=class_name,
+        counts=dict(
+            zip(opened.classes, np.bincount(labels[labels >= 0], minlength=len(opened.classes)).tolist(), strict=True)
+        ),
         unlabelled=len(unlabelled),
         total=len(ids),
         page=page,
@@ -235,7 +242,7 @@ def image_page(image_id: int) -> str:
         "image.html",
         image=image_to_dict(opened, image_id),
         marks=opened.marks_of(image_id),
-        duplicates=images_to_dicts(opened, [other for other in copies if other != image_id]),
+        duplicates=_with_similarities(opened, image_id, [other for other in copies if other != image_id]),
         scene=images_to_dicts(opened, scene[:SHOWN_OF_CLUSTER]),
     )
 
@@ -250,9 +257,10 @@ def duplicates() -> str:
         "duplicates.html",
         clusters=[
             {
+                "id": cluster.id,
                 "size": len(cluster.ids),
                 "mixed": cluster.spans_classes,
-                "images": images_to_dicts(opened, cluster.ids[:SHOWN_OF_CLUSTER]),
+                "images": _with_similarities(opened, cluster.ids[0], cluster.ids[:SHOWN_OF_CLUSTER]),
             }
             for cluster in every[(page - 1) * CLUSTERS_A_PAGE : page * CLUSTERS_A_PAGE]
         ],
@@ -261,6 +269,20 @@ def duplicates() -> str:
         page=page,
         pages=pages,
     )
+
+
+def _with_similarities(opened: Collection, first: int, others: Sequence[int]) -> list[dict[str, Any]]:
+    """Images, each with its similarity to a first one in the default space; None where one has no vector there."""
+    images = images_to_dicts(opened, others)
+    default = opened.manifest.default
+    vector = None if default is None else opened.vector(default.name, first)
+    for image in images:
+        other = None if default is None else opened.vector(default.name, image["id"])
+        image["similarity"] = None
+        if default is not None and vector is not None and other is not None:
+            metric = searcher().metric(default.name)
+            image["similarity"] = float(metric.scores(metric.distances(vector[None], other[None]))[0, 0])
+    return images
 
 
 def _page(count: int, size: int) -> tuple[int, int]:

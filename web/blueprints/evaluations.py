@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, send_file, url_for
@@ -15,6 +16,7 @@ from retrieval.report.document import map_points
 from retrieval.report.render import render_page
 from retrieval.report.render import script as report_script
 from retrieval.report.render import stylesheet as report_stylesheet
+from retrieval.report.runs import RunComparison, compare_runs, means_of
 from retrieval.report.store import (
     FILES,
     NotEvaluatedError,
@@ -26,13 +28,15 @@ from retrieval.report.store import (
     stored_evaluation,
     stored_evaluations,
 )
+from retrieval.tables import csv_rows
 from web import responses
 from web.context import collection, state
 from web.errors import UnsupportedBodyError
+from web.forms import whole_number
 from web.jobs import Job, evaluate
 from web.limits import rate_limited
 from web.problems import without_server_paths
-from web.requests import EvaluationPath, EvaluationRequest, json_body, require_bounded_body
+from web.requests import EvaluationPath, EvaluationRequest, RunPair, json_body, require_bounded_body
 from web.responses import image_links
 
 api = APIBlueprint("evaluations", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="evaluations")])
@@ -41,6 +45,10 @@ blueprint = Blueprint("report", __name__, url_prefix="/evaluation")
 _BODY = {"required": True, "content": json_body(EvaluationRequest)}
 OVERVIEW, MEASURES = "Overview", "Measures"
 """The parts of a report that are not about one space."""
+VIEWS = ("figures", "queries", "labels")
+"""The pages of one space: tables and plots; the best and the worst queries; likely label errors and hubs."""
+MARK, WRONG = "mark-", "wrong:"
+"""Before the id of an image that is marked; before the class that it should have, or nothing."""
 
 
 @api.post(
@@ -58,6 +66,42 @@ def start() -> tuple[Response, int, dict[str, str]]:
     job = _start(EvaluationRequest.model_validate_json(request.get_data(), strict=True))
     address = url_for("evaluations.evaluation", evaluation_id=job.id)
     return jsonify(_job_to_dict(job)), 202, {"Location": address}
+
+
+@api.get(
+    "/evaluations",
+    operation_id="list_evaluations",
+    responses=responses.operation({"200": responses.EvaluationRuns}, 400, 401, 410, 422),
+)
+def evaluations() -> Response:
+    """List the evaluations that are stored, the newest first, each with its mAP by space and fusion."""
+    path, images = state().served.path, digest_of_images(collection())
+    return jsonify(
+        {
+            "evaluations": [
+                {
+                    "id": run.id,
+                    "created": run.created,
+                    "made_by": run.made_by,
+                    "request": run.request,
+                    "outdated": run.images != images,
+                    "means": means_of(path, run),
+                }
+                for run in stored_evaluations(path)
+            ]
+        }
+    )
+
+
+@api.get(
+    "/evaluations/compare",
+    operation_id="compare_evaluations",
+    responses=responses.operation({"200": responses.RunComparison}, 400, 401, 404, 410, 422, 429, 503),
+)
+@rate_limited
+def compare_evaluations(query: RunPair) -> Response:
+    """Compare two stored evaluations query by query, space by space."""
+    return jsonify(asdict(_compared(query)))
 
 
 @api.get(
@@ -96,6 +140,9 @@ def page() -> str:
     if part not in names:
         raise NotEvaluatedError(f"this evaluation has no part '{part[:80]}'")
     space = next((space for space in report.spaces if space.name == part), None)
+    view = request.args.get("view", VIEWS[0] if space else None)
+    if view not in (VIEWS if space else (None,)):
+        raise NotEvaluatedError(f"a part of an evaluation has no view '{str(view)[:80]}'")
     links = image_links()
     return render_template(
         "report.html",
@@ -104,6 +151,8 @@ def page() -> str:
         names=names,
         part=part,
         space=space,
+        view=view,
+        views=VIEWS,
         definition_of=definition_of,
         is_shown=lambda image: collection().images.position(image) is not None,
         links=links,
@@ -122,6 +171,35 @@ def start_from_page() -> BaseResponse:
     protocol = request.form.get("protocol", "leave-cluster-out")
     _start(EvaluationRequest.model_validate({"protocol": protocol, "fusions": fusions}))
     return redirect(url_for("report.page"), 303)
+
+
+@blueprint.get("/compare")
+@rate_limited
+def compare() -> str:
+    """Two evaluations side by side."""
+    pair = RunPair.model_validate(dict(request.args))
+    path = state().served.path
+    runs = [stored_evaluation(path, one) for one in (pair.first, pair.second)]
+    return render_template("runs.html", compared=_compared(pair), runs=runs, stored=stored_evaluations(path))
+
+
+@blueprint.post("/labels.csv")
+def labels() -> Response:
+    """The classes of all images as a table that `kvasir index --labels` takes, changed by what was marked."""
+    images = collection().images
+    marks = {}
+    for name, value in request.form.items():
+        number = whole_number(name.removeprefix(MARK)) if name.startswith(MARK) and value else None
+        if number is not None and (position := images.position(number)) is not None:
+            marks[position] = value
+    rows = [("file", "class", "mark")]
+    for position, (file, label) in enumerate(zip(images.files, images.labels.tolist(), strict=True)):
+        mark = marks.get(position, "")
+        known = images.classes[label] if label >= 0 else ""
+        wrong = mark.startswith(WRONG)
+        rows.append((file, mark.removeprefix(WRONG) if wrong else known, "wrong label" if wrong else mark))
+    headers = {"Content-Disposition": "attachment; filename=labels.csv"}
+    return Response(csv_rows(rows), mimetype="text/csv", headers=headers)
 
 
 @blueprint.get("/report.html")
@@ -164,6 +242,13 @@ def _start(wanted: EvaluationRequest) -> Job:
         opened.manifest.space(name)
     request = wanted.model_dump() | {"spaces": spaces, "fusions": [fusion.name for fusion in fusions]}
     return shared.jobs.start(request, lambda job: evaluate(shared.served.path, job))
+
+
+def _compared(pair: RunPair) -> RunComparison:
+    shared = state()
+    first, second = (stored_evaluation(shared.served.path, one) for one in (pair.first, pair.second))
+    with shared.searches.slot():
+        return compare_runs(shared.served.path, first, second, pair.measure)
 
 
 def _job_to_dict(job: Job, result: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -30,7 +30,9 @@ from retrieval.errors import PictureError, QueryError
 from retrieval.fusion import METHODS
 from retrieval.hits import Hits
 from retrieval.learn.calibration_store import stored_calibrations
+from retrieval.report.best import best_of
 from retrieval.rerank import METHODS as RERANKERS
+from retrieval.spaces import Space
 from web.access import may_read
 from web.context import collection, searcher, state
 from web.copies import copies_of
@@ -60,8 +62,8 @@ from web.pictures import (
     version_of,
 )
 from web.problems import status_of, wants_json
-from web.responses import image_links, image_to_dict, images_to_dicts
-from web.search import MAX_K, SearchOptions, embedding_turn, parsing_turn, search
+from web.responses import image_links, image_to_dict, images_to_dicts, without_folders
+from web.search import MAX_K, SearchOptions, embedding_turn, parsing_turn, search, search_classes
 from web.served_picture import reduced
 
 blueprint = Blueprint("pages", __name__)
@@ -88,6 +90,10 @@ SCORES = {
 _HERE = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
 """An address of this server; browsers drop tabs and the like, and take a backslash for a slash."""
 LOOKS = ("light", "dark")
+DEFAULT_K = 12
+"""Hits of a search that states no number of its own."""
+OF_EACH_CLASS = 4
+"""Images of each class that stand side by side."""
 SUGGESTED = 18
 """Images of the collection that the first page offers as a start."""
 
@@ -136,6 +142,25 @@ def results() -> str:
     page = page_search(filled_fields(request.args))
     hits, copies = _hits(page)
     return render_template("results.html", search=page, copies=copies, more=_more(hits, page), **_shown(page, hits))
+
+
+@blueprint.get("/results/classes")
+@rate_limited
+def classes() -> str:
+    """The nearest images of each class side by side, as a teacher shows what may be taken for what."""
+    page = page_search(filled_fields(request.args))
+    options = page.options.model_copy(update={"region": None, "k": min(page.options.k, OF_EACH_CLASS)})
+    nearest = search_classes(page.query, options)
+    score_kind = next((hits.score_kind for hits in nearest.values()), "similarity")
+    return render_template(
+        "classes.html",
+        search=page,
+        nearest=nearest,
+        options=page.options,
+        pictures=_pictures(page),
+        score_name=SCORES[score_kind][0],
+        score_text=SCORES[score_kind][1],
+    )
 
 
 @blueprint.get("/results/hits.<kind>")
@@ -233,6 +258,10 @@ def common() -> dict[str, Any]:
     opened = collection()
     return theme | {
         "collection": opened,
+        "best": best_of(opened),
+        "sentence_of": lambda name: searcher().space(name).sentence,
+        "details_of": lambda name: without_folders(_details(searcher().space(name))),
+        "found_by_default": lambda image_id: url_for("pages.results", image=image_id, **_default_fields()),
         "class_of": opened.class_of,
         "colour_of": lambda name: _colour_of(opened, name),
         "settings": state().settings,
@@ -255,6 +284,31 @@ _tips = itertools.count()
 def tip_id() -> str:
     """An id for an explanation, another one each time."""
     return f"tip-{next(_tips)}"
+
+
+def _default_options() -> SearchOptions:
+    """What a search begins with: the spaces that retrieve best, where that was measured and all embed pictures."""
+    return SearchOptions.model_validate(_default_values())
+
+
+def _default_fields() -> dict[str, Any]:
+    """The same as an address states it."""
+    values = _default_values()
+    return values | ({"weights": ",".join(map(str, values["weights"]))} if "weights" in values else {})
+
+
+def _default_values() -> dict[str, Any]:
+    best = best_of(collection())
+    if best is None or not all(searcher().space(name).embeds_pictures for name in best.spaces):
+        return {"k": DEFAULT_K, "fold": "true"}
+    weights = {} if best.weights is None else {"weights": list(best.weights)}
+    fusion = {"fusion": best.fusion} if len(best.spaces) > 1 else {}
+    return {"k": DEFAULT_K, "fold": "true", "spaces": list(best.spaces)} | weights | fusion
+
+
+def _details(space: Space) -> list[str]:
+    """How a space was made, in lines for a person."""
+    return [*space.details, *([f"its vectors are {space.origin}"] if space.origin else [])]
 
 
 def _offered_spaces(manifest: Manifest) -> list[SpaceDefinition]:
@@ -299,7 +353,9 @@ def _colour_of(opened: Collection, name: str | None) -> int:
 def _query_page(fields: MultiDict[str, str], options: SearchOptions | None = None, error: str | None = None) -> str:
     opened = collection()
     picked = image_to_dict(opened, image_number(fields["image"])) if "image" in fields else None
-    return render_template("query.html", error=error, picked=picked, options=options, suggested=_suggested(opened))
+    return render_template(
+        "query.html", error=error, picked=picked, options=options or _default_options(), suggested=_suggested(opened)
+    )
 
 
 def _suggested(opened: Collection) -> list[dict[str, Any]]:
@@ -327,6 +383,7 @@ def _shown(page: PageSearch, hits: Hits) -> dict[str, Any]:
         "hits": hits,
         "findings": hits.findings,
         "headline": _headline(hits),
+        "thumbnail_of": lambda image_id: image_links()(image_id)["thumbnail"],
         "quality": hits.quality,
         "scene_notes": hits.scene_notes,
         "shares": [(name, count) for name, count in hits.class_counts.items()],

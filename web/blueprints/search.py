@@ -1,4 +1,4 @@
-"""POST /api/v1/search and /api/v1/search/batch."""
+"""POST /api/v1/search, /api/v1/search/classes and /api/v1/search/batch."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from web.search import (
     parsing_turn,
     search,
     search_batch,
+    search_classes,
 )
 
 api = APIBlueprint("search", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="search")])
@@ -58,6 +59,25 @@ def search_by_anything(query: SearchOptions) -> Response:
     with parsing_turn():
         searched_for, options = _query_and_options(query)
     return jsonify(hits_to_dict(search(searched_for, options), options.k))
+
+
+@api.post(
+    "/search/classes",
+    operation_id="search_classes",
+    openapi_extensions={"requestBody": _BODY},
+    responses=responses.operation(
+        {"200": responses.NearestOfClasses}, 400, 401, 403, 404, 408, 410, 413, 414, 415, 422, 429, 503
+    ),
+)
+@rate_limited
+def search_each_class(query: SearchOptions) -> Response:
+    """Find the k most similar images of each class, to compare a picture with all that it may be taken for."""
+    with parsing_turn():
+        searched_for, options = _query_and_options(query)
+    nearest = search_classes(searched_for, options)
+    return jsonify(
+        {"classes": [{"class": name, "hits": hits_to_dict(hits, options.k)} for name, hits in nearest.items()]}
+    )
 
 
 @api.post(

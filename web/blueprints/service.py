@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import flask_openapi3_swagger
 from flask import Blueprint, Response, current_app, jsonify, render_template, request
 from flask_openapi3 import APIBlueprint, Tag
 from prometheus_client import generate_latest
@@ -14,15 +12,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from web import responses
 from web.access import READING
 from web.context import state
+from web.documentation import documentation_of
 
 api = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
-blueprint = Blueprint(
-    "documentation",
-    __name__,
-    url_prefix="/api/v1",
-    static_folder=str(Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"),
-    static_url_path="/swagger",
-)
+blueprint = Blueprint("documentation", __name__, url_prefix="/api/v1")
 
 _OPEN: dict[str, Any] = {"security": []}
 """For what needs no key, even where reading does."""
@@ -81,4 +74,4 @@ def _document() -> dict[str, Any]:
 @blueprint.get("/docs")
 def page() -> str:
     """The API's documentation, with a way to try it."""
-    return render_template("documentation.html")
+    return render_template("documentation.html", docs=documentation_of(current_app.api_doc))  # type: ignore[attr-defined]

@@ -454,6 +454,34 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault(); // of what lies beneath, a dialog stays open
 });
 
+// Marks on labels stay in the browser until they are taken as a table.
+const marking = document.querySelector("form[data-marks]");
+if (marking) {
+  const place = `kvasir marks ${marking.dataset.marks}`;
+  const read = () => { try { return JSON.parse(localStorage.getItem(place)) ?? {}; } catch { return {}; } };
+  const selects = [...marking.querySelectorAll("[data-mark]")];
+  const tell = () => {
+    const count = Object.keys(read()).length;
+    marking.querySelector("[data-marked]").textContent = count ? `${count} image${count === 1 ? "" : "s"} marked` : "";
+    marking.querySelector("[data-unmark]").hidden = !count;
+  };
+  const show = () => { const marks = read(); for (const select of selects) select.value = marks[select.name] ?? ""; tell(); };
+  const write = (marks) => { try { localStorage.setItem(place, JSON.stringify(marks)); } catch { /* the form alone has them */ } };
+  for (const select of selects) {
+    select.addEventListener("change", () => {
+      const { [select.name]: before, ...marks } = read();
+      write(select.value ? { ...marks, [select.name]: select.value } : marks);
+      for (const other of selects) if (other.name === select.name) other.value = select.value;
+      tell();
+    });
+  }
+  marking.addEventListener("formdata", ({ formData }) => {
+    for (const [name, value] of Object.entries(read())) formData.set(name, value);
+  });
+  marking.querySelector("[data-unmark]").addEventListener("click", () => { write({}); show(); });
+  addEventListener("pageshow", show);
+}
+
 // A running evaluation shows how far it is.
 const job = document.querySelector("[data-job]");
 if (job) {

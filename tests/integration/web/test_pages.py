@@ -19,10 +19,13 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from flask.testing import FlaskClient
 from PIL import Image
 
+from indexer.datasets.labels import labels_from_table
 from retrieval.collection import Collection, CollectionWriter
+from retrieval.command_line import kvasir
 from retrieval.embedder import Embedder
 from retrieval.fusion import METHODS
 from retrieval.hits import SCORE_KINDS
@@ -401,7 +404,7 @@ def test_searching_again_repeats_re_ranking_and_names_of_other_case(client: Flas
 
 def test_images_to_start_from_are_offered_once_each(labelled: Any) -> None:
     client = labelled(*[None] * 5, "a", "a")
-    offered = re.findall(r'href="/\?image=(\d+)"', client.get("/").text)
+    offered = re.findall(r'href="/results\?image=(\d+)&', client.get("/").text)
     assert sorted(offered) == list("0123456")
 
 
@@ -604,3 +607,82 @@ def test_hits_are_downloaded_as_csv_json_and_zip(client: FlaskClient, two_spaces
             expected = client.get(f"/api/v1/images/{row['id']}/picture").data
             assert files.read(row["picture"]) == expected
     assert client.get("/results/hits.xls?image=3").status_code == 422
+
+
+def test_near_duplicates_among_the_hits_open_and_the_nearest_of_each_class_are_shown(client: FlaskClient) -> None:
+    page = client.get("/results?image=3&k=24&fold=true").text
+    assert len(re.findall('<details class="folded">', page)) == 1
+    assert "1 near duplicate" in text(client, "/results?image=3&k=24&fold=true")
+    (address,) = re.findall(r'href="(/results/classes\?[^"]*)"', page)
+    said = text(client, unescape(address))
+    assert all(said.count(f" {name} ") for name in ("cecum", "polyps", "pylorus"))
+    shown = client.get(unescape(address)).text
+    assert len(re.findall('<section class="of-class">', shown)) == 3
+    assert len(re.findall(r'alt="Image \d+, \w+"', shown)) == 12
+
+
+# Evaluations
+
+
+@pytest.fixture(scope="module")
+def measured(two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    """A collection that was evaluated twice, the second time in one space alone and a fusion."""
+    path = shutil.copytree(
+        two_spaces, tmp_path_factory.mktemp("measured") / "c", ignore=shutil.ignore_patterns("evaluations")
+    )
+    first, second = [space.name for space in Collection.open(path).spaces]
+    for more in ([], ["--space", first, "--fuse", f"{first}+{second}"]):
+        done = CliRunner().invoke(kvasir, ["evaluate", str(path), "--keep", "--samples", "20", *more])
+        assert done.exit_code == 0, done.output
+    return create_app(Settings(path), background=False).test_client()
+
+
+def test_runs_are_listed_and_compared_over_rest_and_on_a_page(measured: FlaskClient) -> None:
+    runs = measured.get("/api/v1/evaluations").json["evaluations"]
+    assert [len(run["means"]) for run in runs] == [2, 2]
+    assert [(run["made_by"], run["outdated"]) for run in runs] == [("command", False)] * 2
+    (space,) = runs[0]["means"].keys() & runs[1]["means"].keys()
+    fields = {"first": runs[1]["id"], "second": runs[0]["id"]}
+
+    compared = measured.get("/api/v1/evaluations/compare", query_string=fields).json
+
+    (same,) = compared["differences"]
+    assert same["name"] == space
+    assert (same["difference"], same["significant"]) == (0, False)  # the same space of the same images
+    assert same["first"] == pytest.approx(runs[1]["means"][space])
+    assert (len(compared["only_first"]), len(compared["only_second"])) == (1, 1)
+    said = text(measured, f"/evaluation/compare?{urlencode(fields)}")
+    assert f"{space} {same['first']:.3f} {same['first']:.3f} +0.000" in said
+    assert measured.get("/api/v1/evaluations/compare?first=x&second=y").status_code == 404
+    assert measured.get("/evaluation/compare?first=x").status_code == 422
+
+
+def test_marked_labels_come_as_a_table_that_indexing_takes(measured: FlaskClient, indexed: Any) -> None:
+    opened = Collection.open(indexed.path)
+    marks = {"mark-3": "wrong:polyps", "mark-4": "wrong:", "mark-5": "right", "mark-6": "", "other": "x"}
+
+    table = measured.post("/evaluation/labels.csv", data=marks)
+
+    rows = list(csv.DictReader(io.StringIO(table.text)))
+    assert [row["file"] for row in rows] == list(opened.images.files)
+    classes = [opened.class_of(i) or "" for i in range(len(opened))]
+    classes[3:5] = ["polyps", ""]
+    assert [row["class"] for row in rows] == classes
+    assert {at: row["mark"] for at, row in enumerate(rows) if row["mark"]} == {
+        3: "wrong label",
+        4: "wrong label",
+        5: "right",
+    }
+    file = indexed.path.parent / "marked.csv"
+    file.write_text(table.text)
+    named, _ = labels_from_table(file, opened.images.files)
+    assert [name or "" for name in named] == classes
+
+
+@pytest.mark.parametrize("view", ["figures", "queries", "labels"])
+def test_a_space_has_three_views_and_no_other(measured: FlaskClient, view: str) -> None:
+    names = re.findall(r'href="/evaluation/\?part=([^"&]*)"', measured.get("/evaluation/").text)
+    headings = {"figures": "Confusion", "queries": "Worst queries", "labels": "Hubs: most often wrongly retrieved"}
+    said = measured.get(f"/evaluation/?part={names[0]}&view={view}").text
+    assert [heading for heading in headings.values() if f"<h3>{heading}</h3>" in said] == [headings[view]]
+    assert measured.get(f"/evaluation/?part={names[0]}&view=none").status_code == 404

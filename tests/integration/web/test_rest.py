@@ -808,3 +808,23 @@ def test_sigterm_lets_a_running_request_end(serve: Callable[..., Any], two_space
     assert answer.startswith(b"HTTP/1.1 200")
     assert b'"polyps/3.jpg"' in answer
     assert server.process.wait(30) == 0
+
+
+def test_near_duplicates_among_the_hits_fold_into_one(api: httpx.Client) -> None:
+    copy = image_of(api, "polyps/copy of 0.jpg")
+    query = image_of(api, "polyps/3.jpg")["id"]
+    hits = api.get(f"/api/v1/images/{query}/similar", params={"k": 15, "fold": "true"}).json()["hits"]
+    assert len({hit["cluster"] for hit in hits}) == 15
+    (first,) = [hit for hit in hits if hit["near_duplicates"]]
+    assert first["cluster"] == copy["cluster"]
+
+
+def test_the_nearest_of_each_class_come_side_by_side(api: httpx.Client, picture: bytes) -> None:
+    for body in ({"files": {"image": picture}}, {"json": {"image_id": 3}}):
+        classes = api.post("/api/v1/search/classes", params={"k": 2}, **body).json()["classes"]
+        assert {one["class"] for one in classes} == {"cecum", "polyps", "pylorus"}
+        for one in classes:
+            assert {hit["class"] for hit in one["hits"]["hits"]} == {one["class"]}
+            assert len(one["hits"]["hits"]) == 2
+    only = api.post("/api/v1/search/classes", json={"image_id": 3, "k": 1, "classes": ["cecum"]}).json()["classes"]
+    assert [one["class"] for one in only] == ["cecum"]

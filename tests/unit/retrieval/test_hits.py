@@ -63,6 +63,7 @@ def test_json_is_plain_and_complete(collection: Collection) -> None:
     assert plain["hits"] == [
         {"rank": 1, "id": 3, "class_name": None, "score": 0.5, "distance": 0.5}
         | {"distances": {"s": 0.5}, "file": "3.jpg", "cluster": 3, "scene": 3, "marks": [], "chance": None}
+        | {"near_duplicates": []}
     ]
 
 

@@ -6,6 +6,7 @@ import pytest
 from retrieval.rerank import METHODS, UnknownRerankingError, reranked, reranker_named
 from retrieval.rerank.database_augmentation import DatabaseAugmentation
 from retrieval.rerank.k_reciprocal import KReciprocal
+from retrieval.rerank.mmr import MaximalMarginalRelevance
 from retrieval.rerank.query_expansion import QueryExpansion
 
 
@@ -37,6 +38,19 @@ def test_a_group_of_mutual_neighbours_comes_before_a_nearer_stranger() -> None:
     order, scores = reranked(KReciprocal(6, 3), query, candidates)
     assert all(candidates[row][1] > 0 for row in order[:8])
     assert (np.diff(scores) <= 0).all()
+
+
+def test_marginal_relevance_puts_what_is_unlike_the_first_before_its_neighbour() -> None:
+    cos = lambda degrees: float(np.cos(np.radians(degrees)))  # noqa: E731
+    order, scores = reranked(MaximalMarginalRelevance(0.5), directions(0)[0], directions(10, 12, -30))
+    assert order.tolist() == [0, 2, 1]
+    assert scores == pytest.approx([0.5 * cos(10), 0.5 * cos(30) - 0.5 * cos(40), 0.5 * cos(12) - 0.5 * cos(2)])
+
+
+def test_all_relevance_is_the_order_of_the_search() -> None:
+    order, scores = reranked(MaximalMarginalRelevance(1.0), directions(0)[0], directions(10, 12, -30))
+    assert order.tolist() == [0, 1, 2]
+    assert scores == pytest.approx(directions(10, 12, -30)[:, 0])
 
 
 @pytest.mark.parametrize("name", METHODS)

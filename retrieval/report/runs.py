@@ -1,0 +1,72 @@
+"""Two stored evaluations of a collection side by side: what both measured, query by query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from retrieval.evaluation.comparison import compare
+from retrieval.evaluation.store import load_contenders
+from retrieval.report.store import StoredEvaluation, load_result, path_of_file
+
+DETAILED = "evaluation.json"
+"""The stored file that has every query's figures."""
+
+
+@dataclass(frozen=True)
+class RunDifference:
+    """One space or fusion in two evaluations: its means, the second minus the first, with the 95 % interval.
+
+    p: of the paired test, corrected by nothing, since each name is compared with itself alone.
+    """
+
+    name: str
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    significant: bool
+
+
+@dataclass(frozen=True)
+class RunComparison:
+    """What two evaluations both measured, and the names that one of them has alone."""
+
+    measure: str
+    differences: tuple[RunDifference, ...]
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+
+
+def compare_runs(
+    collection: Path, first: StoredEvaluation, second: StoredEvaluation, measure: str = "mAP"
+) -> RunComparison:
+    """Compare two evaluations. Raises StoredEvaluationError, NotSameQueriesError where their queries differ."""
+    loaded = [
+        {one.name: one for one in load_contenders(path_of_file(collection, evaluation, DETAILED), measure)}
+        for evaluation in (first, second)
+    ]
+    differences = []
+    for name in loaded[0].keys() & loaded[1].keys():
+        pair = [replace(each[name], name=which) for each, which in zip(loaded, ("first", "second"), strict=True)]
+        compared = compare(pair, measure)
+        (one,) = compared.differences
+        means = {standing.name: standing.mean for standing in compared.standings}
+        sign = 1 if one.better == "second" else -1
+        low, high = sorted((sign * one.low, sign * one.high))
+        differences.append(
+            RunDifference(name, means["first"], means["second"], sign * one.by, low, high, one.p, bool(one.significant))
+        )
+    differences.sort(key=lambda one: (-one.second, one.name))
+    alone = [tuple(sorted(loaded[at].keys() - loaded[1 - at].keys())) for at in range(2)]
+    return RunComparison(measure, tuple(differences), *alone)
+
+
+def means_of(collection: Path, evaluation: StoredEvaluation, measure: str = "mAP") -> dict[str, float | None]:
+    """The mean of the class means by space and fusion, best first. Raises StoredEvaluationError."""
+    spaces: list[dict[str, Any]] = load_result(collection, evaluation)["spaces"]
+    means = {space["space"]: space["measures"].get(measure, {}).get("macro") for space in spaces}
+    return dict(sorted(means.items(), key=lambda pair: -(pair[1] or 0)))

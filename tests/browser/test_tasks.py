@@ -1,0 +1,130 @@
+"""What an endoscopist and a researcher come for, walked through with the clicks counted: at most three to a picture."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from retrieval.command_line import kvasir
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+expect = sync_api.expect
+
+MOST = 3
+"""Clicks to the first useful picture."""
+
+
+@pytest.fixture(scope="module")
+def served(serve: Callable[..., Any], two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A server of an evaluated collection, as `make run` leaves one."""
+    path = tmp_path_factory.mktemp("tasks") / "drawn.collection"
+    shutil.copytree(two_spaces, path, ignore=shutil.ignore_patterns("evaluations"))
+    done = CliRunner().invoke(kvasir, ["evaluate", str(path), "--keep", "--samples", "20"])
+    assert done.exit_code == 0, done.output
+    return serve(path, "--rate", "off")
+
+
+class Visitor:
+    """A person at a page, whose clicks are counted."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.clicks = 0
+
+    def click(self, place: Any) -> None:
+        place.click()
+        self.clicks += 1
+
+    def choose(self, picture: Path) -> None:
+        """Choose a file, which is one click on the page."""
+        self.page.locator("#file").set_input_files(picture)
+        self.clicks += 1
+
+    def expect_picture(self, place: Any) -> None:
+        """A picture that is there and loaded, after few clicks."""
+        expect(place.first).to_be_visible()
+        place.first.scroll_into_view_if_needed()
+        expect(place.first).to_have_js_property("complete", True)
+        assert place.first.evaluate("image => image.naturalWidth") > 0
+        assert self.clicks <= MOST
+
+
+@pytest.fixture
+def visitor(page: Any, tally: Callable[..., None]) -> Iterator[Visitor]:
+    page.goto("/")
+    one = Visitor(page)
+    yield one
+    tally(clicks=one.clicks)
+
+
+def test_an_endoscopist_finds_like_cases_of_an_unknown_frame(visitor: Visitor, polyp: Path) -> None:
+    visitor.choose(polyp)
+    visitor.expect_picture(visitor.page.locator(".hit img"))
+    expect(visitor.page.get_by_role("heading", level=1)).to_have_text(re.compile("most similar images are"))
+
+
+def test_an_endoscopist_checks_whether_a_label_is_right(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.click(page.locator(".suggested a", has_text="polyps").first)
+    visitor.expect_picture(page.locator(".hit img"))
+    own = page.locator(".query .class").inner_text().strip()
+    expect(page.locator(".legend")).to_contain_text(re.compile(r"\w"))
+    visitor.click(page.locator("a[data-compare]").first)
+    expect(page.get_by_role("dialog").locator("figcaption").first).to_contain_text(own)
+
+
+def test_an_endoscopist_teaches_the_difference_of_two_findings(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.click(page.locator(".suggested a").first)
+    visitor.click(page.get_by_role("link", name="The nearest of each class"))
+    visitor.expect_picture(page.locator(".of-class img"))
+    assert page.locator(".of-class").count() > 1
+
+
+def test_a_researcher_sees_which_space_is_best(visitor: Visitor) -> None:
+    page = visitor.page
+    expect(page.get_by_text("Best here")).to_be_visible()  # before any click
+    visitor.click(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Evaluation"))
+    expect(page.get_by_role("heading", name="All spaces")).to_be_visible()
+    expect(page.locator("figure.plot svg").first).to_be_visible()
+
+
+def test_a_researcher_sees_the_errors_of_a_space_and_marks_them(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.click(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Evaluation"))
+    visitor.click(page.get_by_role("navigation", name="Parts of the report").get_by_role("link").nth(1))
+    visitor.click(page.get_by_role("link", name="Likely label errors and hubs"))
+    visitor.expect_picture(page.locator(".marking img"))
+    mark = page.locator("[data-mark]").first
+    mark.select_option(label="is wrong: cecum")
+    expect(page.get_by_text("1 image marked")).to_be_visible()
+    page.reload()
+    expect(page.locator("[data-mark]").first).to_have_value("wrong:cecum")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Labels as CSV").click()
+    table = Path(download.value.path()).read_text()
+    assert table.count(",cecum,wrong label\n") == 1
+
+
+def test_a_researcher_exports_hits_and_tables_for_a_paper(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.click(page.locator(".suggested a").first)
+    visitor.expect_picture(page.locator(".hit img"))
+    with page.expect_download() as download:
+        visitor.click(page.get_by_role("link", name="ZIP with pictures"))
+    with zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())) as files:
+        assert sum(name.startswith("pictures/") for name in files.namelist()) == page.locator(".hit").count()
+    assert visitor.clicks <= MOST
+    visitor.clicks = 0
+    visitor.click(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Evaluation"))
+    with page.expect_download():
+        visitor.click(page.get_by_role("link", name="tables.tex"))
+    assert visitor.clicks <= MOST
