@@ -55,10 +55,12 @@ def compare_runs(
         compared = compare(pair, measure)
         (one,) = compared.differences
         means = {standing.name: standing.mean for standing in compared.standings}
-        sign = 1 if one.better == "second" else -1
+        sign = 1 if one.better == "second" else -1  # a difference of 0 stays 0 by adding it to 0
         low, high = sorted((sign * one.low, sign * one.high))
         differences.append(
-            RunDifference(name, means["first"], means["second"], sign * one.by, low, high, one.p, bool(one.significant))
+            RunDifference(
+                name, means["first"], means["second"], sign * one.by + 0.0, low, high, one.p, bool(one.significant)
+            )
         )
     differences.sort(key=lambda one: (-one.second, one.name))
     alone = [tuple(sorted(loaded[at].keys() - loaded[1 - at].keys())) for at in range(2)]

@@ -307,8 +307,11 @@ def _default_values() -> dict[str, Any]:
 
 
 def _details(space: Space) -> list[str]:
-    """How a space was made, in lines for a person."""
-    return [*space.details, *([f"its vectors are {space.origin}"] if space.origin else [])]
+    """How a space was made, in lines for a person; of a recipe that lacks a field, its fields as they are."""
+    try:
+        return [*space.details, *([f"its vectors are {space.origin}"] if space.origin else [])]
+    except KeyError:
+        return [f"{name.replace('_', ' ')}: {value}" for name, value in space.definition.recipe.items()]
 
 
 def _offered_spaces(manifest: Manifest) -> list[SpaceDefinition]:
