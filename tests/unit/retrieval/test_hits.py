@@ -75,7 +75,10 @@ def test_every_key_is_an_attribute_of_that_name(collection: Collection) -> None:
     found = open_collection(collection.path).search(0, 2)
     plain = found.to_dict()
     assert {name for name in plain if not hasattr(found, name)} == set()
-    assert {name for name in plain["hits"][0] if getattr(found[0], name) != plain["hits"][0][name]} == {"marks"}
+    assert {name for name in plain["hits"][0] if getattr(found[0], name) != plain["hits"][0][name]} == {
+        "marks",
+        "near_duplicates",
+    }
     assert {name for name in plain["quality"] if getattr(found.quality, name) != plain["quality"][name]} == set()
 
 
