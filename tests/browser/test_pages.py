@@ -350,6 +350,7 @@ def test_the_whole_report_is_in_the_site_under_its_policy(
     word = page.get_by_role("button", name="mAP").first
     word.hover()
     expect(page.get_by_role("tooltip", name=re.compile("mean of AP"))).to_be_visible()
+    views.get_by_role("link", name="Best and worst queries").click()
     page.locator(".thumb a").first.click()
     expect(page.get_by_role("heading", name=re.compile("Image \\d+"))).to_be_visible()
 
