@@ -49,10 +49,10 @@ def calibrated(
     if count < DEPTH:  # of hits that follow none may count as one of the first
         padded = np.concatenate([labels_of_first, np.full(DEPTH - count, -1), labels])
         agreement = np.delete(agreement_of(padded[None])[0], np.arange(count, DEPTH))
-    of_first = stored.calibration.chances(first[1][:DEPTH], agreement[:count])
+    of_first = stored.calibration.chances(first[1][:DEPTH], agreement[:count], labels_of_first)
     likely = conformal_set(stored.calibration, of_first, labels_of_first)
     named = tuple((collection.classes[label], chance) for label, chance in likely)
-    chances = np.where(labels >= 0, stored.calibration.chances(scores, agreement[count:]), np.nan)
+    chances = np.where(labels >= 0, stored.calibration.chances(scores, agreement[count:], labels), np.nan)
     return chances, Findings(named, COVERAGE, stored.outdated)
 
 

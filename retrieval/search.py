@@ -36,7 +36,7 @@ from retrieval.learn.calibration_store import (
     load_calibration,
 )
 from retrieval.learn.fitted_files import FittedFiles
-from retrieval.learn.novelty import Detector, detector_path, load_detector, novelty
+from retrieval.learn.novelty import Detector, Novelty, detector_path, load_detector, novelties
 from retrieval.names import nfc
 from retrieval.query import BadQueryError, Part, Query, QueryLike, as_list, is_number, is_unordered, is_whole
 from retrieval.rerank import DEPTH as RERANKED
@@ -480,15 +480,27 @@ class Searcher:
         detector = self._detector(parts, names)
         embedded = names if detector is None else list(dict.fromkeys([*names, detector.space]))
         vectors = self._embedder.vectors(Query(parts), embedded)
-        strange = None if detector is None else novelty(detector, vectors[detector.space].vectors[0])
+        strange = None if detector is None else novelties(detector, vectors[detector.space].vectors)[0]
         by_space = {name: vectors[name] for name in names}
         return EmbeddedQuery(by_space, query.image_ids, query.image_id, class_name, strange)
+
+    def novelties(self, space: str, vectors: Mapping[str, NDArray[Any]]) -> list[Novelty | None] | None:
+        """What is told of n whole pictures from outside that are searched in a space; None where nothing can be.
+
+        vectors: (n, d) of the pictures by space, those in the space's sources among them.
+        """
+        detector = self._detector_of(space)
+        return None if detector is None else novelties(detector, vectors[detector.space])
 
     def _detector(self, parts: Sequence[Part], names: Sequence[str]) -> Detector | None:
         """The out-of-collection detector for a query that is one whole picture from outside."""
         if len(parts) > 1 or parts[0].picture is None or parts[0].region is not None:
             return None
-        space = self.space(names[0])
+        return self._detector_of(names[0])
+
+    def _detector_of(self, name: str) -> Detector | None:
+        """What tells a strange picture, by the frozen space beside the one that is searched."""
+        space = self.space(name)
         return self._detectors.get(self.collection, (space.sources or (space,))[0].name)
 
     def _require_undamaged(self, names: Sequence[str], hits: Sequence[NDArray[np.int64]]) -> None:

@@ -180,6 +180,7 @@ def _evaluate(path: Path, evaluation: StoredEvaluation) -> None:
     from retrieval.evaluation.collection import evaluate_collection
     from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
     from retrieval.report.build import build_report
+    from retrieval.spaces import embedding_spaces
 
     request = evaluation.request
     measures = MeasureOptions(samples=request["samples"])
@@ -188,12 +189,14 @@ def _evaluate(path: Path, evaluation: StoredEvaluation) -> None:
         protocol=request["protocol"],
         measures=measures,
         fusions=tuple(map(Fusion.parse, request["fusions"])),
+        rerank=tuple(request["rerank"]),
     )
     opened = Collection.open(path)
     images = opened.images
     # Where near duplicates are left out, all is measured once more with them, and once without whole scenes.
     others = (len(set(images.clusters.tolist())) < len(images)) + images.has_scenes
     rounds = (len(options.spaces) + len(options.fusions)) * (1 + others * (options.protocol == "leave-cluster-out"))
+    rounds += sum(name in embedding_spaces(opened.manifest) for name in options.spaces) * len(options.rerank)
     finished = 0
 
     def measured(_: str, done: int, total: int) -> None:

@@ -14,6 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from retrieval.evaluation.options import MeasureOptions
 from retrieval.fusion import DEFAULT_METHOD, METHODS
+from retrieval.rerank import METHODS as RERANKERS
 from web.errors import RepeatedFieldError
 
 MAX_ID = 2**53
@@ -147,6 +148,11 @@ class EvaluationRequest(RequestModel):
     protocol: Literal["leave-one-out", "leave-cluster-out", "leave-scene-out"] = Field(
         "leave-cluster-out",
         description="What each image is searched in: all others, or all but its near duplicates or its scene.",
+    )
+    rerank: list[Annotated[str, Field(json_schema_extra={"enum": list(RERANKERS)})]] = Field(
+        [],
+        max_length=len(RERANKERS),
+        description="Also each space of embeddings, its nearest 1,000 images ranked anew.",
     )
     samples: int = Field(
         MeasureOptions.samples, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from retrieval.terminal import TaskBars, note, one_line, progress_bar
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
-    from retrieval.evaluation.calibrated import CalibrationFigures
+    from retrieval.evaluation.chances import ChanceFigures, ClassChances
     from retrieval.evaluation.protocols import Protocol
 
 
@@ -77,7 +77,7 @@ def command(
             made, figures = calibrate(opened, contender, seed, advance)
             transfer = None if moved is None else transfer_figures(made, moved[0], contender, moved[1])
             name = calibrated_name(contender.spaces, contender.weights, contender.method)
-            plain = [None if values is None else asdict(values) for values in (figures, transfer)]
+            plain = [Nvalues if values is Nvalues else values.to_dict() for values in (figures, transfer)]
             store_calibration(opened, name, contender.spaces, made, plain[0] or {}, plain[1])
             results.append({"name": name, "figures": plain[0], "transfer": plain[1]})
             if not as_json:
@@ -127,21 +127,19 @@ def _detectors(
     return made
 
 
-def _lines(
-    name: str, figures: CalibrationFigures, transfer: CalibrationFigures | None, queries: Path | None
-) -> Sequence[str]:
-    lines = [f"{one_line(name)}: {_sentence(figures)}", *_per_class(figures)]
+def _lines(name: str, figures: ChanceFigures, transfer: ChanceFigures | None, queries: Path | None) -> Sequence[str]:
+    lines = [f"{one_line(name)}: {figures.sentence()}", *_per_class(figures)]
     if transfer is not None and queries is not None:
-        lines += [f"  {one_line(queries.name)}: {_sentence(transfer)}", *_per_class(transfer)]
+        lines += [f"  {one_line(queries.name)}: {transfer.sentence()}", *_per_class(transfer)]
     return lines
 
 
-def _sentence(figures: CalibrationFigures) -> str:
-    return (
-        f"calibration error {figures.error:.3f}, Brier score {figures.brier:.3f} over {figures.queries:,} queries; the "
-        f"set has the class of {figures.covered:.1%} of them, {figures.set_size:.2f} classes on average"
-    )
+def _per_class(figures: ChanceFigures) -> list[str]:
+    lines = [f"    {one_line(name)}: {_of_class(one)}" for name, one in figures.per_class.items()]
+    return lines if figures.few is None else [*lines, f"    classes of few pictures together: {_of_class(figures.few)}"]
 
 
-def _per_class(figures: CalibrationFigures) -> list[str]:
-    return [f"    {one_line(name)}: calibration error {error:.3f}" for name, error in figures.per_class.items()]
+def _of_class(figures: ClassChances) -> str:
+    few = f" ({figures.queries:,} pictures are too few to judge by)" if figures.few else ""
+    of_hits = "" if figures.error_of_hits is None else f", of hits of this class {figures.error_of_hits:.3f}"
+    return f"calibration error {figures.error:.3f}{few}{of_hits}"

@@ -189,7 +189,7 @@ def command(
         transfer: dict[str, Standing] = {}
         if queries is not None:
             with with_queries(opened, queries, class_map, notes.append) as (grown, searched):
-                transfer = evaluate_transfer(grown, options, searched, advance)
+                transfer = evaluate_transfer(grown, options, searched, advance, result.spaces)
                 for method in learn:
                     figures[method] = [*figures[method], transfer_figure(grown, method, options, searched, advance)]
         result = replace(result, figures=figures, transfer=transfer)

@@ -150,8 +150,6 @@ def command(
         from indexer.datasets.labels import map_to_collection, parse_class_map
         from indexer.queries import open_queries
 
-        if rerank is not None or min_chance is not None:
-            raise click.UsageError("--rerank and --min-chance are for one query, not for --batch")
         searcher = open_collection(collection, "throughput", large=LargePictures(least_pixels=RUN_PIXELS))
         class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
         options = BatchOptions(
@@ -162,6 +160,8 @@ def command(
             classes=classes,
             query_class=_class_of_query(query_class, class_maps, searcher.collection.classes),
             class_map=class_map,
+            rerank=rerank,
+            min_chance=min_chance,
         )
         with open_queries(batch, zip_encoding) as queries:
             run_batch(searcher, queries, out, options, as_json)

@@ -21,7 +21,7 @@ from retrieval.fusion import DEFAULT_METHOD
 from retrieval.hits import Hits
 from retrieval.images import rejection
 from retrieval.search import Searcher
-from retrieval.spaces import prepare_all
+from retrieval.spaces import Space, prepare_all
 
 BATCH = 64
 """Queries that are encoded, searched and written together; a stop repeats at most this many."""
@@ -48,8 +48,10 @@ def search_in_batches(
     classes: Sequence[str] | None,
     weights: Sequence[float] | None = None,
     fusion: str = DEFAULT_METHOD,
+    rerank: str | None = None,
+    min_chance: float | None = None,
 ) -> Iterator[list[BatchResult]]:
-    """Batches of results, in the order of the queries; that of a bad picture is its error.
+    """Batches of results, in the order of the queries; that of a bad picture is its error. Options as in a search.
 
     Raises what `Searcher.search` raises for other reasons than the picture.
     """
@@ -71,13 +73,39 @@ def search_in_batches(
     results = prefetch(prepared, queries, 2 * BATCH)
     while batch := list(islice(results, BATCH)):
         usable = [(query, made) for query, made in batch if not isinstance(made, RetrievalError)]
-        vectors = {name: space.embed([made[name] for _, made in usable]) for name, space in members.items()}
+        vectors = _vectors(members, [made for _, made in usable]) if usable else {}
+        told = searcher.novelties(spaces[0], vectors) if usable else None
         embedded = [
             EmbeddedQuery(
                 {name: QueryVectors(vectors[name][row : row + 1], np.ones(1)) for name in spaces},
                 class_name=query.class_name,
+                novelty=None if told is None else told[row],
             )
             for row, (query, _) in enumerate(usable)
         ]
-        hits = iter(searcher.search_embedded(embedded, k, classes=classes, weights=weights, fusion=fusion))
+        hits = iter(
+            searcher.search_embedded(
+                embedded,
+                k,
+                classes=classes,
+                weights=weights,
+                fusion=fusion,
+                rerank=rerank,
+                min_chance=min_chance,
+            )
+        )
         yield [(query, made if isinstance(made, RetrievalError) else next(hits)) for query, made in batch]
+
+
+def _vectors(members: Mapping[str, Space], prepared: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Vectors (n, d) of prepared pictures in each space and in the sources of learned ones, each embedded once."""
+    made: dict[str, NDArray[Any]] = {}
+    for name, space in members.items():
+        for at, source in enumerate(space.sources):
+            if source.name not in made:
+                made[source.name] = source.embed([one[name][at] for one in prepared])
+        if space.sources:
+            made[name] = space.derive([made[source.name] for source in space.sources])
+        elif name not in made:
+            made[name] = space.embed([one[name] for one in prepared])
+    return made

@@ -23,7 +23,11 @@ from retrieval.hits import Hits
 from retrieval.tables import csv_rows
 
 _ADVICE = "make room; the same command continues"
-COLUMNS = ("query", "query_class", "rank", "id", "class", "score", "distance", "file", "score_kind")
+COLUMNS = (
+    *("query", "query_class", "rank", "id", "class", "score", "distance", "file", "score_kind"),
+    *("chance", "findings", "novelty"),
+)
+"""Of a CSV; chance, findings and novelty are empty where nothing is calibrated."""
 
 
 class OutputBusyError(OutputError):
@@ -36,10 +40,14 @@ class UnknownOutputError(OutputError):
 
 def _csv(name: str, hits: Hits) -> str:
     single = len(hits.spaces) == 1  # spaces that are fused have a distance each
+    findings = (
+        "" if hits.findings is None else "; ".join(f"{one} {chance:.4f}" for one, chance in hits.findings.classes)
+    )
+    novelty = "" if hits.novelty is None else hits.novelty.level
     return csv_rows(
         (
             *(name, hits.query_class, hit.rank, hit.id, hit.class_name, hit.score),
-            *(hit.distance if single else "", hit.file, hits.score_kind),
+            *(hit.distance if single else "", hit.file, hits.score_kind, hit.chance, findings, novelty),
         )
         for hit in hits
     )

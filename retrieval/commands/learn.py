@@ -30,8 +30,9 @@ from retrieval.terminal import TaskBars, progress_bar
 @click.option(
     "--views",
     type=click.Choice(list(VIEWS)),
-    help="Also learn from the central part of each picture, so that the frame is not learned.  [default: none where "
-    "the encoders see the field of view alone, else central]",
+    help="Also learn from views of each picture: its central part, so that the frame is not learned; varied in part, "
+    "turn, light and colour; as other sources might give it, re-encoded, resized, with a box or without, with a border "
+    "or text, or all of these.  [default: none where the encoders see the field of view alone, else central]",
 )
 @click.option(
     "--dimension",

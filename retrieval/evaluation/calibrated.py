@@ -7,80 +7,41 @@ folds, so that no query taught it. Figures are of calibrations fitted on the oth
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection, Images
+from retrieval.evaluation.chances import FOLDS, ChanceFigures, FirstHits, cross_fitted, enough, measured
 from retrieval.evaluation.contenders import Vectors, retriever_of
 from retrieval.evaluation.learned import LearnedRetriever, training_for
 from retrieval.evaluation.options import Fusion, MeasureOptions
 from retrieval.evaluation.protocols import Protocol, Round, k_fold, leave_scene_out
 from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
-from retrieval.learn.calibration import (
-    DEPTH,
-    Calibration,
-    agreement_of,
-    calibration_error,
-    conformal_set,
-    fit_calibration,
-)
+from retrieval.learn.calibration import DEPTH, Calibration
 from retrieval.learn.methods import Progress
 from retrieval.spaces import open_space
-from retrieval.splits import cluster_numbers, stratified_parts
 
-FOLDS = 5
 _MEASURES = MeasureOptions(ks=(DEPTH,), samples=0)
-
-
-@dataclass(frozen=True, eq=False)
-class FirstHits:
-    """The first hits of q queries: scores and labels (q, DEPTH), -1 for none; wanted labels and scenes (q,)."""
-
-    scores: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    wanted: NDArray[np.int64]
-    clusters: NDArray[np.int64]
-
-    def part(self, rows: NDArray[np.bool_]) -> FirstHits:
-        """Some of the queries (q,)."""
-        return FirstHits(self.scores[rows], self.labels[rows], self.wanted[rows], self.clusters[rows])
-
-
-@dataclass(frozen=True)
-class CalibrationFigures:
-    """Calibration over the first hits of some queries: expected calibration error (15 bins) and Brier score.
-
-    per_class: the error by class of the query. covered: share of queries whose class is in the conformal set, and
-    set_size: classes in it.
-    """
-
-    queries: int
-    error: float
-    brier: float
-    per_class: Mapping[str, float]
-    covered: float
-    set_size: float
 
 
 def calibrate(
     opened: Collection, contender: Fusion, seed: int = 0, progress: Progress = lambda task, done, total: None
-) -> tuple[Calibration, CalibrationFigures]:
+) -> tuple[Calibration, ChanceFigures]:
     """The calibration of a space or fusion, and its figures by cross-validation over clusters.
 
     Raises SpaceNameError, NothingToEvaluateError, and what learning raises.
     """
     hits = first_hits(opened, contender, seed, progress)
-    if len(np.unique(hits.clusters)) < 2 * FOLDS:
+    if not enough(hits):
         raise NothingToEvaluateError(f"{len(hits.wanted):,} pictures of known classes are too few to calibrate on")
     return cross_fitted(hits, opened.classes, seed)
 
 
 def transfer_figures(
     calibration: Calibration, grown: Collection, contender: Fusion, protocol: Protocol
-) -> CalibrationFigures:
+) -> ChanceFigures:
     """The figures on pictures of other sources. grown, protocol: with these as queries."""
     vectors = {name: (grown.positions(name), grown.vectors(name)[1]) for name in contender.spaces}
     hits = _ranked(grown, contender, protocol, lambda gallery: vectors)
@@ -160,38 +121,3 @@ def hits_of_result(
     clusters = images.scenes[np.searchsorted(images.ids, result.ids)]
     made = np.asarray(scores(distances), np.float64)
     return FirstHits(made, labels.astype(np.int64), result.labels, clusters)
-
-
-def cross_fitted(hits: FirstHits, classes: tuple[str, ...], seed: int = 0) -> tuple[Calibration, CalibrationFigures]:
-    """A calibration on all of the hits, and figures of calibrations that were fitted on the other folds."""
-    part_of = stratified_parts(hits.wanted, cluster_numbers(hits.clusters), (1 / FOLDS,) * FOLDS, seed)
-    parts = [(_fitted(hits.part(part_of != fold)), hits.part(part_of == fold)) for fold in np.unique(part_of)]
-    return _fitted(hits), measured(parts, classes)
-
-
-def _fitted(hits: FirstHits) -> Calibration:
-    return fit_calibration(hits.scores, hits.labels, hits.wanted, cluster_numbers(hits.clusters))
-
-
-def measured(parts: list[tuple[Calibration, FirstHits]], classes: tuple[str, ...]) -> CalibrationFigures:
-    """Calibration figures of hits, each part judged by its own calibration."""
-    chances, right, of_query, covered, sizes = [], [], [], [], []
-    for calibration, hits in parts:
-        of_part = calibration.chances(hits.scores, agreement_of(hits.labels))
-        known = hits.labels >= 0
-        chances.append(of_part[known])
-        right.append((hits.labels == hits.wanted[:, None])[known])
-        of_query.append(np.broadcast_to(hits.wanted[:, None], known.shape)[known])
-        for row, labels in enumerate(hits.labels):
-            chosen = [label for label, _ in conformal_set(calibration, of_part[row], labels)]
-            covered.append(int(hits.wanted[row]) in chosen)
-            sizes.append(len(chosen))
-    every, hit, label = np.concatenate(chances), np.concatenate(right), np.concatenate(of_query)
-    return CalibrationFigures(
-        queries=len(sizes),
-        error=calibration_error(every, hit),
-        brier=float(((every - hit) ** 2).mean()),
-        per_class={classes[c]: calibration_error(every[label == c], hit[label == c]) for c in np.unique(label)},
-        covered=float(np.mean(covered)),
-        set_size=float(np.mean(sizes)),
-    )

@@ -9,7 +9,9 @@ from difflib import get_close_matches
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import Collection, SpaceNameError
+from retrieval.collection import Collection, Images, SpaceNameError
+from retrieval.evaluation.calibrated import hits_of_result
+from retrieval.evaluation.chances import cross_fitted, enough, measured
 from retrieval.evaluation.contenders import retriever_of
 from retrieval.evaluation.generalisation import Figure, Standing, learning_figures, standing
 from retrieval.evaluation.learned import evaluate_learning, training_for
@@ -37,7 +39,10 @@ from retrieval.learn.model import LearnOptions
 from retrieval.learn.sources import learner_of
 from retrieval.rerank import reranker_named
 from retrieval.search import Searcher
-from retrieval.spaces import metric_of, open_space
+from retrieval.spaces import embedding_spaces, open_space
+
+Scores = Callable[[NDArray[np.floating]], NDArray[np.floating]]
+"""Distances -> similarities."""
 
 
 def evaluate_collection(
@@ -55,29 +60,33 @@ def evaluate_collection(
         searcher = Searcher(opened)
         speeds = tuple(measure_speed(searcher, contender) for contender in contenders)
 
-    def evaluated(contender: Fusion, protocol: Protocol, measures: MeasureOptions) -> SpaceResult:
-        return _evaluated(opened, contender, protocol, measures, progress)
-
-    results = tuple(evaluated(contender, protocol, options.measures) for contender in contenders)
+    images, seed = opened.images, options.measures.seed
+    results: tuple[SpaceResult, ...] = ()
+    for contender in contenders:
+        result, scores = _evaluated(opened, contender, protocol, options.measures, progress)
+        results += (_with_chances(result, images, scores, seed),)
     figures: dict[str, Sequence[Figure]] = {}
+    embeddings = embedding_spaces(opened.manifest)
     for way in options.rerank:
         reranker_named(way)
         results += tuple(
-            _reranked(opened, contender.name, way, protocol, options.measures, progress)
+            _with_chances(*_reranked(opened, contender.name, way, protocol, options.measures, progress), seed)
             for contender in contenders
-            if len(contender.spaces) == 1 and isinstance(metric_of(opened.manifest.space(contender.name)), Cosine)
+            if contender.name in embeddings
         )
     for method in options.learn:
         learned, figures[method] = _learning_evaluated(opened, method, protocol, options, progress or _silent)
-        results += (learned,)
-    images, without_intervals = opened.images, replace(options.measures, samples=0)
+        results += (_with_chances(learned, images, Cosine().scores, seed),)
+    without_intervals = replace(options.measures, samples=0)
 
     def by(other: Protocol, clusters: NDArray[np.int64]) -> tuple[SpaceResult, ...]:
         """The figures by another protocol, where clusters make a difference to leave-cluster-out."""
         if protocol.name != "leave-cluster-out" or len(set(clusters.tolist())) == len(other.groups):
             return ()
         restricted = _restricted(opened, options, other)
-        return tuple(evaluated(contender, restricted, without_intervals) for contender in contenders)
+        return tuple(
+            _evaluated(opened, contender, restricted, without_intervals, progress)[0] for contender in contenders
+        )
 
     one_out = by(leave_one_out(images.clusters), images.clusters)
     scene_out = by(leave_scene_out(images.scenes), images.scenes) if images.has_scenes else ()
@@ -135,14 +144,38 @@ def transfer_figure(
 
 
 def evaluate_transfer(
-    grown: Collection, options: EvaluationOptions, protocol: Protocol, progress: Progress
+    grown: Collection,
+    options: EvaluationOptions,
+    protocol: Protocol,
+    progress: Progress,
+    evaluated: Sequence[SpaceResult] = (),
 ) -> dict[str, Standing]:
-    """By space or fusion, how pictures of other sources retrieve. grown, protocol: with these as queries."""
-    results = {
-        contender.name: _evaluated(grown, contender, protocol, options.measures, progress)
-        for contender in _contenders(grown, options)
-    }
-    return {name: standing([result], options.measures)[0] for name, result in results.items()}
+    """By space or fusion, how pictures of other sources retrieve. grown, protocol: with these as queries.
+
+    evaluated: results on the collection itself, whose calibrations are held against these pictures.
+    """
+    calibrations = {one.space: one.chances.calibration for one in evaluated if one.chances is not None}
+    standings = {}
+    for contender in _contenders(grown, options):
+        result, scores = _evaluated(grown, contender, protocol, options.measures, progress)
+        made = standing([result], options.measures)[0]
+        calibration = calibrations.get(contender.name)
+        if calibration is not None:
+            hits = hits_of_result(result, grown.images, scores)
+            made = replace(made, chances=measured([(calibration, hits)], grown.classes))
+        standings[contender.name] = made
+    return standings
+
+
+def _with_chances(result: SpaceResult, images: Images, scores: Scores, seed: int) -> SpaceResult:
+    """A result with the figures of chances that are calibrated on it, unless queries taught the space."""
+    if result.learned_from:
+        return result
+    hits = hits_of_result(result, images, scores)
+    if not enough(hits):
+        return result
+    calibration, figures = cross_fitted(hits, result.class_names, seed)
+    return replace(result, chances=replace(figures, calibration=calibration))
 
 
 def _reranked(
@@ -152,13 +185,14 @@ def _reranked(
     protocol: Protocol,
     measures: MeasureOptions,
     progress: Progress | None,
-) -> SpaceResult:
-    """The result of a space whose nearest images are ranked anew."""
+) -> tuple[SpaceResult, Images, Scores]:
+    """The result of a space whose nearest images are ranked anew; the images, and what turns distances into scores."""
     positions = opened.positions(space)
     protocol = protocol.reindexed(positions)
     name = f"{space}, {method}"
-    return evaluate_retriever(
-        RerankedRetriever(opened.vectors(space)[1], protocol.groups, method),
+    retriever = RerankedRetriever(opened.vectors(space)[1], protocol.groups, method)
+    result = evaluate_retriever(
+        retriever,
         opened.images.labels[positions],
         opened.classes,
         opened.images.clusters[positions],
@@ -171,6 +205,7 @@ def _reranked(
         marks=DeviceMarks.of(opened.images, positions),
         scenes=scenes_of(opened.images, positions),
     )
+    return result, opened.images, retriever.scores
 
 
 def _silent(task: str, done: int, total: int) -> None:
@@ -236,13 +271,14 @@ def _evaluated(
     protocol: Protocol,
     measures: MeasureOptions,
     progress: Callable[[str, int, int], None] | None,
-) -> SpaceResult:
-    """The result of a fusion or, of one member, of a space."""
+) -> tuple[SpaceResult, Scores]:
+    """The result of a fusion or, of one member, of a space; and what turns its distances into scores."""
     if len(contender.spaces) == 1 and not any(len(np.intersect1d(r.queries, r.gallery)) for r in protocol.rounds):
         space = open_space(opened.path, opened.manifest.space(contender.name))
         learner = space.learner(choose=True)
         if learner is not None and not learner.labelled:  # components are fitted on the training part alone
-            return evaluate_learning(opened, protocol, learner, space.name, measures, progress or _silent)
+            made = evaluate_learning(opened, protocol, learner, space.name, measures, progress or _silent)
+            return made, Cosine().scores
     images = opened.images
     vectors = {space: (opened.positions(space), opened.vectors(space)[1]) for space in contender.spaces}
     retriever, positions, protocol = retriever_of(opened, contender, vectors, protocol)
@@ -263,4 +299,4 @@ def _evaluated(
     spaces = [open_space(opened.path, opened.manifest.space(name)) for name in contender.spaces]
     taught = np.concatenate([space.training_ids(opened) for space in spaces])
     result = replace(result, learned_from=int(np.isin(result.ids, taught).sum()))
-    return replace(result, fusion=contender) if len(contender.spaces) > 1 else result
+    return replace(result, fusion=contender) if len(contender.spaces) > 1 else result, retriever.scores

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.evaluation.bootstrap import LEVEL, resampled_means
+from retrieval.evaluation.chances import ChanceFigures
 from retrieval.evaluation.learned import LearnedRetriever
 from retrieval.evaluation.options import MeasureOptions
 from retrieval.evaluation.protocols import Protocol, Round
@@ -30,12 +31,19 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Standing:
-    """P@1 and mAP of one space: micro and macro means with their intervals, and the class with the least P@1."""
+    """P@1 and mAP of one space: micro and macro means with their intervals, and the class with the least P@1.
+
+    per_class: by class the number of queries, P@1, mAP, and the P@1 of a random order, which is its share in what was
+    searched. chance: the mean of the last over queries. chances: whether chances fitted on the collection hold.
+    """
 
     micro: dict[str, float]
     macro: dict[str, float]
     intervals: dict[str, Interval]
     worst: tuple[str, float]
+    per_class: dict[str, dict[str, float]]
+    chance: float
+    chances: ChanceFigures | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -44,6 +52,9 @@ class Standing:
             "macro": self.macro,
             "micro_interval": {measure: list(ends) for measure, ends in self.intervals.items()},
             "worst_class": {"class": self.worst[0], "precision@1": self.worst[1]},
+            "per_class": self.per_class,
+            "chance": self.chance,
+            **({"chances": self.chances.to_dict()} if self.chances else {}),
         }
 
 
@@ -135,7 +146,16 @@ def standing(results: Sequence[SpaceResult], measures: MeasureOptions) -> tuple[
     values = np.column_stack(
         [np.concatenate([result.measures[name][result.scored] for result in results]) for name in MEASURES]
     )
+    random = np.concatenate([(one.relevant / np.maximum(one.listed, 1))[one.scored] for one in results])
     per_class = {classes[label]: values[labels == label].mean(axis=0) for label in np.unique(labels)}
+    each = {
+        classes[label]: {
+            "queries": int((labels == label).sum()),
+            **dict(zip(MEASURES, values[labels == label].mean(axis=0).tolist(), strict=True)),
+            "chance": float(random[labels == label].mean()),
+        }
+        for label in np.unique(labels)
+    }
     intervals: dict[str, Interval] = {}
     if measures.samples:
         drawn = resampled_means(values, labels, clusters, len(classes), measures.samples, measures.seed).micro
@@ -149,6 +169,8 @@ def standing(results: Sequence[SpaceResult], measures: MeasureOptions) -> tuple[
             dict(zip(MEASURES, macro.tolist(), strict=True)),
             intervals,
             (worst, float(per_class[worst][0])),
+            each,
+            float(random.mean()),
         ),
         len(labels),
     )

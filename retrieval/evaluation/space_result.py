@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.bootstrap import Intervals
+from retrieval.evaluation.chances import ChanceFigures
 from retrieval.evaluation.comparison import Contender
 from retrieval.evaluation.mark_bias import MarkBias
 from retrieval.evaluation.options import Fusion
@@ -49,7 +50,8 @@ class SpaceResult:
     class_sizes: (C,) images of each class; unlabelled: images without a class, which are searched but are no queries.
     fusion: what is fused, None for a space; a fusion has no dimension, and its distance is the negative score.
     mark_bias: None where marks of the device are not known, or all images have the same.
-    scenes: (q,) numbers of the queries' scenes, None where they are the clusters.
+    scenes: (q,) numbers of the queries' scenes, None where they are the clusters. chances: whether calibrated chances
+    hold; None where there are too few scenes, or where queries taught the space.
     """
 
     space: str
@@ -79,6 +81,7 @@ class SpaceResult:
     intervals: Intervals | None = None
     fusion: Fusion | None = None
     mark_bias: MarkBias | None = None
+    chances: ChanceFigures | None = None
     scenes: NDArray[np.int64] | None = None
 
     @property
@@ -163,6 +166,7 @@ class SpaceResult:
             },
             **self._bootstrap_to_dict(),
             **({"mark_bias": self.mark_bias.to_dict()} if self.mark_bias else {}),
+            **({"chances": self.chances.to_dict()} if self.chances else {}),
             "measures": {name: self._means_to_dict(name) for name in self.measures},
             "classification": self._classification_to_dict(),
         }

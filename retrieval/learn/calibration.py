@@ -1,14 +1,15 @@
 """The chance that a hit shows the query's finding: logistic regression on its score and on the agreement of the hits.
 
 Agreement is the share of the first DEPTH hits that have the hit's class, a hit of rank r counting 1/r. It halves the
-Brier score of the score alone. With the chances comes a conformal set (Vovk et al., 2005): classes of which one is the
-query's in a stated share of clusters of near duplicates.
+Brier score of the score alone. Each class of hits has an offset, which the ridge penalty shrinks towards the common
+curve: a class of few pictures, which could not be calibrated alone, has nearly none. With the chances comes a conformal
+set (Vovk et al., 2005): classes of which one is the query's in a stated share of clusters of near duplicates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,17 +31,23 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Calibration:
-    """Coefficients of the standardised features, and the least chance of a class in the conformal set."""
+    """Coefficients of the standardised features, and the least chance of a class in the conformal set.
+
+    offsets: of the log odds, by label of the hit; none for further labels.
+    """
 
     mean: tuple[float, ...]
     scale: tuple[float, ...]
     coefficients: tuple[float, ...]
     least: float
+    offsets: tuple[float, ...] = ()
 
-    def chances(self, scores: Floats, agreement: Floats) -> Floats:
-        """The chance of each hit, from scores and agreement of one shape."""
+    def chances(self, scores: Floats, agreement: Floats, labels: Labels) -> Floats:
+        """The chance of each hit, from scores, agreement and labels of one shape."""
         standardised = (_features(scores, agreement) - self.mean) / self.scale
-        chances: Floats = _sigmoid(standardised @ self.coefficients[1:] + self.coefficients[0])
+        known = (labels >= 0) & (labels < len(self.offsets))
+        offsets = np.append(self.offsets, 0.0)[np.where(known, labels, -1)]
+        chances: Floats = _sigmoid(standardised @ self.coefficients[1:] + self.coefficients[0] + offsets)
         return chances
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,6 +57,7 @@ class Calibration:
             "scale": list(self.scale),
             "coefficients": list(self.coefficients),
             "least": self.least,
+            "offsets": list(self.offsets),
         }
 
     @staticmethod
@@ -60,7 +68,8 @@ class Calibration:
         )
         if not len(mean) == len(scale) == len(coefficients) - 1 == 3:
             raise ValueError("a calibration has three features")
-        return Calibration(mean, scale, coefficients, float(fields["least"]))
+        offsets = tuple(float(value) for value in fields.get("offsets", ()))  # version 1 had none
+        return Calibration(mean, scale, coefficients, float(fields["least"]), offsets)
 
 
 def fit_calibration(scores: Floats, labels: Labels, wanted: Labels, clusters: Labels) -> Calibration:
@@ -75,10 +84,12 @@ def fit_calibration(scores: Floats, labels: Labels, wanted: Labels, clusters: La
     mean = features.mean(axis=0)
     deviation = features.std(axis=0)
     scale = np.where(deviation > 1e-9, deviation, 1.0)
-    coefficients = _logistic((features - mean) / scale, right)
-    fitted = Calibration(tuple(mean.tolist()), tuple(scale.tolist()), tuple(coefficients.tolist()), 0.0)
-    least = _least(class_chances(fitted.chances(scores, agreement), labels, wanted), clusters)
-    return Calibration(fitted.mean, fitted.scale, fitted.coefficients, least)
+    of_class = labels[known][:, None] == np.arange(int(labels.max(initial=-1)) + 1)
+    fitted = _logistic(np.concatenate([(features - mean) / scale, of_class], axis=1), right)
+    count = 1 + features.shape[1]
+    coefficients, offsets = tuple(fitted[:count].tolist()), tuple(fitted[count:].tolist())
+    made = Calibration(tuple(mean.tolist()), tuple(scale.tolist()), coefficients, 0.0, offsets)
+    return replace(made, least=_least(class_chances(made.chances(scores, agreement, labels), labels, wanted), clusters))
 
 
 def agreement_of(labels: Labels) -> Floats:

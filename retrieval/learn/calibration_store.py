@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ def store_calibration(
         "recipes": _recipes(collection, spaces),
         "content": _content(collection, spaces),
         "calibration": calibration.to_dict(),
+        "classes": list(collection.classes),
         "figures": figures,
         "transfer": transfer,
     }
@@ -95,9 +96,14 @@ def _load(collection: Collection, path: Path) -> StoredCalibration | None:
         known = {space.name for space in collection.spaces}
         if not known.issuperset(spaces) or fields["recipes"] != _recipes(collection, spaces):
             return None
+        calibration = Calibration.from_dict(fields["calibration"])
+        offsets = dict(
+            zip(fields.get("classes", ()), calibration.offsets, strict=False)
+        )  # classes without a hit end it
+        calibration = replace(calibration, offsets=tuple(offsets.get(name, 0.0) for name in collection.classes))
         return StoredCalibration(
             str(fields["name"]),
-            Calibration.from_dict(fields["calibration"]),
+            calibration,
             fields["figures"],
             fields["transfer"],
             fields["content"] != _content(collection, spaces),

@@ -165,12 +165,12 @@ def load_detector(collection: Collection, space: str) -> Detector | None:
         return None
 
 
-def novelty(detector: Detector, vector: NDArray[Any]) -> Novelty | None:
-    """Whether a picture is foreign, or unlike the collection, by its frozen vector (d,); None for neither."""
-    (level,) = detector.levels(vector[None])
-    if level is None:
-        return None
-    return Novelty(level, {name: rates[level] for name, rates in detector.rates.items()})
+def novelties(detector: Detector, vectors: NDArray[Any]) -> list[Novelty | None]:
+    """Whether each picture is foreign, or unlike the collection, by frozen vectors (n, d); None for neither."""
+    return [
+        None if level is None else Novelty(level, {name: rates[level] for name, rates in detector.rates.items()})
+        for level in detector.levels(vectors)
+    ]
 
 
 def _recipe(collection: Collection, space: str) -> str:

@@ -18,7 +18,16 @@ from retrieval.report.document import Map, MapGroup, Overview, Report, SpaceFigu
 from retrieval.report.embedding_map import map_of
 from retrieval.report.galleries import hub_row, query_rows
 from retrieval.report.summary import summary_lines
-from retrieval.report.tables import class_table, measures_table, overview_table
+from retrieval.report.tables import (
+    LEARNING,
+    TRANSFER,
+    chances_table,
+    class_table,
+    learning_rows,
+    measures_table,
+    overview_table,
+    transfer_rows,
+)
 from retrieval.spaces import metric_of
 
 if TYPE_CHECKING:
@@ -101,6 +110,10 @@ def _overview(result: Evaluation) -> Overview:
         summary=summary,
         sentences=sentences,
         not_compared=not_compared,
+        learning=tuple(
+            (way, Table(LEARNING, tuple(learning_rows(figures)))) for way, figures in result.figures.items() if figures
+        ),
+        transfer=Table(TRANSFER, tuple(transfer_rows(result.transfer))) if result.transfer else None,
     )
 
 
@@ -112,6 +125,7 @@ def _figures(
     number: int,
     seed: int,
 ) -> SpaceFigures:
+    stored = {definition.name for definition in opened.spaces}
     return SpaceFigures(
         vote_k=space.vote_k,
         intervals=space.intervals is not None,
@@ -122,11 +136,13 @@ def _figures(
         per_class=plots.per_class_bars(space),
         confusion=plots.confusion(space),
         flow=plots.flow(space, examples.neighbour_flow(space, labels)),
-        map=None if space.fusion is not None else _map(space, opened, labels, sample, number, seed),
+        map=_map(space, opened, labels, sample, number, seed) if space.space in stored else None,
         best=query_rows(space, examples.best_queries(space, _QUERIES), labels),
         worst=query_rows(space, examples.worst_queries(space, _QUERIES), labels),
         hubs=hub_row(space, examples.hubs(space, labels, _HUBS), labels),
         label_errors=query_rows(space, examples.likely_label_errors(space, labels, _QUERIES), labels),
+        chances=None if space.chances is None else chances_table(space.chances),
+        reliability="" if space.chances is None else plots.reliability(space.chances, space.space),
     )
 
 

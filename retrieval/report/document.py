@@ -64,6 +64,7 @@ class Overview:
     intervals, leave_one_out, leave_scene_out: whether the table has them. speed: of queries, where they were timed.
     standings: a plot, and summary and sentences of the comparison, where several spaces have the same queries;
     not_compared: why not.
+    learning: by way of learning its settings next to those without it. transfer: pictures of other sources as queries.
     """
 
     table: Table
@@ -76,11 +77,17 @@ class Overview:
     sentences: tuple[str, ...] = ()
     not_compared: str | None = None
     leave_scene_out: bool = False
+    learning: tuple[tuple[str, Table], ...] = ()
+    transfer: Table | None = None
 
 
 @dataclass(frozen=True)
 class SpaceFigures:
-    """Tables, plots and galleries of one space. map: None for a fusion, which has no distance between images."""
+    """Tables, plots and galleries of one space.
+
+    chances, reliability: calibration errors and their plot, where chances were calibrated.
+    map: None where no vectors are stored: of a fusion, of a new ranking and of a space learned within each round.
+    """
 
     vote_k: int
     intervals: bool
@@ -96,6 +103,8 @@ class SpaceFigures:
     worst: tuple[QueryRow, ...]
     hubs: tuple[ShownImage, ...]
     label_errors: tuple[QueryRow, ...]
+    chances: Table | None = None
+    reliability: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.bootstrap import interval, resampled_means
+from retrieval.evaluation.chances import ChanceFigures
 from retrieval.evaluation.comparison import Comparison
 from retrieval.evaluation.measures import NEIGHBOURS, RECALL_LEVELS
 from retrieval.evaluation.space_result import SpaceResult
@@ -68,6 +69,19 @@ def precision_recall(result: SpaceResult) -> str:
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return svg(figure, f"pr {result.space}")
+
+
+@styled
+def reliability(figures: ChanceFigures, name: str) -> str:
+    """The share of hits that are right over their mean chance, in bins whose areas are their numbers of hits."""
+    figure, axes = new_figure(4.2, 3.6)
+    chances, right = ([getattr(one, field) for one in figures.reliability] for field in ("chance", "right"))
+    hits = np.array([one.hits for one in figures.reliability])
+    axes.plot([0, 1], [0, 1], ":", color=FAINT, linewidth=1.2)
+    axes.plot(chances, right, color=class_colour(0), linewidth=1.2)
+    axes.scatter(chances, right, s=8 + 160 * hits / hits.max(), color=class_colour(0))
+    axes.set(xlabel="chance of a hit", ylabel="share of hits that are right", xlim=(0, 1.02), ylim=(0, 1.04))
+    return svg(figure, f"reliability {name}")
 
 
 @styled

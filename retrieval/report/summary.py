@@ -18,6 +18,7 @@ def summary_lines(space: SpaceResult) -> list[str]:
         f"Queries: {int(space.scored.sum()):,}; {without:,} more have nothing relevant to find and are in no figure.",
         f"Leak check: {_leak(space)}.",
         *([space.mark_bias.sentence()] if space.mark_bias else []),
+        *([f"Chances, calibrated across folds: {space.chances.sentence()}."] if space.chances else []),
         *_learned(space),
     ]
 

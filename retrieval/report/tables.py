@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.evaluation.chances import ChanceFigures, ClassChances
+from retrieval.evaluation.generalisation import Figure, Standing
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.report.document import Table
+from retrieval.terminal import one_line
 
 
 def overview_table(result: Evaluation) -> Table:
@@ -23,7 +28,10 @@ def overview_table(result: Evaluation) -> Table:
     for space in result.best_first():
         overall = space.overall_scores
         cells = [_value_and_interval(space, name) for name in measures]
-        gap = ["{:.3f} ({:+.4f})".format(*gaps[space.space]) for gaps in others.values()]
+        # What is ranked anew or learned within each round is measured by one protocol.
+        gap = [
+            "{:.3f} ({:+.4f})".format(*gaps[space.space]) if space.space in gaps else "–" for gaps in others.values()
+        ]
         rows.append((space.space, *cells, f"{float(overall.accuracy):.3f}", f"{float(overall.MCC):.3f}", *gap))
     return Table(("space", *measures, "accuracy", "MCC", *others), tuple(rows))
 
@@ -68,6 +76,58 @@ def class_table(space: SpaceResult) -> Table:
     counts = ("TP", "TN", "FP", "FN")
     names = ("recall", "precision", "specificity", "accuracy", "F1", "MCC")
     return Table(("class", "queries", "mAP", *counts, *names), tuple(rows))
+
+
+LEARNING = ("", "queries", "P@1", "unlearned", "mAP", "unlearned", "least P@1")
+TRANSFER = ("", "queries", "P@1", "by chance", "mAP")
+
+
+def learning_rows(figures: Sequence[Figure]) -> list[tuple[str, ...]]:
+    """A row for each setting of a way of learning, under LEARNING."""
+    rows = []
+    for figure in figures:
+        cells = [figure.setting, f"{figure.queries:,}"]
+        for measure in ("precision@1", "mAP"):
+            cells += [_micro(figure.learned, measure), f"{figure.unlearned.micro[measure]:.3f}"]
+        name, least = figure.learned.worst
+        rows.append((*cells, f"{least:.3f} {one_line(name)}"))
+    return rows
+
+
+def transfer_rows(transfer: Mapping[str, Standing]) -> list[tuple[str, ...]]:
+    """Rows for each space, under TRANSFER: over queries, of class means where there are several, and of each class."""
+    rows: list[tuple[str, ...]] = []
+    for space, of_space in transfer.items():
+        queries = sum(int(one["queries"]) for one in of_space.per_class.values())
+        first, mean = (_micro(of_space, measure) for measure in ("precision@1", "mAP"))
+        rows.append((space, f"{queries:,}", first, f"{of_space.chance:.3f}", mean))
+        if len(of_space.per_class) > 1:
+            first, mean = (f"{of_space.macro[measure]:.3f}" for measure in ("precision@1", "mAP"))
+            rows.append(("  mean of classes", "", first, "", mean))
+        for name, one in of_space.per_class.items():
+            figures = (f"{one['precision@1']:.3f}", f"{one['chance']:.3f}", f"{one['mAP']:.3f}")
+            rows.append((f"  {one_line(name)}", f"{one['queries']:,}", *figures))
+    return rows
+
+
+def chances_table(figures: ChanceFigures) -> Table:
+    """Calibration error of each class of queries, of the classes of few pictures together, and of all."""
+
+    def row(name: str, one: ClassChances) -> tuple[str, ...]:
+        of_hits = "" if one.error_of_hits is None else f"{one.error_of_hits:.3f}"
+        return name, f"{one.queries:,}", f"{one.error:.3f}", of_hits, "too few pictures to judge by" if one.few else ""
+
+    rows = [row(one_line(name), one) for name, one in figures.per_class.items()]
+    if figures.few is not None:
+        rows.append((*row("classes of few pictures together", figures.few)[:4], ""))
+    rows.append(("all", f"{figures.queries:,}", f"{figures.error:.3f}", f"{figures.error:.3f}", ""))
+    return Table(("class", "queries", "calibration error", "of hits of the class", ""), tuple(rows))
+
+
+def _micro(of_space: Standing, measure: str) -> str:
+    interval = of_space.intervals.get(measure)
+    ends = f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else ""
+    return f"{of_space.micro[measure]:.3f}{ends}"
 
 
 def _value_and_interval(space: SpaceResult, name: str) -> str:

@@ -21,6 +21,7 @@ from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, speed_rows, speed_sentence
 from retrieval.report.summary import summary_lines
+from retrieval.report.tables import LEARNING, learning_rows, transfer_rows
 from retrieval.terminal import display_width, one_line
 
 WIDE = 110
@@ -56,6 +57,9 @@ def print_evaluation(result: Evaluation, console: Console, *, full: bool = True)
         _print(_learning(way, figures), console)
     if result.transfer:
         _print(_transfer(result.transfer), console)
+        for name, of_space in result.transfer.items():
+            if of_space.chances is not None:
+                console.print(Text(one_line(f"Chances of {name} there: {of_space.chances.sentence()}.")))
     if len(result.spaces) > 1:
         _print(_overview(result, console.width), console)
         try:
@@ -79,37 +83,28 @@ def _print_protocol(result: Evaluation, console: Console) -> None:
 
 def _learning(way: str, figures: Sequence[Figure]) -> Table:
     table = _table(f"Learned by {way}, and not: P@1 and mAP over queries ({LEVEL:.0%} interval), least P@1 of a class")
-    table.add_column("", overflow="fold", min_width=16)
-    for column in ("queries", "P@1", "unlearned", "mAP", "unlearned", "least P@1"):
-        table.add_column(column, justify="right", no_wrap=column != "least P@1")
-    for figure in figures:
-        cells = [f"{figure.queries:,}"]
-        for measure in ("precision@1", "mAP"):
-            cells += [_figure(figure.learned, measure), f"{figure.unlearned.micro[measure]:.3f}"]
-        table.add_row(figure.setting, *cells, _worst(figure.learned))
+    for heading in LEARNING:
+        first, last = heading == LEARNING[0], heading == LEARNING[-1]
+        table.add_column(
+            heading,
+            overflow="fold",
+            min_width=16 if first else None,
+            justify="left" if first else "right",
+            no_wrap=not (first or last),
+        )
+    for cells in learning_rows(figures):
+        table.add_row(*cells)
     return table
 
 
 def _transfer(transfer: Mapping[str, Standing]) -> Table:
-    table = _table("Pictures of other sources as queries: P@1 and mAP over queries, mean of the class means")
+    table = _table("Pictures of other sources as queries: P@1 and mAP over queries, of the class means, of each class")
     table.add_column("", overflow="fold", min_width=16)
-    for column in ("P@1", "mAP", "P@1, classes", "mAP, classes", "least P@1"):
-        table.add_column(column, justify="right", no_wrap=column != "least P@1")
-    for name, of_space in transfer.items():
-        cells = [_figure(of_space, measure) for measure in ("precision@1", "mAP")]
-        cells += [f"{of_space.macro[measure]:.3f}" for measure in ("precision@1", "mAP")]
-        table.add_row(_breakable(name), *cells, _worst(of_space))
+    for column in ("queries", "P@1", "by chance", "mAP"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for cells in transfer_rows(transfer):
+        table.add_row(_breakable(cells[0]), *cells[1:])
     return table
-
-
-def _figure(of_space: Standing, measure: str) -> str:
-    interval = of_space.intervals.get(measure)
-    ends = f" ({interval[0]:.3f}–{interval[1]:.3f})" if interval else ""
-    return f"{of_space.micro[measure]:.3f}{ends}"
-
-
-def _worst(of_space: Standing) -> str:
-    return f"{of_space.worst[1]:.3f} {of_space.worst[0]}"
 
 
 def print_comparison(comparison: Comparison, console: Console) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from numpy.typing import NDArray
 
-from retrieval.collection import CollectionWriter, SpaceDefinition
+from retrieval.collection import CollectionWriter, Manifest, SpaceDefinition
 from retrieval.images import Draft, Picture
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
@@ -39,6 +39,7 @@ __all__ = [
     "UnsupportedQueryError",
     "VectorError",
     "create_space",
+    "embedding_spaces",
     "kind_named",
     "metric_of",
     "open_space",
@@ -66,6 +67,11 @@ def metric_of(definition: SpaceDefinition) -> Metric:
     if definition.metric == Cosine.name and definition.kind in KINDS:
         return Cosine()  # without the kind's module, which encoders load much for
     return kind_named(definition.kind).metric(definition)
+
+
+def embedding_spaces(manifest: Manifest) -> list[str]:
+    """The names of the spaces that are compared by cosine, in which the nearest images can be ranked anew."""
+    return [space.name for space in manifest.spaces if space.metric == Cosine.name]
 
 
 def open_space(collection: Path, definition: SpaceDefinition, purpose: Purpose = "throughput") -> Space:

@@ -33,7 +33,8 @@ from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import EncoderOptions
 from retrieval.evaluation import MeasureOptions
 from retrieval.evaluation.bootstrap import resampled_means
-from retrieval.evaluation.calibrated import cross_fitted, hits_of_result, measured
+from retrieval.evaluation.calibrated import hits_of_result
+from retrieval.evaluation.chances import cross_fitted, measured
 from retrieval.evaluation.learned import evaluate_learning
 from retrieval.evaluation.mark_bias import DeviceMarks
 from retrieval.evaluation.protocols import Protocol, k_fold, leave_cluster_out

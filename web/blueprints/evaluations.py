@@ -28,6 +28,7 @@ from retrieval.report.store import (
     stored_evaluation,
     stored_evaluations,
 )
+from retrieval.rerank import reranker_named
 from retrieval.tables import csv_rows
 from web import responses
 from web.context import collection, state
@@ -164,12 +165,13 @@ def page() -> str:
 @blueprint.post("/")
 @rate_limited
 def start_from_page() -> BaseResponse:
-    """Start an evaluation of every space and, where a method is chosen, of all of them fused."""
+    """Start an evaluation of every space and, where these are chosen, of all of them fused and of each re-ranked."""
     spaces = tuple(space.name for space in collection().manifest.compared)
     method = request.form.get("fusion")
     fusions = [Fusion(spaces, (1.0,) * len(spaces), method).name] if method else []
     protocol = request.form.get("protocol", "leave-cluster-out")
-    _start(EvaluationRequest.model_validate({"protocol": protocol, "fusions": fusions}))
+    rerank = [way for way in request.form.getlist("rerank") if way]
+    _start(EvaluationRequest.model_validate({"protocol": protocol, "fusions": fusions, "rerank": rerank}))
     return redirect(url_for("report.page"), 303)
 
 
@@ -234,13 +236,14 @@ def script() -> Response:
 
 
 def _start(wanted: EvaluationRequest) -> Job:
-    """Start a job. Raises JobRunningError, SpaceNameError, FusionTextError."""
+    """Start a job. Raises JobRunningError, SpaceNameError, FusionTextError, UnknownRerankingError."""
     shared, opened = state(), collection()
     spaces = wanted.spaces or [space.name for space in opened.manifest.compared]
     fusions = list(dict.fromkeys(map(Fusion.parse, wanted.fusions)))
     for name in (*spaces, *(space for fusion in fusions for space in fusion.spaces)):
         opened.manifest.space(name)
-    request = wanted.model_dump() | {"spaces": spaces, "fusions": [fusion.name for fusion in fusions]}
+    rerank = list(dict.fromkeys(reranker_named(way).name for way in wanted.rerank))
+    request = wanted.model_dump() | {"spaces": spaces, "fusions": [fusion.name for fusion in fusions], "rerank": rerank}
     return shared.jobs.start(request, lambda job: evaluate(shared.served.path, job))
 
 

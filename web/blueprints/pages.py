@@ -32,7 +32,7 @@ from retrieval.hits import Hits
 from retrieval.learn.calibration_store import stored_calibrations
 from retrieval.report.best import best_of
 from retrieval.rerank import METHODS as RERANKERS
-from retrieval.spaces import Space
+from retrieval.spaces import Space, embedding_spaces
 from web.access import may_read
 from web.context import collection, searcher, state
 from web.copies import copies_of
@@ -270,6 +270,7 @@ def common() -> dict[str, Any]:
         "ordered_weights": lambda options: _ordered_weights(opened.manifest, options),
         "offered_chances": _offered_chances,
         "rerankers": tuple(RERANKERS),
+        "rerankable": lambda: bool(embedding_spaces(opened.manifest)),
         "calibrations": lambda: [calibration.name for calibration in stored_calibrations(opened)],
         "takes_pictures": any(searcher().space(space.name).embeds_pictures for space in opened.spaces),
         "fusions": {method.name: method.summands for method in METHODS.values()},

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -142,6 +143,32 @@ def test_other_sources_are_measured_and_every_class_is_told(
     assert "    cecum: calibration error" in text
 
 
+def test_a_batch_has_the_chances_and_findings_of_single_queries(
+    calibrated: Path, tmp_path: Path, draw: Callable[..., Image.Image]
+) -> None:
+    folder = tmp_path / "q" / "polyps"
+    folder.mkdir(parents=True)
+    for number in range(2):
+        draw(400 + number, (90, 160, 60)).save(folder / f"{number}.png")
+    command = ("search", "--batch", tmp_path / "q", calibrated, "--space", "findings", "-k", 4, "--out")
+    assert run(*command, tmp_path / "all.csv").exit_code == 0
+    rows = list(csv.DictReader((tmp_path / "all.csv").read_text("utf-8").splitlines()))
+    hits = retrieval.open(calibrated).search(folder / "0.png", 4, spaces="findings")
+    assert [float(row["chance"]) for row in rows[:4] if row["chance"]] == pytest.approx(
+        [hit.chance for hit in hits if hit.chance is not None]
+    )
+    assert hits.findings is not None
+    told = "; ".join(f"{name} {chance:.4f}" for name, chance in hits.findings.classes)
+    assert {row["findings"] for row in rows[:4]} == {told}
+    assert run(*command, tmp_path / "all.jsonl").exit_code == 0
+    line = json.loads((tmp_path / "all.jsonl").read_text("utf-8").splitlines()[0])
+    assert line["findings"] == hits.to_dict()["findings"]
+    least = sorted(float(row["chance"] or 0) for row in rows)[4]
+    assert run(*command, tmp_path / "cut.csv", "--min-chance", least).exit_code == 0
+    cut = list(csv.DictReader((tmp_path / "cut.csv").read_text("utf-8").splitlines()))
+    assert [row["id"] for row in cut] == [row["id"] for row in rows if float(row["chance"] or 0) >= least]
+
+
 def test_too_few_pictures_are_refused(tmp_path: Path, vector_collection: Callable[..., Path]) -> None:
     path = vector_collection(tmp_path / "v", {"s": np.eye(6, dtype=np.float32)}, ["a", "b"] * 3)
     ended = run("calibrate", path)
@@ -165,7 +192,12 @@ def test_a_picture_of_another_kind_is_told_and_one_of_the_collection_is_not(
     assert novelty.level == "foreign"
     strange = engine.search(np.repeat(checks[:, :, None], 3, axis=2).astype(np.uint8))
     assert (strange.findings, {hit.chance for hit in strange}) == (None, {None})
+    (tmp_path / "q").mkdir()
     Image.fromarray(checks.astype(np.uint8)).save(tmp_path / "checks.png")
+    Image.fromarray(checks.astype(np.uint8)).save(tmp_path / "q" / "checks.png")
+    assert run("search", "--batch", tmp_path / "q", path, "--out", tmp_path / "out.csv").exit_code == 0
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text("utf-8").splitlines()))
+    assert {(row["chance"], row["findings"], row["novelty"]) for row in rows} == {("", "", "foreign")}
     assert "note: this is another kind of picture" in run("search", tmp_path / "checks.png", path).output
     assert engine.search(3).novelty is None
     assert engine.search(tmp_path / "data" / "polyps" / "4.png").novelty is None

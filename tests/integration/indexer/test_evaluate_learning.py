@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from retrieval.command_line import kvasir
+from retrieval.evaluation.result import SCHEMA_FILE
 
 
 @pytest.fixture
@@ -46,7 +48,35 @@ def test_four_figures_stand_next_to_those_of_the_unlearned_space(indexed: Any, o
         assert 0 <= low <= figure["learned"]["micro"]["precision@1"] <= high <= 1
     assert figures[3]["learned"]["worst_class"]["class"] == "polyps"
     assert set(result["transfer"]) == {"tf_efficientnet_lite0"}
+    moved = result["transfer"]["tf_efficientnet_lite0"]  # one class: its figures are those of all queries
+    assert moved["per_class"] == {
+        "polyps": {"queries": 3, **moved["micro"], "chance": pytest.approx(moved["chance"])},
+    }
+    assert moved["macro"] == pytest.approx(moved["micro"])
+    assert moved["chance"] == pytest.approx(result["spaces"][0]["images"]["per_class"]["polyps"] / 26)
+    assert moved["chances"]["queries"] == 3
+    assert set(moved["chances"]["per_class"]) == {"polyps"}
+    chances = result["spaces"][0]["chances"]
+    assert sum(one["hits"] for one in chances["reliability"]) > 10 * 20
+    assert chances["per_class"]["polyps"]["few"]
+    assert chances["few"]["queries"] == chances["queries"] == 25
+    jsonschema_rs.validate(json.loads(SCHEMA_FILE.read_text("utf-8")), result)
     assert sorted(path.name for path in indexed.path.rglob("*")) == before  # the collection stays as it is
+
+
+def test_the_report_shows_chances_settings_of_learning_and_other_sources(
+    indexed: Any, others: Path, tmp_path: Path
+) -> None:
+    arguments = ["evaluate", str(indexed.path), "--folds", "3", "--samples", "0", "--learn", "lda", "--queries"]
+    arguments += [str(others), "--map", "adenoma=polyps", "--rerank", "expansion", "--report", str(tmp_path / "r")]
+    ended = CliRunner().invoke(kvasir, arguments)
+    assert ended.exit_code == 0, ended.output
+    assert "Chances of tf_efficientnet_lite0 there: calibration error" in ended.output
+    page = (tmp_path / "r" / "index.html").read_text("utf-8")
+    for text in ("Learned by lda, and not", "Pictures of other sources as queries", "left-out classes", "by chance"):
+        assert text in page
+    assert page.count("<h3>Do chances hold?</h3>") == 3
+    assert "too few pictures to judge by" in page
 
 
 def test_queries_of_hyperkvasir_are_counted_as_the_collections_classes_with_a_word(

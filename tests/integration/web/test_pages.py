@@ -399,6 +399,17 @@ def test_searching_again_repeats_re_ranking_and_names_of_other_case(client: Flas
     assert {("spaces", first), ("rerank", "k-reciprocal")} < set(sent)
 
 
+def test_re_ranking_is_offered_on_the_first_page_and_stays_in_links(client: FlaskClient) -> None:
+    page = client.get("/")
+    assert re.search(r'<select id="rerank" name="rerank">\s*<option value="">', page.text)
+    assert ">k-reciprocal</option>" in page.text
+    sent = client.post("/search", data={"image": "5", "rerank": "expansion", "k": "3"})
+    assert "rerank=expansion" in sent.headers["Location"]
+    hits = client.get(sent.headers["Location"]).text
+    assert "<option selected>expansion</option>" in hits
+    assert re.search(r'href="/results\?[^"]*rerank=expansion[^"]*" data-search', hits)
+
+
 # The collection's pages
 
 

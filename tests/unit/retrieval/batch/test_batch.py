@@ -67,6 +67,13 @@ def test_several_spaces_are_fused_as_for_single_queries(two_spaces: Path, querie
         assert hits.to_dict() == searcher.search(query.read(), 4, spaces=names, query_class=query.class_name).to_dict()
 
 
+def test_a_batch_is_ranked_anew_as_single_queries_are(searcher: Searcher, queries: list[BatchQuery]) -> None:
+    for query, hits in all_answers(searcher, queries[:2], rerank="expansion"):
+        single = searcher.search(query.read(), 4, query_class=query.class_name, rerank="expansion")
+        assert hits.to_dict() == single.to_dict()
+        assert hits.score_kind == "re-ranked similarity"
+
+
 def test_only_the_classes_asked_for_are_found(searcher: Searcher, queries: list[BatchQuery]) -> None:
     for _, hits in all_answers(searcher, queries[:2], classes=["polyps"]):
         assert {hit.class_name for hit in hits} == {"polyps"}
@@ -146,10 +153,10 @@ def test_csv_has_a_row_a_hit(searcher: Searcher, queries: list[BatchQuery], tmp_
     written(tmp_path / "run.csv", searcher, queries)
     rows = (tmp_path / "run.csv").read_text("utf-8").splitlines()
     first = searcher.search(queries[0].read(), 2)[0]
-    assert rows[0] == "query,query_class,rank,id,class,score,distance,file,score_kind"
+    assert rows[0] == "query,query_class,rank,id,class,score,distance,file,score_kind,chance,findings,novelty"
     assert rows[1] == (
         f"0 new.jpg,cecum,1,{first.id},{first.class_name or ''},{first.score!r},{first.distance!r},{first.file},"
-        "similarity"
+        "similarity,,,"
     )
     assert len(rows) == 1 + 4 * 2
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -53,7 +55,7 @@ def test_chances_hold_on_other_queries_of_the_same_kind() -> None:
     scores, labels, wanted = drawn(2000)
     calibration = fit_calibration(scores, labels, wanted, np.arange(len(wanted)))
     scores, labels, wanted = drawn(2000, seed=1)
-    chances = calibration.chances(scores, agreement_of(labels))
+    chances = calibration.chances(scores, agreement_of(labels), labels)
     assert calibration_error(chances, labels == wanted[:, None]) < 0.03
     alone = np.full(chances.shape, (labels == wanted[:, None]).mean())
     right = labels == wanted[:, None]
@@ -64,7 +66,7 @@ def test_the_set_covers_the_class_of_new_queries_as_often_as_stated() -> None:
     scores, labels, wanted = drawn(2000)
     calibration = fit_calibration(scores, labels, wanted, np.arange(len(wanted)))
     scores, labels, wanted = drawn(2000, seed=1)
-    chances = calibration.chances(scores, agreement_of(labels))
+    chances = calibration.chances(scores, agreement_of(labels), labels)
     sets = [conformal_set(calibration, chances[row], labels[row]) for row in range(len(wanted))]
     covered = np.mean([wanted[row] in dict(found) for row, found in enumerate(sets)])
     assert covered > COVERAGE - 0.02
@@ -78,7 +80,7 @@ def test_a_cluster_counts_once_by_its_worst_image() -> None:
     labels[1:, 1:] = 1
     wanted = np.zeros(40, np.int64)
     calibration = fit_calibration(scores, labels, wanted, np.arange(40) // 2)
-    chances = calibration.chances(scores, agreement_of(labels))
+    chances = calibration.chances(scores, agreement_of(labels), labels)
     of_class = class_chances(chances, labels, wanted)
     assert of_class[0] == 0
     assert calibration.least == pytest.approx(of_class[1])
@@ -96,7 +98,26 @@ def test_a_calibration_that_always_was_right_is_finite() -> None:
     scores = np.full((30, DEPTH), 0.9)
     labels = np.zeros((30, DEPTH), np.int64)
     calibration = fit_calibration(scores, labels, np.zeros(30, np.int64), np.arange(30))
-    assert calibration.chances(scores, agreement_of(labels)).min() > 0.95
+    assert calibration.chances(scores, agreement_of(labels), labels).min() > 0.95
+
+
+def test_each_class_of_hits_has_an_offset_that_few_pictures_hardly_move() -> None:
+    random = np.random.default_rng(0)
+    wanted = np.repeat([0, 1, 2], [1500, 1500, 4])
+    right = random.random((len(wanted), DEPTH)) < np.array([0.9, 0.5, 0.0])[wanted][:, None]
+    labels = np.where(right, wanted[:, None], (wanted[:, None] + 1) % 2)
+    labels[-4:] = 2  # always right, of four pictures
+    scores = np.full(labels.shape, 0.5)
+    calibration = fit_calibration(scores, labels, wanted, np.arange(len(wanted)))
+    first, second, third = calibration.offsets
+    assert first < second  # half of the hits of the first class are of queries of the second
+    assert abs(third) < max(abs(first), abs(second))
+    chances = calibration.chances(scores, agreement_of(labels), labels)
+    known = labels < 2
+    assert calibration_error(chances[known], (labels == wanted[:, None])[known]) < 0.02
+    further = np.full((1, DEPTH), 7)  # a class that came later has none
+    plain = replace(calibration, offsets=()).chances(scores[:1], agreement_of(further), further)
+    assert calibration.chances(scores[:1], agreement_of(further), further) == pytest.approx(plain)
 
 
 def test_plain_values_give_the_same_chances() -> None:

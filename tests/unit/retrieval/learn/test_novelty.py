@@ -15,7 +15,7 @@ from retrieval.learn.novelty import (
     detector_path,
     fit_detector,
     load_detector,
-    novelty,
+    novelties,
     store_detector,
 )
 
@@ -53,12 +53,12 @@ def test_a_class_that_is_not_here_is_told(detector: Detector) -> None:
 
 
 def test_what_is_told_has_its_error_rates(detector: Detector) -> None:
-    assert novelty(detector, drawn(LABELS, seed=2)[0]) is None
-    told = novelty(detector, np.full(DIMENSION, 50, np.float32))
+    assert novelties(detector, drawn(LABELS, seed=2)[:1]) == [None]
+    (told,) = novelties(detector, np.full((1, DIMENSION), 50, np.float32))
     assert told is not None
     assert (told.level, "another kind of picture" in str(told)) == ("foreign", True)
     hint = Detector("s", detector.arrays, {"foreign": 1e9, "unlike": 0}, {"these": {"foreign": 0, "unlike": 0.05}})
-    assert str(novelty(hint, drawn(LABELS)[0])).endswith("a hint that is given for 5.0% of these too")
+    assert str(novelties(hint, drawn(LABELS)[:1])[0]).endswith("a hint that is given for 5.0% of these too")
 
 
 def test_a_stored_detector_serves_while_its_space_is_made_the_same(
