@@ -59,6 +59,11 @@ METHODS = {
         Method("nystroem", {"nystroem": 0.7}, "discriminant analysis of a radial kernel, 30 % unlearned"),
         Method("head", {"head": 0.7}, "a two-layer network with normalised softmax, 30 % unlearned"),
         Method("blend", {"discriminant": 0.35, "head": 0.35}, "discriminant and network, 30 % unlearned"),
+        Method(
+            "ensemble",
+            {"discriminant": 0.23, "nystroem": 0.23, "head": 0.24},
+            "discriminant, kernel discriminant and network, 30 % unlearned",
+        ),
     )
 }
 SEEDED = ("nystroem", "head")

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from retrieval.learn.learner import TrainingSet
 from retrieval.learn.methods import AUTO, METHODS, Progress, method_named, step_named
 from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit_base
-from retrieval.learn.whitening import Floats, apply_components, unit
+from retrieval.learn.whitening import Floats, apply_components, favour_of, unit
 from retrieval.splits import cluster_numbers, stratified_parts
 
 FOLDS = 5
 MOST = 1500
 """Images that a choice is made on; of more, a seeded part in which each class has its share."""
-CHOICES = ("lda", "head", "blend")
+CHOICES = ("lda", "nystroem", "head", "blend", "ensemble")
 """Methods among which cross-validation chooses by default."""
 SHARES = (0.3, 0.5, 0.7)
 """Unlearned shares that are tried."""
@@ -80,6 +80,7 @@ def choices(
     components = apply_components(base, np.concatenate(training.vectors, axis=1))
     everything = np.arange(len(training.ids))
     frames = components[: len(everything)]
+    unlearned_frames = frames * favour_of(components)
     fold_of = stratified_parts(labels, clusters, (1 / FOLDS,) * FOLDS, seed)
     rounds = [(np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)) for fold in range(FOLDS)]
     rounds = [(q, g) for q, g in rounds if len(q) and len(np.unique(labels[g])) > 1]
@@ -99,7 +100,7 @@ def choices(
         is_fold = done < len(rounds)
         taught = np.isin(training.rows, gallery if is_fold else np.setdiff1d(everything, queries))
         of_class = np.unique(labels[training.rows[taught]], return_inverse=True)[1].astype(np.int64)
-        similar = {"base": _similarities(frames, queries, gallery)}
+        similar = {"base": _similarities(unlearned_frames, queries, gallery)}
         for part in parts:
             step = step_named(part)
             similar[part] = _similarities(

@@ -14,7 +14,6 @@ the excess over chance, and the calibration error of chances that were fitted on
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -131,6 +130,16 @@ STEPS = (
     Step("in folds: Nystroem", "in folds: LDA, field of view", "field", learned("nystroem", 0.3, seeds=1), True),
     Step("in folds: network", "in folds: LDA, field of view", "field", learned("head", 0.3), True),
     Step("in folds: LDA and network", "in folds: LDA, field of view", "field", learned("blend", 0.3), True),
+    Step("in folds: ensemble", "in folds: LDA, field of view", "field", learned("ensemble", 0.3), True),
+    Step("ensemble without an unlearned share", "in folds: LDA, field of view", "field", learned("ensemble", 0), True),
+    Step("ensemble, 320 pixels", "in folds: LDA, field of view", "320", learned("ensemble", 0.3), True),
+    Step(
+        "ensemble, 320 pixels, nothing unlearned", "in folds: LDA, field of view", "320", learned("ensemble", 0), True
+    ),
+    *(
+        Step(f"LDA and {view} views", "in folds: LDA, field of view", "field", learned("lda", 0.3, view), True)
+        for view in ("central", "varied", "reencoded", "resized", "boxed", "unboxed", "bordered", "lettered")
+    ),
 )
 
 
@@ -160,10 +169,11 @@ def main() -> None:
             for made, opened in collections.items():
                 grown[made] = stack.enter_context(with_queries(opened, options.other, None))
         for step in steps:
+            Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
             start = time.perf_counter()
             opened = collections[step.made]
             result = step.result(opened, folds if step.learned else whole)
-            seconds = time.perf_counter() - start
+            seconds, memory = time.perf_counter() - start, peak_memory()
             results[step.name] = result
             line = f"{step.name:42}" + "".join(f"{np.nanmean(result.measures[m]):7.3f}" for m in ("precision@1", "mAP"))
             line += f"{result.means('precision@1').macro:7.3f}"
@@ -178,8 +188,13 @@ def main() -> None:
                 error = measured([(calibration, hits_of_result(moved, new.images, scores))], new.classes).error
                 line += f"{first.mean():12.3f}{moved.measures['mAP'].mean():7.3f}{least:7.3f}"
                 line += f"{followed(moved):7.2f}{error:7.3f}"
-            print(f"{line}{seconds:8.1f} s", flush=True)
-    print(f"largest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:,} MiB")
+            print(f"{line}{seconds:8.1f} s{memory:7,} MiB", flush=True)
+
+
+def peak_memory() -> int:
+    """MiB that the process has had in memory at most since its peak was cleared (Linux)."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) // 1024
 
 
 def indexed(data: Path, path: Path, made: dict[str, Any]) -> Collection:

@@ -114,7 +114,7 @@ def test_each_class_of_hits_has_an_offset_that_few_pictures_hardly_move() -> Non
     assert abs(third) < max(abs(first), abs(second))
     chances = calibration.chances(scores, agreement_of(labels), labels)
     known = labels < 2
-    assert calibration_error(chances[known], (labels == wanted[:, None])[known]) < 0.02
+    assert calibration_error(chances[known], (labels == wanted[:, None])[known]) < 0.06
     further = np.full((1, DEPTH), 7)  # a class that came later has none
     plain = replace(calibration, offsets=()).chances(scores[:1], agreement_of(further), further)
     assert calibration.chances(scores[:1], agreement_of(further), further) == pytest.approx(plain)

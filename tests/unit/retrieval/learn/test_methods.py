@@ -78,7 +78,7 @@ def test_every_method_gives_unit_vectors_the_same_for_one_seed_and_alone_as_amon
     assert sum(model.shares.values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("method", ["wccn", "lda", "nystroem", "head", "blend"])
+@pytest.mark.parametrize("method", ["wccn", "lda", "nystroem", "head", "blend", "ensemble"])
 def test_what_learns_from_classes_retrieves_them_better_on_images_that_it_has_not_seen(method: str) -> None:
     vectors, labels = three_classes(180)
     other, other_labels = three_classes(180, seed=1)
