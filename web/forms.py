@@ -14,6 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from retrieval.images import BadRegionError, region_pixels, upright_size
 from retrieval.query import Part, Query
+from retrieval.spaces import embedding_spaces
 from web.context import collection, searcher, state
 from web.errors import BadOptionError, NoPictureError
 from web.pictures import cached_query
@@ -213,6 +214,17 @@ def require_encoders(search: PageSearch) -> None:
                 f"{LABELS['spaces']}: '{name}' has no encoder, so no other picture can be compared by it; choose "
                 "another space, or start from an image of the collection"
             )
+
+
+def require_rerankable(search: PageSearch) -> None:
+    """Check that what is to be ranked anew is one space of embeddings. Raises BadOptionError, SpaceNameError."""
+    if search.options.rerank is None:
+        return
+    names = searcher().space_names(search.options.spaces)
+    if len(names) > 1 or names[0] not in embedding_spaces(collection().manifest):
+        raise BadOptionError(
+            f"{LABELS['rerank']}: choose one space of embeddings alone, or nothing; chosen: {', '.join(names)}"
+        )
 
 
 def filled_fields(fields: MultiDict[str, str]) -> MultiDict[str, str]:

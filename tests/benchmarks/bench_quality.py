@@ -132,7 +132,7 @@ STEPS = (
     Step("in folds: LDA and network", "in folds: LDA, field of view", "field", learned("blend", 0.3), True),
     Step("in folds: ensemble", "in folds: LDA, field of view", "field", learned("ensemble", 0.3), True),
     Step("ensemble without an unlearned share", "in folds: LDA, field of view", "field", learned("ensemble", 0), True),
-    Step("ensemble, 320 pixels", "in folds: LDA, field of view", "320", learned("ensemble", 0.3), True),
+    Step("320 pixels: ensemble", "in folds: LDA, field of view", "320", learned("ensemble", 0.3), True),
     Step(
         "ensemble, 320 pixels, nothing unlearned", "in folds: LDA, field of view", "320", learned("ensemble", 0), True
     ),

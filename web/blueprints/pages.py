@@ -46,6 +46,7 @@ from web.forms import (
     page_search,
     require_encoders,
     require_region,
+    require_rerankable,
     search_options,
 )
 from web.limits import rate_limited
@@ -124,6 +125,7 @@ def submit() -> BaseResponse | tuple[str, int]:
         chosen = page_search(fields, options)
         require_region(chosen)
         require_encoders(chosen)
+        require_rerankable(chosen)
     except (PictureError, QueryError) as error:
         if wants_json():
             raise

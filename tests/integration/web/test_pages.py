@@ -410,6 +410,13 @@ def test_re_ranking_is_offered_on_the_first_page_and_stays_in_links(client: Flas
     assert re.search(r'href="/results\?[^"]*rerank=expansion[^"]*" data-search', hits)
 
 
+def test_re_ranking_of_several_spaces_is_refused_on_the_form(client: FlaskClient, two_spaces: Path) -> None:
+    names = [space.name for space in Collection.open(two_spaces).spaces]
+    sent = client.post("/search", data={"image": "5", "rerank": "expansion", "spaces": names})
+    assert sent.status_code == 422
+    assert "Re-ranked by: choose one space of embeddings alone" in sent.text
+
+
 # The collection's pages
 
 
