@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from retrieval.errors import CollectionError, LearningError
 from retrieval.learn.methods import DEFAULT_METHOD, SEEDED, Progress, method_named, step_named
-from retrieval.learn.whitening import Floats, apply_components, favour_of, fit_components, unit
+from retrieval.learn.whitening import Floats, apply_components, fit_components, unit
 
 _BLOCK = 4096
 """Vectors that are transformed at once."""
@@ -77,10 +77,9 @@ class Model:
         components = apply_components(self._of("base"), vectors)
         parts = []
         for name, share in self.shares.items():
-            if name == "base":  # models of version 1 favour no component
-                part = components * self.arrays.get("base.favour", np.float32(1))
-            else:
-                part = step_named(name.partition("#")[0]).apply(self._of(name), components)
+            part = (
+                components if name == "base" else step_named(name.partition("#")[0]).apply(self._of(name), components)
+            )
             parts.append(share**0.5 * unit(part))
         return unit(np.concatenate(parts, axis=1))
 
@@ -133,7 +132,6 @@ def fit(
     components = apply_components(base, joined)
     if not components.shape[1]:
         raise NothingToLearnError(f"the vectors of all {len(joined):,} images are alike: there is nothing to learn")
-    arrays["base.favour"] = favour_of(components).astype(np.float32)
     parts = dict(method.parts)
     unlearned = 1 - sum(parts.values()) if options.unlearned is None else options.unlearned
     learned = sum(parts.values()) or 1.0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from retrieval.learn.learner import TrainingSet
 from retrieval.learn.methods import AUTO, METHODS, Progress, method_named, step_named
 from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit_base
-from retrieval.learn.whitening import Floats, apply_components, favour_of, unit
+from retrieval.learn.whitening import Floats, apply_components, unit
 from retrieval.splits import cluster_numbers, stratified_parts
 
 FOLDS = 5
@@ -80,7 +80,6 @@ def choices(
     components = apply_components(base, np.concatenate(training.vectors, axis=1))
     everything = np.arange(len(training.ids))
     frames = components[: len(everything)]
-    unlearned_frames = frames * favour_of(components)
     fold_of = stratified_parts(labels, clusters, (1 / FOLDS,) * FOLDS, seed)
     rounds = [(np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)) for fold in range(FOLDS)]
     rounds = [(q, g) for q, g in rounds if len(q) and len(np.unique(labels[g])) > 1]
@@ -100,7 +99,7 @@ def choices(
         is_fold = done < len(rounds)
         taught = np.isin(training.rows, gallery if is_fold else np.setdiff1d(everything, queries))
         of_class = np.unique(labels[training.rows[taught]], return_inverse=True)[1].astype(np.int64)
-        similar = {"base": _similarities(unlearned_frames, queries, gallery)}
+        similar = {"base": _similarities(frames, queries, gallery)}
         for part in parts:
             step = step_named(part)
             similar[part] = _similarities(

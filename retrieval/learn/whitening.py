@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Arrays = Mapping[str, NDArray[np.float32]]
 """The parameters of one step, by name."""
-FAVOUR = 0.25
-"""Power of a component's standard deviation by which it is weighted where it is searched itself."""
 
 
 def fit_components(vectors: Floats, lengths: tuple[int, ...], dimension: int) -> dict[str, NDArray[np.float32]]:
@@ -41,15 +39,6 @@ def apply_components(arrays: Arrays, vectors: Floats) -> Floats:
     """Vectors (n, d) -> components (n, p)."""
     projected: Floats = ((vectors - arrays["mean"]) * arrays["scale"]) @ arrays["components"].astype(np.float64)
     return projected
-
-
-def favour_of(components: Floats) -> Floats:
-    """Weights (p,) that favour large components (n, p) further, for a space that nothing is learned in.
-
-    Measured by tests/benchmarks/bench_quality.py: the small ones are noise to a cosine.
-    """
-    favour: Floats = components.std(axis=0) ** FAVOUR
-    return favour
 
 
 def unit(vectors: Floats) -> Floats:
