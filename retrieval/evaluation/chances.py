@@ -88,7 +88,9 @@ class ChanceFigures:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON, without the calibration."""
-        return {name: value for name, value in asdict(self).items() if name != "calibration"}
+        fields = asdict(self)
+        del fields["calibration"]
+        return fields | {"reliability": list(fields["reliability"])}
 
     def sentence(self) -> str:
         """The figures of all classes in words."""
