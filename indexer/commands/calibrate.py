@@ -77,7 +77,7 @@ def command(
             made, figures = calibrate(opened, contender, seed, advance)
             transfer = None if moved is None else transfer_figures(made, moved[0], contender, moved[1])
             name = calibrated_name(contender.spaces, contender.weights, contender.method)
-            plain = [Nvalues if values is Nvalues else values.to_dict() for values in (figures, transfer)]
+            plain = [None if values is None else values.to_dict() for values in (figures, transfer)]
             store_calibration(opened, name, contender.spaces, made, plain[0] or {}, plain[1])
             results.append({"name": name, "figures": plain[0], "transfer": plain[1]})
             if not as_json:
