@@ -21,7 +21,7 @@ from retrieval.splits import cluster_numbers, stratified_parts
 FOLDS = 5
 MOST = 1500
 """Images that a choice is made on; of more, a seeded part in which each class has its share."""
-CHOICES = ("lda", "nystroem", "head", "blend", "ensemble")
+CHOICES = ("lda", "head", "blend")
 """Methods among which cross-validation chooses by default."""
 SHARES = (0.3, 0.5, 0.7)
 """Unlearned shares that are tried."""
