@@ -15,7 +15,7 @@ from indexer.datasets.labels import ClassMap
 from indexer.queries import Queries
 from retrieval.batch import search_in_batches
 from retrieval.batch.journal import BatchState
-from retrieval.batch.output import COLUMNS, BatchOutput
+from retrieval.batch.output import BatchOutput
 from retrieval.batch.quality import MEASURES
 from retrieval.fusion import DEFAULT_METHOD
 from retrieval.search import Searcher
@@ -71,8 +71,6 @@ def run_batch(searcher: Searcher, queries: Queries, out: Path, options: BatchOpt
         for name, value in (("rerank", options.rerank), ("min chance", options.min_chance))
         if value is not None
     }
-    if out.suffix.lower() == ".csv":
-        parameters["columns"] = list(COLUMNS)
     with BatchOutput(out, parameters, options.k) as output, _progress() as bar:
         task = bar.add_task("searching", total=queries.total, completed=output.state.done)
         if output.state.done:
