@@ -162,7 +162,7 @@ def test_a_batch_has_the_chances_and_findings_of_single_queries(
     assert {row["findings"] for row in rows[:4]} == {told}
     assert run(*command, tmp_path / "all.jsonl").exit_code == 0
     line = json.loads((tmp_path / "all.jsonl").read_text("utf-8").splitlines()[0])
-    assert line["findings"] == hits.to_dict()["findings"]
+    assert line["findings"] == json.loads(json.dumps(hits.to_dict()))["findings"]
     least = sorted(float(row["chance"] or 0) for row in rows)[4]
     assert run(*command, tmp_path / "cut.csv", "--min-chance", least).exit_code == 0
     cut = list(csv.DictReader((tmp_path / "cut.csv").read_text("utf-8").splitlines()))
