@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -74,9 +74,9 @@ class Hit:
 
     def to_dict(self) -> dict[str, Any]:
         """The hit as plain values, under the names of its attributes."""
-        names = [stated.name for stated in fields(self) if stated.name != "collection"]
-        lists = {"marks": list(self.marks), "near_duplicates": list(self.near_duplicates)}
-        return {name: getattr(self, name) for name in names} | lists
+        values = vars(self) | {"marks": list(self.marks), "near_duplicates": list(self.near_duplicates)}
+        del values["collection"]
+        return values
 
 
 def hits_of(
@@ -246,7 +246,7 @@ class Hits(Sequence[Hit]):
             "searched": self.searched,
             "query_id": self.query_id,
             "query_class": self.query_class,
-            "quality": None if self.quality is None else asdict(self.quality),
+            "quality": None if self.quality is None else dict(vars(self.quality)),
             "findings": None if self.findings is None else asdict(self.findings),
             "novelty": None if self.novelty is None else asdict(self.novelty),
             "hits": [hit.to_dict() for hit in self.hits],

@@ -83,4 +83,4 @@ def one_line(name: str) -> str:
 
 def finalize(value: Any) -> Any:
     """What a template shows of a value, as Jinja's `finalize`: a text on one line; markup and numbers as they are."""
-    return one_line(value) if type(value) is str else value
+    return value if type(value) is not str or value.isprintable() else one_line(value)

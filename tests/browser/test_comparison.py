@@ -109,6 +109,7 @@ def test_back_closes_it_and_forward_opens_it_again(page: Any) -> None:
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.wait_for_url(re.compile(r"/results\?[^#]*$"))  # the way back in the history takes a moment longer
+    page.wait_for_load_state("networkidle")
     page.goto("/collection/")
     page.go_back()
     expect(page.locator(".hit")).to_have_count(8)

@@ -227,7 +227,7 @@ def test_no_room_for_a_conversion_stops_the_run_and_the_next_one_converts(
             check=False,
         )
 
-    stopped = index(60_000)
+    stopped = index(100_000)
     assert stopped.returncode == 2, stopped.stderr
     last = stopped.stderr.splitlines()[-1]
     assert "no space left on the disk for the converted encoder" in last

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 from flask import (
@@ -263,7 +266,7 @@ def common() -> dict[str, Any]:
         "best": best_of(opened),
         "sentence_of": lambda name: searcher().space(name).sentence,
         "details_of": lambda name: without_folders(_details(searcher().space(name))),
-        "found_by_default": lambda image_id: url_for("pages.results", image=image_id, **_default_fields()),
+        "found_by_default": _links_by_default(),
         "class_of": opened.class_of,
         "colour_of": lambda name: _colour_of(opened, name),
         "settings": state().settings,
@@ -298,6 +301,20 @@ def _default_fields() -> dict[str, Any]:
     """The same as an address states it."""
     values = _default_values()
     return values | ({"weights": ",".join(map(str, values["weights"]))} if "weights" in values else {})
+
+
+def _links_by_default() -> Callable[[int], str]:
+    """A function from an image id to the address of what a search by it begins with."""
+
+    @cache
+    def parts() -> tuple[str, str]:
+        return url_for("pages.results"), urlencode(_default_fields(), doseq=True, safe=",")
+
+    def link(image_id: int) -> str:
+        path, fields = parts()
+        return f"{path}?image={image_id}&{fields}"
+
+    return link
 
 
 def _default_values() -> dict[str, Any]:
