@@ -77,8 +77,8 @@ def set_precision(
         if precision == AUTO:
             tried = trials(folder, recipe, pictures, labels, scratch)
             taken = chosen(tried).precision
-            found = "; ".join(map(str, tried))
-            say(f"space {definition.name}: {taken}, the fastest that keeps mAP within {LOSS} on a sample ({found})")
+            figures = "; ".join(map(str, tried))
+            say(f"space {definition.name}: {taken}, the fastest that keeps mAP within {LOSS} on a sample ({figures})")
         elif precision == "int8":
             quantise(folder, scratch, pictures[::2])
         fields = {_PRECISION: taken, "precision_trials": [str(one) for one in tried]}

@@ -10,6 +10,7 @@ Every error derives from RetrievalError; `retrieval.errors` draws the tree.
 
 from retrieval.collection import (
     Collection,
+    CollectionBusyError,
     DamagedCatalogError,
     DamagedVectorError,
     FormatError,
@@ -44,6 +45,7 @@ from retrieval.images import (
     PictureNotFoundError,
     UnknownFormatError,
 )
+from retrieval.learn.calibration_store import NotCalibratedError
 from retrieval.pixels import UnsupportedPixelsError
 from retrieval.query import BadQueryError, Part, Query
 from retrieval.rerank import UnknownRerankingError
@@ -57,6 +59,7 @@ __all__ = [
     "BadRegionError",
     "BrokenPictureError",
     "Collection",
+    "CollectionBusyError",
     "CollectionError",
     "CostlyPictureError",
     "DamagedCatalogError",
@@ -78,6 +81,7 @@ __all__ = [
     "NoSuchClassError",
     "NoSuchImageError",
     "NotACollectionError",
+    "NotCalibratedError",
     "OutputError",
     "Part",
     "PictureError",

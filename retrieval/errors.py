@@ -7,7 +7,7 @@
     ├── DescriptorError            a descriptor that cannot be named or computed
     ├── CollectionError            a collection that cannot be opened, written or trusted
     ├── QueryError                 a query that cannot be searched for
-    ├── TableError                 a table of files, classes or splits that cannot be read or contradicts itself
+    ├── TableError                 a table of files and classes that cannot be read or contradicts itself
     ├── LearningError              a space that cannot be learned
     ├── EvaluationError            an evaluation that cannot be made, read or compared
     ├── OutputError                results that cannot be written where or as they should
@@ -44,7 +44,7 @@ class CollectionError(RetrievalError):
 
 
 class TableError(RetrievalError):
-    """A table of files, classes or splits cannot be read, or contradicts itself."""
+    """A table of files and classes cannot be read, or contradicts itself."""
 
 
 class QueryError(RetrievalError):

@@ -1,4 +1,4 @@
-"""Calibrated answers: the chance of each hit, and the classes that cover the query's in a stated share of cases."""
+"""Calibrated hits: the chance of each hit, and the classes that cover the query's in a stated share of cases."""
 
 from __future__ import annotations
 

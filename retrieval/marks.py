@@ -54,7 +54,7 @@ _GLYPHS = 4
 class Marks:
     """The marks of one picture by name, each with its region; `border` has the field of view within it."""
 
-    regions: Mapping[str, Region] = field(default_factory=dict)
+    regions: Mapping[str, Region] = field(default_factory=dict, hash=False)
 
     @property
     def bits(self) -> int:

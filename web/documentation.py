@@ -97,8 +97,8 @@ def _operation(path: str, method: str, stated: Mapping[str, Any], fields: tuple[
     # In JSON alone, such as what to evaluate
     if "application/json" in content and not form:
         own += [field for field in _fields(content["application/json"]["schema"]) if field.name not in known]
-    answers: Mapping[str, Any] = stated["responses"]
-    good: Mapping[str, Any] = next((answer for status, answer in answers.items() if status.startswith("2")), {})
+    responses: Mapping[str, Any] = stated["responses"]
+    good: Mapping[str, Any] = next((response for status, response in responses.items() if status.startswith("2")), {})
     schema = good.get("content", {}).get("application/json", {}).get("schema", {})
     return Operation(
         id=stated["operationId"],
@@ -112,7 +112,7 @@ def _operation(path: str, method: str, stated: Mapping[str, Any], fields: tuple[
         pictures=0 if not image else image.get("maxItems", 1),
         example=EXAMPLES.get(stated["operationId"]) if "application/json" in content else None,
         guarded=bool(stated.get("security")),
-        statuses=tuple(answers),
+        statuses=tuple(responses),
         response=_type(schema) if schema else None,
     )
 

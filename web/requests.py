@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Collection
 from functools import cache
 from math import inf
 from typing import Annotated, Any, Literal
@@ -165,10 +166,10 @@ def field_values(fields: MultiDict[str, str]) -> dict[str, Any]:
     return {name: fields.getlist(name) if name in LISTS else fields[name] for name in fields}
 
 
-def require_single(fields: MultiDict[str, str]) -> None:
-    """Raise RepeatedFieldError where a field that has one value is given several times."""
+def require_single(fields: MultiDict[str, str], lists: Collection[str] = LISTS) -> None:
+    """Raise RepeatedFieldError where a field that has one value, as all but `lists` have, is given several times."""
     for name, values in fields.lists():
-        if len(values) > 1 and name not in LISTS:
+        if len(values) > 1 and name not in lists:
             raise RepeatedFieldError(f"the field '{name[:40]}' is given {len(values)} times; give it once")
 
 

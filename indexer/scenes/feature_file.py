@@ -35,9 +35,9 @@ class FeatureFile:
         if image_id in self._rows:
             return
         try:
-            found = self._detected(self._searcher.collection.read(image_id))
-            rows = np.empty(len(found), _ROW)
-            rows["place"], rows["descriptor"] = found.places, found.descriptors
+            detected = self._detected(self._searcher.collection.read(image_id))
+            rows = np.empty(len(detected), _ROW)
+            rows["place"], rows["descriptor"] = detected.places, detected.descriptors
         except RetrievalError:
             rows = np.empty(0, _ROW)
         with self._lock:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import shlex
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +48,7 @@ class SpaceDefinition:
     dimension: int
     dtype: Literal["float32", "float64"]
     metric: str
-    recipe: dict[str, Any]
+    recipe: dict[str, Any] = field(hash=False)
 
     @property
     def replaces(self) -> str | None:

@@ -14,7 +14,7 @@ from retrieval.terminal import TaskBars, counted, note, progress_bar
 
 @click.command("finetune")
 @click.argument("collection", type=LocalPath())
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=LocalPath())
 @space_option("The space whose encoder is trained.  [default: the first of an encoder]", "--space")
 @click.option(
     "--train",

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, MemorySize
+from retrieval.arguments import LocalPath, MemorySize, space_option
 from retrieval.terminal import TaskBars, progress_bar
 
 
 @click.command("tune")
 @click.argument("collection", type=LocalPath())
-@click.option("--space", "names", multiple=True, help="Space to build for; may be given several times.  [default: all]")
+@space_option("Spaces to build for.  [default: all]")
 @click.option("--memory", type=MemorySize(), help="Memory that an index may take, such as 600M or 2G.")
 @click.option(
     "--target-recall",
     type=click.FloatRange(0.5, 0.9999),
     help="Share of the true nearest images that a search is to return.  [default: 0.995]",
 )
-def command(collection: Path, names: tuple[str, ...], memory: int | None, target_recall: float | None) -> None:
+def command(collection: Path, spaces: tuple[str, ...], memory: int | None, target_recall: float | None) -> None:
     """Build the indexes of COLLECTION's spaces that are large enough to need one, and tune them on its own vectors.
 
     Which kind is built follows from the number of vectors, their dimension, the memory and the recall, which are
@@ -33,12 +33,12 @@ def command(collection: Path, names: tuple[str, ...], memory: int | None, target
     from retrieval.index.upkeep import build_missing, needs_index, remember_wanted
 
     opened = Collection.open(collection)
-    spaces = [opened.manifest.space(name) for name in names] or list(opened.spaces)
-    remember_wanted(opened, spaces, memory, target_recall)
-    for space in spaces:
+    chosen = [opened.manifest.space(name) for name in spaces] or list(opened.spaces)
+    remember_wanted(opened, chosen, memory, target_recall)
+    for space in chosen:
         if not needs_index(opened, space):
             click.echo(f"space {space.name}: so few vectors that every one is compared, which takes less")
             continue
         with progress_bar(transient=True) as bar, reported_to(TaskBars(bar).advance):
-            described = build_missing(opened, space, lambda line: click.echo(line, err=True))
-        click.echo(f"space {space.name}: {described}")
+            built = build_missing(opened, space, lambda line: click.echo(line, err=True))
+        click.echo(f"space {space.name}: {built}")

@@ -29,7 +29,7 @@ Interval = tuple[float, float]
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Standing:
     """P@1 and mAP of one space: micro and macro means with their intervals, and the class with the least P@1.
 

@@ -62,7 +62,7 @@ class Expected:
     epochs: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tuned:
     """What a run made.
 

@@ -12,7 +12,7 @@ import io
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile
@@ -71,7 +71,7 @@ class Novelty:
     """How a query differs from the collection: its level, and the rates at which pictures of other sets reach it."""
 
     level: Level
-    rates: Mapping[str, float]
+    rates: Mapping[str, float] = field(hash=False)
 
     def __str__(self) -> str:
         if self.level == "foreign":

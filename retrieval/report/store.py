@@ -8,7 +8,7 @@ import logging
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -59,7 +59,7 @@ class StoredEvaluation:
 
     id: str
     created: str
-    request: dict[str, Any]
+    request: dict[str, Any] = field(hash=False)
     images: str = ""
     made_by: Literal["site", "command"] = "site"
 

@@ -40,7 +40,7 @@ def test_a_file_alone_is_searched_and_added(
     page.goto("/api/v1/docs")
     answer = tried(page, "search", picture)
     assert answer.status == 200, answer.text()
-    expect(page.locator("#search .answer pre")).to_contain_text('"score_kind": "similarity"')
+    expect(page.locator("#search .response pre")).to_contain_text('"score_kind": "similarity"')
     page.get_by_label("API key").fill(key)
     answer = tried(page, "add_image", picture)
     assert answer.status == 201, answer.text()
@@ -64,7 +64,7 @@ def test_json_a_picture_and_a_fault_are_shown_and_options_go_with_every_search(p
     page.locator("#get_image summary").first.click()
     page.locator("#get_image").get_by_label("image_id").fill("99999")
     assert tried(page, "get_image").status == 404
-    expect(page.locator("#get_image .answer pre")).to_contain_text("urn:kvasir:no-such-image")
+    expect(page.locator("#get_image .response pre")).to_contain_text("urn:kvasir:no-such-image")
 
 
 def test_options_of_a_search_are_listed_once_and_every_operation_is(page: Any) -> None:

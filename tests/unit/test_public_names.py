@@ -17,11 +17,12 @@ from retrieval.errors import RetrievalError
 PUBLIC = """
     Collection Filter Hit Hits Part Quality Query Searcher open
 
-    RetrievalError CollectionError DescriptorError DiskFullError EncoderError Engine EvaluationError LearningError
-    OutputError PictureError QueryError SourceError TableError
+    RetrievalError CollectionBusyError CollectionError DescriptorError DiskFullError EncoderError Engine
+    EvaluationError LearningError OutputError PictureError QueryError SourceError TableError
     BadQueryError BadRegionError BrokenPictureError CostlyPictureError DamagedCatalogError DamagedVectorError
     EmptyPictureError EmptySpaceError FileUnreadableError FormatError NoStoredPictureError NoSuchClassError
-    NoSuchImageError NotACollectionError PictureGoneError PictureNotFoundError PictureTooLargeError SpaceNameError
+    NoSuchImageError NotACollectionError NotCalibratedError PictureGoneError PictureNotFoundError PictureTooLargeError
+    SpaceNameError
     UnknownFormatError UnknownFusionError UnknownRerankingError UnsupportedPixelsError UnsupportedQueryError
     VectorError
 """

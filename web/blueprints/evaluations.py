@@ -37,7 +37,7 @@ from web.forms import whole_number
 from web.jobs import Job, evaluate
 from web.limits import rate_limited
 from web.problems import without_server_paths
-from web.requests import EvaluationPath, EvaluationRequest, RunPair, json_body, require_bounded_body
+from web.requests import EvaluationPath, EvaluationRequest, RunPair, json_body, require_bounded_body, require_single
 from web.responses import image_links
 
 api = APIBlueprint("evaluations", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="evaluations")])
@@ -166,6 +166,7 @@ def page() -> str:
 @rate_limited
 def start_from_page() -> BaseResponse:
     """Start an evaluation of every space and, where these are chosen, of all of them fused and of each re-ranked."""
+    require_single(request.form, {"rerank"})
     spaces = tuple(space.name for space in collection().manifest.compared)
     method = request.form.get("fusion")
     fusions = [Fusion(spaces, (1.0,) * len(spaces), method).name] if method else []
@@ -188,6 +189,7 @@ def compare() -> str:
 @blueprint.post("/labels.csv")
 def labels() -> Response:
     """The classes of all images as a table that `kvasir index --labels` takes, changed by what was marked."""
+    require_single(request.form)
     images = collection().images
     marks = {}
     for name, value in request.form.items():

@@ -266,7 +266,7 @@ def common() -> dict[str, Any]:
         "best": best_of(opened),
         "sentence_of": lambda name: searcher().space(name).sentence,
         "details_of": lambda name: without_folders(_details(searcher().space(name))),
-        "found_by_default": _links_by_default(),
+        "link_by_default": _link_by_default(),
         "class_of": opened.class_of,
         "colour_of": lambda name: _colour_of(opened, name),
         "settings": state().settings,
@@ -303,7 +303,7 @@ def _default_fields() -> dict[str, Any]:
     return values | ({"weights": ",".join(map(str, values["weights"]))} if "weights" in values else {})
 
 
-def _links_by_default() -> Callable[[int], str]:
+def _link_by_default() -> Callable[[int], str]:
     """A function from an image id to the address of what a search by it begins with."""
 
     @cache

@@ -52,7 +52,7 @@ async function shown(response) {
 for (const form of document.querySelectorAll("form[data-try]")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const answer = form.querySelector(".answer");
+    const answer = form.querySelector(".response");
     const line = document.createElement("p");
     answer.hidden = false;
     answer.replaceChildren(line);

@@ -646,6 +646,8 @@ def test_swapped_arguments_of_every_command_are_told_and_nothing_is_written(run:
         ("learn", "findings", made),
         ("refit", "findings", made),
         ("finetune", "new.safetensors", made),
+        ("backup", data.parent / "new.tar", made),
+        ("restore", made, data.parent / "new.tar"),
         ("search", "--batch", made, "--out", "o.csv", data),
     ):
         ended = run(command, *arguments)
@@ -746,6 +748,10 @@ def test_add_names_each_new_image_and_what_it_is_a_copy_of(
     assert run("add", made, new / "third.jpg", "--class", "polyps", "--json").json["images"] == [
         {"id": 29, "file": "third.jpg", "class": "polyps", "copy_of": {"id": first, "file": "cecum/3.jpg"}}
     ]
+    with Image.open(data / "cecum" / "3.jpg") as picture:
+        picture.save(new / "fourth.jpg", quality=70)
+    (added,) = run("add", made, new / "fourth.jpg", "--json").json["images"]
+    assert added["near_duplicate_of"]["id"] in (first, 26, 27, 29)
 
 
 def test_a_file_that_does_not_exist_is_named_and_leaves_no_source(run: Run, made: Path, tmp_path: Path) -> None:

@@ -112,6 +112,13 @@ def test_a_form_of_another_site_starts_nothing(served: Any, headers: dict[str, s
             assert problem(answer, 403) == "urn:kvasir:foreign-page"
 
 
+def test_a_choice_of_the_evaluation_form_is_not_given_twice(served: Any) -> None:
+    with httpx.Client(base_url=served.url, headers={"Accept": "application/json"}) as client:
+        answer = client.post("/evaluation/", data={"protocol": ["leave-one-out", "leave-cluster-out"]})
+        assert problem(answer, 422) == "urn:kvasir:repeated-field"
+        assert "'protocol' is given 2 times" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}])
 @pytest.mark.parametrize("path", ["/api/v1/search", "/api/v1/search/batch", "/api/v1/evaluations", "/api/v1/images"])
 def test_a_form_of_another_site_calls_no_api(served: Any, headers: dict[str, str], path: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from retrieval import Searcher
 from retrieval.collection import CollectionWriter, NoSuchImageError
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.filters import Filter
+from retrieval.learn.novelty import Novelty
 from retrieval.query import BadQueryError, Part, Query
 from retrieval.spaces import UnsupportedQueryError, VectorError
 
@@ -307,6 +309,8 @@ def test_equal_answers_are_equal_and_hashable(plane: Searcher, tmp_path: Path) -
     assert hash(one) == hash(other)
     assert len({*one, *other}) == 3
     assert one != plane.search(1, 3)
+    assert hash(replace(one, novelty=Novelty("foreign", {"other sources": 0.1}))) != hash(one)
+    assert len({*plane.collection.spaces, *again.collection.spaces}) == len(plane.collection.spaces)
 
 
 def test_errors_of_a_search_are_told_for_lists_too(plane: Searcher) -> None:
