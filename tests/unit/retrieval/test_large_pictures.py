@@ -24,6 +24,8 @@ from retrieval.images import UnknownFormatError, decode
 from retrieval.large_pictures import RUN_PIXELS, LargePictures, is_large
 from retrieval.search import open_collection
 
+pytestmark = pytest.mark.slow
+
 
 def saved(kind: str, size: tuple[int, int], mode: str = "RGB", **options: Any) -> bytes:
     out = io.BytesIO()

@@ -20,6 +20,8 @@ from indexer.scenes.local_features import LocalFeatures, local_features
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.collection.scene_rows import COUNTER
 
+pytestmark = pytest.mark.slow
+
 SIZE = (720, 576)
 VIEWS = ((0, 1.0, 0, 0), (12, 1.1, 30, -20), (-20, 0.85, -25, 15))
 """Views of a place: degrees, scale, and shift in pixels."""

@@ -19,6 +19,8 @@ from retrieval.index.faiss_index import FaissIndex
 from retrieval.index.rows import ArrayRows
 from retrieval.index.storage import StoredIndex, building_lock, write_stored
 
+pytestmark = pytest.mark.slow
+
 Array = NDArray[Any]
 
 

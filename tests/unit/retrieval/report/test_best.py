@@ -20,6 +20,8 @@ from retrieval.report.best import best_of
 from retrieval.report.build import build_report
 from retrieval.report.store import FOLDER, StoredEvaluation, store_evaluation
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ["a", "a", "b", "b"]
 APART = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], np.float32)
 MIXED = np.array([[1, 0], [0, 1], [1, 0.1], [0.1, 1]], np.float32)
