@@ -203,9 +203,7 @@ class BatchBody(SearchOptions):
     def to_items(self) -> list[BatchItem]:
         """The searches. Raises BadSearchError for one whose query cannot be understood."""
         shared = SearchOptions.model_construct().overridden_by(self)
-        return [
-            BatchItem(_query_of(at, search_), shared.overridden_by(search_)) for at, search_ in enumerate(self.searches)
-        ]
+        return [BatchItem(_query_of(at, body), shared.overridden_by(body)) for at, body in enumerate(self.searches)]
 
 
 def search(
