@@ -142,7 +142,8 @@ def test_the_look_is_the_systems_until_one_is_chosen(browser: Any, served: Any) 
         page = context.new_page()
         page.goto("/")
         assert page.evaluate(ground) == grounds[system]
-        page.get_by_role("button", name=other.capitalize(), exact=True).click()
+        with page.expect_response("**/theme"):
+            page.get_by_role("button", name=other.capitalize(), exact=True).click()
         assert page.evaluate(ground) == grounds[other]
         page.goto("/collection/")
         assert page.evaluate(ground) == grounds[other]
