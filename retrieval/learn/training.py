@@ -77,7 +77,7 @@ def learn_again(
     A space that was learned from the training part of a split needs that file again, so it is learned under a new name.
     """
     recipe = definition.recipe
-    if recipe["split"]:
+    if recipe.get("split"):
         raise SpaceNameError(
             f"'{definition.name}' is not learned from the whole collection; use `kvasir learn` with a new name"
         )

@@ -16,7 +16,15 @@ from retrieval.descriptors import DEFAULT_VARIANT, DESCRIPTORS, Descriptor, desc
 from retrieval.descriptors.variant import Variant, parse_variant
 from retrieval.images import Draft, Picture
 from retrieval.index.protocol import Metric
-from retrieval.spaces.protocol import Purpose, Shipped, Space, UnknownMetricError, VectorError, finite_vector
+from retrieval.spaces.protocol import (
+    Purpose,
+    Shipped,
+    Space,
+    UnknownMetricError,
+    VectorError,
+    finite_vector,
+    require_fields,
+)
 
 if TYPE_CHECKING:
     from retrieval.descriptors.native_distance import NativeDistance
@@ -95,7 +103,7 @@ class DescriptorSpace(Space):
         recipe = self.definition.recipe
         if (imported := super().origin) is not None:
             return imported
-        if recipe["origin"] == "computed":
+        if recipe.get("origin", "computed") == "computed":
             return "computed from the pictures"
         pictures = recipe.get("compared_pictures")
         compared = "" if pictures is None else f", compared with {pictures} pictures"
@@ -144,7 +152,8 @@ def _descriptor_of(definition: SpaceDefinition) -> Descriptor:
 
 
 def open(collection: Path, definition: SpaceDefinition, purpose: Purpose) -> Space:  # noqa: A001  # a kind's function
-    """A descriptor's space."""
+    """A descriptor's space. Raises FormatError."""
+    require_fields(definition, {"variant": str})
     return DescriptorSpace(definition)
 
 

@@ -23,11 +23,25 @@ from retrieval.index.protocol import Metric
 from retrieval.learn.methods import AUTO, Progress
 from retrieval.learn.model import DamagedModelError, LearnOptions, Model
 from retrieval.learn.model_files import model_path
-from retrieval.spaces.protocol import Purpose, Space
+from retrieval.spaces.protocol import Purpose, Space, require_fields
 from retrieval.spaces.unit_vectors import UnitVectorSpace
 
 if TYPE_CHECKING:
     from retrieval.learn.method_learner import MethodLearner
+
+FIELDS = {
+    "sources": list,
+    "method": str,
+    "model": str,
+    "shares": dict,
+    "dimension": int,
+    "images": int,
+    "classes": list,
+    "seed": int,
+    "views": str,
+    "validation": dict,
+}
+"""What a recipe has, with the type of each."""
 
 
 class LearnedSpace(UnitVectorSpace):
@@ -81,7 +95,7 @@ class LearnedSpace(UnitVectorSpace):
             name = "unlearned" if part == "base" else part.partition("#")[0]
             parts[name] = parts.get(name, 0) + share  # of several seeds
         shares = ", ".join(f"{share:.0%} {name}" for name, share in parts.items())
-        split = f", training part of {recipe['split']}" if recipe["split"] else ""
+        split = f", training part of {recipe['split']}" if recipe.get("split") else ""
         lines = [
             f"learned by {recipe['method']} ({shares}) on {', '.join(recipe['sources'])}, seed {recipe['seed']}",
             f"from {recipe['images']:,} images of {len(recipe['classes'])} classes{split}, views: {recipe['views']}",
@@ -190,9 +204,10 @@ def metric(definition: SpaceDefinition) -> Metric:
 
 
 def open(collection: Path, definition: SpaceDefinition, purpose: Purpose) -> Space:  # noqa: A001  # a kind's function
-    """A learned space with its sources."""
+    """A learned space with its sources. Raises FormatError."""
     from retrieval.spaces import open_space
 
+    require_fields(definition, FIELDS)
     manifest = read_manifest(collection)
     sources = [open_space(collection, manifest.space(name), purpose) for name in definition.recipe["sources"]]
     return LearnedSpace(collection, definition, purpose, sources)

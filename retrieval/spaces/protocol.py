@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection import Collection, CollectionWriter, SpaceDefinition, SpaceNameError
+from retrieval.collection import Collection, CollectionWriter, FormatError, SpaceDefinition, SpaceNameError
 from retrieval.errors import CollectionError, QueryError
 from retrieval.images import Draft, Picture
 from retrieval.index.protocol import Metric
@@ -250,6 +250,17 @@ class Kind(Protocol):
     def prepare_all(self, spaces: Sequence[Space], picture: Picture) -> Mapping[str, NDArray[Any]]:
         """`prepare` of several spaces of this kind with the same draft, by name; shared work is done once."""
         ...
+
+
+def require_fields(definition: SpaceDefinition, fields: Mapping[str, type]) -> None:
+    """Raise FormatError unless a space's recipe has these fields, each of its type."""
+    for name, kind in fields.items():
+        if not isinstance(value := definition.recipe.get(name), kind):
+            lacks = "no field" if value is None else f"{value!r} as the field"
+            raise FormatError(
+                f"the recipe of the space '{definition.name}' has {lacks} '{name}'; "
+                "restore the collection's manifest from a copy"
+            )
 
 
 def finite_vector(vector: NDArray[Any], definition: SpaceDefinition) -> NDArray[Any]:

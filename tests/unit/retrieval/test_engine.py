@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,23 @@ def test_a_picture_is_added_and_found_after_a_refresh(engine: Engine, draw: Any,
     assert later.search(file, 1)[0].id == image_id
     assert later.search(file, 1)[0].class_name == "polyps"
     assert engine.add(file.read_bytes(), "polyps") == image_id  # the same image
+
+
+def test_adding_a_picture_reads_no_other_images_row(engine: Engine, draw: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.add(draw(71, (90, 40, 60)))  # the first after others have written may read what they changed
+    current, statements = engine.refreshed(), []
+    connect = sqlite3.connect
+
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    current.add(draw(72, (90, 40, 60)))
+    reading = [statement for statement in statements if re.search(r"FROM (images|marks|digests)\b", statement)]
+    assert len(reading) > 3
+    assert [statement for statement in reading if " WHERE " not in " ".join(statement.split())] == []
 
 
 def test_bytes_pixels_and_pil_images_are_added(engine: Engine, draw: Any) -> None:

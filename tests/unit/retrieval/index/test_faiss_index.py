@@ -307,6 +307,20 @@ def test_what_an_index_is_wanted_for_is_stored_and_decides_its_shape(many: Array
     assert (tmp_path / "wanted.json").exists()
 
 
+def test_an_inverted_file_probes_the_more_lists_the_more_recall_is_wanted(many: Array, tmp_path: Path) -> None:
+    probed = []
+    for target in (0.5, 0.9, 0.99):
+        index = FaissIndex(ArrayRows(many), ids_of(many), tmp_path / str(target), Wanted(target, memory=1))
+        index.flush()
+        tuning = stored_tuning(tmp_path / str(target))
+        assert tuning is not None
+        setting = tuning.setting_for(10)
+        assert setting is not None
+        assert setting.recall >= target
+        probed.append(setting.lists)
+    assert probed == sorted(set(probed))
+
+
 @pytest.mark.parametrize("tier", sorted(TIERS))
 def test_what_is_added_and_removed_is_seen_at_once_and_stored_by_flush(tier: str, many: Array, tmp_path: Path) -> None:
     """Changes before and after `flush`, among them an image whose vector is replaced."""

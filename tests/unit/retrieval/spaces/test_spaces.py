@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval.collection import Collection, CollectionWriter, SpaceDefinition
+from retrieval.collection import Collection, CollectionWriter, FormatError, SpaceDefinition
 from retrieval.descriptors import DESCRIPTORS, UnknownDescriptorError, extract_all
 from retrieval.images import from_image
 from retrieval.spaces import (
@@ -123,3 +123,21 @@ def test_unknown_kinds_metrics_and_descriptors_are_told(tmp_path: Path) -> None:
         metric_of(SpaceDefinition("x", 0, "descriptor", 2, "float32", "lire-x", {}))
     with CollectionWriter(tmp_path / "c", create=True) as writer, pytest.raises(UnknownDescriptorError):
         create_space(writer, "descriptor:Nothing")
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "recipe", "reason"),
+    [
+        ("descriptor", "LIRE ColorLayout", {"origin": "computed"}, "has no field 'variant'"),
+        ("descriptor", "LIRE ColorLayout", {"variant": 3}, "has 3 as the field 'variant'"),
+        ("learned", "cosine", {}, "has no field 'sources'"),
+        ("learned", "cosine", {"sources": [], "method": "lda"}, "has no field 'model'"),
+        ("learned", "cosine", {"sources": "c"}, "has 'c' as the field 'sources'"),
+    ],
+)
+def test_a_recipe_without_a_field_is_told_with_the_spaces_name(
+    tmp_path: Path, kind: str, metric: str, recipe: dict[str, Any], reason: str
+) -> None:
+    definition = SpaceDefinition("s", 0, kind, 4, "float32", metric, recipe)
+    with pytest.raises(FormatError, match=f"recipe of the space 's' {reason}; restore the collection's manifest"):
+        open_space(tmp_path, definition)
