@@ -106,6 +106,13 @@ map_option = click.option(
 )
 
 
+engine_option = click.option(
+    "--engine",
+    metavar="ADDRESS",
+    help="Search in a vector engine that `kvasir push` has brought the collection to, such as milvus://localhost:19530.",
+)
+
+
 def fuse_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`--fuse`: a tuple of fusions as `Fusion.parse` reads them, as parameter `fusions`."""
     from retrieval.fusion import DEFAULT_METHOD, METHODS

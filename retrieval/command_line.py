@@ -34,6 +34,7 @@ COMMANDS = {
     "scenes": ("indexer.commands.scenes", "Find pictures of one place in one examination."),
     "search": ("indexer.commands.search", "Find the pictures most similar to one."),
     "tune": ("retrieval.commands.tune", "Build and tune the indexes of large spaces."),
+    "push": ("retrieval.commands.push", "Bring a collection's vectors to a vector engine, Milvus."),
     "size": ("retrieval.commands.size", "Memory, disk and time that collections of other sizes take."),
     "learn": ("retrieval.commands.learn", "Learn a space from the classes of a collection."),
     "refit": ("retrieval.commands.refit", "Fit a learned space again on all images that are there now."),

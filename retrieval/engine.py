@@ -13,6 +13,7 @@ from PIL import Image
 
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.images import MAX_PIXELS, Picture, from_array, read_bytes
+from retrieval.index.engines import connect
 from retrieval.large_pictures import LargePictures
 from retrieval.query import BadQueryError, PictureLike, as_list
 from retrieval.search import Searcher
@@ -71,14 +72,15 @@ def open_engine(
     purpose: Purpose = "latency",
     max_pixels: int = MAX_PIXELS,
     large: LargePictures | None = None,
+    engine: str | None = None,
 ) -> Engine:
-    """Open a collection.
+    """Open a collection; engine: the address of a vector engine that it was pushed to.
 
     >>> import retrieval
     >>> engine = retrieval.open("kvasir.collection")
     >>> engine.search("picture.jpg", k=5)
     """
-    return Engine(Collection.open(path), purpose, max_pixels, large)
+    return Engine(Collection.open(path), purpose, max_pixels, large, None if engine is None else connect(engine))
 
 
 def _file_of(picture: PictureLike) -> bytes:

@@ -11,6 +11,14 @@
     ├── LearningError              a space that cannot be learned
     ├── EvaluationError            an evaluation that cannot be made, read or compared
     ├── OutputError                results that cannot be written where or as they should
+    ├── RemoteIndexError           an index in a vector engine elsewhere that cannot be reached or trusted
+    │   ├── RemoteAddressError       its address cannot be read
+    │   ├── RemoteClientError        the library that speaks to the engine is missing
+    │   ├── RemoteUnreachableError   the engine does not answer
+    │   ├── RemoteTimeoutError       the engine takes longer than it may
+    │   ├── RemoteAccessError        the engine refuses the key
+    │   ├── RemoteStaleError         the index does not belong to the collection as it is
+    │   └── RemoteAnswerError        the engine's answer is incomplete or cannot be true
     └── DiskFullError              no room on the disk (retrieval.disk)
 
 Each leaf is defined in the module that detects the fault and derives from one of these, so that
@@ -61,3 +69,35 @@ class OutputError(RetrievalError):
 
 class EvaluationError(RetrievalError):
     """An evaluation cannot be made, read or compared."""
+
+
+class RemoteIndexError(RetrievalError):
+    """An index in a vector engine cannot be reached or trusted."""
+
+
+class RemoteAddressError(RemoteIndexError):
+    """The address of a vector engine cannot be read."""
+
+
+class RemoteClientError(RemoteIndexError):
+    """The library that speaks to a vector engine is missing."""
+
+
+class RemoteUnreachableError(RemoteIndexError):
+    """The vector engine does not answer."""
+
+
+class RemoteTimeoutError(RemoteIndexError):
+    """The vector engine takes longer than it may."""
+
+
+class RemoteAccessError(RemoteIndexError):
+    """The vector engine refuses the key."""
+
+
+class RemoteStaleError(RemoteIndexError):
+    """The index in the vector engine does not belong to the collection as it is."""
+
+
+class RemoteAnswerError(RemoteIndexError):
+    """The answer of the vector engine is incomplete or cannot be true."""

@@ -31,12 +31,14 @@ class Selection:
     """Image ids that may be hits: those in `included` that are not in `excluded`.
 
     images: every id of the collection, (n,) int64 ascending. included: (m,) int64 ascending, a subset of images, or
-    None for all of them. excluded: (e,) int64 ascending, a subset of images.
+    None for all of them. excluded: (e,) int64 ascending, a subset of images. classes: where `included` is all images of
+    these classes, their names, by which an engine that stores classes selects them sooner than by ids.
     """
 
     images: NDArray[np.int64]
     included: NDArray[np.int64] | None = None
     excluded: NDArray[np.int64] = field(default_factory=lambda: _NONE)
+    classes: tuple[str, ...] | None = None
 
     @property
     def is_everything(self) -> bool:
@@ -99,8 +101,10 @@ class Filter:
 
     def _select(self, images: Images) -> Selection:
         included = None
+        classes: tuple[str, ...] | None = None
         if self.classes is not None:
             wanted = known_classes(self.classes, images)
+            classes = tuple(sorted(wanted)) if self.ids is None else None
             labels = [label for label, name in enumerate(images.classes) if name in wanted]
             included = images.ids_of_label(labels[0]) if len(labels) == 1 else _union(map(images.ids_of_label, labels))
         if self.ids is not None:
@@ -108,7 +112,7 @@ class Filter:
             included = listed[among(listed, images.ids if included is None else included)]
         groups = [*map(images.ids_of_cluster, self.exclude_clusters), *map(images.ids_of_scene, self.exclude_scenes)]
         left_out = _union([_ascending(self.exclude_ids), *groups])
-        return Selection(images.ids, included, left_out[among(left_out, images.ids)])
+        return Selection(images.ids, included, left_out[among(left_out, images.ids)], classes)
 
 
 def known_classes(names: Iterable[str], images: Images) -> frozenset[str]:

@@ -25,6 +25,7 @@ from retrieval.hits import Hits, Quality, hits_of
 from retrieval.images import MAX_PIXELS, Picture, Region
 from retrieval.index import Index, open_index
 from retrieval.index.cosine import Cosine
+from retrieval.index.engines import Engine, connect
 from retrieval.index.protocol import Metric
 from retrieval.large_pictures import LargePictures
 from retrieval.learn.calibration import DEPTH as CALIBRATED
@@ -80,7 +81,7 @@ class Searcher:
     Safe to share between threads. Encoders and indexes load with their first use, each under a lock of its own.
     purpose: "latency" lets one query use every core; "throughput" gives each of many queries at once a core of its own.
     max_pixels: the largest width x height of a picture from outside that is decoded. large: decodes large pictures in
-    another process, for a server.
+    another process, for a server. engine: searches the spaces that it serves in the place of the local indexes.
     """
 
     def __init__(
@@ -89,8 +90,10 @@ class Searcher:
         purpose: Purpose = "latency",
         max_pixels: int = MAX_PIXELS,
         large: LargePictures | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.collection = collection
+        self.engine = engine
         self._purpose: Purpose = purpose
         self._max_pixels = max_pixels
         self.large_pictures = large
@@ -368,10 +371,12 @@ class Searcher:
         collection, difference = self.collection.refreshed()
         if collection is self.collection:
             return self
-        later = type(self)(collection, self._purpose, self._max_pixels, self.large_pictures)
+        later = type(self)(collection, self._purpose, self._max_pixels, self.large_pictures, self.engine)
         later._embedder = self._embedder.refreshed(collection)
         if difference is not None:
             for name, building in self._building.items():
+                if self._is_remote(name):  # opened again, since it knows the state that it is searched for
+                    continue
                 with building:  # an index that is being built is taken over once it is complete
                     if name in self._indexes:
                         later._indexes[name] = _changed(self._indexes[name], difference, collection, name)
@@ -432,8 +437,14 @@ class Searcher:
         name = self.collection.manifest.space(space).name
         with self._building[name]:
             if name not in self._indexes:
-                self._indexes[name] = open_index(self.collection, name, self.metric(name))
+                if self.engine is not None and self._is_remote(name):
+                    self._indexes[name] = self.engine.open_index(self.collection, self.collection.manifest.space(name))
+                else:
+                    self._indexes[name] = open_index(self.collection, name, self.metric(name))
             return self._indexes[name]
+
+    def _is_remote(self, name: str) -> bool:
+        return self.engine is not None and self.engine.serves(self.collection.manifest.space(name))
 
     def flush(self) -> None:
         """Rebuild loaded indexes that are outdated, and store them for the next start.
@@ -697,11 +708,12 @@ def open_collection(
     purpose: Purpose = "latency",
     max_pixels: int = MAX_PIXELS,
     large: LargePictures | None = None,
+    engine: str | None = None,
 ) -> Searcher:
-    """Open a collection for searching.
+    """Open a collection for searching; engine: the address of a vector engine that it was pushed to.
 
     >>> import retrieval
     >>> engine = retrieval.open("kvasir.collection")
     >>> engine.search("picture.jpg", k=5)
     """
-    return Searcher(Collection.open(path), purpose, max_pixels, large)
+    return Searcher(Collection.open(path), purpose, max_pixels, large, None if engine is None else connect(engine))

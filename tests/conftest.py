@@ -334,6 +334,18 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> ClipFiles:
     return files
 
 
+@pytest.fixture(scope="module")
+def milvus_lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a file of milvus-lite, which this process alone can open; for the tests of one module."""
+    pytest.importorskip("pymilvus", reason="pymilvus is not installed")
+    pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
+    from retrieval.index.engines import connect
+
+    address = f"milvus://{tmp_path_factory.mktemp('milvus') / 'lite.db'}"
+    yield address
+    connect(address).close()
+
+
 # A server, as `kvasir serve` runs it.
 
 

@@ -13,6 +13,7 @@ import click
 from indexer.commands.query_parts import IMAGE_FORM, TEXT_FORM, VECTOR_FORM, image_part, text_part, vector_part
 from retrieval.arguments import (
     LocalPath,
+    engine_option,
     is_collection,
     map_option,
     require_order,
@@ -104,6 +105,7 @@ from retrieval.terminal import display_width, note, one_line, padded
     is_flag=True,
     help="Leave out these and other frames of their place in the same examination, as `kvasir scenes` finds them.",
 )
+@engine_option
 @map_option
 @zip_encoding_option
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -124,6 +126,7 @@ def command(
     query_class: str | None,
     exclude_cluster: bool,
     exclude_scene: bool,
+    engine: str | None,
     class_maps: tuple[str, ...],
     zip_encoding: str | None,
     as_json: bool,
@@ -150,7 +153,8 @@ def command(
         from indexer.datasets.labels import map_to_collection, parse_class_map
         from indexer.queries import open_queries
 
-        searcher = open_collection(collection, "throughput", large=LargePictures(least_pixels=RUN_PIXELS))
+        large = LargePictures(least_pixels=RUN_PIXELS)
+        searcher = open_collection(collection, "throughput", large=large, engine=engine)
         class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
         options = BatchOptions(
             k=k,
@@ -179,7 +183,7 @@ def command(
         raise click.UsageError("--exclude-cluster needs an ID in the query: a file has no known near duplicates")
     if exclude_scene and not query.image_ids:
         raise click.UsageError("--exclude-scene needs an ID in the query: the scene of a file is not known")
-    searcher = open_collection(collection)
+    searcher = open_collection(collection, engine=engine)
     if not spaces and not weights and rerank is None and not query.spaces:
         spaces, weights, fusion = _best_spaces(searcher, fusion)
     hits = searcher.search(

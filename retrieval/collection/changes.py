@@ -115,6 +115,15 @@ def read_changed_rows(connection: sqlite3.Connection, before: LogPosition, now: 
     return read_rows(connection, "SELECT DISTINCT image AS id FROM changes WHERE sequence > ?", before.sequence)
 
 
+def read_changed_ids(connection: sqlite3.Connection, before: int, last: int) -> NDArray[np.int64] | None:
+    """Ids (m,) ascending of entries after sequence `before` up to `last`; None where the log has lost some of them."""
+    (first,) = connection.execute("SELECT MIN(sequence) FROM changes").fetchone()
+    if last > before and (first is None or first > before + 1):
+        return None
+    rows = connection.execute("SELECT DISTINCT image FROM changes WHERE sequence > ? AND sequence <= ?", (before, last))
+    return np.unique(np.fromiter((image for (image,) in rows), np.int64))
+
+
 def difference(before: Images, after: Images, ids: NDArray[np.int64], spaces: Mapping[str, int]) -> Difference:
     """How two states differ in the images of these ids, ascending; spaces: their numbers by name."""
     was, old = _checksums(before, ids)

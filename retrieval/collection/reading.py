@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import catalog
-from retrieval.collection.changes import Difference, LogPosition, difference, log_position, read_changed_rows
+from retrieval.collection.changes import (
+    Difference,
+    LogPosition,
+    difference,
+    log_position,
+    read_changed_ids,
+    read_changed_rows,
+)
 from retrieval.collection.columns import FROM as COLUMNS_FROM
 from retrieval.collection.columns import load_images, store_images, stored_position
 from retrieval.collection.device_marks import read_marks
@@ -132,6 +139,23 @@ class Collection:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def position_in_log(self) -> LogPosition | None:
+        """Position of this state in the change log; None for a collection that only an older version has written to."""
+        return self._position
+
+    def changed_between(self, positions: Sequence[LogPosition]) -> NDArray[np.int64] | None:
+        """Ids (m,) ascending of images that changed between the first and the last of positions and this state.
+
+        None where that is not known: a position is of another catalog, or too far behind.
+        """
+        own = self._position
+        if own is None or any((one.log, one.inode) != (own.log, own.inode) for one in positions):
+            return None
+        sequences = [own.sequence, *(one.sequence for one in positions)]
+        with closing(catalog.connect(self.path)) as connection, catalog.raising_damage(self.path):
+            return read_changed_ids(connection, min(sequences), max(sequences))
 
     @property
     def spaces(self) -> tuple[SpaceDefinition, ...]:

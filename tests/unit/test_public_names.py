@@ -22,7 +22,8 @@ PUBLIC = """
     BadQueryError BadRegionError BrokenPictureError CostlyPictureError DamagedCatalogError DamagedVectorError
     EmptyPictureError EmptySpaceError FileUnreadableError FormatError NoStoredPictureError NoSuchClassError
     NoSuchImageError NotACollectionError NotCalibratedError PictureGoneError PictureNotFoundError PictureTooLargeError
-    SpaceNameError
+    RemoteAccessError RemoteAddressError RemoteAnswerError RemoteClientError RemoteIndexError RemoteStaleError
+    RemoteTimeoutError RemoteUnreachableError SpaceNameError
     UnknownFormatError UnknownFusionError UnknownRerankingError UnsupportedPixelsError UnsupportedQueryError
     VectorError
 """
