@@ -79,7 +79,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"classes": ["polyps", "pylorus"]},
     {"filter": Filter(ids=range(0, 600, 2))},
     {"filter": Filter(ids=range(40))},
-    {"filter": Filter(exclude_ids=range(0, 400))},
+    {"filter": Filter(exclude_ids=range(400))},
     {"filter": Filter(exclude_ids={1, 2, 3}, exclude_clusters={5}), "classes": "polyps"},
     {"exclude_cluster": True},
     {"spaces": ["one", "two"], "fusion": "zscore"},
