@@ -16,7 +16,7 @@ from PIL import Image
 from indexer.datasets.official import DRAWN, KVASIR_CLASSES
 from indexer.drawing import DEEP, LABEL, Scene, framed, step
 from indexer.errors import DatasetError
-from retrieval.disk import new_file, write_atomically
+from retrieval.disk import PARTIAL, new_file, write_atomically
 from retrieval.sources.source import metadata_reason
 
 README_FILE = "README.txt"
@@ -84,10 +84,12 @@ def _is_drawn(file: Path) -> bool:
 
 
 def _is_readme(file: Path) -> bool:
-    if file.name != README_FILE or not file.is_file():
+    if file.name not in (README_FILE, README_FILE + PARTIAL) or not file.is_file():
         return False
     with file.open("rb") as stream:
-        return stream.read(len(README_START)) == README_START
+        start = stream.read(len(README_START))
+    # A run that was stopped may leave less of the partial file.
+    return start == README_START or (file.suffix == PARTIAL and README_START.startswith(start))
 
 
 def draw(class_name: str, number: int, seed: int = 0) -> Image.Image:

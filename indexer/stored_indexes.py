@@ -23,7 +23,7 @@ def faulty_indexes(collection: Collection) -> Iterator[tuple[Path, SpaceDefiniti
             yield path, None, "belongs to no space"
         else:
             for file in sorted(path.iterdir()):
-                if file.name not in (LOCK, WANTED_FILE) and (fault := _fault(collection, spaces[path.name], file)):
+                if file.name != LOCK and (fault := _fault(collection, spaces[path.name], file)):
                     yield file, spaces[path.name], fault
 
 
@@ -31,6 +31,8 @@ def _fault(collection: Collection, space: SpaceDefinition, file: Path) -> str | 
     """What is wrong with a file in the folder of a space's index; None where nothing is."""
     if file.suffix == PARTIAL:
         return "was left by a run that was stopped"
+    if file.name == WANTED_FILE:
+        return _fault_of_wanted(file)
     if file.name == CHECKPOINT_FILE:  # which the next build goes on from
         return None if is_intact(file) else "is damaged"
     metric, ids = metric_of(space), collection.ids(space.name)
@@ -41,4 +43,15 @@ def _fault(collection: Collection, space: SpaceDefinition, file: Path) -> str | 
         return "is damaged"
     if not backend.matches(file, metric, collection.rows(space.name), ids):
         return "does not hold the collection's vectors"
+    return None
+
+
+def _fault_of_wanted(file: Path) -> str | None:
+    """What is wrong with the recall and memory that an index is to be built for."""
+    from retrieval.index.building import read_wanted
+
+    try:
+        read_wanted(file)
+    except (OSError, ValueError) as error:
+        return f"is damaged ({error}): without it an index is built for the recall and memory by default"
     return None

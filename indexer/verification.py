@@ -42,6 +42,8 @@ from retrieval.cores import available_cores
 from retrieval.errors import PictureError
 from retrieval.images import decode
 from retrieval.index.storage import FOLDER as INDEXES
+from retrieval.learn.calibration_store import faulty_calibrations
+from retrieval.learn.novelty import faulty_detectors
 from retrieval.report.store import faulty_evaluations
 from retrieval.spaces import open_space
 from retrieval.terminal import counted
@@ -156,6 +158,8 @@ def _check_leftovers(collection: Collection) -> Iterator[Finding]:
     if damaged := damaged_greys(collection.path):
         message = f"{GREYS}: {counted(len(damaged), 'small picture')} for finding duplicates damaged"
         yield Finding("greys", message, True, ids=tuple(damaged), path=collection.path / GREYS)
+    for path, fault in (*faulty_calibrations(collection), *faulty_detectors(collection)):
+        yield Finding("calibration", f"{path.relative_to(collection.path)} {fault}", True, path=path)
     for path, fault in faulty_evaluations(collection.path):
         yield Finding("evaluation", f"evaluation {path.name} {fault}", True, path=path)
     for path in leftovers(collection.path):

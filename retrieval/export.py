@@ -166,7 +166,8 @@ def _require_place(collection: Collection, folder: Path, overwrite: bool) -> Non
         raise ExportPlaceError(f"{folder} is or holds a collection; give another folder")
     if not folder.is_dir():
         raise ExportPlaceError(f"{folder} is a file; give a folder")
-    if not overwrite and any(folder.iterdir()) and not is_export(folder):
+    begun = {entry.name for entry in folder.iterdir()} <= {NAME + PARTIAL}  # all that a run stopped at once leaves
+    if not (overwrite or begun or is_export(folder)):
         raise ExportPlaceError(
             f"{folder} is not an earlier export and not empty; give a new folder, or --overwrite to replace it"
         )

@@ -7,7 +7,6 @@ collection, where any process may write them, and computed again when its images
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from retrieval.disk import locked, write_atomically
 from retrieval.errors import RetrievalError
+from retrieval.json_digest import checked_fields, json_bytes
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def stored_statistics(
 
 def _load(file: Path, key: str) -> Statistics | None:
     try:
-        fields = json.loads(file.read_text("utf-8"))
+        fields = checked_fields(file.read_bytes())
         if fields.pop("vectors", None) != key:
             return None
         return Statistics(**{name: float(value) for name, value in fields.items()})
@@ -91,6 +91,6 @@ def _save(file: Path, key: str, statistics: Statistics) -> None:
     try:
         file.parent.mkdir(exist_ok=True)
         with locked(file, RetrievalError("another process is writing it")):
-            write_atomically(file, json.dumps({"vectors": key} | asdict(statistics)).encode() + b"\n", sync=False)
+            write_atomically(file, json_bytes({"vectors": key} | asdict(statistics)), sync=False)
     except (OSError, RetrievalError) as error:  # a full disk or a read-only collection costs time, not the search
         log.warning("%s cannot be written and will be computed again next time (%s)", file, error)

@@ -6,7 +6,6 @@ built is another one than that which is searched.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +43,7 @@ from retrieval.index.storage import (
     read_stored,
     write_stored,
 )
+from retrieval.json_digest import checked_fields, json_bytes
 
 log = logging.getLogger(__name__)
 
@@ -84,16 +84,24 @@ def wanted_of(folder: Path | None) -> Wanted:
     if folder is None or not (folder / WANTED_FILE).exists():
         return Wanted()
     try:
-        return Wanted(**json.loads((folder / WANTED_FILE).read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        return read_wanted(folder / WANTED_FILE)
+    except (OSError, ValueError) as error:
         log.warning("%s cannot be read (%s); the defaults are taken", folder / WANTED_FILE, error)
         return Wanted()
+
+
+def read_wanted(file: Path) -> Wanted:
+    """What is stored in a file. Raises OSError, ValueError where it is damaged."""
+    try:
+        return Wanted(**checked_fields(file.read_bytes()))
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def store_wanted(folder: Path, wanted: Wanted) -> None:
     """Store what the index of a folder is to be built for. Raises OSError, DiskFullError."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WANTED_FILE, json.dumps({"recall": wanted.recall, "memory": wanted.memory}).encode())
+    write_atomically(folder / WANTED_FILE, json_bytes({"recall": wanted.recall, "memory": wanted.memory}))
 
 
 def stored_tuning(folder: Path) -> Tuning | None:
@@ -169,7 +177,8 @@ def holds(file: Path, rows: Rows, ids: NDArray[np.int64]) -> bool:
     for start in range(0, len(stored.labels), _BLOCK):
         block = stored.labels[start : start + _BLOCK]
         present = among(block, ids)
-        expected = padded_to(codes.d, code(rows.take(block[present]), step).whole) if present.any() else None
+        with np.errstate(over="ignore", invalid="ignore"):  # of damaged vectors
+            expected = padded_to(codes.d, code(rows.take(block[present]), step).whole) if present.any() else None
         if expected is not None and not np.array_equal(codes.reconstruct_n(start, len(block))[present], expected):
             return False
     return True

@@ -18,11 +18,13 @@ from retrieval.collection import Collection
 from retrieval.disk import write_atomically
 from retrieval.errors import QueryError
 from retrieval.fusion import DEFAULT_METHOD, fusion_name
+from retrieval.json_digest import checked_fields, json_bytes
 from retrieval.learn.calibration import Calibration
 
 log = logging.getLogger(__name__)
 
 FOLDER = "calibration"
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class NotCalibratedError(QueryError):
@@ -75,7 +77,7 @@ def store_calibration(
         "figures": figures,
         "transfer": transfer,
     }
-    write_atomically(path, json.dumps(fields, indent=1).encode() + b"\n")
+    write_atomically(path, json_bytes(fields))
 
 
 def load_calibration(collection: Collection, name: str) -> StoredCalibration | None:
@@ -91,28 +93,40 @@ def stored_calibrations(collection: Collection) -> Iterator[StoredCalibration]:
 
 def _load(collection: Collection, path: Path) -> StoredCalibration | None:
     try:
-        fields = json.loads(path.read_text("utf-8"))
-        spaces = [str(space) for space in fields["spaces"]]
-        known = {space.name for space in collection.spaces}
-        if not known.issuperset(spaces) or fields["recipes"] != _recipes(collection, spaces):
-            return None
-        calibration = Calibration.from_dict(fields["calibration"])
-        offsets = dict(
-            zip(fields.get("classes", ()), calibration.offsets, strict=False)
-        )  # classes without a hit end it
-        calibration = replace(calibration, offsets=tuple(offsets.get(name, 0.0) for name in collection.classes))
-        return StoredCalibration(
-            str(fields["name"]),
-            calibration,
-            fields["figures"],
-            fields["transfer"],
-            fields["content"] != _content(collection, spaces),
-        )
+        return _read(collection, path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _DAMAGE as error:
         log.warning("%s is damaged and not used (%r); `kvasir calibrate` makes it anew", path, error)
         return None
+
+
+def faulty_calibrations(collection: Collection) -> Iterator[tuple[Path, str]]:
+    """(file, what is wrong) of each calibration that is damaged."""
+    for path in sorted((collection.path / FOLDER).glob("*.json")):
+        try:
+            _read(collection, path)
+        except _DAMAGE as error:
+            yield path, f"is damaged ({error}); `kvasir calibrate` makes it anew"
+
+
+def _read(collection: Collection, path: Path) -> StoredCalibration | None:
+    """The calibration in a file; None where it is of spaces that are made otherwise. Raises _DAMAGE."""
+    fields = checked_fields(path.read_bytes())
+    spaces = [str(space) for space in fields["spaces"]]
+    known = {space.name for space in collection.spaces}
+    if not known.issuperset(spaces) or fields["recipes"] != _recipes(collection, spaces):
+        return None
+    calibration = Calibration.from_dict(fields["calibration"])
+    offsets = dict(zip(fields.get("classes", ()), calibration.offsets, strict=False))  # classes without a hit end it
+    calibration = replace(calibration, offsets=tuple(offsets.get(name, 0.0) for name in collection.classes))
+    return StoredCalibration(
+        str(fields["name"]),
+        calibration,
+        fields["figures"],
+        fields["transfer"],
+        fields["content"] != _content(collection, spaces),
+    )
 
 
 def _recipes(collection: Collection, spaces: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +38,7 @@ FOLDS = 5
 FALSE_ALARMS: Mapping[str, float] = {"foreign": 0.005, "unlike": 0.05}
 """Share of the collection's own pictures, each judged without its fold, that reach a level."""
 _FOLDER = "calibration"
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile)
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,17 +153,34 @@ def load_detector(collection: Collection, space: str) -> Detector | None:
     """The detector of a frozen space; None where there is none for its vectors as they are made now."""
     path = detector_path(collection.path, space)
     try:
-        with np.load(path) as stored:
-            arrays = {name: stored[name] for name in stored if name != "about"}
-            about = json.loads(str(stored["about"]))
-        if about["recipe"] != _recipe(collection, space):
-            return None
-        return Detector(space, arrays, about["bounds"], about["rates"])
+        return _read(collection, space, path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile) as error:
+    except _DAMAGE as error:
         log.warning("%s is damaged and not used (%r); `kvasir calibrate` makes it anew", path, error)
         return None
+
+
+def faulty_detectors(collection: Collection) -> Iterator[tuple[Path, str]]:
+    """(file, what is wrong) of each detector that is damaged."""
+    for space in collection.spaces:
+        path = detector_path(collection.path, space.name)
+        try:
+            _read(collection, space.name, path)
+        except FileNotFoundError:
+            continue
+        except _DAMAGE as error:
+            yield path, f"is damaged ({error}); `kvasir calibrate` makes it anew"
+
+
+def _read(collection: Collection, space: str, path: Path) -> Detector | None:
+    """The detector in a file (each part has a CRC-32); None where the space is made otherwise. Raises _DAMAGE."""
+    with path.open("rb") as stream, np.load(stream) as stored:
+        arrays = {name: stored[name] for name in stored if name != "about"}
+        about = json.loads(str(stored["about"]))
+    if about["recipe"] != _recipe(collection, space):
+        return None
+    return Detector(space, arrays, about["bounds"], about["rates"])
 
 
 def novelties(detector: Detector, vectors: NDArray[Any]) -> list[Novelty | None]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,9 +95,9 @@ def prepared_view(
 
 def _read(path: Path, space: Space) -> tuple[NDArray[np.int64], NDArray[Any]]:
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as stream, np.load(stream) as stored:
             return stored["ids"], stored["vectors"]
-    except (OSError, ValueError, KeyError):  # not there yet, or damaged: made again
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # not there yet, or damaged: made again
         return np.empty(0, np.int64), np.empty((0, space.definition.dimension), space.definition.dtype)
 
 

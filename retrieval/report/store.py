@@ -19,6 +19,7 @@ from retrieval.collection import Collection
 from retrieval.disk import PARTIAL, write_atomically
 from retrieval.errors import EvaluationError
 from retrieval.evaluation.store import StoredEvaluationError, load_json
+from retrieval.json_digest import checked_fields, json_bytes
 
 if TYPE_CHECKING:
     from retrieval.evaluation import Evaluation
@@ -55,13 +56,18 @@ class NotEvaluatedError(EvaluationError):
 
 @dataclass(frozen=True)
 class StoredEvaluation:
-    """What was evaluated, when and by whom. images: a digest of the images, classes and clusters at that time."""
+    """What was evaluated, when and by whom.
+
+    images: a digest of the images, classes and clusters at that time. files: SHA-256 of the others in its folder; those
+    that older versions stored have none.
+    """
 
     id: str
     created: str
     request: dict[str, Any] = field(hash=False)
     images: str = ""
     made_by: Literal["site", "command"] = "site"
+    files: dict[str, str] = field(default_factory=dict, hash=False)
 
     @staticmethod
     def by_command(request: dict[str, Any]) -> StoredEvaluation:
@@ -96,9 +102,10 @@ def _store(opened: Collection, unfinished: Path, result: Evaluation, report: Rep
         for name, value in (
             (_RESULT, result.to_dict(per_query=False)),
             (_REPORT, report.to_dict()),
-            (_FACTS, facts),
         ):
             write_atomically(unfinished / name, json.dumps(value, allow_nan=False).encode())
+        files = {file.name: _sha256(file) for file in sorted(unfinished.iterdir())}
+        write_atomically(unfinished / _FACTS, json_bytes(facts | {"files": files}))
         unfinished.rename(unfinished.with_suffix(""))
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -139,6 +146,8 @@ def faulty_evaluations(collection: Path) -> Iterator[tuple[Path, str]]:
         if path.is_dir() and path.suffix != PARTIAL:
             try:
                 evaluation = _read_facts(path / _FACTS)
+                for name in evaluation.files:
+                    _intact_path(collection, evaluation, name)
                 load_result(collection, evaluation)
                 load_report(collection, evaluation)
             except OtherReportError:
@@ -176,7 +185,7 @@ def stored_evaluation(collection: Path, evaluation_id: str | None = None) -> Sto
 
 def load_result(collection: Path, evaluation: StoredEvaluation) -> dict[str, Any]:
     """The figures, without those of single queries. Raises StoredEvaluationError."""
-    result = load_json(collection / FOLDER / evaluation.id / _RESULT)
+    result = load_json(_intact_path(collection, evaluation, _RESULT))
     if not isinstance(result, dict) or "schema" not in result:
         raise StoredEvaluationError(f"the figures of the evaluation {evaluation.id} are damaged; evaluate again")
     return result
@@ -188,7 +197,7 @@ def load_report(collection: Path, evaluation: StoredEvaluation) -> Report:
 
     from retrieval.report.document import SCHEMA, Report
 
-    document = load_json(collection / FOLDER / evaluation.id / _REPORT)
+    document = load_json(_intact_path(collection, evaluation, _REPORT))
     if not isinstance(document, dict):
         raise StoredEvaluationError(f"the report of the evaluation {evaluation.id} is damaged; evaluate again")
     if document.get("schema") != SCHEMA:
@@ -206,13 +215,10 @@ def load_report(collection: Path, evaluation: StoredEvaluation) -> Report:
 
 
 def path_of_file(collection: Path, evaluation: StoredEvaluation, name: str) -> Path:
-    """The path of one of FILES. Raises NotEvaluatedError, StoredEvaluationError where the file is missing."""
+    """The path of one of FILES. Raises NotEvaluatedError, StoredEvaluationError where it is missing or damaged."""
     if name not in FILES:
         raise NotEvaluatedError(f"an evaluation has the files {', '.join(FILES)}")
-    path = collection / FOLDER / evaluation.id / name
-    if not path.is_file():
-        raise StoredEvaluationError(f"{name} of the evaluation {evaluation.id} is missing; evaluate again")
-    return path
+    return _intact_path(collection, evaluation, name)
 
 
 def digest_of_images(opened: Collection) -> str:
@@ -223,6 +229,23 @@ def digest_of_images(opened: Collection) -> str:
     for part in (images.ids, images.labels, images.clusters, *scenes):
         digest.update(part.tobytes())
     return digest.hexdigest()[:16]
+
+
+def _intact_path(collection: Path, evaluation: StoredEvaluation, name: str) -> Path:
+    """A file of an evaluation. Raises StoredEvaluationError where it is missing or not what was written."""
+    path = collection / FOLDER / evaluation.id / name
+    try:
+        digest = _sha256(path)
+    except OSError:
+        raise StoredEvaluationError(f"{name} of the evaluation {evaluation.id} is missing; evaluate again") from None
+    if evaluation.files.get(name, digest) != digest:
+        raise StoredEvaluationError(f"{name} of the evaluation {evaluation.id} is damaged; evaluate again")
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _has_report(collection: Path, evaluation: StoredEvaluation) -> bool:
@@ -246,15 +269,18 @@ def _load_facts(folder: Path) -> Iterator[StoredEvaluation]:
 
 def _read_facts(path: Path) -> StoredEvaluation:
     """The facts in a file; fields that a later version wrote are passed over. Raises StoredEvaluationError."""
-    stored = load_json(path)
+    try:
+        stored = checked_fields(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoredEvaluationError(f"{path} is damaged ({error}); evaluate again") from error
     known = {field.name for field in fields(StoredEvaluation)}
     try:
         evaluation = StoredEvaluation(**{name: value for name, value in stored.items() if name in known})
         texts = (evaluation.id, evaluation.created, evaluation.images, evaluation.made_by)
         if evaluation.id != path.parent.name or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"wrong values: {texts}")
-        if not isinstance(evaluation.request, dict):
-            raise TypeError("its request is none")
+        if not isinstance(evaluation.request, dict) or not isinstance(evaluation.files, dict):
+            raise TypeError("its request or its files are none")
     except (TypeError, AttributeError) as error:
         raise StoredEvaluationError(f"{path} is damaged ({error}); evaluate again") from error
     return evaluation

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
 import io
+import json
 import struct
 import zlib
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -88,6 +91,8 @@ def formats() -> dict[str, bytes]:
 
 
 FORMATS = formats()
+CLIENTS = 3
+"""Connections that upload at the same time."""
 Mutation = Callable[[bytearray, np.random.Generator], None]
 
 
@@ -187,36 +192,70 @@ def test_metadata_of_any_bytes_never_cost_a_picture(kind: str, rounds: Callable[
         assert picture.orientation in range(1, 9)
 
 
-def upload(api: httpx.Client, data: bytes, door: int, space: str) -> httpx.Response:
-    """Search by a picture: as a body, as a form's part, in JSON."""
-    match door % 3:
+def form(fields: dict[str, str], files: list[bytes]) -> tuple[str, bytes]:
+    """The content type and body of a form with pictures as its parts `image`."""
+    head = b"--kvasir-part\r\nContent-Disposition: form-data; name="
+    parts = [head + f'"{name}"\r\n\r\n{value}\r\n'.encode() for name, value in fields.items()]
+    parts += [head + b'"image"; filename="a"\r\n\r\n' + file + b"\r\n" for file in files]
+    return "multipart/form-data; boundary=kvasir-part", b"".join(parts) + b"--kvasir-part--\r\n"
+
+
+def upload(door: int, space: str, data: bytes) -> tuple[str, str, bytes]:
+    """The address, content type and body of a search by a picture: as a body, in a form, in JSON, in both batches."""
+    options = {"spaces": space, "k": "3"}
+    text = base64.b64encode(data).decode()
+    match door % 5:
         case 0:
-            headers = {"Content-Type": "image/jpeg"}
-            return api.post("/api/v1/search", params={"spaces": space, "k": 3}, content=data, headers=headers)
+            return f"/api/v1/search?spaces={space}&k=3", "image/jpeg", data
         case 1:
-            return api.post("/api/v1/search", data={"spaces": space, "k": "3"}, files={"image": ("a", data)})
+            return "/api/v1/search", *form(options, [data])
+        case 2:
+            search = {"image": text, "spaces": [space], "k": 3}
+            return "/api/v1/search", "application/json", json.dumps(search).encode()
+        case 3:
+            return "/api/v1/search/batch", *form(options, [data])
         case _:
-            body = {"image": base64.b64encode(data).decode(), "spaces": [space], "k": 3}
-            return api.post("/api/v1/search", json=body)
+            batch = {"searches": [{"image": text}], "spaces": [space], "k": 3}
+            return "/api/v1/search/batch", "application/json", json.dumps(batch).encode()
+
+
+def send_uploads(url: str, space: str, seed: int, count: int) -> Counter[str]:
+    """Send mutated pictures one after the other on one connection; returns the counts of their statuses."""
+    counts = Counter({"5xx": 0, "resets": 0, "wrong": 0})
+    address, random, kinds = httpx.URL(url), np.random.default_rng([12, seed]), list(FORMATS)
+    with contextlib.closing(http.client.HTTPConnection(address.host, address.port, timeout=60)) as api:
+        for number in range(count):
+            data = mutated(FORMATS[kinds[random.integers(len(kinds))]], random)
+            path, kind, body = upload(number, space, data)
+            try:
+                api.request("POST", path, body, {"Content-Type": kind})
+                response = api.getresponse()
+                said, status = json.loads(response.read()), response.status
+            except (OSError, http.client.HTTPException):
+                counts["resets"] += 1
+                continue
+            if path.endswith("batch") and status == 200:
+                said = said["results"][0]
+                status = said.get("status", 200)
+            counts[str(status)] += 1
+            counts["5xx"] += status >= 500
+            counts["wrong"] += len(said["hits"]) != 3 if status == 200 else not said["detail"]
+    return counts
 
 
 def test_a_mutated_upload_has_hits_or_a_reason(
     served: Any, rounds: Callable[[int], int], tally: Callable[..., None]
 ) -> None:
-    random = np.random.default_rng(12)
-    statuses: Counter[int] = Counter()
-    kinds, count = list(FORMATS), 10 * rounds(24)
-    with httpx.Client(base_url=served.url, timeout=60) as api:
+    each = 10 * rounds(24) // CLIENTS
+    with httpx.Client(base_url=served.url, timeout=60) as api, ThreadPoolExecutor(CLIENTS) as clients:
         space = api.get("/api/v1/collection").json()["spaces"][-1]["name"]
         before = api.get("/api/v1/images/0/similar?k=10").json()["hits"]
-        for number in range(count):
-            response = upload(api, mutated(FORMATS[kinds[number % len(kinds)]], random), number, space)
-            statuses[response.status_code] += 1
-            assert response.status_code in (200, 413, 415, 422), (number, response.text)
-            if response.status_code == 200:
-                assert len(response.json()["hits"]) == 3
-            else:
-                assert response.json()["detail"]
+        sent = clients.map(lambda seed: send_uploads(served.url, space, seed, each), range(CLIENTS))
+        counts = Counter[str]()
+        for one in sent:
+            counts.update(one)
         assert api.get("/api/v1/images/0/similar?k=10").json()["hits"] == before
+    tally(uploads=each * CLIENTS, **dict(sorted(counts.items())))
+    assert (counts["5xx"], counts["resets"], counts["wrong"]) == (0, 0, 0)
+    assert set(counts) <= {"200", "413", "415", "422", "5xx", "resets", "wrong"}
     assert '"level": "error"' not in served.log.read_text()
-    tally(uploads=count, **{f"status_{status}": number for status, number in sorted(statuses.items())})

@@ -103,3 +103,11 @@ def test_command_says_that_the_pictures_are_drawn(tmp_path: Path) -> None:
     run = CliRunner().invoke(command, [str(tmp_path / "s"), "--per-class", "1"])
     assert run.exit_code == 0
     assert "8 pictures of 8 classes, drawn by a program; this is not endoscopy" in run.stdout
+
+
+@pytest.mark.parametrize("partial", [b"", b"These pictures are"])
+def test_a_sample_that_was_stopped_at_once_is_completed(tmp_path: Path, partial: bytes) -> None:
+    (tmp_path / "README.txt.new").write_bytes(partial)
+    make_sample(tmp_path, per_class=1)
+    assert not (tmp_path / "README.txt.new").exists()
+    assert len(list(tmp_path.glob("*/*.jpg"))) == 8

@@ -131,6 +131,10 @@ def test_an_export_that_was_stopped_at_any_moment_is_completed_by_the_next(
     export(collection, tmp_path / "out", parquet=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "out"]
     (tmp_path / "out.new").mkdir()
+    (tmp_path / "out.new" / "export.json.new").touch()  # of one that was stopped at once
+    export(collection, tmp_path / "out")
+    assert not (tmp_path / "out.new").exists()
+    (tmp_path / "out.new").mkdir()
     (tmp_path / "out.new" / "thesis.txt").touch()
     with pytest.raises(ExportPlaceError, match=r"out\.new is not an earlier export"):
         export(collection, tmp_path / "out")

@@ -32,6 +32,7 @@ from retrieval.report.store import (
     NotEvaluatedError,
     StoredEvaluation,
     digest_of_images,
+    faulty_evaluations,
     is_stored,
     load_report,
     load_result,
@@ -196,3 +197,22 @@ def test_an_evaluation_with_damaged_facts_is_left_out_with_a_warning(
     (collection / FOLDER / evaluation.id / "facts.json").write_text(facts)
     assert stored_evaluations(collection) == []
     assert evaluation.id in caplog.text
+
+
+def test_a_flipped_digit_in_any_file_of_an_evaluation_is_told(stored: tuple[Path, StoredEvaluation]) -> None:
+    collection, _ = stored
+    (evaluation,) = stored_evaluations(collection)
+    folder = collection / FOLDER / evaluation.id
+    assert list(faulty_evaluations(collection)) == []
+    for name in (*FILES, "result.json", "report.json", "facts.json"):
+        sound = (folder / name).read_bytes()
+        at = next(at for at, byte in enumerate(sound) if chr(byte).isdigit())
+        (folder / name).write_bytes(sound[:at] + bytes([sound[at] ^ 1]) + sound[at + 1 :])
+        assert [path.name for path, _ in faulty_evaluations(collection)] == [evaluation.id], name
+        if name in FILES:
+            with pytest.raises(StoredEvaluationError, match="damaged; evaluate again"):
+                path_of_file(collection, evaluation, name)
+        (folder / name).write_bytes(sound)
+    (folder / "result.json").write_text((folder / "result.json").read_text().replace("0.", "1.", 1))
+    with pytest.raises(StoredEvaluationError, match="damaged"):
+        load_result(collection, evaluation)
