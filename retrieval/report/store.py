@@ -279,7 +279,7 @@ def _read_facts(path: Path) -> StoredEvaluation:
         texts = (evaluation.id, evaluation.created, evaluation.images, evaluation.made_by)
         if evaluation.id != path.parent.name or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"wrong values: {texts}")
-        if not isinstance(evaluation.request, dict) or not isinstance(evaluation.files, dict):
+        if not all(isinstance(part, dict) for part in (evaluation.request, evaluation.files)):
             raise TypeError("its request or its files are none")
     except (TypeError, AttributeError) as error:
         raise StoredEvaluationError(f"{path} is damaged ({error}); evaluate again") from error

@@ -253,7 +253,7 @@ COMMANDS = [
     Command("index {pictures} {collection}"),
     Command("index {pictures} {collection} --descriptors JCD,Tamura", start="full"),
     Command(
-        "index {pictures} {folder}/made --encoder {encoder}", whole_or_absent("made", holds(37)), made="{folder}/made"
+        "index {pictures} {folder}/made --encoder {encoder}", whole_or_absent("made", holds(38)), made="{folder}/made"
     ),
     Command(
         "index --vectors {places}/many.npy --table {places}/many.csv {folder}/made",
