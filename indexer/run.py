@@ -243,7 +243,7 @@ def _add_encoders(
             say(f"loading the weights of {spec} and converting them, once for this collection …")
         made.append(encoder.create(writer, spec, fit, full_size, options))
     if not specs:
-        encoder.require_all(manifest, fit, EncoderOptions(marks=options.marks))
+        encoder.require_all(manifest, fit, EncoderOptions(marks=options.marks, components=options.components))
     return made
 
 

@@ -25,13 +25,14 @@ class NoTransferQueriesError(DatasetError):
 
 @contextmanager
 def with_queries(
-    opened: Collection, queries: Path, class_map: ClassMap | None, say: Say = note
+    opened: Collection, queries: Path, class_map: ClassMap | None, say: Say = note, by_scene: bool = False
 ) -> Iterator[tuple[Collection, Protocol]]:
     """A temporary copy of a collection with further pictures, and the protocol by which these query the others.
 
     Queries get their vectors in every space by its own recipe, learned spaces included. class_map: other names of their
     classes; known synonyms of the collection's are mapped without it. Those that share a cluster with an image of the
-    collection are left out, and those of classes that it does not have; say: called with each note on them.
+    collection are left out, and those of classes that it does not have; say: called with each note on them. by_scene:
+    those that share a scene with one are left out too, where scenes are known.
     Raises NoTransferQueriesError, ClassMapError and what indexing raises.
     """
     class_map = map_to_collection(class_map, opened.classes)
@@ -50,10 +51,11 @@ def with_queries(
         grown = Collection.open(copy)
         images = grown.images
         gallery = np.flatnonzero(images.ids < first)
-        known = set(images.clusters[gallery].tolist())
+        groups = images.scenes if by_scene else images.clusters
+        known = set(groups[gallery].tolist())
         new = np.flatnonzero((images.ids >= first) & (images.labels >= 0))
         of_class = new[np.isin(images.labels[new], images.labels[gallery])]
-        rows = np.array([row for row in of_class if int(images.clusters[row]) not in known], np.int64)
+        rows = np.array([row for row in of_class if int(groups[row]) not in known], np.int64)
         others = sorted({images.classes[label] for label in images.labels[np.setdiff1d(new, of_class)]})
         if not len(rows):
             of = f"; its classes are {', '.join(map(one_line, others))}, see --map" if others else ""
@@ -65,7 +67,6 @@ def with_queries(
                 f"{', '.join(map(one_line, others))}"
             )
         left_out = len(of_class) - len(rows)
-        sentence = (
-            f"{len(rows):,} pictures of {queries.name} query the collection; {left_out:,} near duplicates left out"
-        )
+        kind = "near duplicates and frames of its scenes" if by_scene and images.has_scenes else "near duplicates"
+        sentence = f"{len(rows):,} pictures of {queries.name} query the collection; {left_out:,} {kind} left out"
         yield grown, Protocol("transfer", sentence, (Round(rows, gallery),), np.arange(len(images)))

@@ -71,7 +71,7 @@ def command(
         moved = None
         if queries is not None:
             class_map = parse_class_map(class_maps, opened.classes)
-            moved = stack.enter_context(with_queries(opened, queries, class_map, notes.append))
+            moved = stack.enter_context(with_queries(opened, queries, class_map, notes.append, by_scene=True))
         detectors = _detectors(opened, chosen or [opened.spaces[0].name], moved, queries, as_json)
         for contender in contenders:
             made, figures = calibrate(opened, contender, seed, advance)

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import click
 
 from retrieval.encoders import EncoderOptions
+from retrieval.encoders.preprocessing import DEFAULT_COMPONENTS
 from retrieval.encoders.recipe import DEFAULT_MARKS, INTERPOLATIONS, Features, MarksHandling
 
 
@@ -61,6 +62,11 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
         "are fitted on the collection and searched.  [default: multi where the encoder gives its stages]",
     )
     @click.option(
+        "--components",
+        type=click.IntRange(min=1),
+        help=f"Principal components of the statistics of a new encoder, at most.  [default: {DEFAULT_COMPONENTS}]",
+    )
+    @click.option(
         "--marks",
         type=click.Choice(get_args(MarksHandling)),
         help="Keep the box of the device in the corner of a frame, such as ScopeGuide's picture, or fill it with the "
@@ -75,6 +81,7 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
         interpolation: str | None,
         weights_key: str,
         encoder_features: str | None,
+        components: int | None,
         marks: str | None,
         **others: Any,
     ) -> None:
@@ -83,6 +90,7 @@ def encoder_options(command: Callable[..., None]) -> Callable[..., None]:
             raise click.UsageError("--mean, --std, --size, --interpolation and --weights-key are for one --encoder")
         if options.std is not None and min(options.std) <= 0:
             raise click.UsageError("--std must be above 0")
-        command(*arguments, options=replace(options, features=encoder_features or "auto", marks=marks or ""), **others)
+        options = replace(options, features=encoder_features or "auto", marks=marks or "", components=components)
+        command(*arguments, options=options, **others)
 
     return with_options

@@ -188,7 +188,9 @@ def command(
         figures = dict(result.figures)
         transfer: dict[str, Standing] = {}
         if queries is not None:
-            with with_queries(opened, queries, class_map, notes.append) as (grown, searched):
+            # As in the protocol: what parts the images leaves a scene whole.
+            by_scene = result.spaces[0].protocol not in ("leave-one-out", "leave-cluster-out")
+            with with_queries(opened, queries, class_map, notes.append, by_scene) as (grown, searched):
                 transfer = evaluate_transfer(grown, options, searched, advance, result.spaces)
                 for method in learn:
                     figures[method] = [*figures[method], transfer_figure(grown, method, options, searched, advance)]

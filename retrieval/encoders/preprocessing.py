@@ -24,6 +24,10 @@ _LARGEST = 2.0
 _OPTIONS = {"mean": "--mean", "std": "--std", "interpolation": "--interpolation", "size": "--size"}
 
 
+DEFAULT_COMPONENTS = 256
+"""Of the statistics of an encoder's stages, as many principal components are searched."""
+
+
 @dataclass(frozen=True)
 class EncoderOptions:
     """How an encoder is to be built where neither its name nor its weights say, or say it wrongly.
@@ -31,7 +35,8 @@ class EncoderOptions:
     mean, std: three channels in 0..1; size: (width, height); interpolation: Pillow's name; weights_key: which of
     several states in a weights file; activation: `gelu` or `quick_gelu` of an open_clip tower, or `own` for what its
     architecture's configuration says. features: `last` layer, `multi` for statistics of every stage, or `auto`: `multi`
-    where the model gives them. marks: `keep` or `fill`, empty for the default.
+    where the model gives them. marks: `keep` or `fill`, empty for the default. components: how many principal
+    components of the statistics are searched, None for the default.
     """
 
     mean: tuple[float, ...] | None = None
@@ -42,6 +47,7 @@ class EncoderOptions:
     activation: str = ""
     features: str = "last"
     marks: str = ""
+    components: int | None = None
 
     @property
     def given(self) -> dict[str, Any]:

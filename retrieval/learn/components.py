@@ -14,7 +14,6 @@ from retrieval.learn.model import LearnOptions, NothingToLearnError
 from retrieval.learn.training import learn
 from retrieval.spaces import open_space
 
-DIMENSION = 256
 LEAST = 16
 """Images that components are fitted on at least; with fewer the statistics themselves are searched."""
 
@@ -27,14 +26,14 @@ def add_component_spaces(
     replaced = {space.replaces for space in writer.manifest.spaces}
     made = []
     for space in writer.manifest.spaces:
-        if space.name in replaced or not open_space(writer.path, space).wants_components:
+        if space.name in replaced or not (count := open_space(writer.path, space).components):
             continue
         if len(Collection.open(writer.path).ids(space.name)) < LEAST:
             continue
         name = next(
             n for n in (f"{space.name}-pca", *(f"{space.name}-pca-{i}" for i in range(2, 1000))) if n not in taken
         )
-        options = LearnOptions("pca", DIMENSION)
+        options = LearnOptions("pca", count)
         with suppress(NothingToLearnError):  # all pictures are alike: the space is searched as it is
             made.append(
                 learn(writer, name, [space.name], "pca", options=options, progress=progress, replaces=space.name)

@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from ctypes import CDLL
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -32,6 +32,7 @@ from retrieval.encoders import (
     rebuild_tower,
 )
 from retrieval.encoders.known import known_to
+from retrieval.encoders.preprocessing import DEFAULT_COMPONENTS
 from retrieval.encoders.provenance import provenance
 from retrieval.encoders.recipe import SEEN_DIGITS, RecipeError, Resize
 from retrieval.encoders.runtime import MODEL, converted_digest, require_undamaged
@@ -60,6 +61,8 @@ class EncoderFitError(EncoderError):
     """A space was made with another way of fitting frames to the encoder's input."""
 
 
+COMPONENTS = "components"
+"""Field of a recipe of stage statistics: how many principal components are searched, unless DEFAULT_COMPONENTS."""
 UNCONVERTED = "unconverted"
 """Field of a recipe: why its encoder has no converted form."""
 
@@ -96,9 +99,9 @@ class EncoderSpace(UnitVectorSpace):
             return None
 
     @property
-    def wants_components(self) -> bool:
-        """Whether its vectors are statistics of the encoder's stages."""
-        return bool(self.definition.recipe.get("features") == "multi")
+    def components(self) -> int:
+        """Of statistics of the encoder's stages, as many as were asked for when it was made."""
+        return _components(self.definition)
 
     @property
     def sees_surroundings(self) -> bool:
@@ -294,11 +297,15 @@ def create(
     parsed = parse_spec(spec)
     stamp = parsed.weights_stamp()  # before the weights are read, so that a later change is noticed
     tower = build_tower(spec, fit, full_size, options)
+    if options.components is not None and tower.recipe.features != "multi":
+        raise EncoderFitError(f"{spec} is taken by its last layer, which has no principal components")
     taken = {space.name for space in writer.manifest.spaces}
     base = parsed.space if tower.recipe.features == "last" else f"{parsed.space}-{tower.recipe.features}"
     name = next(n for n in (base, *(f"{base}-{i}" for i in range(2, 1000))) if n not in taken)
     scratch = _scratch(writer)
     fields = asdict(tower.recipe) | {"weights_files": stamp}
+    if options.components is not None:
+        fields[COMPONENTS] = options.components
     try:
         fields["converted"] = convert(tower, scratch)
     except ConversionError as error:
@@ -343,13 +350,13 @@ def require_all(manifest: Manifest, fit: Fit | None, options: EncoderOptions) ->
     for definition in manifest.spaces:
         if definition.kind == KIND:
             require_fit(definition, fit)
-            require_options(definition, options)
+            require_options(definition, options if _components(definition) else replace(options, components=None))
 
 
 def require_options(definition: SpaceDefinition, options: EncoderOptions) -> None:
     """Raise EncoderFitError where a space was made with another input than the options say, if they say any."""
-    stored = Recipe.from_dict(definition.recipe).to_dict()
-    named = {"weights_key": options.weights_key, "marks": options.marks}
+    stored = Recipe.from_dict(definition.recipe).to_dict() | {COMPONENTS: _components(definition)}
+    named = {"weights_key": options.weights_key, "marks": options.marks, COMPONENTS: options.components}
     requested = {**options.given} | {name: value for name, value in named.items() if value}
     for name, value in requested.items():
         if stored[name] != value:
@@ -357,6 +364,11 @@ def require_options(definition: SpaceDefinition, options: EncoderOptions) -> Non
                 f"the space '{definition.name}' was made with {name} {stored[name]}, not {value}; "
                 "index into another collection to use another"
             )
+
+
+def _components(definition: SpaceDefinition) -> int:
+    recipe = definition.recipe
+    return int(recipe.get(COMPONENTS, DEFAULT_COMPONENTS)) if recipe.get("features") == "multi" else 0
 
 
 def _require_same_weights(writer: CollectionWriter, definition: SpaceDefinition, spec: str) -> None:

@@ -84,9 +84,9 @@ class Space(ABC):
     """Whether an image's vector is made of its vectors in other spaces, once those are stored."""
 
     @property
-    def wants_components(self) -> bool:
-        """Whether indexing fits principal components of it, which are searched in its place."""
-        return False
+    def components(self) -> int:
+        """How many principal components of it indexing fits, which are searched in its place; 0 for none."""
+        return 0
 
     @property
     def sees_surroundings(self) -> bool:

@@ -547,6 +547,27 @@ def test_an_encoder_that_is_named_twice_makes_one_space(run: Run, data: Path, ti
     assert components.recipe["replaces"] == "test_vit-test_vit-multi"
 
 
+def test_as_many_components_are_searched_as_asked_for_when_the_space_was_made_and_after_a_refit(
+    run: Run, data: Path, tiny_spec: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "c"
+    assert run("index", data, path, "--encoder", tiny_spec, "--components", "5").status == 0
+    assert run("index", data, path, "--components", "5").status == 0
+    for encoder in ((), ("--encoder", tiny_spec)):
+        refused = run("index", data, path, "--components", "6", *encoder)
+        assert (refused.status, "was made with components 5, not 6" in refused.err) == (2, True)
+    for _ in range(2):
+        statistics, components = Collection.open(path).spaces
+        assert (components.dimension, components.recipe["dimension"]) == (5, 5)
+        assert statistics.dimension > 5
+        assert run("refit", path, components.name).status == 0
+
+
+def test_components_of_a_last_layer_are_refused(run: Run, data: Path, tiny_spec: str, tmp_path: Path) -> None:
+    ended = run("index", data, tmp_path / "c", "--encoder", tiny_spec, *LAST, "--components", "5")
+    assert (ended.status, "has no principal components" in ended.err) == (2, True)
+
+
 def test_another_fit_is_refused_where_the_space_exists(run: Run, made: Path, data: Path, tiny_spec: str) -> None:
     for encoder in ((), ("--encoder", tiny_spec)):
         ended = run("index", data, made, "--fit", "pad", *encoder)

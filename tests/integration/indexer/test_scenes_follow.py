@@ -13,6 +13,7 @@ from PIL import Image, ImageFilter
 
 from indexer.commands.search import command
 from indexer.scenes import update_scenes
+from indexer.transfer_queries import with_queries
 from indexer.uploads import add_picture
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.search import Searcher
@@ -55,6 +56,15 @@ def test_indexed_and_uploaded_pictures_join_their_scene(
     index_folder(data, path)
     images = Collection.open(path).images
     assert images.scenes[images.files.index("a/2 turned.png")] == 2
+
+    (tmp_path / "q" / "a").mkdir(parents=True)
+    place(1, -15).save(tmp_path / "q" / "a" / "of scene 1.png")
+    place(7).save(tmp_path / "q" / "a" / "of no scene.png")
+    for by_scene, expected in ((False, 2), (True, 1)):
+        with with_queries(Collection.open(path), tmp_path / "q", None, by_scene=by_scene) as (grown, protocol):
+            files = [grown.images.files[row] for row in protocol.rounds[0].queries]
+            assert (len(files), "a/of no scene.png" in files) == (expected, True)
+            assert ("frames of its scenes" in protocol.sentence) == by_scene
 
     stream = io.BytesIO()
     place(0, 20, 1.1).save(stream, "PNG")
