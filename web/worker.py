@@ -26,7 +26,7 @@ from werkzeug.exceptions import RequestTimeout, ServiceUnavailable
 from werkzeug.http import HTTP_STATUS_CODES
 
 from web.connection import MAX_LINGER, Connection, Phase
-from web.precedence import MOST_WAIT, before_waiting, is_probe, is_search
+from web.precedence import MOST_WAIT, PAUSE, before_waiting, is_probe, is_search, least_wait
 from web.request_reader import InvalidHost, RequestReader
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._beginning: set[Connection] = set()
         self._postponed: deque[tuple[float, Connection]] = deque()
         self._draining: deque[Connection] = deque()
-        self._drained = self._searched = 0.0
+        self._drained = self._searched = self._search_ended = 0.0
         self._scratch = memoryview(bytearray(RECEIVE_SIZE))
         self._looked = 0.0
         self._warned = -float(WARNING_SECONDS)
@@ -127,7 +127,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Seconds to wait for a connection to become ready."""
         if self._draining:
             return max(0.0, self._drained + DRAIN_SECONDS - time.monotonic())
-        return MOST_WAIT / 2 if self._postponed else TICK
+        if not self._postponed:
+            return TICK
+        if self._searching or self._beginning:
+            return MOST_WAIT / 4
+        return max(0.0, self._search_ended + PAUSE - time.monotonic())
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """End at once, with the evaluation that runs."""
@@ -313,21 +317,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.enqueue_req(connection)
         else:
             now = time.monotonic()
-            self._postponed.append((now + MOST_WAIT, connection))
+            self._postponed.append((now, connection))
             self._begin_postponed(now)
 
     def _begin_postponed(self, now: float) -> None:
         """Run the requests whose turn it is."""
-        while self._postponed and (self._postponed[0][0] < now or not (self._searching or self._beginning)):
+        while self._postponed:
+            least = least_wait(bool(self._beginning), bool(self._searching), now - self._search_ended)
+            if now - self._postponed[0][0] < least:
+                return
             _, connection = self._postponed.popleft()
             self._beginning.add(connection)
             self.enqueue_req(connection)
 
     def _has_begun(self, connection: Connection) -> None:
         """Let the next request begin: this one waits, or has its response."""
-        self._searching.discard(connection)
+        now = time.monotonic()
+        if connection in self._searching:
+            self._searching.remove(connection)
+            self._search_ended = now
         self._beginning.discard(connection)
-        self._begin_postponed(time.monotonic())
+        self._begin_postponed(now)
 
     def handle(self, connection: Connection) -> bool:
         """Run the application, in a thread; whether the connection goes on."""

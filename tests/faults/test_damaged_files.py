@@ -85,7 +85,7 @@ def sound(
         assert run.exit_code == 0, run.output
     create_key(collection, "one", "read")
     search_all(collection)  # stores what searches cache
-    return collection
+    return Path(collection)
 
 
 def search_all(collection: Path) -> list[Hits]:

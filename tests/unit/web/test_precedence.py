@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from web.limits import ConcurrencyLimit
-from web.precedence import SMALL_BODY, before_waiting, is_probe, is_search
+from web.precedence import LONG_WAIT, MOST_WAIT, PAUSE, SMALL_BODY, before_waiting, is_probe, is_search, least_wait
 from web.request_reader import RefusedBody
 
 
@@ -60,3 +60,10 @@ def test_the_next_request_begins_before_one_waits_for_a_turn() -> None:
     with ConcurrencyLimit(1, 1).slot():
         assert told == ["waits"]
     before_waiting.reset(reset)
+
+
+def test_others_wait_while_a_search_runs_and_for_the_next_one_of_its_client() -> None:
+    assert least_wait(beginning=False, searching=False, since_search=1) == 0
+    assert least_wait(beginning=False, searching=True, since_search=1) == MOST_WAIT
+    assert least_wait(beginning=False, searching=False, since_search=PAUSE / 2) == MOST_WAIT
+    assert least_wait(beginning=True, searching=False, since_search=1) == LONG_WAIT
