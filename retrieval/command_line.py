@@ -33,6 +33,7 @@ COMMANDS = {
     "duplicates": ("indexer.commands.duplicates", "List pictures that show the same, and labels that disagree."),
     "scenes": ("indexer.commands.scenes", "Find pictures of one place in one examination."),
     "search": ("indexer.commands.search", "Find the pictures most similar to one."),
+    "map": ("retrieval.commands.map", "Lay out the images of a space in two dimensions."),
     "tune": ("retrieval.commands.tune", "Build and tune the indexes of large spaces."),
     "push": ("retrieval.commands.push", "Bring a collection's vectors to a vector engine, Milvus."),
     "size": ("retrieval.commands.size", "Memory, disk and time that collections of other sizes take."),

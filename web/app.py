@@ -19,7 +19,7 @@ from retrieval.report.render import template_loader as report_templates
 from retrieval.report.store import remove_unfinished
 from retrieval.terminal import finalize
 from web.access import SCHEMES, client_name, register_auth, register_security
-from web.blueprints import collection, evaluations, pages, search, service
+from web.blueprints import collection, evaluations, maps, pages, search, service
 from web.context import Settings, State
 from web.jobs import Jobs
 from web.limits import ByteCache, ConcurrencyLimit, register_rate
@@ -82,6 +82,7 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
         uploads=ByteCache(settings.upload_cache),
         pictures=ByteCache(PICTURE_CACHE),
         jobs=Jobs(),
+        layouts=Jobs("map"),
     )
     app.extensions["kvasir"] = state
     remove_unfinished(settings.collection)
@@ -98,9 +99,9 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
     register_auth(app, served.path)
     app.before_request(lambda: require_single(request.args))
     register_problems(app)
-    for api in (search.api, collection.api, collection.collection_api, evaluations.api, service.api):
+    for api in (search.api, collection.api, collection.collection_api, evaluations.api, maps.api, service.api):
         app.register_api(api)
-    for blueprint in (pages.blueprint, collection.blueprint, evaluations.blueprint, service.blueprint):
+    for blueprint in (pages.blueprint, collection.blueprint, evaluations.blueprint, maps.blueprint, service.blueprint):
         app.register_blueprint(blueprint)
     register_rate(app, settings.rate, client_name)
     if settings.proxies:

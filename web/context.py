@@ -50,7 +50,7 @@ class State:
     searches, decodings, drawings, writes: limit how many searches, pictures to be decoded and embedded, pictures to be
     drawn and pictures to be stored there are at once; of large pictures one, which large_decodings limits and
     large_pictures decodes. A search by image or vector waits for other searches alone. uploads: query pictures by name.
-    pictures: thumbnails and previews by kind and version, which names their content.
+    pictures: thumbnails and previews by kind and version, which names their content. jobs: evaluations; layouts: maps.
     """
 
     settings: Settings
@@ -64,6 +64,12 @@ class State:
     uploads: ByteCache
     pictures: ByteCache
     jobs: Jobs
+    layouts: Jobs
+
+    def stop_jobs(self) -> None:
+        """End what runs in the background, and start nothing else: the server ends."""
+        self.jobs.stop()
+        self.layouts.stop()
 
 
 def state() -> State:

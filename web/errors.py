@@ -124,6 +124,10 @@ class QueryGoneError(RequestError):
     """The uploaded picture of a link is no longer in memory."""
 
 
+class SelectionGoneError(RequestError):
+    """The selection of images of a link is no longer in memory."""
+
+
 class UploadTooLargeError(PictureError):
     """The picture file has more bytes than the limit."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import nan
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 from flask import url_for
 from pydantic import ValidationError
 from werkzeug.datastructures import MultiDict
@@ -16,14 +18,16 @@ from retrieval.images import BadRegionError, region_pixels, upright_size
 from retrieval.query import Part, Query
 from retrieval.spaces import embedding_spaces
 from web.context import collection, searcher, state
-from web.errors import BadOptionError, NoPictureError
-from web.pictures import cached_query
+from web.errors import BadOptionError, NoPictureError, SelectionGoneError
+from web.pictures import cache_query, cached_query
 from web.requests import MAX_ID, field_faults, field_values, require_single
-from web.search import MAX_PARTS, MAX_WEIGHT, SearchOptions
+from web.search import MAX_IDS, MAX_PARTS, MAX_WEIGHT, SearchOptions
 
 REGION = ("left", "top", "width", "height")
 SEVERAL = ("more", "part_weights")
 """Fields of a query of several pictures: ids of further images; the weights of all, the first one's first."""
+AMONG = "among"
+"""The field that names a selection of images, among which alone is searched; an address is too short for their ids."""
 LABELS = {
     "k": "Hits",
     "spaces": "Compare by",
@@ -246,6 +250,9 @@ def search_options(fields: MultiDict[str, str]) -> SearchOptions:
     options = MultiDict(fields)
     for name in ("image", "upload", "picture", *SEVERAL):
         options.poplist(name)
+    among = options.pop(AMONG, None)
+    if among is not None:
+        options.setlist("ids", [",".join(map(str, selected_images(among)))])
     edges = [options.pop(name, None) for name in REGION]
     if any(edges):
         try:
@@ -262,6 +269,33 @@ def search_options(fields: MultiDict[str, str]) -> SearchOptions:
             raise BadOptionError(f"a search has no field '{name}'") from None
         fault = REGION_FAULT if name == "region" else f"{message[:1].lower()}{message[1:]}"
         raise BadOptionError(f"{LABELS.get(name, name)}: {fault}") from None
+
+
+def cache_selection(ids: list[int]) -> str:
+    """Cache selected images for an address; returns the name of the selection. Raises BadOptionError."""
+    if not 0 < len(ids) <= MAX_IDS:
+        raise BadOptionError(f"select some images first, at most {MAX_IDS:,}")
+    return cache_query(",".join(map(str, ids)).encode())
+
+
+def selected_images(name: str) -> list[int]:
+    """The ids of a selection. Raises SelectionGoneError."""
+    data = state().uploads.get(name)
+    if data is None or not re.fullmatch(rb"[0-9]+(,[0-9]+)*", data):
+        raise SelectionGoneError(
+            "the server keeps only the latest selections, in memory, and this one is no longer among them: select the "
+            "images again on the page Map"
+        )
+    return [int(number) for number in data.split(b",")]
+
+
+def form_ids(text: str) -> list[int]:
+    """The ids in a form's field, parted by commas, that the collection has; ascending. Raises BadOptionError."""
+    numbers = [whole_number(part.strip()) for part in text.split(",")]
+    if None in numbers:
+        raise BadOptionError("select images first")
+    chosen: list[int] = np.intersect1d(np.array(numbers, np.int64), collection().images.ids).tolist()
+    return chosen
 
 
 def image_number(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Evaluations in the background, one at a time and with progress; each in a process of its own at low priority.
+"""Evaluations and maps in the background, one of each at a time; each in a process of its own at low priority.
 
 `python -m web.jobs` is that process, so that searches go first and a fault of it never ends the server.
 """
@@ -38,7 +38,7 @@ _LOGGED = "the server's log has the details"
 
 @dataclass
 class Job:
-    """An evaluation that runs or ran. progress: from 0 to 1."""
+    """An evaluation or a map that is or was made. progress: from 0 to 1."""
 
     id: str
     request: dict[str, Any]
@@ -61,9 +61,10 @@ class Job:
 
 
 class Jobs:
-    """Runs jobs in a thread of their own, and remembers how the latest went."""
+    """Runs jobs of one kind in a thread of their own, and remembers how the latest went. what: a name of the kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "evaluation") -> None:
+        self._what = what
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -73,9 +74,9 @@ class Jobs:
         """Start `work(job)`. Raises JobRunningError while another one runs, BusyError once the server ends."""
         with self._lock:
             if self._ended:
-                raise BusyError("the server stops; start the evaluation again when it is back")
+                raise BusyError(f"the server stops; start the {self._what} again when it is back")
             if any(job.state == "running" for job in self._jobs.values()):
-                raise JobRunningError("one evaluation runs at a time; wait until it is done")
+                raise JobRunningError(f"one {self._what} is made at a time; wait until it is done")
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             job = Job(secrets.token_hex(8), request, now)
             self._jobs[job.id] = job
@@ -86,12 +87,12 @@ class Jobs:
         return job
 
     def stop(self) -> None:
-        """End the evaluation that runs, wait for its process, and start no other: the server ends."""
+        """End the job that runs, wait for its process, and start no other: the server ends."""
         with self._lock:
             self._ended = True
             running = [job for job in self._jobs.values() if job.state == "running"]
         for job in running:
-            log.warning("evaluation %s is stopped, because the server stops", job.id)
+            log.warning("%s %s is stopped, because the server stops", self._what, job.id)
             job.stop()
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
@@ -118,7 +119,10 @@ def _run(job: Job, work: Callable[[Job], None]) -> None:
 
 
 def evaluate(collection: Path, job: Job) -> None:
-    """Measure, draw the report and store both. Raises EvaluationFailedError."""
+    """Measure, draw the report and store both; or lay out the space that a request names as `map`.
+
+    Raises EvaluationFailedError.
+    """
     arguments = [str(collection), job.id, job.created, json.dumps(job.request)]
     # The modules of this very server, and not those of a folder that happens to be where it was started.
     command = [sys.executable, "-P", "-m", "web.jobs", *arguments]
@@ -159,7 +163,11 @@ def main(arguments: list[str]) -> int:
         os.nice(10)
     threading.Thread(target=_end_with_the_server, daemon=True).start()
     try:
-        _evaluate(Path(collection), StoredEvaluation(job_id, created, json.loads(request)))
+        wanted = json.loads(request)
+        if "map" in wanted:
+            _lay_out(Path(collection), wanted["map"])
+        else:
+            _evaluate(Path(collection), StoredEvaluation(job_id, created, wanted))
     except RetrievalError as error:
         click.echo(str(error))
     except OSError as error:
@@ -173,6 +181,19 @@ def _end_with_the_server() -> None:
     """End the process when its standard input does, which the server holds open, however the server ends."""
     os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read(): a thread that holds its lock spoils the interpreter's end
     os._exit(1)
+
+
+def _lay_out(path: Path, spaces: list[str]) -> None:
+    from retrieval.collection import Collection
+    from retrieval.space_map.store import make_map, store_map
+
+    opened = Collection.open(path)
+    for number, space in enumerate(spaces):
+
+        def tell(done: int, total: int, number: int = number) -> None:
+            _print_progress((number + done / total) / len(spaces))
+
+        store_map(path, make_map(opened, space, on_progress=tell))
 
 
 def _evaluate(path: Path, evaluation: StoredEvaluation) -> None:

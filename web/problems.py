@@ -20,6 +20,7 @@ from retrieval.evaluation.store import StoredEvaluationError
 from retrieval.headers import PictureTooLargeError
 from retrieval.images import UnknownFormatError
 from retrieval.report.store import NotEvaluatedError
+from retrieval.space_map.store import NoMapError
 from web import errors
 from web.access import host_is_trusted
 from web.context import state
@@ -38,9 +39,11 @@ STATUS: dict[type[RetrievalError], int] = {
     errors.TooManyKeysError: 429,
     NoSuchImageError: 404,
     NotEvaluatedError: 404,
+    NoMapError: 404,
     errors.JobRunningError: 409,
     PictureGoneError: 410,
     errors.QueryGoneError: 410,
+    errors.SelectionGoneError: 410,
     StoredEvaluationError: 410,
     PictureTooLargeError: 413,
     errors.UploadTooLargeError: 413,

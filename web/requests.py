@@ -106,6 +106,12 @@ class PictureVersion(RequestModel):
     v: str | None = Field(None, description="The SHA-256 of the picture, as in the links of responses.")
 
 
+class MapQuery(RequestModel):
+    """Which map."""
+
+    space: Name | None = Field(None, description="The space whose images are laid out; by default the first one.")
+
+
 class ImageListing(RequestModel):
     """Which images to list."""
 

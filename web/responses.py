@@ -60,6 +60,36 @@ class ImagePage(_Response):
     next: str | None = Field(description="The cursor of the next page, or null on the last one.")
 
 
+class SpaceMap(_Response):
+    """The images of a space in two dimensions, as columns of one length, one entry an image."""
+
+    space: str
+    created: str
+    method: str = Field(description="How the images were laid out.")
+    images: int = Field(description="How many images the space had then; of many, a sample is laid out.")
+    trustworthiness: float | None = Field(
+        description="From the 10 nearest on the map: 1 where all of them are near in the space, about 0.5 for a random "
+        "layout; null for very few images."
+    )
+    outdated: bool = Field(description="Whether the space has changed since.")
+    classes: list[str]
+    marks: list[str] = Field(description="Names of the marks of the device.")
+    sources: list[str] = Field(description="Names of the folders or zips that the images were indexed in.")
+    evaluation: str | None = Field(description="The stored evaluation that `errors` come from.")
+    evaluation_outdated: bool = Field(description="Whether the collection has changed since that evaluation.")
+    ids: list[int]
+    x: list[float] = Field(description="From -1 to 1.")
+    y: list[float] = Field(description="From -1 to 1, upwards.")
+    class_numbers: list[int] = Field(description="Indices into `classes`, -1 without a class.")
+    clusters: list[int] = Field(description="Near duplicates share this number.")
+    mark_bits: list[int] = Field(description="One bit for each of `marks`, from the lowest; -1 where not known.")
+    source_numbers: list[int] = Field(description="Indices into `sources`.")
+    errors: list[bool | None] | None = Field(
+        description="Whether the nearest image of each, as a query of the evaluation, has another class; null for "
+        "images that were no query, and as a whole where no stored evaluation has this space."
+    )
+
+
 class ImageVectors(_Response):
     """An image's vectors, as they are stored."""
 

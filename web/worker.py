@@ -136,7 +136,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_quit(self, sig: int, frame: Any) -> None:
         """End at once, with the evaluation that runs."""
         if self.booted:
-            self.wsgi.extensions["kvasir"].jobs.stop()
+            self.wsgi.extensions["kvasir"].stop_jobs()
         super().handle_quit(sig, frame)
 
     def _drain(self) -> None:
@@ -146,7 +146,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """
         self.alive = False
         began = time.monotonic()
-        self.wsgi.extensions["kvasir"].jobs.stop()
+        self.wsgi.extensions["kvasir"].stop_jobs()
         while time.monotonic() - began < SETTLE:
             self._turn()
         for listener in self.sockets:

@@ -15,7 +15,6 @@ from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import speed_rows, speed_sentence
 from retrieval.report import examples, plots
 from retrieval.report.document import Map, MapGroup, Overview, Report, SpaceFigures, SpaceSection, Table
-from retrieval.report.embedding_map import map_of
 from retrieval.report.galleries import hub_row, query_rows
 from retrieval.report.summary import summary_lines
 from retrieval.report.tables import (
@@ -28,7 +27,7 @@ from retrieval.report.tables import (
     overview_table,
     transfer_rows,
 )
-from retrieval.spaces import metric_of
+from retrieval.space_map.store import current_map
 
 if TYPE_CHECKING:
     from retrieval.collection import Collection
@@ -154,9 +153,10 @@ def _map(
     number: int,
     seed: int,
 ) -> Map:
-    ids, vectors = opened.vectors(space.space)
+    made = current_map(opened, space.space, seed)
+    ids = made.ids
     rows = np.flatnonzero(np.isin(ids, sample))
-    places = map_of(vectors[rows], metric_of(opened.manifest.space(space.space)), seed)
+    places = made.places[rows]
     classes = np.array([labels[int(image)] for image in ids[rows]])
     groups = tuple(
         MapGroup(
@@ -166,7 +166,7 @@ def _map(
         )
         for c in (-1, *range(len(space.class_names)))
     )
-    return Map(plots.space_map(space, places, classes, str(number)), groups)
+    return Map(plots.space_map(space, places, classes, str(number)), groups, made.facts.trustworthiness)
 
 
 def _images(figures: SpaceFigures | None) -> set[int]:

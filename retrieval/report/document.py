@@ -51,10 +51,11 @@ class MapGroup:
 
 @dataclass(frozen=True)
 class Map:
-    """The images of a space in two dimensions."""
+    """The images of a space in two dimensions; see `retrieval.space_map` for its trustworthiness."""
 
     svg: str
     groups: tuple[MapGroup, ...]
+    trustworthiness: float | None = None
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,7 @@ def flow(result: SpaceResult, shares: NDArray[np.float64]) -> str:
 
 
 @styled
-def space_map(result: SpaceResult, places: NDArray[np.float64], labels: NDArray[np.integer], key: str) -> str:
+def space_map(result: SpaceResult, places: NDArray[np.floating], labels: NDArray[np.integer], key: str) -> str:
     """Every image as a point; those of class c lie in a group with the id `map-KEY-C`, in the order given."""
     figure, axes = new_figure(7.4, 4.6)
     for c in (-1, *range(len(result.class_names))):

@@ -43,14 +43,18 @@ from web.download import MEDIA_TYPES, hits_as_csv, hits_as_json, hits_as_zip
 from web.errors import BadOptionError, NoPictureError
 from web.figures import HEIGHT, WIDTH, class_stylesheet, colour_number, curves
 from web.forms import (
+    AMONG,
     PageSearch,
+    cache_selection,
     filled_fields,
+    form_ids,
     image_number,
     page_search,
     require_encoders,
     require_region,
     require_rerankable,
     search_options,
+    selected_images,
 )
 from web.limits import rate_limited
 from web.pictures import (
@@ -138,6 +142,13 @@ def submit() -> BaseResponse | tuple[str, int]:
     if wants_json():
         return make_response(jsonify({"location": address}), 201, {"Location": address})
     return redirect(address, 303)
+
+
+@blueprint.post("/search/among")
+@rate_limited
+def among() -> BaseResponse:
+    """Remember the selected images of a map, and lead on to the form of a search among them."""
+    return redirect(url_for("pages.query", among=cache_selection(form_ids(request.form.get("ids", "")))), 303)
 
 
 @blueprint.get("/results")
@@ -376,14 +387,24 @@ def _colour_of(opened: Collection, name: str | None) -> int:
 def _query_page(fields: MultiDict[str, str], options: SearchOptions | None = None, error: str | None = None) -> str:
     opened = collection()
     picked = image_to_dict(opened, image_number(fields["image"])) if "image" in fields else None
+    name = fields.get(AMONG)
+    ids = None if name is None else selected_images(name)
     return render_template(
-        "query.html", error=error, picked=picked, options=options or _default_options(), suggested=_suggested(opened)
+        "query.html",
+        error=error,
+        picked=picked,
+        options=options or _default_options(),
+        suggested=_suggested(opened, ids),
+        among=None if ids is None else {"name": name, "ids": ids},
     )
 
 
-def _suggested(opened: Collection) -> list[dict[str, Any]]:
-    """Some images from every class in turn, the same ones each time."""
+def _suggested(opened: Collection, among: list[int] | None = None) -> list[dict[str, Any]]:
+    """Some images from every class in turn, the same ones each time; among: of these alone."""
     ids, labels = opened.images.ids, opened.images.labels
+    if among is not None:
+        selected = np.isin(ids, among)
+        ids, labels = ids[selected], labels[selected]
     classes = [ids[labels == label].tolist() for label in np.unique(labels)]
     rounds = -(-SUGGESTED // max(len(classes), 1))
     # Spread over its class; of a class with fewer images than rounds, each once.

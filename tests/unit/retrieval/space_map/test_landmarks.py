@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from retrieval.report.embedding_map import map_of
+from retrieval.space_map.landmarks import map_of
 
 
 class Euclidean:
