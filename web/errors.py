@@ -19,12 +19,13 @@
     │       ├── BadSearchError         422  one search of a batch cannot be understood
     │       ├── BatchTooLargeError     413  a batch has too many searches, hits, pictures or pixels
     │       ├── UnsupportedBodyError   415  the body is of an unknown type
-    │       └── QueryGoneError         410  an uploaded picture has left the cache
+    │       ├── QueryGoneError         410  an uploaded picture has left the cache
+    │       └── SelectionGoneError     410  a selection of images has left it
     ├── PictureError
     │   └── UploadTooLargeError        413  a picture file has too many bytes
     ├── UnavailableError             the server cannot do it at this moment
     │   ├── BusyError                  503  too many searches run and wait
-    │   └── JobRunningError            409  an evaluation runs already
+    │   └── JobRunningError            409  an evaluation or a map is being made
     ├── CollectionError
     │   ├── KeysFileError              the file of keys is damaged or locked
     │   └── NoSuchKeyError             no key has this id

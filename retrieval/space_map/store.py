@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from retrieval.collection import Collection
 from retrieval.disk import new_file
-from retrieval.errors import QueryError, RetrievalError
+from retrieval.errors import QueryError
 from retrieval.spaces import metric_of
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class NoMapError(QueryError):
     """No map of this space is stored."""
 
 
-class EmptySpaceError(RetrievalError):
+class EmptyMapError(QueryError):
     """A map of a space without images."""
 
 
@@ -65,14 +65,14 @@ class SpaceMap:
 def make_map(
     opened: Collection, space: str, seed: int = 0, on_progress: Callable[[int, int], None] | None = None
 ) -> SpaceMap:
-    """Lay out the images of a space. Raises SpaceNameError, EmptySpaceError."""
+    """Lay out the images of a space. Raises SpaceNameError, EmptyMapError."""
     from retrieval.space_map.layout import layout_of  # its kernel is compiled by numba, which readers do without
     from retrieval.space_map.trustworthiness import trustworthiness
 
     definition = opened.manifest.space(space)
     ids, vectors = opened.vectors(definition.name)
     if not len(ids):
-        raise EmptySpaceError(f"the space {definition.name} has no images, so there is nothing to lay out")
+        raise EmptyMapError(f"the space {definition.name} has no images, so there is nothing to lay out")
     total = len(ids)
     if total > MOST:
         rows = np.sort(np.random.default_rng(seed).permutation(total)[:MOST])
@@ -81,7 +81,7 @@ def make_map(
     places = layout_of(vectors, metric, seed, on_progress)
     trusted = trustworthiness(places, vectors, metric, seed=seed)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return SpaceMap(MapFacts(definition.name, _content(opened, space), now, total, seed, trusted), ids, places)
+    return SpaceMap(MapFacts(definition.name, content_digest(opened, space), now, total, seed, trusted), ids, places)
 
 
 def store_map(collection: Path, made: SpaceMap) -> None:
@@ -107,7 +107,7 @@ def load_map(opened: Collection, space: str) -> SpaceMap | None:
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         log.warning("%s is damaged and not shown (%r); `kvasir map` makes it anew", path, error)
         return None
-    return SpaceMap(facts, ids, places, facts.content != _content(opened, space))
+    return SpaceMap(facts, ids, places, facts.content != content_digest(opened, space))
 
 
 def stored_map(opened: Collection, space: str) -> SpaceMap:
@@ -122,7 +122,7 @@ def stored_map(opened: Collection, space: str) -> SpaceMap:
 def current_map(opened: Collection, space: str, seed: int = 0) -> SpaceMap:
     """The stored map where it is of today's images and this seed, or else a new one, stored where that is possible.
 
-    Raises SpaceNameError, EmptySpaceError.
+    Raises SpaceNameError, EmptyMapError.
     """
     stored = load_map(opened, space)
     if stored is not None and not stored.outdated and stored.facts.seed == seed:
@@ -140,7 +140,7 @@ def map_path(collection: Path, space: str) -> Path:
     return collection / FOLDER / f"{hashlib.sha256(space.encode()).hexdigest()[:16]}.npz"
 
 
-def _content(opened: Collection, space: str) -> str:
+def content_digest(opened: Collection, space: str) -> str:
     """Digest of a space's recipe, its images' ids and the checksums of their vectors; classes do not move an image."""
     definition = opened.manifest.space(space)
     digest = hashlib.sha256(json.dumps(definition.recipe, sort_keys=True).encode())

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.commands.map import command
 from retrieval.space_map.store import (
-    EmptySpaceError,
+    EmptyMapError,
     NoMapError,
     current_map,
     load_map,
@@ -77,7 +77,7 @@ def test_a_damaged_map_is_none(copied: Path) -> None:
 def test_an_empty_space_has_no_map(copied: Path) -> None:
     with CollectionWriter(copied) as writer:
         writer.remove(list(range(30)))
-    with pytest.raises(EmptySpaceError):
+    with pytest.raises(EmptyMapError):
         make_map(Collection.open(copied), "mine")
 
 
