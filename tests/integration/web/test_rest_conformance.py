@@ -102,6 +102,7 @@ def test_the_document_is_openapi_3_1_and_names_every_operation(served: Any) -> N
         ("post", "/api/v1/evaluations"),
         ("get", "/api/v1/evaluations"),
         ("get", "/api/v1/evaluations/compare"),
+        ("get", "/api/v1/map"),
         ("post", "/api/v1/search/classes"),
         ("get", "/api/v1/evaluations/{evaluation_id}"),
         ("get", "/healthz"),
