@@ -1,7 +1,7 @@
 """Search at sizes from 100,000 vectors on, beside FAISS Flat and hnswlib in the same run, on one thread.
 
     python tests/benchmarks/bench_scale.py COLLECTION [--sizes 50000x512] [--scratch DIR] [--memory BYTES] [--filters]
-        [--peers]
+        [--peers] [--duplicates]
 
 COLLECTION: where real embeddings come from, its first space; galleries are mixed from them (see mixed_vectors.py).
 Vectors lie in DIR and are used again, indexes too. Figures are medians of single queries; recall is of the true 10
@@ -24,11 +24,15 @@ from mixed_vectors import Mixture
 from numpy.typing import NDArray
 
 import retrieval
+from indexer.near_duplicates.alignment import SIDE
+from indexer.near_duplicates.clusters import NEIGHBOURS, links
+from indexer.near_duplicates.greys import GreyFile
 from retrieval.collection import Collection, CollectionWriter, NewImage
 from retrieval.filters import Filter, Selection
 from retrieval.index.building import Wanted, reported_to, stored_tuning
 from retrieval.index.faiss_index import FaissIndex
 from retrieval.index.storage import index_folder
+from retrieval.search import Searcher
 
 K = 10
 QUERIES = 200
@@ -43,6 +47,7 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=Path("/tmp/bench-scale"))
     parser.add_argument("--filters", action="store_true", help="filters of every selectivity, random and disagreeing")
     parser.add_argument("--peers", action="store_true", help="hnswlib too, which takes minutes to build")
+    parser.add_argument("--duplicates", action="store_true", help="near duplicates too, by small pictures of noise")
     parser.add_argument("--memory", type=int, help="bytes that an index may take, as `kvasir tune` has it")
     options = parser.parse_args()
     opened = Collection.open(options.collection)
@@ -103,6 +108,8 @@ def measure(mixture: Mixture, count: int, dimension: int, options: argparse.Name
     if options.filters:
         filters(engine, index, flat, queries)
     changes(path, queries)
+    if options.duplicates:
+        duplicates(path)
     if options.peers:
         peer(np.ascontiguousarray(vectors), queries, true, flat_ms)
 
@@ -188,6 +195,26 @@ def changes(path: Path, queries: Array) -> None:
         seen = time.perf_counter()
         assert last.search(vector, 1)[0].id != new
         print(f"  removing one: written in {1000 * (written - start):.1f} ms, seen in {1000 * (seen - written):.1f} ms")
+
+
+def duplicates(path: Path) -> None:
+    """Looking for near duplicates among all images: every neighbour is aligned, as if pictures had been decoded."""
+    random = np.random.default_rng(5)
+    searcher = Searcher(Collection.open(path))
+    images = searcher.collection.images
+    with GreyFile(path) as greys:
+        for image_id in images.ids.tolist():
+            if not greys.has(image_id):
+                greys.put(image_id, random.integers(0, 256, (SIDE, SIDE), np.uint8))
+    space = searcher.collection.manifest.space("mixed")
+    start, cpu = time.perf_counter(), time.process_time()
+    found = sum(1 for _ in links(searcher, space, np.arange(len(images))))
+    seconds, used = time.perf_counter() - start, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(
+        f"  near duplicates: {NEIGHBOURS} neighbours of each image aligned in {seconds:.0f} s "
+        f"({used:.0f} s of processor time), {found} links; peak of the whole benchmark {peak:,.0f} MiB"
+    )
 
 
 def peer(vectors: Array, queries: Array, true: Array, flat_ms: float) -> None:
