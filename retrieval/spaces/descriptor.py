@@ -55,8 +55,13 @@ class DescriptorSpace(Space):
 
     @cached_property
     def variant(self) -> Variant:
-        """The variant of LIRE. Raises UnknownVariantError."""
-        return parse_variant(self.definition.recipe["variant"])
+        """The variant of LIRE. Raises UnknownVariantError, FormatError."""
+        return parse_variant(self._stated_variant)
+
+    @property
+    def _stated_variant(self) -> str:
+        require_fields(self.definition, {"variant": str})
+        return str(self.definition.recipe["variant"])
 
     @property
     def shipped(self) -> Shipped:
@@ -89,9 +94,9 @@ class DescriptorSpace(Space):
     def details(self) -> list[str]:
         """The variant of LIRE, and how well it reproduces shipped values."""
         recipe = self.definition.recipe
-        line = f"LIRE variant {recipe['variant']}"
+        line = f"LIRE variant {self._stated_variant}"
         if agreement := recipe.get("agreement"):
-            ours = recipe["variant"].partition(" ")[0]  # "legacy (assumed)" where none agrees
+            ours = self._stated_variant.partition(" ")[0]  # "legacy (assumed)" where none agrees
             best, *others = sorted(agreement.items(), key=lambda pair: (pair[0] != ours, -pair[1]))
             rest = ", ".join(f"{name} {share:.2%}" for name, share in others)
             line += f"; {best[0]} gives {best[1]:.2%} of the shipped values" + (f" ({rest})" if rest else "")
@@ -152,8 +157,7 @@ def _descriptor_of(definition: SpaceDefinition) -> Descriptor:
 
 
 def open(collection: Path, definition: SpaceDefinition, purpose: Purpose) -> Space:  # noqa: A001  # a kind's function
-    """A descriptor's space. Raises FormatError."""
-    require_fields(definition, {"variant": str})
+    """A descriptor's space."""
     return DescriptorSpace(definition)
 
 

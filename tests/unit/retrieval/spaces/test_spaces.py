@@ -128,8 +128,8 @@ def test_unknown_kinds_metrics_and_descriptors_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "metric", "recipe", "reason"),
     [
-        ("descriptor", "LIRE ColorLayout", {"origin": "computed"}, "has no field 'variant'"),
-        ("descriptor", "LIRE ColorLayout", {"variant": 3}, "has 3 as the field 'variant'"),
+        ("descriptor", "lire-color-layout", {"origin": "computed"}, "has no field 'variant'"),
+        ("descriptor", "lire-color-layout", {"variant": 3}, "has 3 as the field 'variant'"),
         ("learned", "cosine", {}, "has no field 'sources'"),
         ("learned", "cosine", {"sources": [], "method": "lda"}, "has no field 'model'"),
         ("learned", "cosine", {"sources": "c"}, "has 'c' as the field 'sources'"),
@@ -140,4 +140,4 @@ def test_a_recipe_without_a_field_is_told_with_the_spaces_name(
 ) -> None:
     definition = SpaceDefinition("s", 0, kind, 4, "float32", metric, recipe)
     with pytest.raises(FormatError, match=f"recipe of the space 's' {reason}; restore the collection's manifest"):
-        open_space(tmp_path, definition)
+        open_space(tmp_path, definition).prepare(from_image(Image.new("RGB", (64, 64))))
