@@ -48,6 +48,13 @@ from retrieval.terminal import TaskBars, progress_bar
     "classes]",
 )
 @click.option(
+    "--marks",
+    type=click.Choice(["keep", "remove"]),
+    default="keep",
+    show_default=True,
+    help="remove: take the directions that tell the device's marks within a class out of the unlearned share.",
+)
+@click.option(
     "--seeds",
     type=click.IntRange(min=1),
     default=LearnOptions.seeds,
@@ -64,6 +71,7 @@ def command(
     views: str | None,
     dimension: int,
     unlearned: float | None,
+    marks: str,
     seeds: int,
     seed: int,
 ) -> None:
@@ -79,8 +87,12 @@ def command(
     from retrieval.spaces.learned import validation_sentence
 
     require_collection_first("kvasir learn", collection, name)
+    if marks == "remove" and method == "pca":
+        raise click.UsageError("--marks remove learns from classes, and --method pca learns from none")
     with progress_bar(transient=True) as bar, CollectionWriter(collection) as writer:
-        options = LearnOptions(dimension=dimension, unlearned=unlearned, seed=seed, seeds=seeds)
+        options = LearnOptions(
+            dimension=dimension, unlearned=unlearned, seed=seed, seeds=seeds, unmarked=marks == "remove"
+        )
         made = learn(writer, name, spaces, method, train, views, options, TaskBars(bar).advance)
     recipe = made.recipe
     click.echo(

@@ -58,7 +58,7 @@ class TrainingSet:
     """Images to learn from: rows (r,) into ids, labels and clusters (n,), and vectors (r, d) of each source.
 
     The first n rows are the images themselves, in order; the others are views of them. clusters: scenes where they are
-    known, which validation never parts.
+    known, which validation never parts. kinds: of the device's marks (n,), -1 where not known; None for all unknown.
     """
 
     ids: NDArray[np.int64]
@@ -66,6 +66,7 @@ class TrainingSet:
     clusters: NDArray[np.int64]
     rows: NDArray[np.int64]
     vectors: tuple[NDArray[Any], ...]
+    kinds: NDArray[np.int64] | None = None
     learned: dict[tuple[object, bytes], NDArray[np.float64]] = field(default_factory=dict)
     """Cache: vectors of all images by learner and the images that it learned from."""
 
@@ -77,14 +78,17 @@ class TrainingSet:
     ) -> Model:
         """A model of some images (m,) with all their views."""
         chosen = np.isin(self.rows, images)
-        return fit([of_source[chosen] for of_source in self.vectors], self.labels[self.rows[chosen]], options, progress)
+        rows = self.rows[chosen]
+        kinds = None if self.kinds is None else self.kinds[rows]
+        return fit([of_source[chosen] for of_source in self.vectors], self.labels[rows], options, progress, kinds)
 
     def part(self, images: NDArray[np.int64]) -> TrainingSet:
         """Some of the images (m,), ascending, with all their views."""
         chosen = np.isin(self.rows, images)
         rows = np.searchsorted(images, self.rows[chosen])
         vectors = tuple(of_source[chosen] for of_source in self.vectors)
-        return TrainingSet(self.ids[images], self.labels[images], self.clusters[images], rows, vectors)
+        kinds = None if self.kinds is None else self.kinds[images]
+        return TrainingSet(self.ids[images], self.labels[images], self.clusters[images], rows, vectors, kinds)
 
     @property
     def frames(self) -> list[NDArray[Any]]:

@@ -56,6 +56,7 @@ METHODS = {
         Method("pca", {}, "principal components of the standardised vectors; learns from no class"),
         Method("wccn", {"within_class": 1.0}, "within-class covariance normalisation"),
         Method("lda", {"discriminant": 0.7}, "linear discriminant analysis, 30 % unlearned"),
+        Method("pooled", {"pooled": 0.7}, "the same, its covariance weighing large classes more, 30 % unlearned"),
         Method("nystroem", {"nystroem": 0.7}, "discriminant analysis of a radial kernel, 30 % unlearned"),
         Method("head", {"head": 0.7}, "a two-layer network with normalised softmax, 30 % unlearned"),
         Method("blend", {"discriminant": 0.35, "head": 0.35}, "discriminant and network, 30 % unlearned"),

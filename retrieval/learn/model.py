@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import CollectionError, LearningError
+from retrieval.learn.mark_directions import mark_directions, without
 from retrieval.learn.methods import DEFAULT_METHOD, SEEDED, Progress, method_named, step_named
 from retrieval.learn.whitening import Floats, apply_components, fit_components, unit
 
@@ -33,7 +34,8 @@ class LearnOptions:
     """How a space is learned.
 
     dimension: of the principal components; unlearned: their share, None for the method's; seeds: fits that are averaged
-    of a part that chance has a hand in, from `seed` on.
+    of a part that chance has a hand in, from `seed` on. unmarked: whether the unlearned share loses the directions that
+    tell the device's marks, see `retrieval.learn.mark_directions`.
     """
 
     method: str = DEFAULT_METHOD
@@ -41,6 +43,7 @@ class LearnOptions:
     unlearned: float | None = None
     seed: int = 0
     seeds: int = 3
+    unmarked: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +80,12 @@ class Model:
         components = apply_components(self._of("base"), vectors)
         parts = []
         for name, share in self.shares.items():
-            part = (
-                components if name == "base" else step_named(name.partition("#")[0]).apply(self._of(name), components)
-            )
+            if name != "base":
+                part = step_named(name.partition("#")[0]).apply(self._of(name), components)
+            elif "base.marks" in self.arrays:
+                part = without(components, self.arrays["base.marks"].astype(np.float64))
+            else:
+                part = components
             parts.append(share**0.5 * unit(part))
         return unit(np.concatenate(parts, axis=1))
 
@@ -115,10 +121,12 @@ def fit(
     labels: NDArray[np.integer],
     options: LearnOptions = LearnOptions(),  # frozen
     progress: Progress = lambda task, done, total: None,
+    kinds: NDArray[np.int64] | None = None,
 ) -> Model:
     """Learn a model from vectors (n, d) of each source and labels (n,), -1 for none; views of an image are rows too.
 
-    Images without a class take part in the components alone. Raises NothingToLearnError, UnknownMethodError.
+    Images without a class take part in the components alone. kinds: of the device's marks (n,), -1 where not known.
+    Raises NothingToLearnError, UnknownMethodError.
     """
     method = method_named(options.method)
     joined = np.concatenate([np.asarray(of_source, np.float64) for of_source in vectors], axis=1)
@@ -138,6 +146,9 @@ def fit(
     shares = {name: share / learned * (1 - unlearned) for name, share in parts.items()}
     if unlearned > 1e-9 or not parts:
         shares["base"] = unlearned if parts else 1.0
+        if options.unmarked and parts:
+            directions = learned_mark_directions(components, labels, kinds)
+            arrays["base.marks"] = directions.astype(np.float32)
     of_class = np.unique(labels[known], return_inverse=True)[1].astype(np.int64)
     for part in parts:
         step = step_named(part)
@@ -150,6 +161,16 @@ def fit(
             arrays |= {f"{name}.{parameter}": array for parameter, array in made.items()}
             progress("learning", at + 1, fits)
     return Model(shares, arrays)
+
+
+def learned_mark_directions(components: Floats, labels: NDArray[np.integer], kinds: NDArray[np.int64] | None) -> Floats:
+    """The directions (p, r) of components (n, p) that tell marks. Raises NothingToLearnError where none are known."""
+    if kinds is None or len(np.unique(kinds[kinds >= 0])) < 2:
+        raise NothingToLearnError(
+            "no two images with different marks of the device are known, so there is nothing to remove from the "
+            "unlearned share; `kvasir index` finds marks where pictures are indexed anew"
+        )
+    return mark_directions(components, labels.astype(np.int64), kinds)
 
 
 def fit_base(vectors: Sequence[NDArray[Any]], dimension: int) -> dict[str, NDArray[np.float32]]:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.learn.learner import TrainingSet
+from retrieval.learn.mark_directions import without
 from retrieval.learn.methods import AUTO, METHODS, Progress, method_named, step_named
-from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit_base
+from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit_base, learned_mark_directions
 from retrieval.learn.whitening import Floats, apply_components, unit
 from retrieval.splits import cluster_numbers, stratified_parts
 
@@ -66,6 +67,7 @@ def choices(
     unlearned: float | None = None,
     seed: int = 0,
     progress: Progress = lambda task, done, total: None,
+    unmarked: bool = False,
 ) -> list[Choice]:
     """For each method the choice of its unlearned share; several where one is given by `unlearned`, the best first.
 
@@ -99,7 +101,12 @@ def choices(
         is_fold = done < len(rounds)
         taught = np.isin(training.rows, gallery if is_fold else np.setdiff1d(everything, queries))
         of_class = np.unique(labels[training.rows[taught]], return_inverse=True)[1].astype(np.int64)
-        similar = {"base": _similarities(frames, queries, gallery)}
+        frozen = _similarities(frames, queries, gallery)
+        similar = {"base": frozen}
+        if unmarked:
+            kinds = None if training.kinds is None else training.kinds[training.rows[taught]]
+            directions = learned_mark_directions(components[taught], labels[training.rows[taught]], kinds)
+            similar["base"] = _similarities(without(frames, directions), queries, gallery)
         for part in parts:
             step = step_named(part)
             similar[part] = _similarities(
@@ -108,16 +115,16 @@ def choices(
         hidden = clusters[queries][:, None] == clusters[gallery][None]
         relevant = (labels[queries][:, None] == labels[gallery][None]) & ~hidden
         for method, share in [*combinations, ("", 1.0)]:
-            total = share * similar["base"]
+            total = share * (similar["base"] if method else frozen)
             learned = sum(METHODS[method].parts.values()) if method else 1.0
             for part, of_part in (METHODS[method].parts if method else {}).items():
                 total += of_part / learned * (1 - share) * similar[part]
             total[hidden] = -np.inf
             (folds if is_fold else left).setdefault((method, share), []).append(_measured(total, relevant))
     progress("choosing the method", len(rounds) + len(outs), len(rounds) + len(outs))
-    frozen = _figures(left.get(("", 1.0), []))
+    without_learning = _figures(left.get(("", 1.0), []))
     tried = [
-        Choice(method, share, _figures(folds[method, share]), _figures(left.get((method, share), [])), frozen)
+        Choice(method, share, _figures(folds[method, share]), _figures(left.get((method, share), [])), without_learning)
         for method, share in combinations
     ]
     return sorted(tried, key=_preference, reverse=True)
@@ -136,7 +143,15 @@ def fit_chosen(
     tried: list[Choice] = []
     if options.method == AUTO or method_named(options.method).labelled:
         methods = CHOICES if options.method == AUTO else (options.method,)
-        tried = choices(training.part(images), methods, options.dimension, options.unlearned, options.seed, progress)
+        tried = choices(
+            training.part(images),
+            methods,
+            options.dimension,
+            options.unlearned,
+            options.seed,
+            progress,
+            options.unmarked,
+        )
         options = replace(options, method=tried[0].method, unlearned=tried[0].unlearned)
     return training.fit(images, options, progress), options, tried
 

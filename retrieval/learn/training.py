@@ -115,6 +115,7 @@ def _learned(
         "dimension": options.dimension,
         "seed": options.seed,
         "seeds": options.seeds,
+        "unmarked": options.unmarked,
         "views": learner.views,
         "split": None if split is None else split.name,
         "images": len(training.ids),

@@ -14,6 +14,7 @@ from retrieval.learn.methods import Progress
 from retrieval.learn.model import NothingToLearnError
 from retrieval.learn.view_cache import view_vectors
 from retrieval.learn.views import VIEWS
+from retrieval.marks import kind_of
 from retrieval.spaces import Space
 
 
@@ -64,4 +65,5 @@ def training_set(
         images.scenes[positions],
         np.concatenate(rows),
         tuple(np.concatenate(of_source) for of_source in vectors),
+        kind_of(images.marks[positions]),
     )

@@ -92,7 +92,8 @@ class LearnedSpace(UnitVectorSpace):
         recipe = self.definition.recipe
         parts: dict[str, float] = {}
         for part, share in sorted(recipe["shares"].items(), key=lambda item: item[0] == "base"):
-            name = "unlearned" if part == "base" else part.partition("#")[0]
+            unlearned = "unlearned without marks" if recipe.get("unmarked") else "unlearned"
+            name = unlearned if part == "base" else part.partition("#")[0]
             parts[name] = parts.get(name, 0) + share  # of several seeds
         shares = ", ".join(f"{share:.0%} {name}" for name, share in parts.items())
         split = f", training part of {recipe['split']}" if recipe.get("split") else ""
@@ -130,7 +131,8 @@ class LearnedSpace(UnitVectorSpace):
         method, unlearned = recipe["method"], recipe["shares"].get("base", 0.0)
         if choose:
             method, unlearned = AUTO if recipe.get("chosen") else method, recipe.get("unlearned")
-        return LearnOptions(method, recipe["dimension"], unlearned, recipe["seed"], recipe.get("seeds", 1))
+        seeds, unmarked = recipe.get("seeds", 1), recipe.get("unmarked", False)
+        return LearnOptions(method, recipe["dimension"], unlearned, recipe["seed"], seeds, unmarked)
 
     def training_ids(self, collection: Collection) -> NDArray[np.int64]:
         """The images that taught the model, unless it is made of components alone, and those of its sources."""

@@ -89,10 +89,10 @@ def frozen(space: str, rerank: str | None = None) -> Callable[[Collection, Proto
 
 
 def learned(
-    method: str, unlearned: float, views: str = "none", seeds: int = 3
+    method: str, unlearned: float, views: str = "none", seeds: int = 3, unmarked: bool = False
 ) -> Callable[[Collection, Protocol], SpaceResult]:
     """A space that is learned from the gallery of each round."""
-    options = LearnOptions(method, unlearned=unlearned, seeds=seeds)
+    options = LearnOptions(method, unlearned=unlearned, seeds=seeds, unmarked=unmarked)
     return lambda opened, protocol: evaluate_learning(
         opened, protocol, learner_of(opened, options, [MULTI], views), method, MEASURES
     )
@@ -126,6 +126,9 @@ STEPS = (
     Step("in folds: LDA, boxes filled", "in folds: LDA, field of view", "fill", learned("lda", 0.3), True),
     Step("in folds: LDA, 320 pixels", "in folds: LDA, field of view", "320", learned("lda", 0.3), True),
     Step("320 pixels without an unlearned share", "in folds: LDA, field of view", "320", learned("lda", 0.0), True),
+    Step("LDA, marks removed", "in folds: LDA, field of view", "field", learned("lda", 0.3, unmarked=True), True),
+    Step("pooled LDA", "in folds: LDA, field of view", "field", learned("pooled", 0.3), True),
+    Step("pooled LDA, nothing unlearned", "in folds: LDA, field of view", "field", learned("pooled", 0.0), True),
     Step("in folds: WCCN", "in folds: LDA, field of view", "field", learned("wccn", 0.0), True),
     Step("in folds: Nystroem", "in folds: LDA, field of view", "field", learned("nystroem", 0.3, seeds=1), True),
     Step("in folds: network", "in folds: LDA, field of view", "field", learned("head", 0.3), True),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from indexer.repair import repair
 from indexer.run import run_dataset
 from indexer.verification import check
 from retrieval.collection import Collection, CollectionWriter, SpaceNameError
+from retrieval.collection.device_marks import store_marks
 from retrieval.command_line import kvasir
 from retrieval.encoders import EncoderOptions
 from retrieval.evaluation import EvaluationOptions, MeasureOptions, evaluate_collection
@@ -26,6 +28,7 @@ from retrieval.learn.sources import frozen_sources, outgrown
 from retrieval.learn.training import learn, refit
 from retrieval.learn.view_cache import view_vectors
 from retrieval.learn.views import central
+from retrieval.marks import SCOPE_GUIDE, Marks
 from retrieval.report.summary import summary_lines
 from retrieval.spaces import metric_of, open_space
 from retrieval.spaces.learned import LearnedSpace
@@ -322,3 +325,28 @@ def test_damaged_learned_vectors_are_made_anew_from_their_sources_and_a_lost_mod
     assert CliRunner().invoke(kvasir, ["refit", str(path), name]).exit_code == 0
     assert check(path, pictures=False) == []
     assert np.allclose(Collection.open(path).vectors(name)[1], before, atol=1e-5)
+
+
+def test_marks_are_removed_from_the_unlearned_share_and_again_at_a_refit(indexed: Any, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(indexed.path, path)
+    arguments = ["learn", str(path), "unmarked", "--method", "lda", "--unlearned", "0.5", "--marks", "remove"]
+    refused = CliRunner().invoke(kvasir, [*arguments[:4], "pca", *arguments[5:]])
+    assert (refused.exit_code, "learns from none" in refused.output) == (2, True)
+    box = Marks({SCOPE_GUIDE: (0.0, 0.7, 0.2, 0.3)})
+    catalog = sqlite3.connect(path / "catalog.sqlite")
+    with catalog:
+        store_marks(catalog, {image_id: box if image_id % 2 else Marks() for image_id in range(26)})
+    catalog.close()
+    ended = CliRunner().invoke(kvasir, arguments)
+    assert ended.exit_code == 0, ended.output
+    for again in (False, True):
+        if again:
+            with CollectionWriter(path) as writer:
+                refit(writer, "unmarked")
+        definition = Collection.open(path).manifest.space("unmarked")
+        space = open_space(path, definition)
+        assert isinstance(space, LearnedSpace)
+        assert definition.recipe["unmarked"]
+        assert space.model.arrays["base.marks"].shape[1] >= 1
+        assert "50% unlearned without marks" in space.details[0]

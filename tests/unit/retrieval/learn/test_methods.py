@@ -10,6 +10,7 @@ from retrieval.learn import (
     UnknownMethodError,
     discriminant,
     fit,
+    pooled,
     within_class,
 )
 from retrieval.learn.model import DamagedModelError, Model
@@ -54,6 +55,22 @@ def test_a_discriminant_finds_the_direction_that_parts_two_classes() -> None:
     apart = discriminant.apply(arrays, features)[:, 0]
     assert abs(apart[0] - apart[2]) > 0
     assert apart[0] == pytest.approx(apart[1], abs=1e-6)
+
+
+def test_a_pooled_discriminant_takes_its_covariance_from_the_large_class() -> None:
+    # Of 2 and 16 images: the small class varies along the first number, the large one along the second.
+    small = np.array([[3.0, 1], [-3, 1]])
+    large = np.array([[0.0, 3 - 1], [0, -3 - 1]] * 8)
+    features, labels = np.concatenate([small, large]), np.repeat([0, 1], [2, 16])
+    share = 2**0.75 / (2**0.75 + 16**0.75)
+    within = {0.0: np.diag([4.5, 4.5]), 0.75: np.diag([9 * share, 9 * (1 - share)])}
+    for made, power in ((discriminant.fit(features, labels, 0), 0.0), (pooled.fit(features, labels, 0), 0.75)):
+        covariance = 0.9 * within[power] + 0.1 * np.trace(within[power]) / 2 * np.eye(2)
+        direction = made["matrix"][:, 0].astype(float)
+        assert direction @ covariance @ direction == pytest.approx(1, rel=1e-5)
+        expected = np.linalg.solve(covariance, [0, 2])
+        assert abs(direction @ expected) == pytest.approx(np.linalg.norm(direction) * np.linalg.norm(expected))
+        assert made["mean"] == pytest.approx([0, 0], abs=1e-6)
 
 
 def test_within_class_normalisation_keeps_every_direction() -> None:
