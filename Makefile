@@ -96,4 +96,4 @@ $(LOWEST)/installed: pyproject.toml .ci/lowest.py $(VENV)/installed-dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) $(WORK) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) .venv-milvus $(WORK) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,7 +8,7 @@ from pathlib import Path
 from retrieval.collection import Collection, SpaceDefinition
 from retrieval.disk import PARTIAL
 from retrieval.index import stored_backend
-from retrieval.index.storage import CHECKPOINT_FILE, FOLDER, LOCK, WANTED_FILE, earlier_files, is_intact
+from retrieval.index.storage import CHECKPOINT_FILE, FOLDER, LOCK, PUSH_LOCK, WANTED_FILE, earlier_files, is_intact
 from retrieval.spaces import metric_of
 
 
@@ -17,6 +17,8 @@ def faulty_indexes(collection: Collection) -> Iterator[tuple[Path, SpaceDefiniti
     spaces = {space.name: space for space in collection.spaces}
     earlier = {file: space for space in spaces.values() for file in earlier_files(collection.path / FOLDER, space.name)}
     for path in sorted((collection.path / FOLDER).glob("*")):
+        if path.name == PUSH_LOCK:
+            continue
         if path in earlier:
             yield path, earlier[path], "was made by an earlier version"
         elif path.name not in spaces or not path.is_dir():

@@ -41,6 +41,7 @@ from retrieval.collection.vectors import vectors_path
 from retrieval.cores import available_cores
 from retrieval.errors import PictureError
 from retrieval.images import decode
+from retrieval.index.engines import Engine
 from retrieval.index.storage import FOLDER as INDEXES
 from retrieval.learn.calibration_store import faulty_calibrations
 from retrieval.learn.novelty import faulty_detectors
@@ -89,6 +90,18 @@ def check(path: Path, *, pictures: bool = True, on_progress: Callable[[int], Non
     if pictures:
         findings += _check_pictures(collection, on_progress or (lambda done: None))
     return findings
+
+
+def check_engine(path: Path, engine: Engine, *, vectors: bool = True) -> Iterator[Finding]:
+    """What differs between a collection and the indexes that a vector engine has of it; the collection is right.
+
+    vectors: compare each vector, and not only its checksum. Raises a RemoteIndexError.
+    """
+    collection = Collection.open(path, damaged_rows=True)
+    for space in filter(engine.serves, collection.spaces):
+        remedy = f"`kvasir push --rebuild {quote(str(path))} {engine.address} --space {space.name}` writes it anew"
+        for one in engine.compare(collection, space, vectors):
+            yield Finding("engine", f"space {space.name}: {one.message}; {remedy}", False, space.name, one.ids)
 
 
 def _check_rows(path: Path) -> Iterator[Finding]:

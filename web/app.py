@@ -26,7 +26,7 @@ from web.limits import ByteCache, ConcurrencyLimit, register_rate
 from web.monitoring import register_monitoring
 from web.problems import Problem, on_validation, register_problems
 from web.requests import require_single
-from web.served_collection import ServedCollection
+from web.served_collection import CHECK_SECONDS, ServedCollection
 
 LARGE_QUEUE = 16
 """Large pictures that are decoded and wait; each takes seconds."""
@@ -67,7 +67,7 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
         doc_ui=False,
     )
     large_pictures = LargePictures(memory=memory_for(settings.max_pixels))
-    served = ServedCollection(settings.collection, settings.max_pixels, large_pictures)
+    served = ServedCollection(settings.collection, settings.max_pixels, large_pictures, settings.engine)
     state = State(
         settings,
         served,
@@ -115,5 +115,6 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
 
 
 def _warm_up_and_watch(served: ServedCollection, stop: threading.Event) -> None:
-    served.warm_up()
+    while served.warm_up() and not stop.wait(CHECK_SECONDS):
+        pass
     served.watch(stop)

@@ -28,7 +28,8 @@ class Settings:
     at once; one more gets 503. rate: searches and writes of one client, in flask-limiter's notation, or empty
     for no limit. upload_cache: bytes of memory for uploaded queries, so that their results have a link. require_key:
     reading needs a key as well. cors: origins whose pages may call the API. trusted_hosts: values of the Host header
-    that it serves, or empty for all. proxies: how many reverse proxies stand before the server.
+    that it serves, or empty for all. proxies: how many reverse proxies stand before the server. engine: address of the
+    vector engine that searches in the place of local indexes.
     """
 
     collection: Path
@@ -41,6 +42,7 @@ class Settings:
     cors: tuple[str, ...] = ()
     trusted_hosts: tuple[str, ...] = ()
     proxies: int = 0
+    engine: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntit
 from retrieval.collection import CollectionBusyError, NoSuchImageError, PictureGoneError, SpaceNameError
 from retrieval.collection.vectors import ReplacedCollectionError, ShortVectorsError
 from retrieval.disk import DiskFullError
-from retrieval.errors import EvaluationError, PictureError, QueryError, RetrievalError
+from retrieval.errors import EvaluationError, PictureError, QueryError, RemoteIndexError, RetrievalError
 from retrieval.evaluation.store import StoredEvaluationError
 from retrieval.headers import PictureTooLargeError
 from retrieval.images import UnknownFormatError
@@ -54,6 +54,7 @@ STATUS: dict[type[RetrievalError], int] = {
     CollectionBusyError: 503,
     ShortVectorsError: 503,
     ReplacedCollectionError: 503,
+    RemoteIndexError: 503,
     DiskFullError: 507,
     PictureError: 422,
     QueryError: 422,
@@ -127,7 +128,7 @@ def problem_of(error: RetrievalError) -> dict[str, Any]:
     kind = type(error).__name__.removesuffix("Error")
     name = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", kind).lower()
     title = (type(error).__doc__ or kind).splitlines()[0]
-    if status == 500:
+    if status == 500 or isinstance(error, RemoteIndexError):
         detail = "The server's log has the details under this request id."
     else:
         detail = without_server_paths(str(error), state().served.path_names())
@@ -137,7 +138,7 @@ def problem_of(error: RetrievalError) -> dict[str, Any]:
 def _on_error(error: RetrievalError) -> Response:
     problem = problem_of(error)
     status: int = problem["status"]
-    if status == 500:
+    if status == 500 or isinstance(error, RemoteIndexError):
         log.error("%s: %s", type(error).__name__, error)
     response = _response(status, problem["type"], problem["title"], problem["detail"])
     if isinstance(error, errors.KeyNeededError):

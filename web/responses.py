@@ -13,6 +13,7 @@ from retrieval import hits as engine
 from retrieval.collection import Collection
 from retrieval.collection.facts import facts_of
 from retrieval.hits import SCORE_KINDS
+from retrieval.index.engines import Engine
 from retrieval.index.upkeep import index_sentence
 from retrieval.marks import names_of
 from web.context import collection
@@ -362,12 +363,16 @@ def hits_to_dict(hits: engine.Hits, k: int) -> dict[str, Any]:
     }
 
 
-def collection_to_dict(opened: Collection) -> dict[str, Any]:
-    """A CollectionInfo; a recipe may name a file of the server, whose folders are left out."""
+def collection_to_dict(opened: Collection, engine: Engine | None = None) -> dict[str, Any]:
+    """A CollectionInfo; a recipe may name a file of the server, whose folders are left out.
+
+    engine: what searches in the place of the local indexes.
+    """
     facts = facts_of(opened)
     for space, definition in zip(facts["spaces"], opened.spaces, strict=True):
         space["recipe"] = without_folders(space["recipe"])
-        space["index"] = index_sentence(opened, definition)
+        remote = engine is not None and engine.serves(definition)
+        space["index"] = "in a vector engine" if remote else index_sentence(opened, definition)
     return facts
 
 

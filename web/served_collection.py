@@ -14,7 +14,7 @@ from indexer.uploads import add_picture, remove_images
 from retrieval.collection import CollectionWriter, NoSuchImageError
 from retrieval.collection.catalog import NAME as CATALOG
 from retrieval.collection.manifest import NAME as MANIFEST
-from retrieval.errors import RetrievalError
+from retrieval.errors import RemoteIndexError, RetrievalError
 from retrieval.large_pictures import LargePictures
 from retrieval.search import Searcher, open_collection
 
@@ -36,15 +36,18 @@ class ServedCollection:
     search waits for it. Writes of another process are seen by `watch`, or without it by the first request after them.
     """
 
-    def __init__(self, path: Path, max_pixels: int, large: LargePictures | None = None) -> None:
+    def __init__(
+        self, path: Path, max_pixels: int, large: LargePictures | None = None, engine: str | None = None
+    ) -> None:
         self.path = path
         self._stamp = _stamp(path)
-        self._searcher = open_collection(path, "throughput", max_pixels, large)
+        self._searcher = open_collection(path, "throughput", max_pixels, large, engine)
         self._checked = time.monotonic()
         self._checking = threading.Lock()
         self._writing = threading.Lock()
         self._refreshing = threading.Lock()
         self._watched = False
+        self._told: str | None = None
         self.ready = False
 
     @property
@@ -66,8 +69,11 @@ class ServedCollection:
         sources = {path: path.name for path, _ in opened.images.source_paths}
         return sources | {self.path: opened.manifest.name}
 
-    def warm_up(self) -> None:
-        """Load every encoder and index, so that no first query pays for it; until then the server is not ready."""
+    def warm_up(self) -> bool:
+        """Load every encoder and index, so that no first query pays for it; until then the server is not ready.
+
+        Returns whether to try again: a vector engine may not be there yet.
+        """
         try:
             loaded = None
             while loaded is not self._searcher:  # which a write may have replaced meanwhile
@@ -76,10 +82,20 @@ class ServedCollection:
                     loaded.space(definition.name).warm_up()
                     if len(loaded.collection.ids(definition.name)):
                         loaded.index(definition.name)
+        except RemoteIndexError as error:
+            self._tell(str(error))
+            return True
         except Exception:
             log.exception("the collection's encoders and indexes could not be loaded")
         else:
             self.ready = True
+        return False
+
+    def _tell(self, fault: str) -> None:
+        """Log what is tried again and again, once as long as it stays the same."""
+        if fault != self._told:
+            self._told = fault
+            log.error("%s", fault)
 
     def watch(self, stop: threading.Event) -> None:
         """Look every CHECK_SECONDS, until `stop`, whether another process wrote; for a thread of its own.
@@ -112,6 +128,9 @@ class ServedCollection:
             if current is not flushed and self.ready:
                 try:
                     current.flush()
+                except RemoteIndexError as error:  # what changed is compared here until it can be pushed
+                    self._tell(f"changes are not pushed yet: {error}")
+                    continue
                 except (RetrievalError, OSError) as error:
                     log.error("an index could not be brought up to date: %s", error)
                 flushed = current

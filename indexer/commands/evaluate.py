@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, NumberOrPath, fuse_option, map_option, space_option
+from retrieval.arguments import LocalPath, NumberOrPath, engine_option, fuse_option, map_option, space_option
 from retrieval.evaluation.generalisation import Standing
 from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
 from retrieval.learn.methods import AUTO
@@ -102,6 +102,7 @@ from retrieval.terminal import TaskBars, note, progress_bar
 @map_option
 @click.option("--common", is_flag=True, help="Leave images out that lack a vector in a space, so that all compare.")
 @click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
+@engine_option
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
 @click.option("--full", is_flag=True, help="Print the tables of every space, not only the ranking of all.")
 @click.option("--report", type=click.Path(file_okay=False, path_type=Path), help="Write a report into this folder.")
@@ -125,6 +126,7 @@ def command(
     class_maps: tuple[str, ...],
     common: bool,
     speed: bool,
+    engine: str | None,
     as_json: bool,
     full: bool,
     report: Path | None,
@@ -152,6 +154,7 @@ def command(
     )
     from retrieval.evaluation.options import Fusion
     from retrieval.evaluation.protocols import PROTOCOLS
+    from retrieval.index.engines import connect
     from retrieval.report.store import StoredEvaluation, is_stored, remove_unfinished, store_evaluation
 
     count = next((one for one in query_sources if isinstance(one, int)), None)
@@ -184,7 +187,8 @@ def command(
     notes: list[str] = []  # shown once the bars are gone
     with progress_bar(transient=True) as bar:
         advance = TaskBars(bar).advance
-        result = evaluate_collection(opened, opened.manifest.name, options, advance)
+        searched_by = None if engine is None else connect(engine)
+        result = evaluate_collection(opened, opened.manifest.name, options, advance, searched_by)
         figures = dict(result.figures)
         transfer: dict[str, Standing] = {}
         if queries is not None:
@@ -206,6 +210,10 @@ def command(
             "seed": seed,
             "speed": speed,
         }
+        if searched_by is not None:
+            request["engine"] = searched_by.address
+            there = ", ".join(space.name for space in opened.spaces if searched_by.serves(space)) or "no space"
+            notes.append(f"{searched_by.address} searched {there}; all else compared every image here")
         store = keep and not is_stored(opened, request)
         if keep:
             remove_unfinished(opened.path)

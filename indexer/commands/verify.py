@@ -11,9 +11,10 @@ from shlex import quote
 import click
 
 from indexer.repair import Repair, repair
-from indexer.verification import Finding, check, rows_without_digest
+from indexer.verification import Finding, check, check_engine, rows_without_digest
 from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
+from retrieval.index.engines import Engine, connect
 from retrieval.terminal import LISTED, counted, list_faults, note, progress_bar
 
 
@@ -21,19 +22,23 @@ from retrieval.terminal import LISTED, counted, list_faults, note, progress_bar
 @click.argument("collection", type=LocalPath())
 @click.option("--repair", "mend", is_flag=True, help="Make anew what can be made from pictures and catalog.")
 @click.option("--quick", is_flag=True, help="Do not read the pictures and compare their SHA-256.")
+@click.option("--engine", metavar="ADDRESS", help="Compare what `kvasir push` has brought to a vector engine as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def command(collection: Path, mend: bool, quick: bool, as_json: bool) -> None:
+def command(collection: Path, mend: bool, quick: bool, engine: str | None, as_json: bool) -> None:
     """Check COLLECTION: catalog, vectors, encoders, indexes and pictures against each other.
+
+    With --engine every vector there is compared too; with --quick their checksums alone.
 
     Exit status 0: sound, or repaired; 1: something is wrong and is listed; 2: it cannot be opened at all.
 
     Example:  kvasir verify kvasir.collection --repair
     """
-    findings = _checked(collection, quick)
+    compared = None if engine is None else connect(engine)
+    findings = _checked(collection, quick, compared)
     mendable = any(finding.repairable for finding in findings)
     unchecked = rows_without_digest(collection)
     repaired = repair(collection, findings) if mend and (mendable or unchecked) else None
-    left = findings if repaired is None else _checked(collection, quick)
+    left = findings if repaired is None else _checked(collection, quick, compared)
     if as_json:
         outcome = repaired or Repair()
         facts = {
@@ -80,11 +85,13 @@ def _print(repaired: Repair, left: list[Finding]) -> None:
         click.echo(f"still wrong: {finding.message}")
 
 
-def _checked(collection: Path, quick: bool) -> list[Finding]:
+def _checked(collection: Path, quick: bool, engine: Engine | None) -> list[Finding]:
     """Check with a bar on stderr, since reading every picture takes its time."""
     if quick:
-        return check(collection, pictures=False)
-    total = len(Collection.open(collection, damaged_rows=True))
-    with progress_bar(transient=True) as bar:
-        task = bar.add_task("reading pictures", total=total)
-        return check(collection, on_progress=lambda done: bar.update(task, completed=done))
+        findings = check(collection, pictures=False)
+    else:
+        total = len(Collection.open(collection, damaged_rows=True))
+        with progress_bar(transient=True) as bar:
+            task = bar.add_task("reading pictures", total=total)
+            findings = check(collection, on_progress=lambda done: bar.update(task, completed=done))
+    return findings if engine is None else [*findings, *check_engine(collection, engine, vectors=not quick)]

@@ -20,7 +20,8 @@ from retrieval.terminal import TaskBars, counted, note, progress_bar
     type=click.Choice(["FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW"]),
     help="Kind of index.  [default: the one that is there, or else FLAT up to 50,000 images and HNSW beyond]",
 )
-def command(collection: Path, address: str, spaces: tuple[str, ...], kind: str | None) -> None:
+@click.option("--rebuild", is_flag=True, help="Write all of it anew, where `kvasir verify --engine` finds it wrong.")
+def command(collection: Path, address: str, spaces: tuple[str, ...], kind: str | None, rebuild: bool) -> None:
     """Bring the vectors of COLLECTION to a vector engine, or what has changed in them since the last time.
 
     ADDRESS is milvus://HOST:PORT, milvus+tls://HOST:PORT, or milvus:///FILE.db for milvus-lite; USER:PASSWORD or an API
@@ -42,7 +43,7 @@ def command(collection: Path, address: str, spaces: tuple[str, ...], kind: str |
     try:
         for space in served:
             with progress_bar(transient=True) as bar:
-                pushed = engine.push(opened, space, kind, TaskBars(bar).advance)
+                pushed = engine.push(opened, space, kind, TaskBars(bar).advance, rebuild)
             done = f"{counted(pushed.written, 'image')} written, {pushed.removed:,} removed"
             click.echo(f"space {space.name}: {done}, {pushed.images:,} there; {pushed.index}")
     finally:

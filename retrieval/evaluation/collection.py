@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -32,7 +32,9 @@ from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever,
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, measure_speed
 from retrieval.evaluation.split_file import split_from_file
+from retrieval.index import Index
 from retrieval.index.cosine import Cosine
+from retrieval.index.engines import Engine
 from retrieval.learn.learner import Learner
 from retrieval.learn.methods import AUTO, METHODS, Progress, UnknownMethodError
 from retrieval.learn.model import LearnOptions
@@ -46,24 +48,34 @@ Scores = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 
 
 def evaluate_collection(
-    opened: Collection, name: str, options: EvaluationOptions, progress: Callable[[str, int, int], None] | None = None
+    opened: Collection,
+    name: str,
+    options: EvaluationOptions,
+    progress: Callable[[str, int, int], None] | None = None,
+    engine: Engine | None = None,
 ) -> Evaluation:
     """Evaluate as the options say; progress(space, done, all queries) is called after each block of queries.
 
-    name: of the collection, in reports. Raises SpaceNameError, what `protocol_of` and `evaluate_retriever` raise and,
-    for speed, NothingToTimeError.
+    name: of the collection, in reports. engine: searches the spaces that it serves; what re-ranks and learns, and
+    pictures of other sources, compare every image here. Raises SpaceNameError, what `protocol_of` and
+    `evaluate_retriever` raise, for speed NothingToTimeError, with an engine a RemoteIndexError.
     """
     contenders = _contenders(opened, options)
     protocol = protocol_of(opened, options)
     speeds: tuple[Speed, ...] = ()
     if options.speed:  # first, so that the peak memory is that of queries
-        searcher = Searcher(opened)
+        searcher = Searcher(opened, engine=engine)
         speeds = tuple(measure_speed(searcher, contender) for contender in contenders)
 
     images, seed = opened.images, options.measures.seed
+    indexes = {
+        name: engine.open_index(opened, opened.manifest.space(name))
+        for name in {space for contender in contenders for space in contender.spaces}
+        if engine is not None and engine.serves(opened.manifest.space(name))
+    }
     results: tuple[SpaceResult, ...] = ()
     for contender in contenders:
-        result, scores = _evaluated(opened, contender, protocol, options.measures, progress)
+        result, scores = _evaluated(opened, contender, protocol, options.measures, progress, indexes)
         results += (_with_chances(result, images, scores, seed),)
     figures: dict[str, Sequence[Figure]] = {}
     embeddings = embedding_spaces(opened.manifest)
@@ -85,7 +97,8 @@ def evaluate_collection(
             return ()
         restricted = _restricted(opened, options, other)
         return tuple(
-            _evaluated(opened, contender, restricted, without_intervals, progress)[0] for contender in contenders
+            _evaluated(opened, contender, restricted, without_intervals, progress, indexes)[0]
+            for contender in contenders
         )
 
     one_out = by(leave_one_out(images.clusters), images.clusters)
@@ -271,6 +284,7 @@ def _evaluated(
     protocol: Protocol,
     measures: MeasureOptions,
     progress: Callable[[str, int, int], None] | None,
+    indexes: Mapping[str, Index] | None = None,
 ) -> tuple[SpaceResult, Scores]:
     """The result of a fusion or, of one member, of a space; and what turns its distances into scores."""
     if len(contender.spaces) == 1 and not any(len(np.intersect1d(r.queries, r.gallery)) for r in protocol.rounds):
@@ -281,7 +295,7 @@ def _evaluated(
             return made, Cosine().scores
     images = opened.images
     vectors = {space: (opened.positions(space), opened.vectors(space)[1]) for space in contender.spaces}
-    retriever, positions, protocol = retriever_of(opened, contender, vectors, protocol)
+    retriever, positions, protocol = retriever_of(opened, contender, vectors, protocol, indexes)
     result = evaluate_retriever(
         retriever,
         images.labels[positions],

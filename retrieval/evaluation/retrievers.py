@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.descriptors.native_distance import NativeDistance
+from retrieval.evaluation.proposed import Proposed
 from retrieval.evaluation.ranking import Labelled, rank
 from retrieval.fusion import DEFAULT_METHOD, DEPTH, RankedList, Statistics, fuse_dense, method_named
 from retrieval.fusion.statistics import of_scores, sampled
@@ -51,10 +52,11 @@ class Retriever(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SpaceRetriever:
-    """One space: vectors (n, d) in its stored dtype, and its native distance."""
+    """One space: vectors (n, d) in its stored dtype, its native distance, and what proposes images; None for all."""
 
     vectors: NDArray[np.generic]
     metric: Metric
+    proposed: Proposed | None = None
 
     @property
     def metric_name(self) -> str:
@@ -69,7 +71,10 @@ class SpaceRetriever:
     def distances_to(self, gallery: Rows) -> Callable[[Rows], Floats]:
         """See `Retriever`."""
         distances = distances_to_vectors(self.metric, _rows_of(self.vectors, gallery))
-        return lambda queries: distances(self.vectors[queries])
+        if self.proposed is None:
+            return lambda queries: distances(self.vectors[queries])
+        seen = self.proposed.among(gallery)
+        return lambda queries: seen(queries, self.vectors[queries], distances(self.vectors[queries]))
 
     def scores(self, distances: Floats) -> Floats:
         """The metric's own."""
@@ -118,12 +123,13 @@ class RerankedRetriever:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A space in a fusion: vectors (m, d) of the images rows (m,) of n, its distance and its weight."""
+    """A space in a fusion: vectors (m, d) of the images rows (m,) of n, distance, weight, and what proposes images."""
 
     vectors: NDArray[np.generic]
     rows: Rows
     metric: Metric
     weight: float = 1.0
+    proposed: Proposed | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,9 +201,14 @@ class FusedRetriever:
         labelled = self._unlabelled(gallery[columns])
         column_of = np.append(columns, -1)  # -1, no image, is the last
         statistics = _statistics(member.metric, vectors) if by_score else None
+        seen = None if member.proposed is None else member.proposed.among(gallery[columns])
 
         def ranked_lists(queries: Rows) -> RankedList:
-            ranking = rank(distances(member.vectors[row_of[queries]]), self._unlabelled(queries), labelled)
+            searched = member.vectors[row_of[queries]]
+            measured = distances(searched)
+            if seen is not None:
+                measured = seen(queries, searched, measured)
+            ranking = rank(measured, self._unlabelled(queries), labelled)
             scores = None
             if by_score:
                 in_order = np.take_along_axis(ranking.distances, ranking.order.astype(np.int64), axis=1)

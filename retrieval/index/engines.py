@@ -57,10 +57,13 @@ class Engine(Protocol):
         """The index of a space that it serves. Raises a RemoteIndexError."""
         ...
 
-    def push(self, collection: Collection, space: SpaceDefinition, kind: str | None, report: Report) -> Pushed:
+    def push(
+        self, collection: Collection, space: SpaceDefinition, kind: str | None, report: Report, rebuild: bool = False
+    ) -> Pushed:
         """Bring the index of a space that it serves to the state of a collection.
 
-        kind: of the index; None for the one that it has or, of a new one, what suits its size. Stopped at any moment,
+        kind: of the index; None for the one that it has or, of a new one, what suits its size. rebuild: write all of it
+        anew, for one that is other than the engine says. Stopped at any moment,
         searches see the index before or after, and the same call goes on. Raises a RemoteIndexError.
         """
         ...

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 FOLDER = "index"
 LOCK = "writer.lock"
 """File in each space's folder that is locked while another is written there."""
+PUSH_LOCK = "push.lock"
+"""File in the folder of all indexes that is locked while a collection is pushed to a vector engine."""
 INDEX_FILE = "proposer.faiss"
 CHECKPOINT_FILE = "building.faiss"
 """An index that is being built, as far as it was at the last checkpoint."""

@@ -17,7 +17,21 @@ from retrieval.spaces import KINDS
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("retrieval", "indexer", "web")
 OTHER_KINDS = {"source", "finding"}  # whose kind is not a space's, though one may be called alike
-HEAVY = ("torch", "timm", "open_clip", "openvino", "faiss", "numba", "httpx", "rich", "flask", "indexer", "web")
+HEAVY = (
+    "torch",
+    "timm",
+    "open_clip",
+    "openvino",
+    "faiss",
+    "numba",
+    "httpx",
+    "rich",
+    "flask",
+    "pymilvus",
+    "grpc",
+    "indexer",
+    "web",
+)
 
 
 def edges(modules: Mapping[str, Any]) -> dict[str, set[str]]:

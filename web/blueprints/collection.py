@@ -57,7 +57,7 @@ _NEW_BODY = picture_body(NewPicture, "A picture as a form's part or as the whole
 )
 def collection_info() -> Response:
     """The collection: its classes, and its spaces with how each was made."""
-    return jsonify(collection_to_dict(collection()))
+    return jsonify(collection_to_dict(collection(), searcher().engine))
 
 
 @api.get(
@@ -199,7 +199,7 @@ def remove_image(path: ImagePath) -> tuple[str, int]:
 @blueprint.get("/")
 def overview() -> str:
     """Numbers by class, and the spaces with how each was made."""
-    return render_template("overview.html", facts=collection_to_dict(collection()))
+    return render_template("overview.html", facts=collection_to_dict(collection(), searcher().engine))
 
 
 @blueprint.get("/images/", endpoint="images")

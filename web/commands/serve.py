@@ -11,6 +11,7 @@ import click
 
 from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
+from retrieval.index.engines import connect
 from web.context import MAX_PIXELS, Settings
 from web.errors import OpenToAllError
 from web.keys import read_keys
@@ -52,6 +53,7 @@ def _setting(name: str, *others: str, **more: Any) -> Callable[[Callable[..., No
     type=click.IntRange(1, 100_000),
     help="Memory in MiB for uploaded pictures, so that results have links.",
 )
+@_setting("--engine", metavar="ADDRESS", help="Search in a vector engine, such as milvus://localhost:19530.")
 @_setting(
     "--cors",
     multiple=True,
@@ -82,6 +84,7 @@ def command(
     queue: int,
     rate: str,
     keep: int,
+    engine: str | None,
     cors: tuple[str, ...],
     trusted_hosts: tuple[str, ...],
     proxies: int,
@@ -93,6 +96,8 @@ def command(
     Example:  kvasir serve kvasir.collection --port 8080
     """
     opened = Collection.open(collection)
+    if engine is not None:
+        connect(engine)  # an address that cannot be read is told before the server starts
     require_guarded(host, require_key, open_to_all, bool(read_keys(opened.path)))
     if not trusted_hosts and is_loopback(host):
         trusted_hosts = ("localhost", "127.0.0.1", "::1", host)
@@ -107,6 +112,7 @@ def command(
         cors=cors,
         trusted_hosts=trusted_hosts,
         proxies=proxies,
+        engine=engine,
     )
     from web.server import require_free, serve
 

@@ -46,11 +46,13 @@ class Milvus:
 
         return MilvusIndex(self._client, collection, space, push)
 
-    def push(self, collection: Collection, space: SpaceDefinition, kind: str | None, report: Report) -> Pushed:
+    def push(
+        self, collection: Collection, space: SpaceDefinition, kind: str | None, report: Report, rebuild: bool = False
+    ) -> Pushed:
         """Bring the index of a space to the state of a collection; see `Engine.push`."""
         from retrieval.index.milvus.push import push_space
 
-        return push_space(self._client, collection, space, kind, report)
+        return push_space(self._client, collection, space, kind, report, rebuild)
 
     def compare(self, collection: Collection, space: SpaceDefinition, vectors: bool) -> Iterator[Deviation]:
         """What differs between a space and its index; see `Engine.compare`."""

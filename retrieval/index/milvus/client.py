@@ -21,6 +21,7 @@ from retrieval.index.milvus.address import TOKEN_VARIABLE, Address
 
 _FIRST_WAIT = 0.05
 _LONGEST_WAIT = 1.0
+_LOAD_SECONDS = 600.0
 _NOT_FOUND = (100, 1600)
 """Milvus's codes for a collection and an alias that there is not; milvus-lite has the first for both."""
 _REFUSED = ("auth", "permission", "privilege", "credential", "password", "token")
@@ -61,6 +62,10 @@ class Client:
                     raise known from error
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
+
+    def load(self, collection: str) -> None:
+        """Have Milvus load a collection into memory, which is there already but after a start of milvus-lite."""
+        self.call("load_collection", collection, timeout=_LOAD_SECONDS)
 
     def close(self) -> None:
         """Close the connection; the next call makes another. A file of milvus-lite can then be opened elsewhere."""

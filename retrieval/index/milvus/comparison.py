@@ -35,6 +35,7 @@ def compare(client: Client, collection: Collection, space: SpaceDefinition, vect
         yield Deviation(space.name, f"a push to {where} was stopped")
     elif stamp.state != state_of(collection, space):
         yield Deviation(space.name, f"its index in {where} is of another state of the collection")
+    client.load(name)
     ids = collection.ids(space.name)
     missing: list[int] = []
     foreign: list[int] = []

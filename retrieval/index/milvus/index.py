@@ -43,11 +43,9 @@ from retrieval.index.protocol import Neighbours
 
 LIMIT = 16_384
 """Candidates of a query that Milvus returns at most."""
-_LOAD_SECONDS = 600.0
-"""Seconds in which Milvus has an index in memory."""
 _SPARE = 32
 """Candidates beyond the k nearest, since single precision orders near ones otherwise."""
-_HITS = 1 << 18
+_HITS = 1 << 15
 """Candidates of one request, all queries together."""
 _ATTEMPTS = 20
 """Searches that are made again because the index was changed meanwhile."""
@@ -205,7 +203,7 @@ class MilvusIndex:
             if stamp is None or touched is None:
                 raise self._stale(f"is of another state of the collection; {self._remedy} brings it up to date")
             if last is None or last.name != name:  # milvus-lite has nothing loaded when it starts
-                self._client.call("load_collection", name, timeout=_LOAD_SECONDS)
+                self._client.load(name)
             touched = with_ids(touched, self._pending)
             self._view = _View(name, stamp, touched, touched[among(touched, self._ids)])
             return self._view

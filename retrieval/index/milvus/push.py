@@ -35,10 +35,8 @@ from retrieval.index.milvus.stamp import (
     state_of,
 )
 from retrieval.index.shape import TARGET_RECALL
-from retrieval.index.storage import FOLDER
+from retrieval.index.storage import FOLDER, PUSH_LOCK
 
-LOCK = "push.lock"
-"""File in the folder of indexes that is locked during a push."""
 ROWS = 5_000
 _BYTES = 4_000_000
 """Rows and bytes that are written or read at once; Milvus takes 64 MB."""
@@ -53,6 +51,7 @@ def push_space(
     space: SpaceDefinition,
     kind: str | None = None,
     report: Report = lambda step, done, total: None,
+    rebuild: bool = False,
 ) -> Pushed:
     """Bring the index of a space in Milvus to the state of a collection; see `Engine.push`.
 
@@ -63,7 +62,7 @@ def push_space(
         push = _Push(client, collection, space, report)
         there = stamp_of(client, push.alias)
         stamp = None if there is None else there[1]
-        if there is not None and stamp is not None and push.follows(stamp, kind):
+        if there is not None and stamp is not None and not rebuild and push.follows(stamp, kind):
             changed = push.changed_since(stamp)
             if changed is not None and 2 * len(changed) <= max(len(push.ids), ROWS):
                 pushed = push.mirror(there[0], stamp, changed)
@@ -110,6 +109,7 @@ class _Push:
             if (later.position, later.before) != (stamp.position, stamp.before):
                 later.write(self.client, name)
             return Pushed(self.space.name, 0, 0, len(self.ids), self._description())
+        self.client.load(name)
         replace(later, before=stamp.before or stamp.position).write(self.client, name)
         written, removed = self._write_changed(name, changed)
         if self._count(name) != len(self.ids):
@@ -192,7 +192,7 @@ class _Push:
             if stamp is not None and (stamp.definition, stamp.kind) == (self.definition, kind):
                 changed = self.changed_since(stamp)
                 if changed is not None:
-                    self.client.call("load_collection", name, timeout=_SECONDS)
+                    self.client.load(name)
                     return name, changed
         return None
 
@@ -290,7 +290,7 @@ def _locked(collection: Collection) -> Iterator[None]:
     folder = collection.path / FOLDER
     try:
         folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / LOCK)
+        lock = FileLock(folder / PUSH_LOCK)
         lock.acquire(timeout=0)
     except Timeout:
         raise CollectionBusyError(f"another process pushes {collection.path}; try again when it has ended") from None

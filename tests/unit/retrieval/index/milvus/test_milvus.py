@@ -223,7 +223,18 @@ def lite_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[tuple[
 
     pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
     port = free_port()
-    command = [sys.executable, "-m", "milvus_lite", "server", "--data-dir", str(tmp_path / "data"), "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "milvus_lite",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--data-dir",
+        str(tmp_path / "data"),
+        "--port",
+        str(port),
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             yield f"milvus://127.0.0.1:{port}", process
