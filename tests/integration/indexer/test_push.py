@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from retrieval.collection import Collection, CollectionWriter
+from retrieval.command_line import kvasir as command
 from retrieval.index.engines import connect
 
-ROOT = Path(__file__).resolve().parents[3]
 
-
-def kvasir(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """One command in a process of its own, since a file of milvus-lite has one at a time."""
-    command = [sys.executable, "-c", "from retrieval.command_line import main; main()", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+def kvasir(*arguments: object) -> Result:
+    """One command, in this process, which has the file of milvus-lite."""
+    return CliRunner().invoke(command, list(map(str, arguments)))
 
 
 @pytest.fixture(scope="module")
-def pushed(drawn_in_two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+def pushed(drawn_in_two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str, str]]:
     """A collection, the address that it was pushed to, and what was said of it."""
     pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
     folder = tmp_path_factory.mktemp("pushed")
     path, address = Path(shutil.copytree(drawn_in_two_spaces, folder / "c")), f"milvus://{folder / 'm.db'}"
     run = kvasir("push", path, address)
-    assert (run.returncode, run.stderr) == (0, "")
-    return path, address, run.stdout
+    assert (run.exit_code, run.stderr) == (0, "")
+    yield path, address, run.stdout
+    connect(address).close()
 
 
 def test_every_space_of_embeddings_is_pushed(pushed: tuple[Path, str, str]) -> None:
@@ -50,16 +49,16 @@ def test_search_evaluation_and_verification_are_as_without_the_engine(pushed: tu
     evaluation = ["--samples", "0", "--json", "--fuse", "+".join(names)]
     for arguments in (["search", "3", path, *fused], ["evaluate", path, *evaluation]):
         there, here = kvasir(*arguments, "--engine", address), kvasir(*arguments)
-        assert (there.returncode, json.loads(there.stdout)) == (0, json.loads(here.stdout))
+        assert (there.exit_code, json.loads(there.stdout)) == (0, json.loads(here.stdout))
     assert there.stderr == f"{address} searched {', '.join(names)}; all else compared every image here\n"
     verified = kvasir("verify", path, "--quick", "--engine", address)
-    assert (verified.returncode, verified.stdout) == (0, f"{path}: sound (26 images in 2 spaces)\n")
+    assert (verified.exit_code, verified.stdout) == (0, f"{path}: sound (26 images in 2 spaces)\n")
 
 
 def test_a_batch_is_searched_in_the_engine(pushed: tuple[Path, str, str], gallery_folder: Path, tmp_path: Path) -> None:
     path, address, _ = pushed
     for out, options in ((tmp_path / "there.csv", ["--engine", address]), (tmp_path / "here.csv", [])):
-        assert kvasir("search", "--batch", gallery_folder, path, "--out", out, "-k", "5", *options).returncode == 0
+        assert kvasir("search", "--batch", gallery_folder, path, "--out", out, "-k", "5", *options).exit_code == 0
     assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
 
 
@@ -74,26 +73,26 @@ def test_what_an_engine_has_otherwise_is_told_and_written_anew(drawn_in_two_spac
     engine.close()
     run = kvasir("verify", path, "--quick", "--engine", address, "--json")
     findings: list[dict[str, Any]] = json.loads(run.stdout)["findings"]
-    assert run.returncode == 1
+    assert run.exit_code == 1
     assert [(one["kind"], one["space"], one["ids"]) for one in findings] == [
         ("engine", opened.spaces[0].name, []),
         ("engine", opened.spaces[0].name, [2]),
         ("engine", opened.spaces[1].name, []),
     ]
     assert f"kvasir push --rebuild {path} {address}" in findings[0]["message"]
-    assert kvasir("push", "--rebuild", path, address).returncode == 0
-    assert kvasir("verify", path, "--quick", "--engine", address).returncode == 0
+    assert kvasir("push", "--rebuild", path, address).exit_code == 0
+    assert kvasir("verify", path, "--quick", "--engine", address).exit_code == 0
 
 
-@pytest.mark.parametrize(
-    ("address", "told"),
-    [
-        ("milvus://nohost.invalid:1?timeout=0.2", "cannot be reached"),
-        ("http://localhost:19530", "is not the address of a vector engine"),
-        ("milvus:///nowhere", "ends with .db"),
-    ],
-)
-def test_an_engine_that_cannot_be_used_is_one_line_and_exit_status_2(address: str, told: str, indexed: Any) -> None:
-    run = kvasir("search", 3, indexed.path, "--engine", address)
+def test_an_engine_that_cannot_be_used_is_one_line_and_exit_status_2(indexed: Any) -> None:
+    address = "milvus://nohost.invalid:1?timeout=0.2"
+    program = "from retrieval.command_line import main; main()"
+    run = subprocess.run(
+        [sys.executable, "-c", program, "search", "3", str(indexed.path), "--engine", address],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).resolve().parents[3],
+        check=False,
+    )
     assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1)
-    assert told in run.stderr
+    assert "milvus://nohost.invalid:1 cannot be reached" in run.stderr

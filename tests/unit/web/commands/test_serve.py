@@ -33,7 +33,7 @@ def test_every_setting_of_serve_has_a_flag_and_a_variable_in_the_help() -> None:
     command = kvasir.get_command(None, "serve")  # type: ignore[arg-type]
     assert command is not None
     options = [option for option in command.params if option.param_type_name == "option" and option.name != "help"]
-    assert len(options) == 12
+    assert len(options) == 13
     for option in options:
         flag = option.opts[0]
         assert flag in text
