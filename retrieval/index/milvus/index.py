@@ -132,6 +132,7 @@ class MilvusIndex:
         if selection is not None and selection.included is not None and len(selection.included) <= FEW:
             distances, ids = scan(self._metric, self._rows, selected(self._ids, selection), queries, k, without)
             return np.maximum(distances, 0), ids
+        loaded = False
         for _ in range(_ATTEMPTS):
             view = self._current()
             search = _Search(self._client, self._metric, self._rows, self._ids, view, queries, k, selection, without)
@@ -139,7 +140,10 @@ class MilvusIndex:
                 result = search.result()
             except RemoteAnswerError:  # which may have been given by another state
                 if self._look() is view:
-                    raise
+                    if loaded:
+                        raise
+                    self._client.load(view.name)  # which a restart of milvus-lite, or another client, may have undone
+                    loaded = True
                 continue
             if self._look() is view:  # so no row was changed before the search had ended
                 return result
