@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from retrieval.collection import Collection
 from retrieval.cores import prefetch
-from retrieval.disk import new_file
+from retrieval.disk import new_file, write_atomically
 from retrieval.encoders.tower_module import Tower
 from retrieval.finetune.augmentation import augmented
 from retrieval.finetune.blocks import Parted
 from retrieval.images import Picture
+from retrieval.json_digest import checked_fields, json_bytes
 from retrieval.learn.view_cache import prepared_view
 from retrieval.spaces import Space
 
@@ -40,19 +42,35 @@ def stored_inputs(
     readable, shards = [], []
     for first in range(0, len(ids), SHARD):
         path = folder / f"inputs-{first // SHARD:05d}.npy"
-        listed = path.with_suffix(".ids.npy")
-        if not (path.is_file() and listed.is_file()):
+        listed = path.with_suffix(".json")
+        stored = _stored_ids(path, listed)
+        if stored is None:
             frames = list(_frames(collection, space, ids[first : first + SHARD], views, seed))
             inputs = [_early(tower, parted, frame, device) for _, frame in frames]
             with new_file(path, sync=False) as stream:
                 np.save(stream, np.stack(inputs) if inputs else np.empty((0, views), np.float16))
-            with new_file(listed, sync=False) as stream:  # last: it says that the shard is whole
-                np.save(stream, np.array([image_id for image_id, _ in frames], np.int64))
-        readable.append(np.load(listed))
+            stored = [image_id for image_id, _ in frames]
+            # Last: it says that the shard is whole.
+            write_atomically(listed, json_bytes({"ids": stored, "inputs": _sha256(path)}), sync=False)
+        readable.append(np.array(stored, np.int64))
         if len(readable[-1]):
             shards.append(np.load(path, mmap_mode="r"))
         progress("views", min(first + SHARD, len(ids)), len(ids))
     return np.concatenate(readable), shards
+
+
+def _stored_ids(path: Path, listed: Path) -> list[int] | None:
+    """The images of a shard; None where it is not there or damaged."""
+    try:
+        fields = checked_fields(listed.read_bytes())
+        return [int(image_id) for image_id in fields["ids"]] if fields["inputs"] == _sha256(path) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _early(tower: Tower, parted: Parted, frames: NDArray[np.uint8], device: str) -> NDArray[np.float16]:

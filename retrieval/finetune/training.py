@@ -24,6 +24,7 @@ from retrieval.disk import write_atomically
 from retrieval.encoders import Recipe, rebuild_tower
 from retrieval.encoders.stages import StageStatistics
 from retrieval.encoders.tower_module import Tower
+from retrieval.errors import LearningError
 from retrieval.finetune.blocks import NotTunableError, Parted
 from retrieval.finetune.inputs import stored_inputs
 from retrieval.learn.model import NothingToLearnError
@@ -37,6 +38,12 @@ VALIDATION = 0.15
 PATIENCE = 4
 """Epochs without a better one after which training ends."""
 HEAD_RATE, DECAY = 1e-2, 1e-2
+_DIGEST = 32
+"""Bytes of a SHA-256."""
+
+
+class DamagedTrainingError(LearningError):
+    """What a training that was stopped has stored is damaged."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ def finetune(
     )
     run.choose(np.isin(images.ids[rows], ids), shards)
     deadline = None if options.minutes is None else began + 60 * options.minutes
-    run.train(folder / "state.pt", deadline, progress)
+    run.train(folder / "epoch.state", deadline, progress)
     return Tuned(
         state={name: value.detach().cpu().clone() for name, value in run.best_state().items()},
         recipe=recipe,
@@ -134,6 +141,16 @@ def finetune(
         epochs=len(run.history) - 1,
         trained=parted.trained,
     )
+
+
+def _load_state(path: Path, device: str) -> dict[str, Any]:
+    """The state after the last epoch, which is stored after its SHA-256. Raises DamagedTrainingError."""
+    data = path.read_bytes()
+    digest, state = data[:_DIGEST], data[_DIGEST:]
+    if sha256(state).digest() != digest:
+        raise DamagedTrainingError(f"{path} is damaged; remove it, and the training begins with its first epoch again")
+    stored: dict[str, Any] = torch.load(io.BytesIO(state), map_location=device, weights_only=True)
+    return stored
 
 
 def _network(tower: Tower) -> torch.nn.Module:
@@ -231,7 +248,7 @@ class _Run:
             optimiser, [options.rate, HEAD_RATE], total_steps=options.epochs * steps, pct_start=0.2
         )
         if path.is_file():
-            stored = torch.load(path, map_location=self.device, weights_only=True)
+            stored = _load_state(path, self.device)
             self.history, self.best, self._best_state = stored["history"], stored["best"], stored["best_state"]
             self.parted.late.load_state_dict(stored["late"], strict=False)
             optimiser.load_state_dict(stored["optimiser"])
@@ -274,7 +291,7 @@ class _Run:
             }
             data = io.BytesIO()
             torch.save(stored, data)
-            write_atomically(path, data.getvalue())
+            write_atomically(path, sha256(data.getvalue()).digest() + data.getvalue())
         progress("epochs", options.epochs, options.epochs)
 
     def _set_training(self) -> None:

@@ -17,17 +17,19 @@ import numpy as np
 from indexer.verification import check
 from retrieval.collection import Collection
 from retrieval.collection.catalog import NAME
+from retrieval.collection.table_digests import NAMES
 from retrieval.errors import RetrievalError
 
 
 def what_is_read(collection: Path) -> list[Any]:
-    """All that searches and evaluations know of the images, and the hashes that pictures are compared with."""
+    """All that searches and evaluations know of the images, hashes of pictures, and the small tables."""
     images = Collection.open(collection).images
     with contextlib.closing(sqlite3.connect(collection / NAME)) as connection:
         hashes = connection.execute("SELECT id, sha256 FROM images ORDER BY id").fetchall()
+        tables = [connection.execute(f"SELECT * FROM {name} ORDER BY 1").fetchall() for name in NAMES]
     names = [None if label < 0 else images.classes[label] for label in images.labels]
     arrays = (images.ids, images.clusters, images.sizes, images.checksums, images.sources)
-    return [names, images.files, *(array.tolist() for array in arrays), hashes]
+    return [names, images.files, *(array.tolist() for array in arrays), hashes, tables]
 
 
 def test_a_flipped_bit_is_told_or_changes_nothing(

@@ -14,7 +14,7 @@ from PIL import Image
 from retrieval.collection import Collection
 from retrieval.command_line import kvasir
 from retrieval.encoders import DEFAULT, EncoderOptions, build_tower
-from retrieval.finetune.training import FinetuneOptions, finetune
+from retrieval.finetune.training import DamagedTrainingError, FinetuneOptions, finetune
 from retrieval.spaces import open_space
 
 PERIODS = {"coarse": 16, "fine": 9, "finer": 5}
@@ -60,6 +60,14 @@ def test_the_best_epoch_retrieves_better_and_a_stopped_run_goes_on_to_the_same(
 
     with pytest.raises(KeyboardInterrupt):
         tuned(textures[1], tmp_path / "two", stop)
+    (state,) = (tmp_path / "two").glob("*/epoch.state")
+    sound = state.read_bytes()
+    state.write_bytes(sound[:-9] + b"damaged" + sound[-2:])
+    with pytest.raises(DamagedTrainingError, match=r"epoch\.state is damaged; remove it"):
+        tuned(textures[1], tmp_path / "two")
+    state.write_bytes(sound)
+    (shard,) = state.parent.glob("*.npy")
+    shard.write_bytes(shard.read_bytes()[:-1000])  # is made again
     again = tuned(textures[1], tmp_path / "two")
     assert (again.epoch, again.epochs, again.before, again.after) == (
         whole.epoch,

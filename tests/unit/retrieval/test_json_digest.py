@@ -34,3 +34,17 @@ def test_a_file_of_an_older_version_has_no_digest() -> None:
 def test_what_has_no_fields_is_damaged(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         checked_fields(data)
+
+
+def test_a_field_that_another_version_adds_is_no_damage() -> None:
+    fields = json.loads(json_bytes(FIELDS))
+    assert checked_fields(json.dumps(fields | {"later": 1}).encode()) == FIELDS | {"later": 1}
+    del fields["name"]
+    with pytest.raises(ValueError, match="not what was written"):
+        checked_fields(json.dumps(fields).encode())
+
+
+@pytest.mark.parametrize("stored", ["0" * 64, {}, {"0": 1}, {"0": [[]]}, {"0": [], "1": []}, 5])
+def test_a_damaged_digest_is_told(stored: object) -> None:
+    with pytest.raises(ValueError, match="not what was written"):
+        checked_fields(json.dumps(FIELDS | {"sha256": stored}).encode())
