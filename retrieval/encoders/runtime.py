@@ -178,14 +178,20 @@ def convert(tower: Tower, directory: Path) -> str:
 
 @contextmanager
 def logging_unchanged() -> Iterator[None]:
-    """Give the root logger back its level, filters and handlers, which OpenVINO's converter replaces."""
+    """Give the root logger back its level, filters and handlers, and these their levels.
+
+    OpenVINO's converter replaces them, and NNCF sets the level of handlers that it shares.
+    """
     root = logging.getLogger()
     level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    levels = [handler.level for handler in handlers]
     try:
         yield
     finally:
         root.setLevel(level)
         root.filters[:], root.handlers[:] = filters, handlers
+        for handler, before in zip(handlers, levels, strict=True):
+            handler.setLevel(before)
 
 
 def _not_converted(tower: Tower, error: Exception) -> ConversionError:

@@ -348,11 +348,10 @@ def test_ctrl_c_ends_a_search_without_a_word_of_what_was_stored(indexed: Any, tm
     os.mkfifo(tmp_path / "pipe.jpg")
     program = "from retrieval.command_line import main; main()"
     command = [sys.executable, "-c", program, "search", tmp_path / "pipe.jpg", indexed.path]
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process,
-        (tmp_path / "pipe.jpg").open("wb"),  # waits until the command reads
-    ):
-        process.send_signal(signal.SIGINT)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        with (tmp_path / "pipe.jpg").open("wb"):  # waits until the command reads
+            process.send_signal(signal.SIGINT)
+        # Python sees a signal that comes just before it begins to read once the pipe has ended.
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert err.strip() == "kvasir: interrupted"

@@ -72,12 +72,12 @@ def test_int8_is_calibrated_on_the_pictures_and_near_f32(
     assert "calibrated on 32 pictures at least" in str(too_few.exception)
     assert not (tmp_path / "few").exists()
     monkeypatch.setattr("indexer.precision._LEAST", 4)
-    logged = logging.getLogger().level, logging.getLogger().handlers
+    logged = _logging_state()
     assert index(gallery_folder, tmp_path / "plain", spec, "f32").exit_code == 0
     done = index(gallery_folder, tmp_path / "c", spec, "int8")
     assert done.exit_code == 0, done.output
     assert recipe(tmp_path / "c")["precision"] == "int8"
-    assert (logging.getLogger().level, logging.getLogger().handlers) == logged  # what the tools change is put back
+    assert _logging_state() == logged  # what the tools change is put back
     plain, coded = (_vectors(tmp_path / name) for name in ("plain", "c"))
     cosines = (plain * coded).sum(1)
     assert 0.9 < cosines.min() < 1 - 1e-6
@@ -97,3 +97,8 @@ def test_auto_says_what_it_took_and_why(
     assert done.exit_code == 0, done.output
     taken = recipe(tmp_path / "c")["precision"]
     assert f": {taken}, the fastest that keeps mAP within 0.003 on a sample (f32 " in done.output
+
+
+def _logging_state() -> tuple[int, list[tuple[logging.Handler, int]]]:
+    root = logging.getLogger()
+    return root.level, [(handler, handler.level) for handler in root.handlers]
