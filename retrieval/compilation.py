@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 VARIABLE = "KVASIR_KERNELS"
 """The environment variable that names a folder for compiled kernels."""
 
+unstored: list[OSError] = []
+"""Why kernels that were compiled in this process could not be stored, each with its folder."""
+
 Kernel = TypeVar("Kernel", bound=Callable[..., object])
 
 
@@ -165,6 +168,7 @@ class _KernelCache(NullCache):  # type: ignore[misc]
                     _FolderCache(self._kernel, folder).save_overload(sig, data)
                 except OSError as error:
                     log.warning("a compiled kernel cannot be stored in %s (%s)", folder, error.strerror)
+                    unstored.append(OSError(error.errno, error.strerror, str(folder)))
                     continue
                 return
 

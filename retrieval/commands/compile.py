@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from retrieval.arguments import LocalPath
-from retrieval.compilation import VARIABLE, folder_to_write
+from retrieval.compilation import VARIABLE, folder_to_write, unstored
+from retrieval.disk import full_disk
 from retrieval.errors import OutputError
 
 
@@ -32,6 +33,10 @@ def command(folder: Path | None) -> None:
     if target is None or (folder is not None and not target.is_relative_to(folder.absolute())):
         raise NoFolderError(f"{folder or 'no folder for compiled kernels'} cannot be written; name another")
     compile_all()
+    if unstored:
+        raise full_disk(unstored[0], target) or NoFolderError(
+            f"{unstored[0].filename}: compiled kernels cannot be stored ({unstored[0].strerror}); name another folder"
+        )
     click.echo(f"every kernel is compiled; {target.parent if folder else target} has them")
 
 
