@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from retrieval.collection import PictureGoneError
@@ -39,27 +39,40 @@ def hits_as_json(hits: Hits, k: int) -> str:
     return json.dumps(hits_to_dict(hits, k), allow_nan=False, indent=1)
 
 
-def hits_as_zip(hits: Hits, k: int) -> Iterator[bytes]:
-    """hits.csv, hits.json and the pictures, free of metadata; a picture that cannot be read has no file.
+def hits_as_zip(hits: Hits, k: int, queries: Sequence[int | bytes] = ()) -> Iterator[bytes]:
+    """hits.csv, hits.json and the pictures, those of the query too; a picture that cannot be read has no file.
 
+    queries: images of the collection by id, uploads as bytes. Pictures are free of metadata.
     To be run within the request's context; a picture is in memory only while it is written.
     """
     out = _Sent()
     files: dict[int, str] = {}
     with zipfile.ZipFile(out, "x", zipfile.ZIP_STORED) as archive:
+        for number, query in enumerate(queries, 1):
+            if (picture := _picture(hits, query)) is not None:
+                name = f"-image-{query}" if isinstance(query, int) else ""
+                archive.writestr(f"query/{number:02}{name}.{picture[1]}", picture[0])
+                yield out.taken()
         for hit in hits:
-            try:
-                with state().drawings.slot():
-                    data, media_type = drawn(without_metadata, hits.collection.display(hit.id))
-            except (PictureError, PictureGoneError):
-                continue
-            ending = "png" if media_type == "image/png" else "jpg"
-            files[hit.id] = f"pictures/{hit.rank:04}-{hit.id}-{_UNSAFE.sub('-', hit.class_name or 'no class')}.{ending}"
-            archive.writestr(files[hit.id], data)
-            yield out.taken()
+            if (picture := _picture(hits, hit.id)) is not None:
+                name = f"{hit.rank:04}-{hit.id}-{_UNSAFE.sub('-', hit.class_name or 'no class')}"
+                files[hit.id] = f"pictures/{name}.{picture[1]}"
+                archive.writestr(files[hit.id], picture[0])
+                yield out.taken()
         archive.writestr("hits.csv", hits_as_csv(hits, files))
         archive.writestr("hits.json", hits_as_json(hits, k))
     yield out.taken()
+
+
+def _picture(hits: Hits, picture: int | bytes) -> tuple[bytes, str] | None:
+    """A picture without metadata and the ending of its file's name; None where it cannot be read."""
+    try:
+        with state().drawings.slot():
+            data = hits.collection.display(picture) if isinstance(picture, int) else picture
+            made, media_type = drawn(without_metadata, data)
+    except (PictureError, PictureGoneError):
+        return None
+    return made, "png" if media_type == "image/png" else "jpg"
 
 
 class _Sent:

@@ -45,7 +45,10 @@ def build_report(
     """The report of an evaluation of a collection; on_section(done, all) is called after each space."""
     labels = dict(zip(opened.images.ids.tolist(), opened.images.labels.tolist(), strict=True))
     sample = np.sort(np.random.default_rng(result.seed).permutation(opened.images.ids)[:MAP_POINTS])
-    about = summary_lines(result.spaces[0])[1:]
+    best, *others = result.best_first()
+    common = set(summary_lines(best)).intersection(*map(summary_lines, others))
+    # What holds for every space as it is; of the rest, that of the best, by its name.
+    about = [line if line in common else f"{best.space}: {line}" for line in summary_lines(best)[1:]]
     sections = []
     for number, space in enumerate(result.best_first()):
         sections.append(

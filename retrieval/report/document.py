@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from retrieval.report.palette import CLASS_COLOURS
 from retrieval.terminal import one_line
 
 SCHEMA: Literal["kvasir-report/2"] = "kvasir-report/2"
@@ -141,4 +142,5 @@ def map_points(spaces: Iterable[SpaceSection]) -> dict[str, Any]:
     return {
         "points": {group.id: group.images for group in groups},
         "classes": {group.id: one_line(group.class_name) for group in groups},
+        "colours": len(CLASS_COLOURS),
     }

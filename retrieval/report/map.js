@@ -18,6 +18,17 @@ const MAP_MARKS = [  // drawn about 0, 0 with a radius of 1: shapes as well as c
   (path, x, y, r) => { path.moveTo(x, y + 1.2 * r); path.lineTo(x + 1.1 * r, y - 0.8 * r); path.lineTo(x - 1.1 * r, y - 0.8 * r); path.closePath(); },
 ];
 
+/** A group's mark, as it is drawn. */
+function mapSymbol(colour, mark) {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 28, height: 28, className: "symbol" });
+  canvas.setAttribute("aria-hidden", "true");
+  const pen = canvas.getContext("2d"), path = new Path2D();
+  MAP_MARKS[mark % MAP_MARKS.length](path, 14, 14, 9);
+  pen.fillStyle = colour;
+  pen.fill(path);
+  return canvas;
+}
+
 class SpaceMap {
   /**
    * place: an element, which gets a canvas. points: {ids, x, y} of one length, y upwards.
@@ -115,7 +126,11 @@ class SpaceMap {
       pen.stroke(chosen);
     }
     const current = this.at.get(selection.current);
-    if (current !== undefined && this.shows(current)) this.ring(this.across(current), this.down(current), radius + 4, style);
+    delete this.canvas.dataset.at;
+    if (current !== undefined && this.shows(current)) {
+      this.ring(this.across(current), this.down(current), radius + 4, style);
+      this.canvas.dataset.at = `${this.across(current)} ${this.down(current)}`;
+    }
     if (this.corner !== undefined && current !== undefined) {
       pen.strokeStyle = style.color; pen.setLineDash([4, 3]);
       const [x, y] = [this.across(this.corner), this.down(this.corner)];

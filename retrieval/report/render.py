@@ -23,6 +23,8 @@ from retrieval.terminal import finalize
 if TYPE_CHECKING:
     from retrieval.collection import Collection
 
+MAP_SCRIPTS = {"d3-map.js": "vendor/d3-map.js", "map.js": "map.js"}
+"""Classic scripts that draw a map, in the order in which they are loaded, by name; site and file share them."""
 GLOBALS = {
     "first_neighbours": FIRST,
     "notation": NOTATION,
@@ -50,11 +52,16 @@ def stylesheet() -> str:
 
 
 def script() -> str:
-    """The script of the maps, on a constant `pictures`: `map_points` and, on the site, `place`.
+    """The script of a report, after those of MAP_SCRIPTS, on a constant `pictures`: `map_points`, `place` and `page`.
 
-    place: the address of a picture, with `{image}` for its id.
+    place, page: on the site, the addresses of a picture and of its page, with `{image}` for the id.
     """
     return (files("retrieval.report") / "report.js").read_text("utf-8")
+
+
+def map_script(name: str) -> str:
+    """One of MAP_SCRIPTS."""
+    return (files("retrieval.report") / MAP_SCRIPTS[name]).read_text("utf-8")
 
 
 def render_page(report: Report, opened: Collection, folder: Files | None = None) -> str:
@@ -71,7 +78,7 @@ def render_page(report: Report, opened: Collection, folder: Files | None = None)
             points=map_points(report.spaces),
             thumbnails=thumbnails(opened, report.images),
             stylesheet=stylesheet(),
-            script=script(),
+            script="\n".join([*map(map_script, MAP_SCRIPTS), script()]),
         )
     )
 

@@ -1,91 +1,67 @@
-// The map's points: matplotlib draws one <use> a point, in the order in which the page lists the images of a class.
+// The maps of a report: the points of a drawing, of which matplotlib makes one <use> each in the order in which the page
+// lists the images of a class, become a map that moves (map.js). The drawing itself is printed.
 const SVG = "http://www.w3.org/2000/svg";
-const box = document.createElement("div");
-box.id = "hover";
-box.setAttribute("role", "status");
-(document.querySelector(".report") ?? document.querySelector("main")).append(box);
 
-let shown = null;
-
-function hide() {
-  shown = null;
-  box.style.display = "none";
-  for (const ring of document.querySelectorAll(".ring")) ring.remove();
-}
-
-// Beside its point, also when the page scrolls under it; away with the point.
-function place() {
-  if (!shown) return;
-  const { left, top, right, bottom } = shown.point.getBoundingClientRect();
-  if (right < 0 || bottom < 0 || left > innerWidth || top > innerHeight) { hide(); return; }
-  box.style.left = Math.max(0, Math.min(right + 8, innerWidth - box.offsetWidth - 8)) + "px";
-  box.style.top = Math.max(0, Math.min(bottom + 8, innerHeight - box.offsetHeight - 8)) + "px";
-}
-
-function show(one) {
-  hide();
-  box.replaceChildren();
+/** What shows an image: its picture where the page has it, else nothing. */
+function shownPicture(image) {
   if (pictures.place) {  // inside the site pictures have addresses
-    const picture = new Image();
-    picture.className = "picture";
-    picture.alt = "";
-    picture.src = pictures.place.replace("{image}", one.image);
-    box.append(picture);
-  } else if (document.getElementById(`i${one.image}`)) {
-    const picture = document.createElementNS(SVG, "svg"), use = document.createElementNS(SVG, "use");
-    picture.setAttribute("class", "picture");
-    use.setAttribute("href", `#i${one.image}`);
-    picture.append(use);
-    box.append(picture);
+    return [Object.assign(new Image(), { className: "picture", alt: "", src: pictures.place.replace("{image}", image) })];
   }
-  box.append(`image ${one.image}, ${one.name}`);
-  const ring = document.createElementNS(SVG, "circle");
-  for (const [name, value] of Object.entries({ class: "ring", cx: one.x, cy: one.y, r: 5 })) ring.setAttribute(name, value);
-  one.point.ownerSVGElement.append(ring);
-  shown = one;
-  box.style.display = "block";
-  place();
+  if (!document.getElementById(`i${image}`)) return [];
+  const picture = document.createElementNS(SVG, "svg"), use = document.createElementNS(SVG, "use");
+  picture.setAttribute("class", "picture");
+  use.setAttribute("href", `#i${image}`);
+  picture.append(use);
+  return [picture];
 }
 
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-
-for (const map of document.querySelectorAll("figure.map > div")) {
-  const all = [];
-  for (const group of map.querySelectorAll('[id^="map-"]')) {
-    const images = pictures.points[group.id] || [];
-    group.querySelectorAll("use").forEach((point, i) => {
-      if (images[i] === undefined) return;
-      all.push({ point, image: images[i], name: pictures.classes[group.id],
-        x: Number(point.getAttribute("x")), y: Number(point.getAttribute("y")) });
+for (const figure of document.querySelectorAll("figure.map")) {
+  const drawing = figure.querySelector("svg");
+  const points = { ids: [], x: [], y: [] }, groups = [], group = [];
+  for (const drawn of drawing.querySelectorAll('[id^="map-"]')) {
+    const images = pictures.points[drawn.id] ?? [];
+    const uses = [...drawn.querySelectorAll("use")];
+    if (!uses.length) continue;
+    const number = Number(drawn.id.split("-").at(-1));
+    groups.push({ name: pictures.classes[drawn.id], colour: getComputedStyle(uses[0]).fill, mark: Math.max(0, Math.floor(number / pictures.colours)), shown: true });
+    uses.forEach((use, at) => {
+      if (images[at] === undefined) return;
+      points.ids.push(images[at]);
+      points.x.push(Number(use.getAttribute("x")));
+      points.y.push(-Number(use.getAttribute("y")));
+      group.push(groups.length - 1);
     });
   }
-  let current = null;
-  const go = (one) => { current = one; show(one); };
-  for (const one of all) {
-    one.point.addEventListener("pointerenter", () => go(one));
-    one.point.addEventListener("click", () => go(one));  // a finger, which does not hover
-    one.point.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") hide(); });
-  }
-  map.setAttribute("role", "group");
-  map.setAttribute("aria-label", "Map of images; the arrow keys go from one to the next");
-  map.addEventListener("blur", hide);
-  map.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") hide();
-    const way = ARROWS[event.key];
-    if (!way || !all.length) return;
-    event.preventDefault();
-    if (!current) { go(all[0]); return; }
-    // The nearest in a cone of 90 degrees; distance across counts twice, so that a row is kept to.
-    let best = null, least = Infinity;
-    for (const one of all) {
-      const dx = one.x - current.x, dy = one.y - current.y;
-      const along = dx * way[0] + dy * way[1], across = Math.abs(dx * way[1]) + Math.abs(dy * way[0]);
-      if (one !== current && along > 0 && across <= along && along + across < least) { best = one; least = along + across; }
-    }
-    if (best) go(best);
+  if (!points.ids.length) continue;
+  const [x, y] = [points.x, points.y].map((all) => [Math.min(...all), Math.max(...all)]);
+  const extent = Math.max(x[1] - x[0], y[1] - y[0]) || 1;
+  points.x = points.x.map((one) => (2 * one - x[0] - x[1]) / extent);
+  points.y = points.y.map((one) => (2 * one - y[0] - y[1]) / extent);
+  const [place, told, legend] = ["div", "p", "ul"].map((name) => document.createElement(name));
+  [place.className, told.className, legend.className] = ["drawing", "told", "map-legend"];
+  told.setAttribute("role", "status");
+  legend.setAttribute("aria-label", "Legend; what is unticked is hidden");
+  const frame = drawing.parentElement;
+  frame.removeAttribute("tabindex");  // the map takes the focus, and nothing scrolls any more
+  frame.prepend(legend, place, told);
+  figure.classList.add("moves");
+  const map = new SpaceMap(place, points, {
+    selection: new MapSelection(), selectable: false,
+    label: `Map of ${points.ids.length} images; the arrow keys go from one to the next`,
+    tell: (text) => { told.textContent = text; },
+    describe: (at) => [...shownPicture(points.ids[at]), `image ${points.ids[at]}, ${groups[group[at]].name}`],
+    open: (at) => pictures.page && location.assign(pictures.page.replace("{image}", points.ids[at])),
   });
+  map.colour(Int32Array.from(group), groups);
+  legend.append(...groups.map((one) => {
+    const box = Object.assign(document.createElement("input"), { type: "checkbox", checked: true });
+    box.addEventListener("change", () => { one.shown = box.checked; map.colour(map.group, groups); });
+    const [item, label] = [document.createElement("li"), document.createElement("label")];
+    label.append(box, mapSymbol(one.colour, one.mark), one.name);
+    item.append(label);
+    return item;
+  }));
 }
 
-addEventListener("scroll", place, { capture: true, passive: true });  // a narrow screen scrolls the figure itself
 // What is folded on a screen is printed.
 addEventListener("beforeprint", () => { for (const one of document.querySelectorAll("details")) one.open = true; });

@@ -29,13 +29,20 @@ def polyp(indexed: Any) -> Path:
 
 
 @pytest.fixture
-def point_at_map() -> Callable[[Any], None]:
-    """Move the mouse to the first point of a report's map, once nothing that arrives can move it."""
+def point_at_map() -> Callable[..., None]:
+    """(page, by the page's mouse unless another way is given) Point at an image on a report's map."""
 
-    def hover(page: Any) -> None:
-        page.wait_for_load_state("networkidle")
-        point = page.locator("figure.map use").first
-        point.scroll_into_view_if_needed()
-        point.hover(force=True)
+    def hover(page: Any, point: Callable[[float, float], None] | None = None) -> None:
+        page.wait_for_load_state("networkidle")  # nothing that arrives can move it any more
+        canvas = page.locator("figure.map canvas.map-canvas").first
+        canvas.scroll_into_view_if_needed()
+        canvas.focus()
+        page.keyboard.press("ArrowRight")
+        page.locator("figure.map canvas.map-canvas[data-at]").first.wait_for()
+        left, top = map(float, canvas.get_attribute("data-at").split())
+        page.keyboard.press("Escape")
+        page.locator("figure.map canvas.map-canvas:not([data-at])").first.wait_for()
+        box = canvas.bounding_box()
+        (point or page.mouse.move)(box["x"] + left, box["y"] + top)
 
     return hover

@@ -65,8 +65,8 @@ def test_every_page_works_under_a_prefix(walk: Any, indexed: Any, point_at_map: 
     parts = page.get_by_role("navigation", name="Parts of the report")
     parts.get_by_role("link", name="tf_efficientnet_lite0").click()
     point_at_map(page)
-    expect(page.locator("#hover img")).to_have_js_property("complete", True)
-    assert page.locator("#hover img").evaluate("image => image.naturalWidth") > 0
+    expect(page.locator(".map-card img")).to_have_js_property("complete", True)
+    assert page.locator(".map-card img").evaluate("image => image.naturalWidth") > 0
     # The documentation tries operations under the prefix
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="API").click()
     block = page.locator("#get_collection")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,8 @@ def opened(browser: Any, address: str) -> Iterator[Any]:
 
 def test_arrow_keys_go_from_image_to_image(opened: Any) -> None:
     page = opened()
-    page.locator("figure.map > div").first.focus()
-    shown = page.locator("#hover")
+    page.locator("figure.map canvas.map-canvas").first.focus()
+    shown = page.locator(".map-card:visible")
     seen = set()
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "ArrowUp"):
         page.keyboard.press(key)
@@ -55,7 +56,6 @@ def test_arrow_keys_go_from_image_to_image(opened: Any) -> None:
         assert shown.locator("use").count() == 1
         seen.add(shown.inner_text())
     assert len(seen) > 2
-    assert page.locator(".ring").count() == 1
     page.keyboard.press("Escape")
     expect(shown).to_be_hidden()
 
@@ -63,28 +63,27 @@ def test_arrow_keys_go_from_image_to_image(opened: Any) -> None:
 def test_pointing_at_an_image_shows_it(opened: Any, point_at_map: Callable[[Any], None]) -> None:
     page = opened()
     point_at_map(page)
-    expect(page.locator("#hover")).to_contain_text("image")
-    expect(page.locator("#hover svg")).to_be_visible()
+    expect(page.locator(".map-card:visible")).to_contain_text("image")
+    expect(page.locator(".map-card:visible svg")).to_be_visible()
 
 
-def test_a_shown_image_follows_its_point_and_leaves_with_it(opened: Any) -> None:
-    page = opened()
-    page.locator("figure.map > div").first.focus()
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("#hover")).to_be_visible()
-    page.evaluate("scrollBy(0, 60)")
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    place, point = page.locator("#hover").bounding_box(), page.locator(".ring").bounding_box()
-    assert abs(place["x"] - point["x"]) < 160
-    assert abs(place["y"] - point["y"]) < 240
-    page.evaluate("scrollTo(0, 0)")
-    expect(page.locator("#hover")).to_be_hidden()
-
-
-def test_a_finger_shows_an_image_and_it_stays(opened: Any) -> None:
+def test_a_finger_shows_an_image_and_it_stays(opened: Any, point_at_map: Callable[..., None]) -> None:
     page = opened(has_touch=True, viewport={"width": 390, "height": 800})
-    page.locator("figure.map use").first.tap(force=True)
-    expect(page.locator("#hover")).to_be_visible()
+    point_at_map(page, page.touchscreen.tap)
+    expect(page.locator(".map-card:visible")).to_contain_text("image")
+
+
+def test_the_legend_hides_a_class_and_the_drawing_is_printed(opened: Any) -> None:
+    page = opened()
+    canvas = page.locator("figure.map canvas.map-canvas").first
+    expect(canvas).to_have_attribute("data-drawn", re.compile("[0-9]+"))
+    every = int(canvas.get_attribute("data-drawn"))
+    page.locator("figure.map").first.get_by_role("checkbox").first.uncheck()
+    expect(canvas).not_to_have_attribute("data-points", str(every))
+    expect(page.locator("figure.map > div > svg").first).to_be_hidden()
+    page.emulate_media(media="print")
+    expect(page.locator("figure.map > div > svg").first).to_be_visible()
+    expect(canvas).to_be_hidden()
 
 
 def test_a_narrow_screen_scrolls_tables_and_pictures_but_not_the_page(opened: Any) -> None:

@@ -157,8 +157,12 @@ def page() -> str:
         definition_of=definition_of,
         is_shown=lambda image: collection().images.position(image) is not None,
         links=links,
+        map_page=lambda name: url_for("map.page", space=name),
         points=map_points([space] if space else [])
-        | {"place": f"{request.script_root}/api/v1/images/{{image}}/thumbnail"},
+        | {
+            "place": f"{request.script_root}/api/v1/images/{{image}}/thumbnail",
+            "page": f"{request.script_root}/collection/images/{{image}}",
+        },
     )
 
 

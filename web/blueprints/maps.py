@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
-
 import numpy as np
-from flask import Blueprint, Response, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, jsonify, redirect, render_template, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from werkzeug.wrappers import Response as BaseResponse
 
 from retrieval.report.palette import CLASS_COLOURS
+from retrieval.report.render import MAP_SCRIPTS, map_script
 from retrieval.space_map.store import load_map
 from retrieval.tables import csv_rows
 from web import responses
@@ -25,9 +24,6 @@ from web.space_maps import map_to_dict
 
 api = APIBlueprint("maps", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="maps")])
 blueprint = Blueprint("map", __name__, url_prefix="/map")
-
-SCRIPTS = {"map.js": "map.js", "d3-map.js": "vendor/d3-map.js"}
-"""Scripts that the page and the report's file share, by name."""
 
 
 @api.get(
@@ -123,10 +119,9 @@ def selection() -> Response:
 @blueprint.get("/<name>")
 def script(name: str) -> BaseResponse:
     """A script that the page and the report's file share."""
-    if name not in SCRIPTS:
-        raise BadOptionError(f"there is no script '{name[:40]}'")
-    text = (files("retrieval.report") / SCRIPTS[name]).read_text("utf-8")
-    return Response(text, mimetype="text/javascript").make_conditional(request)
+    if name not in MAP_SCRIPTS:
+        abort(404)
+    return Response(map_script(name), mimetype="text/javascript").make_conditional(request)
 
 
 def _first_space() -> str:

@@ -187,12 +187,12 @@ def download(kind: str) -> Response:
         raise BadOptionError(f"hits are downloaded as {', '.join(MEDIA_TYPES)}, not as '{kind[:20]}'")
     page = page_search(filled_fields(request.args))
     hits, _ = _hits(page)
-    k = page.options.k
+    k, queries = page.options.k, [part.picture for part in page.parts]
     body: Any
     if kind == "csv":
         body = hits_as_csv(hits)
     else:
-        body = hits_as_json(hits, k) if kind == "json" else stream_with_context(hits_as_zip(hits, k))
+        body = hits_as_json(hits, k) if kind == "json" else stream_with_context(hits_as_zip(hits, k, queries))
     headers = {"Content-Disposition": f"attachment; filename=hits.{kind}"}
     return Response(body, mimetype=MEDIA_TYPES[kind], headers=headers)
 

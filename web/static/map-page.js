@@ -65,22 +65,11 @@ function recolour() {
   legend.replaceChildren(...[...counts].map(([name, { count, colour, mark }]) => {
     const box = make("input", { type: "checkbox", checked: !hidden.has(name) });
     box.addEventListener("change", () => { if (box.checked) hidden.delete(name); else hidden.add(name); recolour(); legend.querySelectorAll("input")[[...counts.keys()].indexOf(name)].focus(); });
-    return make("li", {}, make("label", {}, box, symbol(colour, mark), name, make("small", { textContent: count.toLocaleString("en") })));
+    return make("li", {}, make("label", {}, box, mapSymbol(colour, mark), name, make("small", { textContent: count.toLocaleString("en") })));
   }));
   const missing = kind === "error" && maps.some((map) => !map.points.errors);
   const old = kind === "error" && maps.some((map) => map.points.evaluation_outdated);
   if (missing || old) legend.append(make("li", { className: "note", textContent: missing ? "No stored evaluation has this space: evaluate it on the page Evaluation, or by kvasir evaluate --keep." : "The collection has changed since it was evaluated." }));
-}
-
-/** A group's mark, as it is drawn. */
-function symbol(colour, mark) {
-  const canvas = make("canvas", { width: 28, height: 28, className: "symbol" });
-  canvas.setAttribute("aria-hidden", "true");
-  const pen = canvas.getContext("2d"), path = new Path2D();
-  MAP_MARKS[mark % MAP_MARKS.length](path, 14, 14, 9);
-  pen.fillStyle = colour;
-  pen.fill(path);
-  return canvas;
 }
 
 function picture(id) {
@@ -149,7 +138,7 @@ function selected() {
   }
   bar.querySelector("[data-classes]").replaceChildren(...[...counts].sort((a, b) => b[1] - a[1]).map(([name, count]) => {
     const number = maps[0].points.classes.indexOf(name);
-    return make("li", {}, symbol(number < 0 ? FAINT : facts.colours[number % facts.colours.length], Math.max(0, Math.floor(number / facts.colours.length))), `${name} ${count.toLocaleString("en")}`);
+    return make("li", {}, mapSymbol(number < 0 ? FAINT : facts.colours[number % facts.colours.length], Math.max(0, Math.floor(number / facts.colours.length))), `${name} ${count.toLocaleString("en")}`);
   }));
   bar.querySelector("[data-strip]").replaceChildren(...ids.slice(0, SHOWN).map((id) => {
     const link = make("a", { href: facts.image.replace("{image}", id) }, Object.assign(picture(id), { alt: `Image ${id}` }));

@@ -268,6 +268,10 @@ if (comparison) {
   });
 }
 
+// On a narrow screen the way to the form stays in sight until the form itself is.
+const down = document.querySelector(".jump .down");
+if (down) new IntersectionObserver(([{ isIntersecting }]) => down.classList.toggle("here", isIntersecting)).observe(document.getElementById("refine"));
+
 // More hits come below those that are there.
 document.querySelector("[data-results]")?.addEventListener("click", async (event) => {
   const link = event.target.closest("[data-more]");

@@ -620,7 +620,13 @@ def test_hits_are_downloaded_as_csv_json_and_zip(client: FlaskClient, two_spaces
     assert {row["class"] for row in rows} == {"polyps"}
     with zipfile.ZipFile(io.BytesIO(archive.data)) as files:
         listed = list(csv.DictReader(io.StringIO(files.read("hits.csv").decode())))
-        assert set(files.namelist()) == {"hits.csv", "hits.json", *(row["picture"] for row in listed)}
+        assert set(files.namelist()) == {
+            "hits.csv",
+            "hits.json",
+            "query/01-image-3.jpg",
+            *(row["picture"] for row in listed),
+        }
+        assert files.read("query/01-image-3.jpg") == client.get("/api/v1/images/3/picture").data
         for row in listed:
             expected = client.get(f"/api/v1/images/{row['id']}/picture").data
             assert files.read(row["picture"]) == expected
