@@ -9,6 +9,8 @@ headless and without a GPU, by the page's own clock: the median of 60 frames whi
 from __future__ import annotations
 
 import argparse
+import contextlib
+import socket
 import statistics
 import subprocess
 import sys
@@ -55,12 +57,15 @@ def measure_page(path: Path) -> None:
     """Serve the collection, and print how long its map takes to be sent and drawn."""
     from playwright.sync_api import sync_playwright
 
-    command = [sys.executable, "-m", "retrieval", "serve", str(path), "--port", "0", "--rate", "off"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        port = trial.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    program = "from retrieval.command_line import main; main()"
+    command = [sys.executable, "-c", program, "serve", str(path), "--port", str(port), "--rate", "off"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
         try:
-            assert server.stdout is not None
-            address = next(line for line in server.stdout if "http://" in line)
-            address = address[address.index("http://") :].split()[0].rstrip("/.,\"'")
+            wait_for(address)
             began = time.perf_counter()
             with urllib.request.urlopen(f"{address}/api/v1/map") as response:
                 size = len(response.read())
@@ -87,6 +92,16 @@ def measure_page(path: Path) -> None:
                 print(f"a frame: median {statistics.median(frames):.1f} ms, longest {max(frames):.1f} ms")
         finally:
             server.terminate()
+
+
+def wait_for(address: str) -> None:
+    """Return once the server is ready."""
+    for _ in range(600):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/readyz") as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(address)
 
 
 if __name__ == "__main__":
