@@ -38,6 +38,7 @@ class SpaceMap {
   constructor(place, points, { selection, label, describe, open, tell, selectable = true }) {
     Object.assign(this, { place, points, selection, describe, open, tell, selectable });
     this.count = points.ids.length;
+    this.reach = [points.x, points.y].map((all) => all.reduce((most, one) => Math.max(most, Math.abs(one)), 1e-9));
     this.at = new Map(points.ids.map((id, at) => [id, at]));
     this.tool = "move";
     this.group = new Int32Array(this.count);
@@ -81,7 +82,7 @@ class SpaceMap {
   }
 
   // Places on the screen of the coordinates -1 to 1, and back.
-  get unit() { return 0.47 * Math.min(this.width, this.height); }
+  get unit() { return 0.47 * Math.min(this.width / this.reach[0], this.height / this.reach[1]); }
   across(at) { return this.transform.applyX(this.width / 2 + this.points.x[at] * this.unit); }
   down(at) { return this.transform.applyY(this.height / 2 - this.points.y[at] * this.unit); }
   /** The shown point at most so many pixels from a place on the screen, or null. */

@@ -90,7 +90,7 @@ def test_a_narrow_screen_scrolls_tables_and_pictures_but_not_the_page(opened: An
     page = opened(viewport={"width": 360, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     smallest = page.evaluate(
-        "Math.min(...[...document.querySelectorAll('figure svg text')].map(t => t.getBoundingClientRect().height))"
+        "Math.min(...[...document.querySelectorAll('figure.plot svg text')].map(t => t.getBoundingClientRect().height))"
     )
     assert smallest >= 8
 

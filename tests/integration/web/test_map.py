@@ -20,7 +20,7 @@ from retrieval.space_map.store import load_map, make_map, store_map
 from web.app import create_app
 from web.context import Settings
 
-SPACE = "tf_efficientnet_lite0"
+SPACE, OTHER = "tf_efficientnet_lite0", "test_vit-test_vit"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def client(mapped: Path) -> FlaskClient:
 def test_an_evaluation_that_is_stored_lays_its_spaces_out(mapped: Path) -> None:
     opened = Collection.open(mapped)
     assert load_map(opened, SPACE) is not None
-    assert load_map(opened, "test_vit") is None
+    assert load_map(opened, OTHER) is None
 
 
 def test_the_map_has_each_image_with_what_it_is_coloured_by(client: FlaskClient, mapped: Path) -> None:
@@ -75,7 +75,7 @@ def test_errors_are_the_queries_whose_nearest_is_of_another_class(client: FlaskC
     assert {True, False} & set(wrong.values())
 
 
-@pytest.mark.parametrize(("query", "status", "kind"), [("test_vit", 404, "no-map"), ("nothing", 422, "space-name")])
+@pytest.mark.parametrize(("query", "status", "kind"), [(OTHER, 404, "no-map"), ("nothing", 422, "space-name")])
 def test_what_is_not_there_is_a_problem(client: FlaskClient, query: str, status: int, kind: str) -> None:
     answer = client.get(f"/api/v1/map?space={query}")
     assert (answer.status_code, answer.json["type"]) == (status, f"urn:kvasir:{kind}")
@@ -86,9 +86,9 @@ def test_the_page_says_what_is_missing_and_what_is_outdated(mapped: Path, tmp_pa
     with CollectionWriter(path) as writer:
         writer.remove([2])
     client = create_app(Settings(path), background=False).test_client()
-    page = client.get(f"/map/?space={SPACE}&beside=test_vit").text
+    page = client.get(f"/map/?space={SPACE}&beside={OTHER}").text
     assert "The space has changed since" in page
-    assert "test_vit is not laid out yet" in page
+    assert f"{OTHER} is not laid out yet" in page
     body = client.get("/api/v1/map").json
     assert body["outdated"]
     assert body["evaluation_outdated"]
@@ -98,14 +98,14 @@ def test_the_page_says_what_is_missing_and_what_is_outdated(mapped: Path, tmp_pa
 
 def test_a_selection_is_a_table_and_a_search(client: FlaskClient, mapped: Path) -> None:
     opened = Collection.open(mapped)
-    table = client.post("/map/selection.csv", data={"ids": "5,3,99999", "space": [SPACE, "test_vit"]})
+    table = client.post("/map/selection.csv", data={"ids": "5,3,99999", "space": [SPACE, OTHER]})
     rows = list(csv.DictReader(io.StringIO(table.text)))
     stored = load_map(opened, SPACE)
     assert stored is not None
     assert [row["id"] for row in rows] == ["3", "5"]
     assert [row["class"] for row in rows] == [opened.class_of(3), opened.class_of(5)]
     assert float(rows[0][f"x {SPACE}"]) == pytest.approx(float(stored.places[stored.ids.tolist().index(3), 0]))
-    assert rows[0]["y test_vit"] == ""
+    assert rows[0][f"y {OTHER}"] == ""
 
     ids = opened.images.ids[:20].tolist()
     form = client.post("/search/among", data={"ids": ",".join(map(str, ids))})

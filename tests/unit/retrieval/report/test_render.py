@@ -111,13 +111,13 @@ def test_a_fusion_has_no_map(empty: Collection) -> None:
     fusion = SpaceSection("space-0", "A+B", (), replace(FIGURES, map=None))
     page = render_page(replace(REPORT, spaces=(fusion,)), empty)
     assert "there is no map of it" in page
-    assert map_points([fusion]) == {"points": {}, "classes": {}}
+    assert map_points([fusion]) == {"points": {}, "classes": {}, "colours": 10}
 
 
 def test_the_script_gets_the_points_of_every_map(empty: Collection) -> None:
     constant = re.search(r"const pictures = (.*);", render_page(REPORT, empty))
     assert constant is not None
-    assert json.loads(constant[1]) == {"points": {"map-0-0": [1, 2]}, "classes": {"map-0-0": HOSTILE}}
+    assert json.loads(constant[1]) == {"points": {"map-0-0": [1, 2]}, "classes": {"map-0-0": HOSTILE}, "colours": 10}
 
 
 def test_a_heading_with_a_k_has_the_definition_of_its_measure(empty: Collection) -> None:
