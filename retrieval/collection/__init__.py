@@ -9,6 +9,7 @@ COLLECTION/
   index/SPACE/         a FAISS index that takes long to build; it can be made again from the vectors
   learned/             models of learned spaces, and cached vectors of augmented views
   calibration/         what scores mean as chances, and what tells strange pictures; fitted by `kvasir calibrate`
+  maps/                the images of a space in two dimensions; made again by `kvasir map`
   greys.rows           small grey pictures that near duplicates are compared by; made again from the pictures
   writer.lock          locked by the one process that writes
 """

@@ -1,7 +1,6 @@
 """Maps in the folder of a collection, one file a space.
 
-A map belongs to the vectors that it was made of. After a write it is still shown, as outdated; it can be made again at
-any time, so a backup leaves it out.
+A map belongs to the vectors that it was made of. After a write it is still shown, as outdated; it can be made again.
 """
 
 from __future__ import annotations
