@@ -4,6 +4,7 @@
     ├── DatasetError               a folder or zip that cannot be taken as a data set
     ├── FeaturesError              a `.features` archive or file that cannot be trusted
     ├── VectorsError               embeddings of others, or their table, that cannot be imported
+    ├── ClusterError               machines that cannot embed pictures
     └── DownloadError              an archive that cannot be fetched
 
 Each leaf is defined in the module that detects the fault.
@@ -24,6 +25,10 @@ class FeaturesError(RetrievalError):
 
 class VectorsError(RetrievalError):
     """Embeddings that others made, or their table, cannot be imported."""
+
+
+class ClusterError(RetrievalError):
+    """Machines of a cluster cannot embed pictures."""
 
 
 class DownloadError(RetrievalError):

@@ -14,7 +14,7 @@ from indexer.descriptor_spaces import ShippedFeatures, add_descriptor_spaces, de
 from indexer.features import FeatureArchive, match
 from indexer.missing import missing_picture
 from indexer.near_duplicates import Cluster, clusters, update_clusters
-from indexer.pipeline import Outcome, index_dataset
+from indexer.pipeline import Machines, Outcome, index_dataset
 from indexer.scenes import are_known, update_scenes
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError, SpaceDefinition
 from retrieval.encoders import DEFAULT, EncoderOptions, Fit
@@ -142,14 +142,15 @@ def run_dataset(
     broken: dict[str, str] | None = None,
     say: Say = lambda line: None,
     on_progress: Callable[[Outcome], None] | None = None,
+    machines: Machines | None = None,
 ) -> IndexingResult:
     """Index an opened data set by an open writer, in the collection's spaces and in new ones.
 
     archive: shipped features. encoders: specs of encoders. descriptors: names of descriptors to compute, or `all`.
     fit: how frames meet a new encoder's input. options: what the specs of new encoders do not say. precision: of new
     encoders, see `indexer.precision`. spaces: further spaces, each as KIND:SPEC. A collection without a space gets the
-    default encoder's unless `encoders` or `spaces` says otherwise. whole, again: see `index_dataset`. broken: where it
-    is given, spaces whose encoder cannot be loaded are noted there, with the reason, and left out.
+    default encoder's unless `encoders` or `spaces` says otherwise. whole, again, machines: see `index_dataset`. broken:
+    where it is given, spaces whose encoder cannot be loaded are noted there, with the reason, and left out.
 
     Raises what creating a space or reading an archive raises.
     """
@@ -172,7 +173,15 @@ def run_dataset(
     large = LargePictures(least_pixels=RUN_PIXELS)
     try:
         result.outcome = index_dataset(
-            dataset, writer, opened, shipped=shipped, whole=whole, again=again, on_progress=on_progress, large=large
+            dataset,
+            writer,
+            opened,
+            shipped=shipped,
+            whole=whole,
+            again=again,
+            on_progress=on_progress,
+            large=large,
+            machines=machines,
         )
     finally:
         large.stop()

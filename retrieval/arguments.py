@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from retrieval.sources.address import expanded, remote_reason
+from retrieval.sources.address import expanded, location_url, remote_reason
 from retrieval.sources.folder import COLLECTION_FILES
 
 
@@ -25,6 +25,14 @@ class LocalPath(click.Path):
         if reason := remote_reason(value):
             self.fail(reason, param, ctx)
         return super().convert(value, param, ctx)
+
+
+class PicturesPath(LocalPath):
+    """A path on this machine, or the address of a folder that fsspec reads, such as s3://bucket/pictures."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path or address. Fails for other web addresses, and as `click.Path` does."""
+        return Path(value) if location_url(value) else super().convert(value, param, ctx)
 
 
 class NumberOrPath(LocalPath):

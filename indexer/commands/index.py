@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import get_args
 
@@ -16,9 +17,11 @@ from indexer.datasets.labels import class_notes, parse_class_map
 from indexer.datasets.official import KVASIR_CLASSES
 from indexer.descriptor_spaces import descriptor_names
 from indexer.features import open_features
+from indexer.ray_cluster import ray_cluster
 from indexer.run import NOTHING_DONE, run_dataset
 from retrieval.arguments import (
     LocalPath,
+    PicturesPath,
     is_collection,
     map_option,
     require_order,
@@ -32,7 +35,7 @@ from retrieval.spaces import KINDS, kind_named
 
 
 @click.command("index")
-@click.argument("data", type=LocalPath(), required=False, metavar="DATA")
+@click.argument("data", type=PicturesPath(), required=False, metavar="DATA")
 @click.argument("collection", type=LocalPath(), required=False, metavar="COLLECTION")
 @click.option(
     "--features",
@@ -97,6 +100,25 @@ from retrieval.spaces import KINDS, kind_named
 )
 @map_option
 @zip_encoding_option
+@click.option(
+    "--ray",
+    metavar="ADDRESS|local",
+    help="Embed on the machines of a Ray cluster, of which this is one (extra [ray]): HOST:PORT or auto; local starts "
+    "one on this machine.",
+)
+@click.option(
+    "--shards",
+    metavar="LOCATION",
+    help="With --ray, where workers store what is embedded: a folder or address that every node reaches.  [default: in "
+    "COLLECTION]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="With --ray, how many processes on each machine share its cores.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 def command(
     data: Path | None,
@@ -113,12 +135,16 @@ def command(
     labels: Path | None,
     class_maps: tuple[str, ...],
     zip_encoding: str | None,
+    ray: str | None,
+    shards: str | None,
+    workers: int,
     as_json: bool,
 ) -> None:
     """Make or complete COLLECTION from DATA, a folder of class folders or a zip of one.
 
     Pictures are read where they lie; nothing is unpacked or copied. A stopped run continues where it was, and a second
-    run adds only what is new.
+    run adds only what is new. DATA may be the address of a folder as well: s3://bucket/folder with the extra [s3], or
+    any other that fsspec reads.
 
     Example:  kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
 
@@ -133,6 +159,8 @@ def command(
             "--labels": labels,
             "--map": class_maps,
             "--zip-encoding": zip_encoding,
+            "--ray": ray,
+            "--shards": shards,
         }
         create = space_to_import(vectors, spaces, encoders, chosen_fit, options)
         run_import(vectors, table, collection or data, create, others, as_json)
@@ -140,6 +168,8 @@ def command(
     if data is None or collection is None:
         raise click.UsageError("give DATA and COLLECTION, or --vectors FILE.npy --table FILE.csv COLLECTION")
     require_order("kvasir index", collection, [data], last=True)
+    if ray is None and shards is not None:
+        raise click.UsageError("--shards goes with --ray")
     chosen = ",".join(descriptors) or None
     descriptor_names(chosen)  # a misspelled name fails before an encoder is loaded
     for text in spaces:
@@ -156,6 +186,7 @@ def command(
         with (
             IndexingBar(len(dataset.items)) as bar,
             CollectionWriter(collection, name=dataset.name, create=True) as writer,
+            ray_cluster(ray, shards, workers=workers, say=bar.say) if ray is not None else nullcontext() as cluster,
         ):
             bar.announce(dataset, [*class_notes(dataset.classes, stored), *(archive.notes if archive else ())])
             run = run_dataset(
@@ -171,6 +202,7 @@ def command(
                 whole=True,
                 say=bar.say,
                 on_progress=bar.advance,
+                machines=cluster,
             )
             if run.exit_status == NOTHING_DONE:
                 writer.discard_if_nothing_stored()

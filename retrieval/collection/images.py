@@ -18,6 +18,7 @@ from retrieval.collection.file_names import FileNames
 from retrieval.collection.row_digests import damaged_rows
 from retrieval.names import nfc
 from retrieval.sources import has_pictures
+from retrieval.sources.address import stored_place
 
 _COLUMNS = "class, cluster, width, height, file, source, checksums, sha256"
 _UNMARKED = "SELECT NULL AS image, NULL AS bits WHERE 0"
@@ -251,7 +252,7 @@ def _translated(codes: NDArray[np.int32], old: Sequence[Any], new: Sequence[Any]
 def read_sources(connection: sqlite3.Connection, folder: Path) -> tuple[tuple[int, ...], tuple[tuple[Path, str], ...]]:
     """The catalog's number of each source, and its path and kind."""
     rows = connection.execute("SELECT id, path, kind FROM sources ORDER BY id").fetchall()
-    return tuple(number for number, _, _ in rows), tuple((folder / path, kind) for _, path, kind in rows)
+    return tuple(number for number, _, _ in rows), tuple((stored_place(folder, path), kind) for _, path, kind in rows)
 
 
 def _from_rows(

@@ -16,6 +16,7 @@ from retrieval.collection.device_marks import store_marks
 from retrieval.collection.scene_rows import rename_scene
 from retrieval.marks import Marks
 from retrieval.names import nfc
+from retrieval.sources.address import stored_place
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,7 @@ def image_places(connection: sqlite3.Connection, folder: Path, ids: Iterable[int
     """The source of each image, and its file there; of those that there are. Sources may lie relative to `folder`."""
     select = "SELECT path, file FROM images JOIN sources ON sources.id = source WHERE images.id = ?"
     rows = {image_id: connection.execute(select, (int(image_id),)).fetchone() for image_id in ids}
-    return {image_id: (folder / row[0], row[1]) for image_id, row in rows.items() if row is not None}
+    return {image_id: (stored_place(folder, row[0]), row[1]) for image_id, row in rows.items() if row is not None}
 
 
 def insert_images(

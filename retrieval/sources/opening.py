@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from retrieval.sources.address import expanded, remote_reason
+from retrieval.sources.address import expanded, location_url, remote_reason
 from retrieval.sources.folder import Folder
 from retrieval.sources.source import (
     NotASourceError,
@@ -30,13 +30,17 @@ def open_stored(path: Path, kind: str) -> Source:
 
 
 def open_source(path: Path, zip_encoding: str | None = None) -> Source:
-    """The files of a folder or zip.
+    """The files of a folder or zip, or of a folder at an address that fsspec reads.
 
     zip_encoding: of a zip's names whose encoding the zip does not state; guessed where it is None.
 
     Raises `SourceNotFoundError`, `NotASourceError`, `SourceUnreadableError`, and for a zip `DamagedZipError`,
     `EncryptedZipError` (retrieval.sources.archive) and `ZipEncodingError` (retrieval.sources.zip_names).
     """
+    if location_url(path) is not None:
+        from retrieval.sources.remote import Remote  # fsspec, which few collections need
+
+        return Remote(path)
     if reason := remote_reason(path):
         raise NotASourceError(reason)
     try:

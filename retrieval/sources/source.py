@@ -13,7 +13,7 @@ from retrieval.errors import PictureError, SourceError
 MAX_BYTES = 1 << 30
 """No file larger than this is read into memory; the largest endoscopy still is a thousand times smaller."""
 
-SourceKind = Literal["folder", "zip", "vectors"]
+SourceKind = Literal["folder", "zip", "remote", "vectors"]
 
 METADATA = {
     "__macosx": "macOS metadata",

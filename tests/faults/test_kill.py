@@ -27,13 +27,13 @@ WORKER = """
     import os, sys, signal
     from pathlib import Path
     import numpy as np
-    from indexer import pipeline
+    from indexer import embedding, pipeline
     from indexer.datasets import open_dataset
     from retrieval.collection import CollectionWriter, catalog, manifest, vectors, writing
     from retrieval.encoders import Recipe
     from retrieval.spaces.encoder import EncoderSpace
 
-    pipeline.BATCH = 16
+    embedding.BATCH = 16
 
     class MeanColours:
         '''An encoder as small as can be: the mean colours of a grid, of unit length.'''

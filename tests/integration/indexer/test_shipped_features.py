@@ -151,16 +151,16 @@ def test_single_pictures_are_added_with_the_class_that_is_given(data: Path, tmp_
 def test_encoder_and_computed_descriptors_share_one_decoding_and_queries_do_the_same(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import indexer.pipeline as pipeline
+    import indexer.embedding as embedding
 
     drafts: list[Any] = []
-    decode = pipeline.decode
+    decode = embedding.decode
 
     def counted(content: bytes, **options: Any) -> Any:
         drafts.append(options.get("draft"))
         return decode(content, **options)
 
-    monkeypatch.setattr(pipeline, "decode", counted)
+    monkeypatch.setattr(embedding, "decode", counted)
     assert run("index", data, tmp_path / "made", "--descriptors", "all").exit_code == 0
     engine = open_collection(tmp_path / "made")
     assert drafts == [None] * len(engine.collection)

@@ -158,11 +158,11 @@ ROOT = Path(__file__).resolve().parents[3]
 
 WORKER = """
     import os, signal, sys
-    from indexer import pipeline
+    from indexer import embedding
     from retrieval.collection import catalog, vectors
     from retrieval.command_line import main
 
-    pipeline.BATCH = 8
+    embedding.BATCH = 8
     step, calls = int(sys.argv.pop()), [0]
 
     def counted(function):

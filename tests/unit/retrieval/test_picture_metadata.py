@@ -299,7 +299,7 @@ def test_what_a_run_notes_of_a_picture_that_failed() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("where", ["indexer.pipeline.decode", "indexer.pipeline.small_grey"])
+@pytest.mark.parametrize("where", ["indexer.embedding.decode", "indexer.embedding.small_grey"])
 def test_a_run_goes_on_after_a_picture_that_nobody_foresaw(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_spec: str
 ) -> None:

@@ -1,0 +1,73 @@
+"""Folders at addresses that fsspec reads, here those of its file system in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from PIL import Image
+
+from indexer.datasets import open_dataset
+from indexer.run import run_dataset
+from retrieval.collection import Collection, CollectionWriter, PictureGoneError
+from retrieval.sources import FileMissingError, open_source
+from retrieval.sources.address import location_url, stored_place
+from retrieval.sources.source import NotASourceError, SourceNotFoundError, SourceUnreadableError
+
+
+@pytest.fixture
+def bucket(draw: Callable[..., Image.Image], encode_file: Callable[..., bytes]) -> Iterator[Any]:
+    files = fsspec.filesystem("memory")
+    for number in range(4):
+        files.pipe_file(f"/bucket/class{number % 2}/{number}.jpg", encode_file(draw(number)))
+    files.pipe_file("/bucket/.hidden", b"x")
+    yield files
+    files.rm("/bucket", recursive=True)
+
+
+def test_a_remote_folder_is_listed_and_read(bucket: Any) -> None:
+    source = open_source(Path("memory://bucket"))
+    assert [entry.file for entry in source.entries] == [f"class{n % 2}/{n}.jpg" for n in (0, 2, 1, 3)]
+    assert source.ignored["hidden files"] == 1
+    assert source.read("class0/0.jpg") == bucket.cat_file("/bucket/class0/0.jpg")
+    assert source.head("class0/0.jpg", 2) == b"\xff\xd8"
+    assert source.entry("class0/0.jpg") == source.entries[0]
+    with pytest.raises(FileMissingError):
+        source.read("class0/9.jpg")
+
+
+def test_what_is_no_remote_folder_is_told(bucket: Any) -> None:
+    with pytest.raises(SourceNotFoundError, match="memory://nothing: no such folder"):
+        open_source(Path("memory://nothing"))
+    with pytest.raises(NotASourceError, match="download it first"):
+        open_source(Path("https://example.org/pictures"))
+    if not any(map(fsspec.registry.__contains__, ["adl"])):
+        with pytest.raises(SourceUnreadableError, match="cannot be read here"):
+            open_source(Path("adl://store/pictures"))
+
+
+def test_addresses_and_paths_are_told_apart(tmp_path: Path) -> None:
+    assert location_url("s3://bucket/a") == location_url(Path("s3://bucket/a")) == "s3://bucket/a"
+    assert (
+        location_url("a/b") is location_url("C:/b") is location_url("https://a/b") is location_url("what://a") is None
+    )
+    assert stored_place(tmp_path, "uploads") == tmp_path / "uploads"
+    assert stored_place(tmp_path, "s3:/bucket/a") == Path("s3:/bucket/a")
+
+
+def test_a_collection_of_remote_pictures_reads_them_where_they_lie(bucket: Any, tmp_path: Path, tiny_spec: str) -> None:
+    def index() -> Any:
+        with open_dataset(Path("memory://bucket")) as dataset, CollectionWriter(tmp_path / "c", create=True) as writer:
+            return run_dataset(dataset, writer, encoders=(tiny_spec,)).outcome
+
+    assert index().added == 4
+    assert index().unchanged == 4
+    collection = Collection.open(tmp_path / "c")
+    assert collection.read(0) == bucket.cat_file("/bucket/class0/0.jpg")
+    assert collection.path_of(0) is None
+    bucket.rm("/bucket/class0/0.jpg")
+    with pytest.raises(PictureGoneError):
+        collection.read(0)
