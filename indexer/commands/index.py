@@ -143,8 +143,8 @@ def command(
     """Make or complete COLLECTION from DATA, a folder of class folders or a zip of one.
 
     Pictures are read where they lie; nothing is unpacked or copied. A stopped run continues where it was, and a second
-    run adds only what is new. DATA may be the address of a folder as well: s3://bucket/folder with the extra [s3], or
-    any other that fsspec reads.
+    run adds only what is new. DATA may be the address of a folder as well: s3://bucket/folder with s3fs installed,
+    or any other that fsspec lists.
 
     Example:  kvasir index kvasir-dataset-v2.zip kvasir.collection --features kvasir-dataset-v2-features.zip
 
