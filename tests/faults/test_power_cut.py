@@ -30,6 +30,7 @@ from retrieval.index.faiss_index import FaissIndex
 from retrieval.index.rows import ArrayRows
 from retrieval.learn import LearnOptions
 from retrieval.learn.training import learn, refit
+from retrieval.spaces import open_space
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pwrite"), reason="descriptors of folders are synced on POSIX alone")
 
@@ -199,6 +200,7 @@ def test_a_space_that_is_learned_and_fitted_again(
             assert after["a"] == before["a"], where
             new = after.get("l")
             assert new is None or len(new) == 60, where
+            assert all(open_space(left, space).fault() is None for space in Collection.open(left).spaces), where
             seen.add(None if new is None else tuple(sorted(new.items())))
 
         with CollectionWriter(collection) as writer, stopped_everywhere(collection, check, rounds(25)) as counts:
@@ -234,8 +236,8 @@ def test_an_index_that_is_built(
 
     def check(left: Path, where: str) -> None:
         opened = index(640, left)
-        found = opened.search(vectors[:5], 1)
-        assert np.array_equal(found.ids, nearest), where
+        _, found = opened.search(vectors[:5], 1)
+        assert np.array_equal(found, nearest), where
 
     with stopped_everywhere(folder, check, rounds(12)) as counts:
         index(640, folder).flush()
