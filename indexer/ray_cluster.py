@@ -222,6 +222,7 @@ class _Run:
         if self._done:
             cluster.say(f"{len(self._done):,} of {len(shards):,} shards were finished by an earlier run")
         self._attempts: Counter[int] = Counter()
+        self._suspects: set[int] = set()  # whose workers died: perhaps of a picture
         self._placed: list[_Placed] = []
         self._idle: list[_Placed] = []
         self._running: dict[Any, tuple[int | None, _Placed]] = {}
@@ -310,7 +311,7 @@ class _Run:
             if self._shipped is not None:
                 wanted = [task.item for task in shard.tasks if task.wanted & self._shipped.spaces]
                 given = {item.file: self._shipped.vectors(item) for item in wanted if item in self._shipped}
-            reference = worker.actor.embed.remote(shard, given, apart=self._attempts[at] > 0)
+            reference = worker.actor.embed.remote(shard, given, apart=at in self._suspects)
             self._running[reference] = at, worker
 
     def _exclude(self, worker: _Placed, reason: str) -> None:
@@ -329,6 +330,7 @@ class _Run:
         if self._deaths[worker.node] >= _ATTEMPTS:
             self._excluded[worker.node] = f"node {worker.node[:8]}: its workers die ({_first_line(error)})"
         if at is not None:
+            self._suspects.add(at)
             self._again(at, _first_line(error))
 
     def _again(self, at: int, reason: str) -> None:
