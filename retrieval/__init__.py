@@ -43,6 +43,7 @@ from retrieval.errors import (
     SourceError,
     TableError,
 )
+from retrieval.feedback import Feedback
 from retrieval.filters import Filter, NoSuchClassError
 from retrieval.fusion import UnknownFusionError
 from retrieval.headers import BrokenPictureError, CostlyPictureError, PictureTooLargeError
@@ -79,6 +80,7 @@ __all__ = [
     "EncoderError",
     "Engine",
     "EvaluationError",
+    "Feedback",
     "FileUnreadableError",
     "Filter",
     "FormatError",

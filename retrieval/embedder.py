@@ -14,22 +14,14 @@ from PIL import Image
 
 from retrieval import images
 from retrieval.collection import Collection
+from retrieval.feedback import Feedback
 from retrieval.images import Draft, Picture, Region
 from retrieval.large_pictures import LargePictures
 from retrieval.learn.novelty import Novelty
 from retrieval.query import BadQueryError, Part, PictureLike, Query
+from retrieval.query_vectors import QueryVectors
 from retrieval.spaces import Purpose, Space, open_space
 from retrieval.weights import scaled_weights
-
-
-@dataclass(frozen=True, eq=False)
-class QueryVectors:
-    """A query in one space: vectors (p, d) of the parts that it has there, in the stored dtype, and weights (p,), of
-    which only the proportions count.
-    """
-
-    vectors: NDArray[Any]
-    weights: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +29,8 @@ class EmbeddedQuery:
     """A query as an index takes it: by space its vectors, and what is known of it.
 
     image_ids: the images of the collection among its parts. class_name: the query's class, where it is known.
-    novelty: how a picture differs from the collection, where it does. query: what was embedded, to show it.
+    novelty: how a picture differs from the collection, where it does. query: what was embedded, to show it. feedback:
+    the marks that have moved its vectors.
     """
 
     vectors: Mapping[str, QueryVectors]
@@ -46,6 +39,7 @@ class EmbeddedQuery:
     class_name: str | None = None
     novelty: Novelty | None = None
     query: Query | None = None
+    feedback: Feedback | None = None
 
 
 class Embedder:
@@ -90,6 +84,8 @@ class Embedder:
             made = [(by_space[name], part.weight) for part, by_space in by_part if name in by_space]
             if not made:
                 raise BadQueryError(f"no part of the query has a vector in the space '{name}'")
+            if all(weight < 0 for _, weight in made):
+                raise BadQueryError(f"the parts that have a vector in the space '{name}' all have negative weights")
             vectors[name] = QueryVectors(
                 np.stack([vector for vector, _ in made]), scaled_weights([weight for _, weight in made])
             )

@@ -18,6 +18,7 @@ from retrieval import images
 from retrieval.collection import Collection, PictureGoneError
 from retrieval.embedder import decoded
 from retrieval.errors import PictureError
+from retrieval.feedback import Feedback
 from retrieval.findings import Findings
 from retrieval.learn.novelty import Novelty
 from retrieval.marks import names_of
@@ -147,8 +148,9 @@ class Quality:
         return Quality(k, relevant, hits / k, hits / relevant, min(k, relevant) / relevant)
 
 
-SCORE_KINDS = ("similarity", "re-ranked similarity", "fused ranks", "fused scores")
-"""What a score is: of the one space that was searched, as it is or after re-ranking; or of several spaces."""
+SCORE_KINDS = ("similarity", "balance", "re-ranked similarity", "fused ranks", "fused scores")
+"""What a score is: of the one space that was searched, as it is, with negative weights (similarity to what is wanted
+less that to what is not) or after re-ranking; or of several spaces."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class Hits(Sequence[Hit]):
 
     score_kind: one of SCORE_KINDS; fusion: the method that fused several spaces, or None. findings: what the query
     shows, where what was searched is calibrated. novelty: of a query that is like no image here. query: what was
-    searched for, where it was not embedded before. Equality ignores it and which opened collection they come from.
+    searched for, and feedback the marks that moved it. Equality ignores both and which opened collection it was.
     """
 
     hits: tuple[Hit, ...]
@@ -172,6 +174,7 @@ class Hits(Sequence[Hit]):
     findings: Findings | None = None
     novelty: Novelty | None = None
     query: Query | None = field(default=None, repr=False, compare=False)
+    feedback: Feedback | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         query = "a query from outside" if self.query_id is None else f"image {self.query_id}"

@@ -75,8 +75,11 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """Parts that are searched for together. In each space an image's distance is the weighted mean of its distances
-    to the parts.
+    """Parts that are searched for together, at least one of them with a positive weight.
+
+    In each space an image's distance to the query is the sum of its distances to the parts, each times its weight,
+    divided by the sum of the positive weights. With positive weights alone this is the weighted mean; a negative weight
+    lets images rise that are far from its part, and the distance may be below 0.
     """
 
     parts: tuple[Part, ...]
@@ -87,6 +90,8 @@ class Query:
         object.__setattr__(self, "parts", tuple(self.parts))
         if not self.parts or not all(isinstance(part, Part) for part in self.parts):
             raise BadQueryError("a query has one part or more")
+        if all(part.weight < 0 for part in self.parts):
+            raise BadQueryError("all weights are negative; a query needs a part with a positive one to be like")
 
     @staticmethod
     def of(value: QueryLike, region: Region | None = None) -> Query:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection, Difference
-from retrieval.embedder import EmbeddedQuery, Embedder, QueryVectors
+from retrieval.embedder import EmbeddedQuery, Embedder
 from retrieval.errors import QueryError
+from retrieval.feedback import Feedback, moved
 from retrieval.filters import Filter, Selection, among, known_classes
 from retrieval.findings import calibrated
 from retrieval.fusion import DEFAULT_METHOD, DEPTH, Method, RankedList, Statistics, fuse, method_named
@@ -40,6 +41,7 @@ from retrieval.learn.fitted_files import FittedFiles
 from retrieval.learn.novelty import Detector, Novelty, detector_path, load_detector, novelties
 from retrieval.names import nfc
 from retrieval.query import BadQueryError, Part, Query, QueryLike, as_list, is_number, is_unordered, is_whole
+from retrieval.query_vectors import QueryVectors
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import Reranker, reranked, reranker_named
 from retrieval.space_search import Nearest, SpaceSearch, padded
@@ -73,6 +75,7 @@ class SearchOptions(TypedDict, total=False):
     region: Region | None
     min_chance: float | None
     fold: bool
+    feedback: Feedback | None
 
 
 class Searcher:
@@ -135,6 +138,7 @@ class Searcher:
         region: Region | None = None,
         min_chance: float | None = None,
         fold: bool = False,
+        feedback: Feedback | None = None,
     ) -> Hits | list[Hits]:
         """The k nearest images to a query; a list of queries is searched together, with one index call a space.
 
@@ -146,7 +150,8 @@ class Searcher:
         with all other frames of their scenes, as far as `kvasir scenes` has found them. query_class: the class of the
         query where it is known; that of an image of the collection is known by itself. region: the part of the query's
         picture that counts. min_chance: only hits that show the query's finding with this chance at least, from 0 to 1;
-        `kvasir calibrate` makes what chances need. fold: near duplicates of a hit fold into it, see `Hit`.
+        `kvasir calibrate` makes what chances need. fold: near duplicates of a hit fold into it, see `Hit`. feedback:
+        images marked as fitting or not, which move a single query in each space; see `retrieval.feedback`.
 
         Raises BadQueryError, NotCalibratedError, NoSuchClassError, NoSuchImageError, SpaceNameError, EmptySpaceError,
         UnknownFusionError, UnsupportedQueryError, VectorError, a PictureError.
@@ -155,7 +160,9 @@ class Searcher:
         self._require_hits(k)
         parsed = [Query.of(value, region) for value in queries]
         names = self._default_spaces(parsed) if spaces is None else self.space_names(spaces)
-        embedded = [replace(self._embed(each, names, query_class), query=each) for each in parsed]
+        if feedback is not None and isinstance(query, list):
+            raise BadQueryError("feedback belongs to one query, not to a list of them")
+        embedded = [self._embed(each, names, query_class, feedback) for each in parsed]
         results = self.search_embedded(
             embedded,
             k,
@@ -180,7 +187,43 @@ class Searcher:
         parsed = Query.of(query, options.pop("region", None))
         spaces, query_class = options.pop("spaces", None), options.pop("query_class", None)
         names = self._default_spaces([parsed]) if spaces is None else self.space_names(spaces)
-        return self.nearest_of_classes_embedded(self._embed(parsed, names, query_class), k, **options)
+        embedded = self._embed(parsed, names, query_class, options.pop("feedback", None))
+        return self.nearest_of_classes_embedded(embedded, k, **options)
+
+    def refine(
+        self,
+        query: Hits | QueryLike,
+        relevant: Sequence[int] = (),
+        irrelevant: Sequence[int] = (),
+        k: int | None = None,
+        *,
+        unseen: bool = False,
+        **options: Unpack[SearchOptions],
+    ) -> Hits:
+        """Search again, with some images marked as fitting the query or not; see `retrieval.feedback`.
+
+        query: hits, whose query, spaces, fusion and earlier marks are taken over, or a query. k: as many as there were
+        by default. unseen: leave out these hits, those before them and all marked images. options: those of `search`.
+        Raises as `search`, BadQueryError for hits that do not know their query.
+        """
+        feedback = Feedback(tuple(relevant), tuple(irrelevant))
+        if not isinstance(query, Hits):
+            parsed = Query.of(query, options.pop("region", None))
+        elif query.query is None:
+            raise BadQueryError("these hits do not know what they were searched by; give the query itself")
+        else:
+            parsed, feedback = query.query, (query.feedback or Feedback()).followed_by(feedback)
+            k = k or len(query) or None
+            options.setdefault("spaces", query.spaces)
+            options.setdefault("query_class", query.query_class)
+            if query.fusion is not None:
+                options.setdefault("fusion", query.fusion)
+        if unseen:
+            shown = query.ids if isinstance(query, Hits) else []
+            marked = (*feedback.relevant, *feedback.irrelevant)
+            feedback = feedback.followed_by(Feedback(seen=(*shown, *marked)))
+        options["feedback"] = feedback
+        return self.search(parsed, k or 10, **options)
 
     def nearest_of_classes_embedded(
         self, query: EmbeddedQuery, k: int, classes: str | Names[str] | None = None, **options: Any
@@ -259,7 +302,8 @@ class Searcher:
         gallery = self._gallery(names).restricted_to(selection)
         searches = {name: self._space_search(name) for name in names}
         reranker = None if rerank is None else self._reranker(rerank, names)
-        calibration = self._calibration(names, shares, method, reranker, min_chance)
+        signed = [any(made.is_signed for made in query.vectors.values()) for query in queries]
+        calibration = self._calibration(names, shares, method, reranker, min_chance, any(signed))
         listed = min(k if calibration is None else max(k, CALIBRATED), len(self.collection))
         depth = max(DEPTH, 10 * listed) if len(names) > 1 else listed if reranker is None else max(RERANKED, listed)
         for name in names:
@@ -306,11 +350,12 @@ class Searcher:
                 query.class_name,
                 quality,
                 self.collection,
-                method.score_kind if len(names) > 1 else "similarity" if reranker is None else "re-ranked similarity",
+                method.score_kind if len(names) > 1 else _score_kind(reranker is not None, signed[at]),
                 None if len(names) == 1 else method.name,
                 findings,
                 query.novelty,
                 query.query,
+                query.feedback,
             )
 
         if reranker is not None:
@@ -322,11 +367,11 @@ class Searcher:
                 results_anew.append(hits_at(at, ids[order[:k]], scores[:k], {names[0]: before[order[:k]]}))
             return results_anew
         if len(names) == 1:
-            metric = searches[names[0]].metric
+            search = searches[names[0]]
             self._require_undamaged(names, [ids for ids, _ in nearest[0]])
             return [
-                hits_at(at, ids, metric.scores(distances), {names[0]: distances})
-                for at, (ids, distances) in enumerate(nearest[0])
+                hits_at(at, ids, search.scores(distances, query.vectors[search.name]), {search.name: distances})
+                for at, (query, (ids, distances)) in enumerate(zip(queries, nearest[0], strict=True))
             ]
         results: list[Hits] = []
         for start in range(0, len(queries), _FUSED_AT_ONCE):
@@ -335,7 +380,7 @@ class Searcher:
             if method.by_score:
                 measured = _measured(searches, queries[block], measured)
             fused_lists = [
-                search.scored_list(lists, self.statistics(search.name))
+                search.scored_list(queries[block], lists, self.statistics(search.name))
                 if method.by_score
                 else RankedList(padded([ids for ids, _ in lists], -1))
                 for search, lists in zip(searches.values(), measured, strict=True)
@@ -398,12 +443,16 @@ class Searcher:
         return {name: query_vectors.vectors[0] for name, query_vectors in made.items()}
 
     def embed(
-        self, query: QueryLike, spaces: str | Sequence[str] | None = None, class_name: str | None = None
+        self,
+        query: QueryLike,
+        spaces: str | Sequence[str] | None = None,
+        class_name: str | None = None,
+        feedback: Feedback | None = None,
     ) -> EmbeddedQuery:
-        """A query as `search_embedded` takes it; spaces and class as in `search`."""
+        """A query as `search_embedded` takes it; spaces, class and feedback as in `search`."""
         parsed = Query.of(query)
         names = self._default_spaces([parsed]) if spaces is None else self.space_names(spaces)
-        return self._embed(parsed, names, class_name)
+        return self._embed(parsed, names, class_name, feedback)
 
     def prepared_apart(self, data: bytes, spaces: Sequence[str]) -> dict[str, NDArray[Any]] | None:
         """What each space embeds of a large picture, decoded in another process; None for one that is not large.
@@ -478,9 +527,9 @@ class Searcher:
         named = dict.fromkeys(space for query in queries for space in query.spaces)
         return self.space_names(list(named) or None)
 
-    def _embed(self, query: Query, names: Sequence[str], class_name: str | None) -> EmbeddedQuery:
-        if any(part.weight < 0 for part in query.parts):
-            raise UnsupportedQueryError("negative weights are not supported yet; give positive ones")
+    def _embed(
+        self, query: Query, names: Sequence[str], class_name: str | None, feedback: Feedback | None = None
+    ) -> EmbeddedQuery:
         class_name = _class_name(class_name)
         if class_name is None and query.image_id is not None:
             class_name = self.collection.class_of(query.image_id)
@@ -493,7 +542,18 @@ class Searcher:
         vectors = self._embedder.vectors(Query(parts), embedded)
         strange = None if detector is None else novelties(detector, vectors[detector.space].vectors)[0]
         by_space = {name: vectors[name] for name in names}
-        return EmbeddedQuery(by_space, query.image_ids, query.image_id, class_name, strange)
+        if feedback:
+            by_space = {name: self._moved(name, made, feedback) for name, made in by_space.items()}
+        return EmbeddedQuery(by_space, query.image_ids, query.image_id, class_name, strange, query, feedback or None)
+
+    def _moved(self, name: str, made: QueryVectors, feedback: Feedback) -> QueryVectors:
+        """A query's vectors in a space, moved by the marked images that have one there. Raises NoSuchImageError."""
+
+        def stored(image_ids: Sequence[int]) -> NDArray[Any]:
+            vectors = [self.collection.vector(name, image_id) for image_id in image_ids]
+            return np.array([made.vectors[0], *(vector for vector in vectors if vector is not None)])[1:]
+
+        return moved(made, stored(feedback.relevant), stored(feedback.irrelevant), self.metric(name))
 
     def novelties(self, space: str, vectors: Mapping[str, NDArray[Any]]) -> list[Novelty | None] | None:
         """What is told of n whole pictures from outside that are searched in a space; None where nothing can be.
@@ -570,12 +630,13 @@ class Searcher:
         """Ids, ascending, that this query leaves out in addition to the filter."""
         images = self.collection.images
         own = np.array(sorted({*query.image_ids}), np.int64)
+        seen = np.array(query.feedback.seen if query.feedback else (), np.int64)
         if groups is None or not len(own):
-            return own if exclude_self else own[:0]
+            return np.union1d(own if exclude_self else own[:0], seen)
         numbers = {int(groups[self.collection.position(int(i))]) for i in own}
         of_number = images.ids_of_cluster if groups is images.clusters else images.ids_of_scene
         members = np.sort(np.concatenate([of_number(number) for number in numbers]))
-        return members if exclude_self else members[~among(members, own)]
+        return np.union1d(members if exclude_self else members[~among(members, own)], seen)
 
     # The results
 
@@ -615,17 +676,20 @@ class Searcher:
         method: Method,
         reranker: Reranker | None,
         min_chance: float | None,
+        signed: bool,
     ) -> StoredCalibration | None:
         """What scores in these spaces mean; None where that is not known. Raises NotCalibratedError, BadQueryError."""
         if min_chance is not None and not (is_number(min_chance) and 0 <= min_chance <= 1):
             raise BadQueryError(f"min_chance is {min_chance!r}; a chance is a number from 0 to 1")
         name = calibrated_name(names, [1.0] if len(names) == 1 else weights, method.name)
-        stored = self._calibrations.get(self.collection, name) if reranker is None else None
+        stored = self._calibrations.get(self.collection, name) if reranker is None and not signed else None
         if stored is None and min_chance is not None:
             how = f"--fuse '{name}'" if len(names) > 1 else f"--space {name}"
             raise NotCalibratedError(
                 f"scores after re-ranking have no chances; search {name} without it"
                 if reranker is not None
+                else "scores of a query with negative weights or marks have no chances; leave min_chance out"
+                if signed
                 else f"{name} is not calibrated; `kvasir calibrate {self.collection.path} {how}` does it"
             )
         return stored
@@ -673,6 +737,12 @@ def _measured(
         ]
         for search, lists in zip(searches.values(), nearest, strict=True)
     ]
+
+
+def _score_kind(reranked: bool, signed: bool) -> str:
+    if reranked:
+        return "re-ranked similarity"
+    return "balance" if signed else "similarity"
 
 
 def _ids_and_scores(hits: Hits) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.embedder import EmbeddedQuery, QueryVectors
+from retrieval.embedder import EmbeddedQuery
 from retrieval.filters import Selection, among
 from retrieval.fusion import DEPTH, RankedList, Statistics
 from retrieval.index import Index
 from retrieval.index.neighbours import empty_neighbours, nearest, selected, without_ids
 from retrieval.index.protocol import EXACT, Metric
+from retrieval.query_vectors import QueryVectors
 from retrieval.spaces import Space
 
 Nearest = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -72,10 +73,12 @@ class SpaceSearch:
         return results
 
     def distances(self, query: QueryVectors, ids: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Weighted mean distances (m,) of a query's parts to images; NaN where an image has no vector in the space."""
+        """Distances (m,) of a query to images, see `Query`; NaN where an image has no vector in the space."""
         distances = self.index.distances(query.vectors, ids)
         if len(query.vectors) > 1:
-            distances = query.weights[None] @ distances / query.weights.sum()
+            distances = query.weights[None] @ distances / query.positive
+        if query.is_signed:
+            return np.asarray(distances[0])
         # Unit vectors in single precision are of unit length but for rounding: their cosine may pass 1 by 1e-7.
         nearest: NDArray[np.float64] = np.maximum(distances[0], 0)
         return nearest
@@ -92,10 +95,31 @@ class SpaceSearch:
             result[~there] = self.distances(query, ids[~there])
         return result
 
-    def scored_list(self, measured: Sequence[Nearest], statistics: Statistics) -> RankedList:
-        """Candidates of each query, from whatever space, with their similarities in this one."""
-        scores = [np.asarray(self.metric.scores(distances), np.float64) for _, distances in measured]
+    def scored_list(
+        self, queries: Sequence[EmbeddedQuery], measured: Sequence[Nearest], statistics: Statistics
+    ) -> RankedList:
+        """Candidates of each query, from whatever space, with their similarities in this one.
+
+        Those of a query with negative weights are shifted so that a random image scores as it does for any other query.
+        """
+        made = [query.vectors[self.name] for query in queries]
+        scores = [
+            self.scores(distances, each) + (statistics.mean * each.against if each.is_signed else 0.0)
+            for each, (_, distances) in zip(made, measured, strict=True)
+        ]
         return RankedList(padded([ids for ids, _ in measured], -1), padded(scores, np.nan), statistics)
+
+    def scores(self, distances: NDArray[np.float64], query: QueryVectors) -> NDArray[np.float64]:
+        """Similarities of distances (m,); with negative weights, to what is wanted less that to what is not.
+
+        Below a distance of 0 the curve goes on point-symmetrically, as the cosine's does by itself, and the share of
+        negative weights comes off: so in a cosine space the score is the weighted sum of cosines.
+        """
+        if not query.is_signed:
+            return np.asarray(self.metric.scores(distances), np.float64)
+        similar = np.asarray(self.metric.scores(np.abs(distances)), np.float64)
+        scores: NDArray[np.float64] = np.where(distances < 0, 2 - similar, similar) - query.against
+        return scores
 
     def _searched(self, query: QueryVectors) -> NDArray[Any]:
         """The vectors that propose candidates: one where its order is that of the mean distance, else every part's.
@@ -107,10 +131,10 @@ class SpaceSearch:
         combined = self.open().combine(query.vectors, query.weights)
         if combined is not None:
             return combined[None]
-        return query.vectors[:0] if self.index.description == EXACT else query.vectors
+        return query.vectors[:0] if self.index.description == EXACT else query.vectors[query.weights > 0]
 
     def _ranked(self, query: QueryVectors, candidates: NDArray[np.int64], depth: int) -> Nearest:
-        """The nearest of candidates (m,) ascending by the mean distance to a query's parts."""
+        """The nearest of candidates (m,) ascending by their distance to a query."""
         means = self.distances(query, candidates)
         order = nearest(means, depth)
         return candidates[order], means[order]

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.cores import prefetch
-from retrieval.embedder import EmbeddedQuery, QueryVectors
+from retrieval.embedder import EmbeddedQuery
 from retrieval.errors import RetrievalError
 from retrieval.fusion import DEFAULT_METHOD
 from retrieval.hits import Hits
 from retrieval.images import rejection
+from retrieval.query_vectors import QueryVectors
 from retrieval.search import Searcher
 from retrieval.spaces import Space, prepare_all
 

@@ -203,7 +203,7 @@ class Space(ABC):
         return rows, dict.fromkeys(np.flatnonzero(~possible).tolist(), "has values that the space cannot have") | faults
 
     def combine(self, vectors: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[Any] | None:
-        """The vector (d,) that ranks images as their weighted mean distance to vectors (p, d) does, if there is one."""
+        """The vector (d,) that ranks images as their weighted distances to vectors (p, d) do, if there is one."""
         return None
 
     @abstractmethod

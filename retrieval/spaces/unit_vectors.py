@@ -35,7 +35,7 @@ class UnitVectorSpace(Space, ABC):
         """The direction of the weighted sum: a sum of cosines is the cosine to the sum, but for its length."""
         total = weights @ vectors.astype(np.float64)
         length = float(np.linalg.norm(total))
-        return (total / length).astype(self.definition.dtype) if length > 1e-6 * weights.sum() else None
+        return (total / length).astype(self.definition.dtype) if length > 1e-6 * np.abs(weights).sum() else None
 
     def import_rows(self, vectors: NDArray[Any]) -> tuple[NDArray[Any], dict[int, str]]:
         """Rows at unit length; those that have it already stay as they are, to the bit."""

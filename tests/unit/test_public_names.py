@@ -15,7 +15,7 @@ import retrieval
 from retrieval.errors import RetrievalError
 
 PUBLIC = """
-    Collection Filter Hit Hits Part Quality Query Searcher open
+    Collection Feedback Filter Hit Hits Part Quality Query Searcher open
 
     RetrievalError CollectionBusyError CollectionError DescriptorError DiskFullError EncoderError Engine
     EvaluationError LearningError OutputError PictureError QueryError SourceError TableError

@@ -100,10 +100,10 @@ def test_near_duplicates_of_a_part_given_by_id_are_left_out(search: Search, inde
     [
         (("--image", "5=x"), "expected FILE|ID[@LEFT,TOP,WIDTH,HEIGHT][=WEIGHT], such as 5@0.2,0.2,0.5,0.5=2"),
         (("--image", "5=0"), "5=0: a weight is a finite number other than 0, not 0.0; expected FILE|ID"),
-        (("--image", "5=-1"), "negative weights are not supported yet"),
+        (("--image", "5=-1"), "all weights are negative; a query needs a part with a positive one"),
         (("--text", "blue dye"), "has no text encoder; search by a picture"),
         (("--image", "5", "--text", "blue dye=0.5"), "has no text encoder; search by a picture"),
-        (("--text", "blue=-1"), "negative weights are not supported yet"),
+        (("--text", "blue=-1"), "all weights are negative"),
         (("--text", "blue=0"), "--text blue=0: a weight is a finite number other than 0, not 0.0; expected WORDS"),
         (("--text", "a = b", "--batch", "{tmp}", "--out", "o.csv"), "with COLLECTION and no other query"),
         (("--image", "5@0,0,1"), "a region is left, top, width and height as fractions between 0 and 1"),

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import retrieval
-from retrieval import Searcher
+from retrieval import NotCalibratedError, Searcher
 from retrieval.collection import CollectionWriter, NoSuchImageError
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.filters import Filter
@@ -165,11 +165,72 @@ def test_a_part_that_one_space_lacks_counts_in_the_others_alone(plane: Searcher)
     assert all(at[hit.id] == hit.distance for hit in alone)
 
 
-def test_texts_and_negative_weights_are_refused_with_a_word(plane: Searcher) -> None:
+def test_texts_are_refused_where_no_text_encoder_is(plane: Searcher) -> None:
     with pytest.raises(UnsupportedQueryError, match="'plane' has no text encoder"):
         plane.search(Part(text="a polyp"))
-    with pytest.raises(UnsupportedQueryError, match="negative weights"):
-        plane.search(Query((Part(image_id=0), Part(image_id=1, weight=-1))))
+
+
+# Negative weights
+
+
+def test_a_negative_weight_ranks_by_the_weighted_distances_over_the_positive_weights(plane: Searcher) -> None:
+    query = Query((Part(image_id=3, weight=2), Part(image_id=0, weight=-1)))
+    hits = plane.search(query, 8)
+    cosines = {n: (np.cos(np.radians(angle - 45)), np.cos(np.radians(angle))) for n, angle in enumerate(ANGLES)}
+    distances = {n: (2 * (1 - near) - (1 - far)) / 2 for n, (near, far) in cosines.items() if n not in (0, 3)}
+    expected = sorted(distances, key=lambda n: distances[n])
+    assert hits.ids == expected
+    assert expected[0] == 4  # at 70 degrees; twice the vector at 45 less that at 0 points to 73.7
+    assert [hit.distance for hit in hits] == pytest.approx([distances[n] for n in expected], abs=1e-6)
+    balances = [(2 * cosines[n][0] - cosines[n][1]) / 2 for n in expected]
+    assert [hit.score for hit in hits] == pytest.approx(balances, abs=1e-6)
+    assert hits.score_kind == "balance"
+
+
+def test_a_part_less_itself_leaves_no_direction_and_every_image_is_compared(plane: Searcher) -> None:
+    vector = Part(vector=unit(30))
+    hits = plane.search(Query((vector, Part(vector=unit(30), weight=-1))), 9)
+    assert sorted(hits.ids) == list(range(8))
+    assert [hit.score for hit in hits] == pytest.approx([0.0] * 8, abs=1e-6)
+
+
+def test_negative_weights_of_a_descriptor_weigh_its_own_distances(
+    write_collection: Callable[..., Path], tmp_path: Path
+) -> None:
+    descriptor = DESCRIPTORS["EdgeHistogram"]
+    vectors = np.random.default_rng(0).integers(0, 8, (30, descriptor.length)).astype(np.float32)
+    write_collection(tmp_path / "c", {"EdgeHistogram": vectors})
+    hits = retrieval.open(tmp_path / "c").search(Query((Part(image_id=3), Part(image_id=8, weight=-2))), 28)
+    distances = np.array([1, -2]) @ descriptor.metric.distances(vectors[[3, 8]], vectors)
+    distances[[3, 8]] = np.inf
+    assert hits.ids == np.lexsort((np.arange(30), distances))[:28].tolist()
+    assert [hit.distance for hit in hits] == pytest.approx(np.sort(distances)[:28])
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("fusion", ["rrf", "zscore", "minmax"])
+def test_an_image_without_a_vector_counts_as_a_random_one_for_negative_weights_too(
+    plane: Searcher, fusion: str
+) -> None:
+    query = Query((Part(image_id=0), Part(image_id=7, weight=-0.5)))
+    hits = plane.search(query, 8, spaces=["plane", "other"], fusion=fusion)
+    assert sorted(hits.ids) == [1, 2, 3, 4, 5, 6]
+    assert hits.ids[0] == 1
+    assert hits.ids[-1] in (5, 6)  # the farthest from 0 and nearest to 180, in one space or in both
+
+
+def test_a_query_needs_a_positive_weight_in_every_space(plane: Searcher) -> None:
+    with pytest.raises(BadQueryError, match="all weights are negative; a query needs a part with a positive one"):
+        Query((Part(image_id=0, weight=-1),))
+    mixed = Query((Part(vector=unit(0), space="plane"), Part(vector=unit(9), space="other", weight=-1)))
+    with pytest.raises(BadQueryError, match="'other' all have negative weights"):
+        plane.search(mixed, spaces=["plane", "other"])
+
+
+def test_chances_are_not_of_queries_with_negative_weights(plane: Searcher) -> None:
+    with pytest.raises(NotCalibratedError, match="negative weights or marks have no chances"):
+        plane.search(Query((Part(image_id=0), Part(image_id=1, weight=-1))), min_chance=0.5)
 
 
 # Many queries

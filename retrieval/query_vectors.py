@@ -1,0 +1,34 @@
+"""A query in one space: the vectors of its parts, with signed weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class QueryVectors:
+    """A query in one space: vectors (p, d) of the parts that it has there, in the stored dtype, and weights (p,), at
+    least one of them positive, of which only the proportions count.
+    """
+
+    vectors: NDArray[Any]
+    weights: NDArray[np.float64]
+
+    @property
+    def positive(self) -> float:
+        """The sum of the positive weights, by which a sum of weighted distances is divided."""
+        return float(self.weights.sum(where=self.weights > 0))
+
+    @property
+    def against(self) -> float:
+        """The sum of the magnitudes of the negative weights, as a share of that of the positive ones."""
+        return 1 - float(self.weights.sum()) / self.positive
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether a part has a negative weight, so that distances may be below 0."""
+        return bool((self.weights < 0).any())
