@@ -28,6 +28,8 @@ SEVERAL = ("more", "part_weights")
 """Fields of a query of several pictures: ids of further images; the weights of all, the first one's first."""
 AMONG = "among"
 """The field that names a selection of images, among which alone is searched; an address is too short for their ids."""
+MARKS = ("relevant", "irrelevant")
+"""Fields of images that are marked as fitting or not."""
 LABELS = {
     "k": "Hits",
     "spaces": "Compare by",
@@ -93,6 +95,11 @@ class PageSearch:
             )
         )
 
+    @property
+    def is_whole_picture(self) -> bool:
+        """Whether it is one picture, whole, and not moved by marks."""
+        return len(self.parts) == 1 and self.options.region is None and self.options.feedback() is None
+
     @cached_property
     def _values(self) -> dict[str, Any]:
         return dict(self.fields.lists())
@@ -120,8 +127,16 @@ class PageSearch:
 
     def link_from(self, image_id: int) -> str:
         """An address of the same search by an image of the collection, without what belongs to this query alone."""
-        own: dict[str, Any] = dict.fromkeys((*REGION, *SEVERAL, "upload", "query_class"))
+        own: dict[str, Any] = dict.fromkeys((*REGION, *SEVERAL, *MARKS, "upload", "query_class"))
+        if self.options.feedback() is not None:
+            own["exclude_ids"] = None  # what this query's marks have left out
         return self.link(image=image_id, **own)
+
+    def link_marked(self, image_id: int, name: str) -> str:
+        """An address of the same search with one more image marked, `relevant` or `irrelevant`."""
+        marks = {each: [i for i in getattr(self.options, each) or () if i != image_id] for each in MARKS}
+        marks[name].append(image_id)
+        return self.link(**{each: ",".join(map(str, ids)) or None for each, ids in marks.items()})
 
     def link_with(self, image_id: int) -> str | None:
         """An address of the same search by one more image of the collection; None where it has as many as it may."""
@@ -166,6 +181,8 @@ def page_search(fields: MultiDict[str, str], options: SearchOptions | None = Non
     weighed = tuple(
         replace(part, weight=_weight(text)) for part, text in zip(parts, weights or ["1"] * len(parts), strict=True)
     )
+    if all(part.weight < 0 for part in weighed):
+        raise BadOptionError("Weights of the pictures: one of them must be more than 0, for hits to be like it")
     return PageSearch(weighed, options, fields)
 
 
@@ -179,8 +196,8 @@ def _weight(text: str) -> float:
         weight = float(text)
     except ValueError:
         weight = nan
-    if not 0 < weight <= MAX_WEIGHT:
-        raise BadOptionError(f"Weights of the pictures: '{text[:40]}' is not a number from more than 0 to 1,000,000")
+    if not 0 < abs(weight) <= MAX_WEIGHT:
+        raise BadOptionError(f"Weights of the pictures: '{text[:40]}' is not a number other than 0, up to 1,000,000")
     return weight
 
 

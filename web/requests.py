@@ -21,7 +21,9 @@ from web.errors import RepeatedFieldError
 MAX_ID = 2**53
 """The largest integer that JSON keeps in every language."""
 MAX_FUSIONS = 20
-LISTS = frozenset({"spaces", "weights", "classes", "ids", "exclude_ids", "region", "more", "part_weights"})
+LISTS = frozenset(
+    {"spaces", "weights", "classes", "ids", "exclude_ids", "relevant", "irrelevant", "region", "more", "part_weights"}
+)
 """Fields of an address or a form that may stand there several times; all others have one value."""
 
 _BINARY = {"schema": {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}}

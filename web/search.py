@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from retrieval.embedder import EmbeddedQuery
 from retrieval.errors import PictureError, QueryError, RetrievalError
+from retrieval.feedback import Feedback
 from retrieval.filters import Filter
 from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.hits import Hits
@@ -30,6 +31,8 @@ MAX_K = 1000
 MAX_PARTS = 20
 MAX_WEIGHT = 1e6
 MAX_IDS = 100_000
+MAX_MARKS = 200
+"""Images of a search that are marked as fitting, and as not fitting."""
 MAX_BATCH = 100
 """Searches of a batch, and pictures that they have together."""
 MAX_BATCH_HITS = 20_000
@@ -54,6 +57,7 @@ PartWeight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT, allow_inf_nan
 Region = Annotated[list[Fraction] | None, Field(min_length=4, max_length=4), Numbers, AfterValidator(_region)]
 ImageId = Annotated[int, Field(ge=0, le=MAX_ID)]
 ImageIds = Annotated[list[ImageId] | None, Field(min_length=1, max_length=MAX_IDS), Numbers]
+Marks = Annotated[list[ImageId] | None, Field(min_length=1, max_length=MAX_MARKS), Numbers]
 Vector = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, max_length=100_000)]
 
 
@@ -107,6 +111,20 @@ class SearchOptions(RequestModel):
         None,
         description="Search by a part of the picture: left, top, width, height as fractions of the upright picture.",
     )
+    relevant: Marks = Field(
+        None,
+        description="Images that fit what is searched for: the query moves towards them, by Rocchio's rule and, from "
+        "three marks of each kind on, by logistic regression.",
+    )
+    irrelevant: Marks = Field(
+        None,
+        description="Images that do not fit: the query moves away. To see new images alone, name those shown in "
+        "`exclude_ids`.",
+    )
+
+    def feedback(self) -> Feedback | None:
+        """The marks, or None where there are none. Raises BadQueryError."""
+        return Feedback(tuple(self.relevant or ()), tuple(self.irrelevant or ())) or None
 
     def overridden_by(self, other: SearchOptions) -> Self:
         """These options, but those that another part of the request sets as it sets them."""
@@ -141,7 +159,10 @@ class QueryPart(RequestModel):
     region: Region = Field(
         None, description="The part of the picture that counts: left, top, width, height as fractions of it."
     )
-    weight: PartWeight = Field(1.0, description="How much this part counts; more than 0 for now.")
+    weight: PartWeight = Field(
+        1.0,
+        description="How much this part counts; below 0 it pushes images like it away. One is above 0.",
+    )
 
     def to_part(self) -> Part:
         """The engine's part. Raises BadQueryError and what `decoded` raises."""
@@ -294,7 +315,7 @@ def search_batch(items: Sequence[BatchItem], defaults: SearchOptions) -> list[Hi
         except RetrievalError as error:
             results[at] = _of_client(error)
             continue
-        shared = options[at].model_dump_json(exclude={"spaces", "query_class", "region"})
+        shared = options[at].model_dump_json(exclude={"spaces", "query_class", "region", "relevant", "irrelevant"})
         groups.setdefault((shared, *embedded.vectors), {})[at] = embedded
     for members in groups.values():
         with state().searches.slot():
@@ -311,8 +332,6 @@ def _query_of(at: int, body: SearchBody) -> QueryLike | RetrievalError:
     except (PictureError, NotBase64Error, DataURLError) as error:
         return error
     except QueryError as error:
-        if any(part.weight == 0 for part in body.query):  # as below 0, which the engine refuses
-            return error
         raise BadSearchError(f"searches.{at}: {error}") from None
 
 
@@ -323,7 +342,7 @@ def _complete(query: QueryLike, options: SearchOptions) -> Query:
 
 
 def _embed(query: Query, options: SearchOptions) -> EmbeddedQuery:
-    return searcher().embed(query, options.spaces, options.query_class)
+    return searcher().embed(query, options.spaces, options.query_class, options.feedback())
 
 
 def _rank(queries: Sequence[EmbeddedQuery], options: SearchOptions) -> list[Hits]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -74,6 +75,14 @@ def text_part(text: str) -> Part:
         return Part(text=words or text, weight=weight if words else 1.0)
     except BadQueryError as error:
         raise click.UsageError(f"--text {text}: {error}; expected {TEXT_FORM}, such as '{words or text}=2'") from None
+
+
+def image_ids(ctx: click.Context, param: click.Parameter, values: Sequence[str]) -> tuple[int, ...]:
+    """Ids of images that are given by repeating an option, separated by commas, or both. Raises BadParameter."""
+    texts = [text.strip() for value in values for text in value.split(",")]
+    if not all(text.isascii() and text.isdecimal() for text in texts):
+        raise click.BadParameter(f"{', '.join(values)} are not ids of images, such as 12,40", ctx, param)
+    return tuple(map(int, texts))
 
 
 def _region(text: str | None) -> Region | None:

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from shlex import join
 
 import click
 
-from indexer.commands.query_parts import IMAGE_FORM, TEXT_FORM, VECTOR_FORM, image_part, text_part, vector_part
+from indexer.commands.query_parts import (
+    IMAGE_FORM,
+    TEXT_FORM,
+    VECTOR_FORM,
+    image_ids,
+    image_part,
+    text_part,
+    vector_part,
+)
 from retrieval.arguments import (
     LocalPath,
     engine_option,
@@ -20,6 +29,7 @@ from retrieval.arguments import (
     space_option,
     zip_encoding_option,
 )
+from retrieval.feedback import Feedback
 from retrieval.filters import NoSuchClassError
 from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.hits import Hits
@@ -27,8 +37,11 @@ from retrieval.large_pictures import RUN_PIXELS, LargePictures
 from retrieval.names import nfc
 from retrieval.query import Query
 from retrieval.rerank import METHODS as RERANKERS
-from retrieval.search import Searcher, open_collection
+from retrieval.search import Searcher, SearchOptions, open_collection
 from retrieval.terminal import display_width, note, one_line, padded
+
+_HITS = 10
+_OF_EACH_CLASS = 4
 
 
 @click.command("search")
@@ -68,7 +81,9 @@ from retrieval.terminal import display_width, note, one_line, padded
     type=LocalPath(dir_okay=False),
     help="Where --batch writes: .csv, .jsonl or .trec. The same command again continues a stopped one.",
 )
-@click.option("-k", default=10, show_default=True, help="How many hits.")
+@click.option(
+    "-k", type=int, help=f"How many hits.  [default: {_HITS}, or with --each-class {_OF_EACH_CLASS} of each class]"
+)
 @space_option(
     "Spaces to search, separated by commas; several are fused.  [default: what retrieves best by the latest "
     "evaluation that is stored, or else the first]"
@@ -90,6 +105,13 @@ from retrieval.terminal import display_width, note, one_line, padded
 @click.option(
     "--rerank", type=click.Choice(tuple(RERANKERS)), help="Rank the nearest 1,000 pictures of one space anew."
 )
+@click.option(
+    "--mmr",
+    type=click.FloatRange(0, 1),
+    metavar="NUMBER",
+    help="Rank by maximal marginal relevance: 1 by similarity alone, less prefers what is unlike the hits before it; "
+    "0.7 is --rerank mmr.",
+)
 @click.option("--class", "classes", multiple=True, help="Only images of this class; may be given several times.")
 @click.option(
     "--min-chance",
@@ -105,6 +127,19 @@ from retrieval.terminal import display_width, note, one_line, padded
     is_flag=True,
     help="Leave out these and other frames of their place in the same examination, as `kvasir scenes` finds them.",
 )
+@click.option(
+    "--like",
+    multiple=True,
+    metavar="ID,..",
+    callback=image_ids,
+    help="Hits of an earlier search that fit: the query moves towards them. Several separated by commas.",
+)
+@click.option("--unlike", multiple=True, metavar="ID,..", callback=image_ids, help="Hits that do not: it moves away.")
+@click.option("--exclude", multiple=True, metavar="ID,..", callback=image_ids, help="Images to leave out.")
+@click.option("--fold", is_flag=True, help="Fold near duplicates of a hit into it, so that all hits differ.")
+@click.option(
+    "--each-class", is_flag=True, help="The nearest images of each class, to see what a picture may be taken for."
+)
 @engine_option
 @map_option
 @zip_encoding_option
@@ -116,16 +151,22 @@ def command(
     texts: tuple[str, ...],
     batch: Path | None,
     out: Path | None,
-    k: int,
+    k: int | None,
     spaces: tuple[str, ...],
     weights: tuple[str, ...],
     fusion: str,
     rerank: str | None,
+    mmr: float | None,
     classes: tuple[str, ...],
     min_chance: float | None,
     query_class: str | None,
     exclude_cluster: bool,
     exclude_scene: bool,
+    like: tuple[int, ...],
+    unlike: tuple[int, ...],
+    exclude: tuple[int, ...],
+    fold: bool,
+    each_class: bool,
     engine: str | None,
     class_maps: tuple[str, ...],
     zip_encoding: str | None,
@@ -133,19 +174,27 @@ def command(
 ) -> None:
     """Find the images of COLLECTION that are most similar to a picture file, or to one of its own images by ID.
 
-    Several parts are searched for together: an image's distance is the weighted mean of its distances to them. With
-    --batch it searches for many queries and reports precision and recall where the queries have classes.
+    Several parts are searched for together: an image's distance is the weighted mean of its distances to them, and a
+    negative weight pushes images like its part away. With --batch it searches for many queries and reports precision
+    and recall where the queries have classes.
 
     Example:  kvasir search polyp.jpg kvasir.collection -k 5 --class polyps --class normal-cecum
 
     Example:  kvasir search kvasir.collection --image 5 --image polyp.jpg@0.2,0.2,0.5,0.5=0.5
 
+    Example:  kvasir search 5 kvasir.collection --like 12,40 --unlike 7 --exclude 12,40,7
+
     Example:  kvasir search --batch queries/ --out run.csv kvasir.collection
     """
     *query_part, place = arguments
+    if mmr is not None:
+        if rerank is not None:
+            raise click.UsageError("--mmr is a way of re-ranking; leave --rerank out")
+        rerank = f"mmr:{mmr:g}"
     collection = LocalPath().convert(place, None, None)
     if batch is not None or out is not None:
         other = query_part or images or vectors or texts or exclude_cluster or exclude_scene
+        other = other or like or unlike or exclude or fold or each_class
         if batch is None or out is None or other:
             raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
         require_order("kvasir search --batch", collection, [batch], last=True, options=["--out", out])
@@ -157,7 +206,7 @@ def command(
         searcher = open_collection(collection, "throughput", large=large, engine=engine)
         class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
         options = BatchOptions(
-            k=k,
+            k=k or _HITS,
             spaces=searcher.space_names(spaces or None),
             weights=_weights(weights, searcher, spaces),
             fusion=fusion,
@@ -186,19 +235,26 @@ def command(
     searcher = open_collection(collection, engine=engine)
     if not spaces and not weights and rerank is None and not query.spaces:
         spaces, weights, fusion = _best_spaces(searcher, fusion)
-    hits = searcher.search(
-        query,
-        k,
-        spaces=spaces or None,
-        weights=_weights(weights, searcher, spaces or query.spaces),
-        fusion=fusion,
-        rerank=rerank,
-        classes=classes or None,
-        exclude_cluster=exclude_cluster,
-        exclude_scene=exclude_scene,
-        query_class=_class_of_query(query_class, class_maps, searcher.collection.classes),
-        min_chance=min_chance,
-    )
+    options: SearchOptions = {
+        "spaces": spaces or None,
+        "weights": _weights(weights, searcher, spaces or query.spaces),
+        "fusion": fusion,
+        "rerank": rerank,
+        "classes": classes or None,
+        "exclude_cluster": exclude_cluster,
+        "exclude_scene": exclude_scene,
+        "query_class": _class_of_query(query_class, class_maps, searcher.collection.classes),
+        "min_chance": min_chance,
+        "fold": fold,
+        "feedback": Feedback(like, unlike, exclude),
+    }
+    if each_class:
+        nearest = searcher.nearest_of_classes(query, k or _OF_EACH_CLASS, **options)
+        found = [{"class_name": name, "hits": hits.to_dict()} for name, hits in nearest.items()]
+        tables = "\n\n".join(_table(replace(hits, quality=None)) for hits in nearest.values())
+        click.echo(json.dumps({"classes": found}, indent=2, allow_nan=False) if as_json else tables)
+        return
+    hits = searcher.search(query, k or _HITS, **options)
     click.echo(json.dumps(hits.to_dict(), indent=2, allow_nan=False) if as_json else _table(hits))
 
 
@@ -272,6 +328,7 @@ def _table(hits: Hits) -> str:
         *_distances(hits),
         *_chances(hits),
         *_scenes(hits),
+        *_duplicates(hits),
         ("file", [one_line(hit.file) for hit in hits], "<"),
     ]
     widths = [max(display_width(heading), *map(display_width, cells)) for heading, cells, _ in columns]
@@ -312,6 +369,13 @@ def _scenes(hits: Hits) -> list[tuple[str, list[str], str]]:
     """The column of hits that show the query's or each other's scene, where there are any."""
     notes = hits.scene_notes
     return [("scene", [notes.get(hit.id, "-") for hit in hits], "<")] if notes else []
+
+
+def _duplicates(hits: Hits) -> list[tuple[str, list[str], str]]:
+    """The column of near duplicates that were folded into hits, where there are any."""
+    if not any(hit.near_duplicates for hit in hits):
+        return []
+    return [("near duplicates", [", ".join(map(str, hit.near_duplicates)) or "-" for hit in hits], "<")]
 
 
 def _distances(hits: Hits) -> list[tuple[str, list[str], str]]:

@@ -6,6 +6,7 @@ is not among them, so nothing of it can leak into the new order.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol
@@ -50,11 +51,14 @@ _ALL: tuple[Reranker, ...] = (
     KReciprocal(),
     MaximalMarginalRelevance(),
 )
+_WEIGHED = re.compile(r"mmr:(0(?:\.\d{1,6})?|0?\.\d{1,6}|1(?:\.0{1,6})?)")
 METHODS: Mapping[str, Reranker] = MappingProxyType({method.name: method for method in _ALL})
 
 
 def reranker_named(name: str) -> Reranker:
-    """The method of a name. Raises UnknownRerankingError."""
+    """The method of a name; `mmr:0.5` is mmr with another weight of relevance, 0 to 1. Raises UnknownRerankingError."""
+    if isinstance(name, str) and (match := _WEIGHED.fullmatch(name)):  # type: ignore[redundant-expr]
+        return MaximalMarginalRelevance(float(match[1]))
     if not isinstance(name, str) or name not in METHODS:  # type: ignore[redundant-expr]
         raise UnknownRerankingError(f"no way of re-ranking is called {name!r}; there are {', '.join(METHODS)}")
     return METHODS[name]

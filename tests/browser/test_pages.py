@@ -152,9 +152,15 @@ def test_a_class_filter_and_a_known_class_show_in_the_answer(page: Any, polyp: P
     expect(page.get_by_role("tooltip", name=re.compile("Of the 10 images requested"))).to_be_visible()
 
 
-def test_the_link_of_an_answer_brings_it_back_elsewhere(page: Any, browser: Any, polyp: Path) -> None:
+def test_the_link_of_an_answer_brings_it_back_elsewhere_unless_it_shows_an_upload(
+    page: Any, browser: Any, polyp: Path
+) -> None:
     upload(page, polyp)
+    expect(page.get_by_label("Link to these hits")).to_have_count(0)
+    expect(page.locator(".share")).to_contain_text("no link to it is offered")
+    page.get_by_role("link", name=re.compile("^Search from hit 1,")).click()
     link = page.get_by_label("Link to these hits").input_value()
+    assert "upload" not in link
     other = browser.new_context().new_page()
     other.goto(link)
     expect(other.locator(".hit")).to_have_count(12)

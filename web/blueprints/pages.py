@@ -81,6 +81,10 @@ SCORES = {
         "Similarity",
         "Similarity: 1 for equal pictures, smaller the less alike they are in the space that was searched.",
     ),
+    "balance": (
+        "Balance",
+        "Similarity to what is wanted less that to what is not, by the weights: larger is better. It is no similarity.",
+    ),
     "re-ranked similarity": (
         "Re-ranked",
         "Score after re-ranking: larger is more similar, judged with the images around. Distances are as before it.",
@@ -102,6 +106,8 @@ DEFAULT_K = 12
 """Hits of a search that states no number of its own."""
 OF_EACH_CLASS = 4
 """Images of each class that stand side by side."""
+MAX_UNSEEN = 500
+"""Images that an address may leave out as shown before."""
 SUGGESTED = 18
 """Images of the collection that the first page offers as a start."""
 
@@ -422,7 +428,9 @@ def _shown(page: PageSearch, hits: Hits) -> dict[str, Any]:
     return {
         "score_name": score_name,
         "score_text": score_text,
-        "full_bar": max([1.0, *(hit.score for hit in hits)]),
+        "full_bar": max([1e-9 if hits.score_kind == "balance" else 1.0, *(hit.score for hit in hits)]),
+        "marks": (marks := _marks(page.options)),
+        "unseen": _unseen(page.options, hits, marks),
         "fused_by": METHODS[hits.fusion].summands if hits.fusion else None,
         "hits": hits,
         "findings": hits.findings,
@@ -436,6 +444,21 @@ def _shown(page: PageSearch, hits: Hits) -> dict[str, Any]:
         "pictures": _pictures(page),
         "options": page.options,
     }
+
+
+def _marks(options: SearchOptions) -> list[dict[str, Any]]:
+    """The marked images: whether each fits, and its thumbnail. Raises NoSuchImageError."""
+    links, opened = image_links(), collection()
+    marks = [(i, True) for i in options.relevant or ()] + [(i, False) for i in options.irrelevant or ()]
+    for image_id, _ in marks:
+        opened.position(image_id)
+    return [{"image_id": i, "fits": fits, "thumbnail": links(i)["thumbnail"]} for i, fits in marks]
+
+
+def _unseen(options: SearchOptions, hits: Hits, marks: list[dict[str, Any]]) -> list[int]:
+    """Ids of what was shown or marked, which a search for new images leaves out; none where an address is too short."""
+    ids = {*(options.exclude_ids or ()), *hits.ids, *(mark["image_id"] for mark in marks)}
+    return sorted(ids) if len(ids) <= MAX_UNSEEN else []
 
 
 def _headline(hits: Hits) -> str:
@@ -458,7 +481,7 @@ def _hits(page: PageSearch) -> tuple[Hits, Copies | None]:
     first, copies = page.first, None
     if first.upload is None or not isinstance(first.picture, bytes):
         return search(page.query, options), None
-    name, data, whole = first.upload, first.picture, len(page.parts) == 1 and page.options.region is None
+    name, data, whole = first.upload, first.picture, page.is_whole_picture
 
     def adjusted(embedded: EmbeddedQuery) -> SearchOptions:
         nonlocal copies
@@ -518,7 +541,8 @@ def _distances(page: PageSearch, hit_id: int) -> dict[str, float | None]:
         of_query = engine.embed(page.query, [name for name in names if name in known]).vectors
         for name, made in of_query.items():
             each = engine.metric(name).distances(made.vectors, of_hit[name][None])[:, 0]
-            distances[name] = max(0.0, float(made.weights @ each / made.weights.sum()))
+            distance = float(made.weights @ each / made.positive)
+            distances[name] = distance if made.is_signed else max(0.0, distance)
     return distances
 
 

@@ -272,17 +272,65 @@ if (comparison) {
 const down = document.querySelector(".jump .down");
 if (down) new IntersectionObserver(([{ isIntersecting }]) => down.classList.toggle("here", isIntersecting)).observe(document.getElementById("refine"));
 
+// Hits that fit or do not: one mark each, by mouse, finger or key; the bar at the bottom searches again with them.
+const outcome = document.querySelector("[data-results] .outcome");
+const fitBoxes = () => [...outcome.querySelectorAll(".fit input")];
+if (outcome) {
+  outcome.addEventListener("change", ({ target }) => { if (target.matches(".fit input")) mark(target, target.checked); });
+  outcome.addEventListener("keydown", (event) => {
+    const hit = event.target.closest(".hit");
+    const name = fitKey(event);
+    if (!hit || !name) return;
+    event.preventDefault();
+    const box = hit.querySelector(`.fit input[name="${name}"]`);
+    mark(box, !box.checked);
+  });
+  addEventListener("formdata", ({ target, formData }) => {
+    if (!target.matches("form[data-again]")) return;
+    for (const name of ["relevant", "irrelevant"]) {
+      let ids = formData.getAll(name);
+      if (target.id !== "marks") { // the other form has the marks that came with the address
+        const shown = new Map(fitBoxes().filter((box) => box.name === name).map((box) => [box.value, box]));
+        ids = ids.filter((id) => !shown.has(id) || shown.get(id).checked);
+        for (const [id, box] of shown) if (box.checked && !box.defaultChecked) ids.push(id);
+      }
+      formData.delete(name);
+      if (ids.length) formData.set(name, ids.join(","));
+    }
+  });
+  addEventListener("pageshow", tellMarks);
+}
+/** The kind of mark that a pressed key means. */
+function fitKey(event) {
+  const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.target.matches("input:not([type=checkbox]), select, textarea");
+  return plain && { y: "relevant", n: "irrelevant" }[event.key.toLowerCase()];
+}
+function mark(box, fits) {
+  for (const other of box.closest(".fit").querySelectorAll("input")) other.checked = other === box && fits;
+  tellMarks();
+}
+function tellMarks() {
+  const bar = document.getElementById("marks");
+  if (!bar) return;
+  const count = (name) => bar.querySelectorAll(`input[type="hidden"][name="${name}"]`).length + fitBoxes().filter((box) => box.name === name && box.checked).length;
+  const [fit, unfit] = [count("relevant"), count("irrelevant")];
+  bar.querySelector("[data-told]").textContent = [fit && `${fit} fit${fit === 1 ? "s" : ""}`, unfit && `${unfit} do${unfit === 1 ? "es" : ""} not`].filter(Boolean).join(", ");
+  bar.querySelector("button").textContent = fit + unfit ? `${fit + unfit} marked: search again` : "Search again without marks";
+}
+
 // More hits come below those that are there.
 document.querySelector("[data-results]")?.addEventListener("click", async (event) => {
   const link = event.target.closest("[data-more]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  const outcome = link.closest(".outcome");
   const known = outcome.querySelectorAll(".hit").length;
   const done = working();
   try {
     const page = new DOMParser().parseFromString(await (await fetch(link.href)).text(), "text/html");
+    const marked = new Set(fitBoxes().filter((box) => box.checked).map((box) => box.name + box.value));
     outcome.replaceChildren(...page.querySelector(".outcome").children);
+    for (const box of fitBoxes()) box.checked = marked.has(box.name + box.value);
+    tellMarks();
     history.replaceState(history.state, "", link.href);
     document.getElementById("k").value = page.getElementById("k").value;
     outcome.querySelectorAll(".hit .look")[known]?.focus({ preventScroll: true });
@@ -357,6 +405,7 @@ if (dialog) {
       if (!comparison) return location.assign(address);
       dialog.replaceChildren(comparison);
       zoom(comparison.querySelector("[data-zoom]"));
+      showFit();
       dialog.scrollTop = 0;
       shown = address;
       if (!dialog.open) dialog.showModal();
@@ -375,6 +424,22 @@ if (dialog) {
     shown = null;
   }
 
+  /** In the dialog a mark is that of the hit below it. */
+  const fitBox = (name, image) => fitBoxes().find((box) => box.name === name && box.value === image);
+  function showFit() {
+    for (const link of dialog.querySelectorAll("[data-fit]")) {
+      if (fitBox(link.dataset.fit, link.dataset.image)?.checked) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  }
+  function fit(event, link) {
+    const box = link && fitBox(link.dataset.fit, link.dataset.image);
+    if (!box) return;
+    event.preventDefault();
+    mark(box, !box.checked);
+    showFit();
+  }
+
   document.querySelector(".outcome").addEventListener("click", (event) => {
     const link = event.target.closest("a[data-compare]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -385,10 +450,13 @@ if (dialog) {
     const link = event.target.closest("a");
     if (event.target === dialog || link?.matches("[data-close]")) { event.preventDefault(); dialog.close(); }
     else if (link?.rel) { event.preventDefault(); show(link.href); }
+    else if (link?.dataset.fit) fit(event, link);
   });
   dialog.addEventListener("keydown", (event) => {
     const link = neighbour(dialog, event);
     if (link) { event.preventDefault(); show(link.href); }
+    const kind = fitKey(event);
+    if (kind) fit(event, dialog.querySelector(`[data-fit="${kind}"]`));
   });
   dialog.addEventListener("close", () => {
     looking.abort();

@@ -133,3 +133,28 @@ def test_a_part_that_cannot_be_read_is_told(
     assert (status, out) == (2, "")
     assert reason in err
     assert "Traceback" not in err
+
+
+def test_marks_move_the_query_and_near_duplicates_fold(search: Search, indexed: Any) -> None:
+    near = [hit["id"] for hit in json.loads(search("5", indexed.path, "-k", 8, "--json")[1])["hits"]]
+    marks = ("--like", f"{near[2]},{near[3]}", "--unlike", near[0], "--exclude", near[2])
+    found = json.loads(search(5, indexed.path, *marks, "--json")[1])
+    assert found["score_kind"] == "balance"
+    listed = [hit["id"] for hit in found["hits"]]
+    assert near[3] in listed
+    assert near[2] not in listed
+    out = search("1", indexed.path, "-k", 30, "--fold")[1]
+    assert "near duplicates" in out
+    assert "not ids of images" in search(5, indexed.path, "--like", "a")[2]
+
+
+def test_the_nearest_of_each_class_and_diverse_hits(search: Search, indexed: Any) -> None:
+    classes = json.loads(search(5, indexed.path, "--each-class", "--json")[1])["classes"]
+    engine = open_collection(indexed.path)
+    assert sorted(entry["class_name"] for entry in classes) == sorted(engine.collection.classes)
+    assert {hit["class_name"] for hit in classes[0]["hits"]["hits"]} == {classes[0]["class_name"]}
+    assert search(5, indexed.path, "--each-class")[1].count("rank") == len(classes)
+    plain, diverse = (json.loads(search(5, indexed.path, "--mmr", share, "--json")[1]) for share in (1, 0.2))
+    assert [hit["id"] for hit in plain["hits"]] == engine.search(5).ids
+    assert [hit["id"] for hit in diverse["hits"]] == engine.search(5, rerank="mmr:0.2").ids != engine.search(5).ids
+    assert "--mmr is a way of re-ranking" in search(5, indexed.path, "--mmr", 0.5, "--rerank", "mmr")[2]

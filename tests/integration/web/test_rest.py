@@ -849,3 +849,21 @@ def test_the_nearest_of_each_class_come_side_by_side(api: httpx.Client, picture:
             assert len(one["hits"]["hits"]) == 2
     only = api.post("/api/v1/search/classes", json={"image_id": 3, "k": 1, "classes": ["cecum"]}).json()["classes"]
     assert [one["class"] for one in only] == ["cecum"]
+
+
+def test_marked_images_move_a_query_in_json_an_address_and_a_form(api: httpx.Client, picture: bytes) -> None:
+    near = ids(search(api, {"image_id": 5}, k=12))
+    marks = {"relevant": near[4:6], "irrelevant": near[:2]}
+    moved = search(api, {"image_id": 5}, k=12, **marks)
+    assert moved.json()["score_kind"] == "balance"
+    assert ids(moved) != near
+    assert set(marks["relevant"]) <= set(ids(moved)[:6])
+    fields = {name: ",".join(map(str, marked)) for name, marked in marks.items()}
+    address = api.get("/api/v1/images/5/similar", params=fields | {"k": 12})
+    assert ids(address) == ids(moved)
+    form = api.post("/api/v1/search", files={"image": picture}, data=fields | {"k": 12})
+    assert form.json()["score_kind"] == "balance"
+    unseen = search(api, {"image_id": 5}, k=12, exclude_ids=near, **marks)
+    assert not set(ids(unseen)) & set(near)
+    assert problem(search(api, {"image_id": 5}, relevant=[1], irrelevant=[1]), 422) == "urn:kvasir:bad-query"
+    assert problem(search(api, {"image_id": 5}, relevant=[10**6]), 404) == "urn:kvasir:no-such-image"
