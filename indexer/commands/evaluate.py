@@ -101,6 +101,7 @@ from retrieval.terminal import TaskBars, note, progress_bar
 )
 @map_option
 @click.option("--common", is_flag=True, help="Leave images out that lack a vector in a space, so that all compare.")
+@click.option("--feedback", is_flag=True, help="Also simulate users who mark hits as fitting or not, in each space.")
 @click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
 @engine_option
 @click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, every query's figures included.")
@@ -125,6 +126,7 @@ def command(
     query_sources: tuple[int | Path, ...],
     class_maps: tuple[str, ...],
     common: bool,
+    feedback: bool,
     speed: bool,
     engine: str | None,
     as_json: bool,
@@ -181,6 +183,7 @@ def command(
         learn_from,
         rerank,
         count,
+        feedback,
     )
     opened = Collection.open(collection)
     class_map = parse_class_map(class_maps, opened.classes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from retrieval.collection import Collection, Images, SpaceNameError
 from retrieval.evaluation.calibrated import hits_of_result
 from retrieval.evaluation.chances import cross_fitted, enough, measured
 from retrieval.evaluation.contenders import retriever_of
+from retrieval.evaluation.feedback import FeedbackCurve, feedback_curve
 from retrieval.evaluation.generalisation import Figure, Standing, learning_figures, standing
 from retrieval.evaluation.learned import evaluate_learning, training_for
 from retrieval.evaluation.mark_bias import DeviceMarks
@@ -41,7 +43,7 @@ from retrieval.learn.model import LearnOptions
 from retrieval.learn.sources import learner_of
 from retrieval.rerank import reranker_named
 from retrieval.search import Searcher
-from retrieval.spaces import embedding_spaces, open_space
+from retrieval.spaces import embedding_spaces, metric_of, open_space
 
 Scores = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 """Distances -> similarities."""
@@ -103,7 +105,33 @@ def evaluate_collection(
 
     one_out = by(leave_one_out(images.clusters), images.clusters)
     scene_out = by(leave_scene_out(images.scenes), images.scenes) if images.has_scenes else ()
-    return Evaluation(name, results, options.measures.seed, speeds, one_out, scene_out, figures)
+    feedback = _feedback(opened, contenders, options, progress) if options.feedback else ()
+    return Evaluation(name, results, seed, speeds, one_out, scene_out, figures, feedback=feedback)
+
+
+def _feedback(
+    opened: Collection,
+    contenders: Sequence[Fusion],
+    options: EvaluationOptions,
+    progress: Callable[[str, int, int], None] | None,
+) -> tuple[FeedbackCurve, ...]:
+    """Simulated relevance feedback in each space that is evaluated alone."""
+    curves = []
+    for name in (contender.name for contender in contenders if len(contender.spaces) == 1):
+        positions = opened.positions(name)
+        task = f"{name}, feedback"
+        curve = feedback_curve(
+            name,
+            opened.vectors(name)[1],
+            metric_of(opened.manifest.space(name)),
+            opened.images.labels[positions],
+            opened.images.clusters[positions],
+            seed=options.measures.seed,
+            samples=options.measures.samples,
+            progress=None if progress is None else partial(progress, task),
+        )
+        curves += [] if curve is None else [curve]
+    return tuple(curves)
 
 
 def _learning_evaluated(

@@ -75,7 +75,7 @@ class EvaluationOptions:
     so that all can be compared. learn: methods of `retrieval.learn` that learn within each round, from the frozen
     spaces `learn_from`, the first where none is given. rerank: ways of `retrieval.rerank`, each on every space of
     embeddings. queries: how many images query, drawn from each class by its share and by the seed; None for all of
-    them, or QUERIES of more than SAMPLED_ABOVE images.
+    them, or QUERIES of more than SAMPLED_ABOVE images. feedback: also simulate users who mark hits in each space.
     """
 
     spaces: tuple[str, ...] = ()
@@ -91,6 +91,7 @@ class EvaluationOptions:
     learn_from: tuple[str, ...] = ()
     rerank: tuple[str, ...] = ()
     queries: int | None = None
+    feedback: bool = False
 
     def query_count(self, images: int) -> int | None:
         """How many of so many images query; None for all."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from retrieval.evaluation.comparison import Comparison, NotSameQueriesError, compare
+from retrieval.evaluation.feedback import FeedbackCurve
 from retrieval.evaluation.generalisation import Figure, Standing
 from retrieval.evaluation.space_result import SpaceResult, json_values
 from retrieval.evaluation.speed import Speed
@@ -33,7 +34,7 @@ class Evaluation:
     leave_one_out: the same spaces by leave-one-out, where there are near duplicates that another protocol left out.
     leave_scene_out: the same by leave-scene-out, where there are scenes that leave-cluster-out does not leave out.
     figures: by way of learning, what `retrieval.evaluation.generalisation` asks. transfer: by space, how pictures of
-    other sources retrieve.
+    other sources retrieve. feedback: by space, precision after rounds of simulated relevance feedback.
     """
 
     collection: str
@@ -44,6 +45,7 @@ class Evaluation:
     leave_scene_out: tuple[SpaceResult, ...] = ()
     figures: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
     transfer: Mapping[str, Standing] = field(default_factory=dict)
+    feedback: tuple[FeedbackCurve, ...] = ()
     _comparisons: dict[str, Comparison] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -118,6 +120,7 @@ class Evaluation:
                 if self.transfer
                 else {}
             ),
+            **({"feedback": [curve.to_dict() for curve in self.feedback]} if self.feedback else {}),
             **({"speed": [speed.to_dict() for speed in self.speeds]} if self.speeds else {}),
         }
 

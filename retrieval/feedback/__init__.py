@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.feedback.logistic import logistic_weights
-from retrieval.feedback.rocchio import rocchio_weights
+from retrieval.feedback.logistic import PRIOR, STRENGTH, logistic_weights
+from retrieval.feedback.rocchio import IRRELEVANT, RELEVANT, rocchio_weights
 from retrieval.index.protocol import Metric
 from retrieval.query import BadQueryError, as_list, is_whole
 from retrieval.query_vectors import QueryVectors
 
-__all__ = ["LEAST_FOR_REGRESSION", "Feedback", "moved"]
+__all__ = ["LEAST_FOR_REGRESSION", "Feedback", "Movement", "moved"]
 
 LEAST_FOR_REGRESSION = 3
 """Marks of each kind from which on logistic regression weighs them; its classifier needs both kinds."""
@@ -55,15 +55,37 @@ class Feedback:
         )
 
 
-def moved(query: QueryVectors, relevant: NDArray[Any], irrelevant: NDArray[Any], metric: Metric) -> QueryVectors:
+@dataclass(frozen=True)
+class Movement:
+    """How far marks move a query, chosen by cross-validation (`tests/benchmarks/bench_feedback.py`).
+
+    relevant, irrelevant: see `rocchio_weights`. strength, prior: see `logistic_weights`.
+    """
+
+    relevant: float = RELEVANT
+    irrelevant: float = IRRELEVANT
+    strength: float = STRENGTH
+    prior: float = PRIOR
+
+
+def moved(
+    query: QueryVectors,
+    relevant: NDArray[Any],
+    irrelevant: NDArray[Any],
+    metric: Metric,
+    movement: Movement = Movement(),
+) -> QueryVectors:
     """A query moved by the vectors (r, d) of relevant and (i, d) of irrelevant images, in one space."""
     if not len(relevant) and not len(irrelevant):
         return query
-    weights = rocchio_weights(query.weights / query.positive, len(relevant), len(irrelevant))
+    weights = rocchio_weights(
+        query.weights / query.positive, len(relevant), len(irrelevant), movement.relevant, movement.irrelevant
+    )
     vectors = np.concatenate([query.vectors, relevant, irrelevant])
     if min(len(relevant), len(irrelevant)) >= LEAST_FOR_REGRESSION:
         wanted = np.concatenate([query.weights > 0, np.ones(len(relevant), bool), np.zeros(len(irrelevant), bool)])
-        weights = logistic_weights(np.asarray(metric.distances(vectors, vectors), np.float64), wanted, weights)
+        distances = np.asarray(metric.distances(vectors, vectors), np.float64)
+        weights = logistic_weights(distances, wanted, weights, movement.strength, movement.prior)
     return QueryVectors(vectors, weights)
 
 

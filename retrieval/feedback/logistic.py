@@ -24,20 +24,23 @@ _STEPS = 50
 _ENOUGH = 1e-9
 
 
-def logistic_weights(distances: Floats, wanted: NDArray[np.bool_], prior: Floats) -> Floats:
+def logistic_weights(
+    distances: Floats, wanted: NDArray[np.bool_], rocchio: Floats, strength: float = STRENGTH, prior: float = PRIOR
+) -> Floats:
     """Signed weights (m,) of the parts and marked images of a query.
 
-    distances: (m, m) between them. wanted: (m,) whether each is an example of what is searched for. prior: (m,) weights
-    by Rocchio's rule. Minimises the negative log-likelihood, and half the squared norm of what is added to the prior.
+    distances: (m, m) between them. wanted: (m,) whether each is an example of what is searched for. rocchio: (m,)
+    weights by Rocchio's rule. strength and prior: see STRENGTH and PRIOR. Minimises the negative log-likelihood, and
+    half the squared norm of what is added to the prior.
     """
     kernel = _centred(-distances)
     size = float(np.trace(kernel)) / len(kernel)
     if size <= 0:  # all examples are alike
-        return prior
+        return rocchio
     kernel /= size
-    start = PRIOR * prior
+    start = prior * rocchio
     offset = kernel @ start
-    added = _fitted(kernel, np.where(wanted, 1 - ERROR, ERROR), offset - offset.mean())
+    added = _fitted(kernel, np.where(wanted, 1 - ERROR, ERROR), offset - offset.mean(), strength)
     return start + added
 
 
@@ -47,21 +50,21 @@ def _centred(kernel: Floats) -> Floats:
     return np.asarray(kernel - means - means[:, None] + kernel.mean(), np.float64)
 
 
-def _fitted(kernel: Floats, targets: Floats, offset: Floats) -> Floats:
+def _fitted(kernel: Floats, targets: Floats, offset: Floats, strength: float) -> Floats:
     """Dual weights (m,), which sum up to 0, of the fit of sigmoid(kernel @ weights + b + offset) to targets (m,).
 
-    Newton's method on weights = STRENGTH (targets - sigmoid), with the free b as the last unknown.
+    Newton's method on weights = strength (targets - sigmoid), with the free b as the last unknown.
     """
     count = len(targets)
     weights, b = np.zeros(count), 0.0
     for _ in range(_STEPS):
         shares = 1 / (1 + np.exp(-np.clip(kernel @ weights + b + offset, -500, 500)))
-        slopes = STRENGTH * np.maximum(shares * (1 - shares), 1e-12)
+        slopes = strength * np.maximum(shares * (1 - shares), 1e-12)
         system = np.zeros((count + 1, count + 1))
         system[:count, :count] = np.eye(count) + slopes[:, None] * kernel
         system[:count, count] = slopes
         system[count, :count] = 1
-        missing = np.append(STRENGTH * (targets - shares) - weights, -weights.sum())
+        missing = np.append(strength * (targets - shares) - weights, -weights.sum())
         step = np.linalg.lstsq(system, missing, rcond=None)[0]
         weights += step[:count]
         b += float(step[count])

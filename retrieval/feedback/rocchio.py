@@ -14,11 +14,15 @@ feedback", JASIS 41(4), 1990) give texts 0.75 and 0.25. A picture as a query is 
 of a person tell more of what is wanted: chosen on endoscopy images (`tests/benchmarks/bench_feedback.py`)."""
 
 
-def rocchio_weights(query: NDArray[np.float64], relevant: int, irrelevant: int) -> NDArray[np.float64]:
+def rocchio_weights(
+    query: NDArray[np.float64], relevant: int, irrelevant: int, towards: float = RELEVANT, away: float = IRRELEVANT
+) -> NDArray[np.float64]:
     """Signed weights (p + r + i,) of the p parts of a query, whose own weights (p,) come first, and the marked images.
+
+    towards, away: weights of the two means.
 
     A sum of weighted unit vectors is Rocchio's query; with weighted distances in its place the rule holds in any space.
     """
     return np.concatenate(
-        [query, np.full(relevant, RELEVANT / max(relevant, 1)), np.full(irrelevant, -IRRELEVANT / max(irrelevant, 1))]
+        [query, np.full(relevant, towards / max(relevant, 1)), np.full(irrelevant, -away / max(irrelevant, 1))]
     )

@@ -22,6 +22,8 @@ from retrieval.report.tables import (
     TRANSFER,
     chances_table,
     class_table,
+    feedback_headings,
+    feedback_rows,
     learning_rows,
     measures_table,
     overview_table,
@@ -116,6 +118,8 @@ def _overview(result: Evaluation) -> Overview:
             (way, Table(LEARNING, tuple(learning_rows(figures)))) for way, figures in result.figures.items() if figures
         ),
         transfer=Table(TRANSFER, tuple(transfer_rows(result.transfer))) if result.transfer else None,
+        feedback=Table(feedback_headings(result.feedback), feedback_rows(result.feedback)) if result.feedback else None,
+        feedback_plot=plots.feedback(result.feedback) if result.feedback else "",
     )
 
 

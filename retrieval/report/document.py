@@ -67,6 +67,7 @@ class Overview:
     standings: a plot, and summary and sentences of the comparison, where several spaces have the same queries;
     not_compared: why not.
     learning: by way of learning its settings next to those without it. transfer: pictures of other sources as queries.
+    feedback, feedback_plot: precision after rounds of marks by simulated users.
     """
 
     table: Table
@@ -81,6 +82,8 @@ class Overview:
     leave_scene_out: bool = False
     learning: tuple[tuple[str, Table], ...] = ()
     transfer: Table | None = None
+    feedback: Table | None = None
+    feedback_plot: str = ""
 
 
 @dataclass(frozen=True)

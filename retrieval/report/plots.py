@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from retrieval.evaluation.bootstrap import interval, resampled_means
 from retrieval.evaluation.chances import ChanceFigures
 from retrieval.evaluation.comparison import Comparison
+from retrieval.evaluation.feedback import FeedbackCurve
 from retrieval.evaluation.measures import NEIGHBOURS, RECALL_LEVELS
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.report.drawing import ACCENT, FAINT, INK, new_figure, styled, svg
@@ -82,6 +83,21 @@ def reliability(figures: ChanceFigures, name: str) -> str:
     axes.scatter(chances, right, s=8 + 160 * hits / hits.max(), color=class_colour(0))
     axes.set(xlabel="chance of a hit", ylabel="share of hits that are right", xlim=(0, 1.02), ylim=(0, 1.04))
     return svg(figure, f"reliability {name}")
+
+
+@styled
+def feedback(curves: Sequence[FeedbackCurve]) -> str:
+    """Precision on images not shown yet over the marks given: solid with the marks, dotted without them."""
+    figure, axes = new_figure(5.6, 3.2)
+    for at, curve in enumerate(curves):
+        marks = np.arange(len(curve.marked)) * curve.users.marks
+        line = _LINES[at // len(CLASS_COLOURS) % 3]
+        axes.plot(marks, curve.marked, line, marker="o", markersize=4, color=class_colour(at), label=curve.space)
+        axes.plot(marks, curve.unmarked, ":", color=class_colour(at), linewidth=1.2)
+    axes.set(xlabel="marks", ylabel=f"precision@{curves[0].users.shown}, not shown yet", ylim=(0, 1.02))
+    axes.set_xticks(marks)
+    figure.legend(loc="outside right center")
+    return svg(figure, "feedback")
 
 
 @styled

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.evaluation.chances import ChanceFigures, ClassChances
+from retrieval.evaluation.feedback import FeedbackCurve
 from retrieval.evaluation.generalisation import Figure, Standing
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
@@ -108,6 +110,31 @@ def transfer_rows(transfer: Mapping[str, Standing]) -> list[tuple[str, ...]]:
             figures = (f"{one['precision@1']:.3f}", f"{one['chance']:.3f}", f"{one['mAP']:.3f}")
             rows.append((f"  {one_line(name)}", f"{one['queries']:,}", *figures))
     return rows
+
+
+def feedback_headings(curves: Sequence[FeedbackCurve]) -> tuple[str, ...]:
+    """Headings of the table of feedback: the first column names the space."""
+    users = curves[0].users
+    after = tuple(f"after {users.marks * turn} marks" for turn in range(1, users.rounds + 1))
+    return ("space", "before", *after, "without marks", "gain")
+
+
+def feedback_rows(curves: Sequence[FeedbackCurve]) -> tuple[tuple[str, ...], ...]:
+    """A row a space: precision before and after each round, without marks at the end, and the share of what missed."""
+    return tuple(
+        (
+            curve.space,
+            *(f"{value:.3f}" for value in curve.marked),
+            f"{curve.unmarked[-1]:.3f}",
+            f"{curve.gain:.0%}"
+            + (f" ({curve.gain_low:.0%} to {curve.gain_high:.0%})" if isfinite(curve.gain_low) else ""),
+        )
+        for curve in curves
+    )
+
+
+def _range(low: float, high: float) -> str:
+    return f" ({low:.0%} to {high:.0%})" if isfinite(low) else ""
 
 
 def chances_table(figures: ChanceFigures) -> Table:

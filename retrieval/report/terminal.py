@@ -16,12 +16,13 @@ from rich.text import Text
 
 from retrieval.evaluation.bootstrap import LEVEL
 from retrieval.evaluation.comparison import Comparison, NotSameQueriesError
+from retrieval.evaluation.feedback import FeedbackCurve
 from retrieval.evaluation.generalisation import Figure, Standing
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, speed_rows, speed_sentence
 from retrieval.report.summary import summary_lines
-from retrieval.report.tables import LEARNING, learning_rows, transfer_rows
+from retrieval.report.tables import LEARNING, feedback_headings, feedback_rows, learning_rows, transfer_rows
 from retrieval.terminal import display_width, one_line
 
 WIDE = 110
@@ -60,6 +61,8 @@ def print_evaluation(result: Evaluation, console: Console, *, full: bool = True)
         for name, of_space in result.transfer.items():
             if of_space.chances is not None:
                 console.print(Text(one_line(f"Chances of {name} there: {of_space.chances.sentence()}.")))
+    if result.feedback:
+        _print(_feedback(result.feedback), console)
     if len(result.spaces) > 1:
         _print(_overview(result, console.width), console)
         try:
@@ -103,6 +106,17 @@ def _transfer(transfer: Mapping[str, Standing]) -> Table:
     for column in ("queries", "P@1", "by chance", "mAP"):
         table.add_column(column, justify="right", no_wrap=True)
     for cells in transfer_rows(transfer):
+        table.add_row(_breakable(cells[0]), *cells[1:])
+    return table
+
+
+def _feedback(curves: Sequence[FeedbackCurve]) -> Table:
+    users = curves[0].users
+    table = _table(f"Simulated marks on hits: precision@{users.shown} of images not shown yet")
+    table.add_column("", overflow="fold", min_width=16)
+    for heading in feedback_headings(curves)[1:]:
+        table.add_column(heading, justify="right")
+    for cells in feedback_rows(curves):
         table.add_row(_breakable(cells[0]), *cells[1:])
     return table
 

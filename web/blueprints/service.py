@@ -13,6 +13,7 @@ from web import responses
 from web.access import READING
 from web.context import state
 from web.documentation import documentation_of
+from web.query_examples import query_examples
 
 api = APIBlueprint("health", __name__, abp_tags=[Tag(name="health")])
 blueprint = Blueprint("documentation", __name__, url_prefix="/api/v1")
@@ -74,4 +75,5 @@ def _document() -> dict[str, Any]:
 @blueprint.get("/docs")
 def page() -> str:
     """The API's documentation, with a way to try it."""
-    return render_template("documentation.html", docs=documentation_of(current_app.api_doc))  # type: ignore[attr-defined]
+    docs = documentation_of(current_app.api_doc)  # type: ignore[attr-defined]
+    return render_template("documentation.html", docs=docs, examples=query_examples())

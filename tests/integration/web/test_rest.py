@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptio
 from web.app import create_app
 from web.context import Settings
 from web.keys import FILE, create_key, revoke_key
+from web.query_examples import query_examples
 
 
 @pytest.fixture(scope="module")
@@ -849,6 +851,16 @@ def test_the_nearest_of_each_class_come_side_by_side(api: httpx.Client, picture:
             assert len(one["hits"]["hits"]) == 2
     only = api.post("/api/v1/search/classes", json={"image_id": 3, "k": 1, "classes": ["cecum"]}).json()["classes"]
     assert [one["class"] for one in only] == ["cecum"]
+
+
+@pytest.mark.parametrize("body", [body for _, body in query_examples()])
+def test_the_documented_queries_are_answered(api: httpx.Client, picture: bytes, two_spaces: Path, body: str) -> None:
+    space = Collection.open(two_spaces).spaces[0]
+    text = body.replace("<base64>", base64.b64encode(picture).decode()).replace("NAME", space.name)
+    values = json.loads(text.replace("[0.1, 0.2, 0.3]", str([1.0] * space.dimension)))
+    answer = api.post("/api/v1/search", json=values)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["hits"]
 
 
 def test_marked_images_move_a_query_in_json_an_address_and_a_form(api: httpx.Client, picture: bytes) -> None:

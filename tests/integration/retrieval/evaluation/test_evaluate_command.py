@@ -55,6 +55,15 @@ def test_json_has_the_protocol_the_images_and_the_figures_of_every_query(collect
     assert len(one["per_query"]["measures"]["mAP"]) == 12
 
 
+def test_simulated_marks_are_in_the_table_and_the_report(collection: Path, tmp_path: Path) -> None:
+    printed = run(collection, "--samples", "20", "--feedback", "--report", tmp_path / "r")
+    assert "Simulated marks on hits: precision@20 of images not shown yet" in printed
+    page = (tmp_path / "r" / "index.html").read_text()
+    assert "After marks on hits" in page
+    assert "after 15 marks" in page
+    assert "After marks on hits" not in run(collection, "--samples", "0")
+
+
 def test_no_figure_loses_its_end_in_a_narrow_terminal(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     printed = run(collection, "--samples", "20", "--full")

@@ -35,6 +35,8 @@ def evaluated(collection: Path, *arguments: str) -> dict[str, Any]:
     [
         ("--samples", "20", *FUSION, "--speed"),
         ("--samples", "0"),
+        ("--samples", "0", "--feedback"),
+        ("--samples", "20", "--feedback", *FUSION),
         ("--samples", "20", "--fuse", "zscore:tf_efficientnet_lite0=2+test_vit-test_vit"),
         ("--protocol", "leave-one-out", "--samples", "20", "--k", "3"),
         ("--protocol", "hold-out", "--test-share", "0.4", "--samples", "20", *FUSION),
@@ -48,6 +50,7 @@ def test_every_protocol_gives_json_of_the_schema(
     written = evaluated(two_spaces, *arguments)
     jsonschema_rs.Draft202012Validator(schema).validate(written)
     assert ("comparison" in written) == (len(written["spaces"]) > 1)
+    assert ("feedback" in written) == ("--feedback" in arguments)
     assert ("speed" in written) == ("--speed" in arguments)
 
 
