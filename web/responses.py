@@ -151,6 +151,13 @@ class Novelty(_Response):
     detail: str
 
 
+class Copies(_Response):
+    """Images of the collection that show an uploaded picture, with their near duplicates."""
+
+    ids: list[int]
+    exact: bool = Field(description="Whether one has the very bytes of the upload; else they are nearly the same.")
+
+
 class Hits(_Response):
     """Ranked hits, and how good they are where the query's class is known."""
 
@@ -169,6 +176,10 @@ class Hits(_Response):
         description="Null where the query is like images here, is one of them, or no detector was fitted."
     )
     findings: Findings | None = Field(description="Null where what was searched is not calibrated.")
+    copies: Copies | None = Field(
+        description="Null where `copies` was not set, where the query is not one uploaded picture, or where no image "
+        "shows it."
+    )
     hits: list[Hit]
 
 
@@ -339,8 +350,8 @@ def vectors_to_dict(opened: Collection, image_id: int) -> dict[str, Any]:
     return {"id": image_id, "vectors": {name: v.tolist() for name, v in stored.items() if v is not None}}
 
 
-def hits_to_dict(hits: engine.Hits, k: int) -> dict[str, Any]:
-    """A Hits."""
+def hits_to_dict(hits: engine.Hits, k: int, copies: tuple[Sequence[int], bool] | None = None) -> dict[str, Any]:
+    """A Hits. copies: ids of images that show an uploaded query, and whether exactly."""
     fields = hits.to_dict()
     quality = fields.pop("quality") or {}
     query = {"id": fields.pop("query_id"), "class": fields.pop("query_class")}
@@ -355,6 +366,7 @@ def hits_to_dict(hits: engine.Hits, k: int) -> dict[str, Any]:
     return fields | {
         "query": query,
         "k": k,
+        "copies": None if copies is None else {"ids": list(copies[0]), "exact": copies[1]},
         "precision_at_k": quality.get("precision"),
         "recall_at_k": quality.get("recall"),
         "recall_ceiling": quality.get("recall_ceiling"),

@@ -111,6 +111,11 @@ class SearchOptions(RequestModel):
         None,
         description="Search by a part of the picture: left, top, width, height as fractions of the upright picture.",
     )
+    copies: Flag = Field(
+        False,
+        description="Also tell, as `copies`, which images of the collection show an uploaded picture, or nearly the "
+        "same; of a single search.",
+    )
     relevant: Marks = Field(
         None,
         description="Images that fit what is searched for: the query moves towards them, by Rocchio's rule and, from "

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from flask import Response, g, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
 
+from indexer.near_duplicates.uploads import Copies
+from retrieval.embedder import EmbeddedQuery
 from retrieval.errors import PictureError, RetrievalError
 from retrieval.query import QueryLike
 from web import responses
+from web.copies import copies_of
 from web.errors import NoPictureError, SeveralPicturesError, UnsupportedBodyError
 from web.limits import rate_limited, rate_limited_by
 from web.pictures import body_picture, checked, form_picture, form_pictures
@@ -58,7 +63,17 @@ def search_by_anything(query: SearchOptions) -> Response:
     """Find the images most similar to a picture, an image of the collection, a vector, or several of these together."""
     with parsing_turn():
         searched_for, options = _query_and_options(query)
-    return jsonify(hits_to_dict(search(searched_for, options), options.k))
+    copies: Copies | None = None
+
+    def adjusted(embedded: EmbeddedQuery) -> SearchOptions:
+        nonlocal copies
+        if options.copies and isinstance(searched_for, bytes):
+            whole = embedded if options.region is None and options.feedback() is None else None
+            copies = copies_of(sha256(searched_for).hexdigest(), searched_for, whole)
+        return options
+
+    hits = search(searched_for, options, adjusted)
+    return jsonify(hits_to_dict(hits, options.k, None if copies is None else (copies.ids, copies.exact)))
 
 
 @api.post(

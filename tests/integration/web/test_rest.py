@@ -863,6 +863,20 @@ def test_the_documented_queries_are_answered(api: httpx.Client, picture: bytes, 
     assert answer.json()["hits"]
 
 
+def test_copies_of_an_upload_are_told_where_they_are_asked_for(api: httpx.Client, picture: bytes) -> None:
+    own = image_of(api, "polyps/3.jpg")["id"]
+    assert api.post("/api/v1/search", files={"image": picture}).json()["copies"] is None
+    exact = api.post("/api/v1/search", files={"image": picture}, data={"copies": "true"}).json()["copies"]
+    assert own in exact["ids"]
+    assert exact["exact"]
+    out = io.BytesIO()
+    Image.open(io.BytesIO(picture)).save(out, "JPEG", quality=70)
+    nearly = api.post("/api/v1/search?copies=true", content=out.getvalue()).json()["copies"]
+    assert own in nearly["ids"]
+    assert not nearly["exact"]
+    assert api.post("/api/v1/search", json={"image_id": own, "copies": True}).json()["copies"] is None
+
+
 def test_marked_images_move_a_query_in_json_an_address_and_a_form(api: httpx.Client, picture: bytes) -> None:
     near = ids(search(api, {"image_id": 5}, k=12))
     marks = {"relevant": near[4:6], "irrelevant": near[:2]}
