@@ -871,7 +871,9 @@ def test_copies_of_an_upload_are_told_where_they_are_asked_for(api: httpx.Client
     assert exact["exact"]
     out = io.BytesIO()
     Image.open(io.BytesIO(picture)).save(out, "JPEG", quality=70)
-    nearly = api.post("/api/v1/search?copies=true", content=out.getvalue()).json()["copies"]
+    nearly = api.post(
+        "/api/v1/search?copies=true", content=out.getvalue(), headers={"Content-Type": "image/jpeg"}
+    ).json()["copies"]
     assert own in nearly["ids"]
     assert not nearly["exact"]
     assert api.post("/api/v1/search", json={"image_id": own, "copies": True}).json()["copies"] is None
