@@ -136,7 +136,7 @@ class PageSearch:
         """An address of the same search with one more image marked, `relevant` or `irrelevant`."""
         marks = {each: [i for i in getattr(self.options, each) or () if i != image_id] for each in MARKS}
         marks[name].append(image_id)
-        return self.link(**{each: ",".join(map(str, ids)) or None for each, ids in marks.items()})
+        return self.link("pages.results", **{each: ",".join(map(str, ids)) or None for each, ids in marks.items()})
 
     def link_with(self, image_id: int) -> str | None:
         """An address of the same search by one more image of the collection; None where it has as many as it may."""

@@ -193,8 +193,8 @@ def command(
         rerank = f"mmr:{mmr:g}"
     collection = LocalPath().convert(place, None, None)
     if batch is not None or out is not None:
-        other = query_part or images or vectors or texts or exclude_cluster or exclude_scene
-        other = other or like or unlike or exclude or fold or each_class
+        other = any((query_part, images, vectors, texts, exclude_cluster, exclude_scene))
+        other = other or any((like, unlike, exclude, fold, each_class))
         if batch is None or out is None or other:
             raise click.UsageError("--batch and --out come together, with COLLECTION and no other query")
         require_order("kvasir search --batch", collection, [batch], last=True, options=["--out", out])
@@ -235,7 +235,7 @@ def command(
     searcher = open_collection(collection, engine=engine)
     if not spaces and not weights and rerank is None and not query.spaces:
         spaces, weights, fusion = _best_spaces(searcher, fusion)
-    options: SearchOptions = {
+    how: SearchOptions = {
         "spaces": spaces or None,
         "weights": _weights(weights, searcher, spaces or query.spaces),
         "fusion": fusion,
@@ -249,12 +249,12 @@ def command(
         "feedback": Feedback(like, unlike, exclude),
     }
     if each_class:
-        nearest = searcher.nearest_of_classes(query, k or _OF_EACH_CLASS, **options)
+        nearest = searcher.nearest_of_classes(query, k or _OF_EACH_CLASS, **how)
         found = [{"class_name": name, "hits": hits.to_dict()} for name, hits in nearest.items()]
         tables = "\n\n".join(_table(replace(hits, quality=None)) for hits in nearest.values())
         click.echo(json.dumps({"classes": found}, indent=2, allow_nan=False) if as_json else tables)
         return
-    hits = searcher.search(query, k or _HITS, **options)
+    hits = searcher.search(query, k or _HITS, **how)
     click.echo(json.dumps(hits.to_dict(), indent=2, allow_nan=False) if as_json else _table(hits))
 
 

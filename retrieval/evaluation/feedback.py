@@ -57,8 +57,9 @@ class FeedbackCurve:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it."""
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        values: dict[str, Any] = asdict(self)
         ends = {name: values[name] if isfinite(values[name]) else None for name in ("gain_low", "gain_high")}
+        values |= {name: list(values[name]) for name in ("marked", "unmarked", "ceiling")}
         return values | ends
 
 
