@@ -115,7 +115,7 @@ def _feedback(curves: Sequence[FeedbackCurve]) -> Table:
     table = _table(f"Simulated marks on hits: precision@{users.shown} of images not shown yet")
     table.add_column("", overflow="fold", min_width=16)
     for heading in feedback_headings(curves)[1:]:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for cells in feedback_rows(curves):
         table.add_row(_breakable(cells[0]), *cells[1:])
     return table
