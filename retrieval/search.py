@@ -240,6 +240,7 @@ class Searcher:
         *,
         weights: Weights | None = None,
         fusion: str = DEFAULT_METHOD,
+        rerank: str | None = None,
         classes: str | Names[str] | None = None,
         query_class: str | None = None,
     ) -> Hits:
@@ -262,7 +263,8 @@ class Searcher:
                 raise BadQueryError(f"there are two vectors for the space '{space.name}'; give one")
             made[space.name] = QueryVectors(given.astype(space.definition.dtype)[None], np.ones(1))
         query = EmbeddedQuery(made, class_name=_class_name(query_class))
-        return self.search_embedded([query], k, weights=weights, fusion=fusion, classes=classes)[0]
+        options: dict[str, Any] = {"weights": weights, "fusion": fusion, "rerank": rerank, "classes": classes}
+        return self.search_embedded([query], k, **options)[0]
 
     def search_embedded(
         self,

@@ -50,9 +50,8 @@ from retrieval.terminal import TaskBars, progress_bar
 @click.option(
     "--marks",
     type=click.Choice(["keep", "remove"]),
-    default="keep",
-    show_default=True,
-    help="remove: take the directions that tell the device's marks within a class out of the unlearned share.",
+    help="Keep in the unlearned share what tells the device's marks within a class, or remove it.  [default: remove, "
+    "where images of a class have different marks]",
 )
 @click.option(
     "--seeds",
@@ -71,7 +70,7 @@ def command(
     views: str | None,
     dimension: int,
     unlearned: float | None,
-    marks: str,
+    marks: str | None,
     seeds: int,
     seed: int,
 ) -> None:
@@ -90,9 +89,8 @@ def command(
     if marks == "remove" and method == "pca":
         raise click.UsageError("--marks remove learns from classes, and --method pca learns from none")
     with progress_bar(transient=True) as bar, CollectionWriter(collection) as writer:
-        options = LearnOptions(
-            dimension=dimension, unlearned=unlearned, seed=seed, seeds=seeds, unmarked=marks == "remove"
-        )
+        unmarked = None if marks is None else marks == "remove"
+        options = LearnOptions(dimension=dimension, unlearned=unlearned, seed=seed, seeds=seeds, unmarked=unmarked)
         made = learn(writer, name, spaces, method, train, views, options, TaskBars(bar).advance)
     recipe = made.recipe
     click.echo(

@@ -68,6 +68,12 @@ def evaluate_collection(
     if options.speed:  # first, so that the peak memory is that of queries
         searcher = Searcher(opened, engine=engine)
         speeds = tuple(measure_speed(searcher, contender) for contender in contenders)
+        speeds += tuple(
+            measure_speed(searcher, contender, rerank=way)
+            for way in options.rerank
+            for contender in contenders
+            if contender.name in embedding_spaces(opened.manifest)
+        )
 
     images, seed = opened.images, options.measures.seed
     indexes = {
@@ -153,7 +159,7 @@ def _learner(opened: Collection, method: str, options: EvaluationOptions) -> tup
     Raises UnknownMethodError, SpaceNameError.
     """
     if method in (AUTO, *METHODS):
-        made = learner_of(opened, LearnOptions(method, seed=options.measures.seed), options.learn_from)
+        made = learner_of(opened, LearnOptions(method, seed=options.measures.seed, unmarked=None), options.learn_from)
         return made, f"{method}({'+'.join(made.sources)})"
     spaces = [open_space(opened.path, definition) for definition in opened.spaces]
     learned = [space.name for space in spaces if space.learner(choose=True) is not None]

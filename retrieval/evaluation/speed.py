@@ -95,28 +95,28 @@ def speed_rows(speeds: Sequence[Speed]) -> list[list[str]]:
     return [headings, *rows]
 
 
-def measure_speed(searcher: Searcher, contender: Fusion, images: int = IMAGES) -> Speed:
+def measure_speed(searcher: Searcher, contender: Fusion, images: int = IMAGES, *, rerank: str | None = None) -> Speed:
     """Time queries in a fusion or, of one member, in a space; the pictures are the collection's, evenly spread over it.
 
-    Raises NothingToTimeError.
+    rerank: how the nearest images are ranked anew, which is part of the search. Raises NothingToTimeError.
     """
     names = searcher.space_names(contender.spaces)
-    weights, method = contender.weights, contender.method
+    options: dict[str, Any] = {"weights": contender.weights, "fusion": contender.method, "rerank": rerank}
     files = _pictures(searcher.collection, names, images)
 
     def embedded(pictures: dict[str, Picture]) -> dict[str, NDArray[Any]]:
         return {space: searcher.vectors_of(picture, [space])[space] for space, picture in pictures.items()}
 
     def whole(data: bytes) -> Hits:
-        return searcher.search(data, HITS, spaces=names, weights=weights, fusion=method)
+        return searcher.search(data, HITS, spaces=names, **options)
 
     whole(files[0])  # loads the encoders and the indexes
     pictures, decoding = _timed(lambda data: searcher.pictures(data, names), files)
     vectors, embedding = _timed(embedded, pictures)
-    _, searching = _timed(lambda made: searcher.search_by_vectors(made, HITS, weights=weights, fusion=method), vectors)
+    _, searching = _timed(lambda made: searcher.search_by_vectors(made, HITS, **options), vectors)
     _, from_file_to_hits = _timed(whole, files)
     return Speed(
-        space=contender.name,
+        space=contender.name if rerank is None else f"{contender.name}, {rerank}",
         images=len(files),
         decode=decoding,
         embed=embedding,

@@ -35,7 +35,7 @@ class LearnOptions:
 
     dimension: of the principal components; unlearned: their share, None for the method's; seeds: fits that are averaged
     of a part that chance has a hand in, from `seed` on. unmarked: whether the unlearned share loses the directions that
-    tell the device's marks, see `retrieval.learn.mark_directions`.
+    tell the device's marks, see `retrieval.learn.mark_directions`; None for wherever a class has different marks.
     """
 
     method: str = DEFAULT_METHOD
@@ -43,7 +43,7 @@ class LearnOptions:
     unlearned: float | None = None
     seed: int = 0
     seeds: int = 3
-    unmarked: bool = False
+    unmarked: bool | None = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +146,10 @@ def fit(
     shares = {name: share / learned * (1 - unlearned) for name, share in parts.items()}
     if unlearned > 1e-9 or not parts:
         shares["base"] = unlearned if parts else 1.0
-        if options.unmarked and parts:
-            directions = learned_mark_directions(components, labels, kinds)
-            arrays["base.marks"] = directions.astype(np.float32)
+        if options.unmarked and parts and kinds is not None:
+            directions = mark_directions(components, np.asarray(labels, np.int64), kinds)
+            if directions.shape[1]:
+                arrays["base.marks"] = directions.astype(np.float32)
     of_class = np.unique(labels[known], return_inverse=True)[1].astype(np.int64)
     for part in parts:
         step = step_named(part)
@@ -161,16 +162,6 @@ def fit(
             arrays |= {f"{name}.{parameter}": array for parameter, array in made.items()}
             progress("learning", at + 1, fits)
     return Model(shares, arrays)
-
-
-def learned_mark_directions(components: Floats, labels: NDArray[np.integer], kinds: NDArray[np.int64] | None) -> Floats:
-    """The directions (p, r) of components (n, p) that tell marks. Raises NothingToLearnError where none are known."""
-    if kinds is None or len(np.unique(kinds[kinds >= 0])) < 2:
-        raise NothingToLearnError(
-            "no two images with different marks of the device are known, so there is nothing to remove from the "
-            "unlearned share; `kvasir index` finds marks where pictures are indexed anew"
-        )
-    return mark_directions(components, labels.astype(np.int64), kinds)
 
 
 def fit_base(vectors: Sequence[NDArray[Any]], dimension: int) -> dict[str, NDArray[np.float32]]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.learn.learner import TrainingSet
-from retrieval.learn.mark_directions import without
+from retrieval.learn.mark_directions import mark_directions, without
 from retrieval.learn.methods import AUTO, METHODS, Progress, method_named, step_named
-from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit_base, learned_mark_directions
+from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit_base
 from retrieval.learn.whitening import Floats, apply_components, unit
 from retrieval.splits import cluster_numbers, stratified_parts
 
@@ -103,9 +103,9 @@ def choices(
         of_class = np.unique(labels[training.rows[taught]], return_inverse=True)[1].astype(np.int64)
         frozen = _similarities(frames, queries, gallery)
         similar = {"base": frozen}
-        if unmarked:
-            kinds = None if training.kinds is None else training.kinds[training.rows[taught]]
-            directions = learned_mark_directions(components[taught], labels[training.rows[taught]], kinds)
+        if unmarked and training.kinds is not None:
+            rows = training.rows[taught]
+            directions = mark_directions(components[taught], labels[rows], training.kinds[rows])
             similar["base"] = _similarities(without(frames, directions), queries, gallery)
         for part in parts:
             step = step_named(part)
@@ -150,7 +150,7 @@ def fit_chosen(
             options.unlearned,
             options.seed,
             progress,
-            options.unmarked,
+            bool(options.unmarked),
         )
         options = replace(options, method=tried[0].method, unlearned=tried[0].unlearned)
     return training.fit(images, options, progress), options, tried

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from retrieval.collection import Collection, SpaceNameError
 from retrieval.learn.method_learner import MethodLearner
 from retrieval.learn.model import LearnOptions, NothingToLearnError
 from retrieval.learn.views import CENTRAL
+from retrieval.marks import kind_of
 from retrieval.spaces import Space, UnsupportedQueryError, open_space
 
 _GROWTH = 2
@@ -39,6 +41,16 @@ def default_views(sources: Sequence[Space]) -> str:
     return CENTRAL if any(source.sees_surroundings for source in sources) else "none"
 
 
+def marks_differ(collection: Collection) -> bool:
+    """Whether a class has images with different marks of the device in the corner, as far as they are known."""
+    images = collection.images
+    kinds = kind_of(images.marks)
+    pairs = {
+        (label, kind) for label, kind in zip(images.labels.tolist(), kinds.tolist(), strict=True) if label >= 0 <= kind
+    }
+    return len(pairs) > len({label for label, _ in pairs})
+
+
 def learner_of(
     collection: Collection, options: LearnOptions, sources: Sequence[str] = (), views: str | None = None
 ) -> MethodLearner:
@@ -49,7 +61,9 @@ def learner_of(
     frozen = frozen_sources(collection, sources)
     learner = MethodLearner(tuple(source.name for source in frozen), "none", options)
     if not learner.labelled:
-        return learner
+        return replace(learner, options=replace(options, unmarked=False))
+    if options.unmarked is None:
+        options = replace(options, unmarked=marks_differ(collection))
     return MethodLearner(learner.sources, default_views(frozen) if views is None else views, options)
 
 

@@ -17,10 +17,10 @@ from retrieval.evaluation.split_file import split_from_file
 from retrieval.index.cosine import Cosine
 from retrieval.learn.completion import derived_vectors, ids_in_all
 from retrieval.learn.methods import AUTO, Progress
-from retrieval.learn.model import LearnOptions, Model
+from retrieval.learn.model import LearnOptions, Model, NothingToLearnError
 from retrieval.learn.model_files import delete_models_but, store_model
 from retrieval.learn.selection import figures_of, fit_chosen
-from retrieval.learn.sources import frozen_sources, learner_of, require_one_draft
+from retrieval.learn.sources import frozen_sources, learner_of, marks_differ, require_one_draft
 from retrieval.learn.training_set import training_set
 from retrieval.spaces import open_space
 
@@ -52,6 +52,11 @@ def learn(
         raise SpaceNameError(
             f"the collection has a space '{name}' already; give another name, or fit that one again by "
             f"`kvasir refit {writer.path} {name}`"
+        )
+    if options.unmarked and not marks_differ(Collection.open(writer.path)):
+        raise NothingToLearnError(
+            f"no class of {writer.path} has images with different marks of the device, as far as they are known; "
+            "leave out --marks remove"
         )
     model, recipe = _learned(writer, sources, replace(options, method=method or AUTO), split, views, progress)
     recipe |= {"chosen": method is None} | ({"replaces": replaces} if replaces else {})
@@ -100,6 +105,7 @@ def _learned(
     """A model of a collection's images, which are listed in it, and its recipe but for the model's digest."""
     collection = Collection.open(writer.path)
     learner = learner_of(collection, options, sources, views)
+    options = learner.options
     opened = frozen_sources(collection, learner.sources)
     require_one_draft(opened)
     part = None if split is None else split_from_file(split, collection.images.files).rounds[0].gallery
@@ -115,7 +121,7 @@ def _learned(
         "dimension": options.dimension,
         "seed": options.seed,
         "seeds": options.seeds,
-        "unmarked": options.unmarked,
+        "unmarked": bool(options.unmarked),
         "views": learner.views,
         "split": None if split is None else split.name,
         "images": len(training.ids),

@@ -331,13 +331,17 @@ def test_marks_are_removed_from_the_unlearned_share_and_again_at_a_refit(indexed
     path = tmp_path / "c"
     shutil.copytree(indexed.path, path)
     arguments = ["learn", str(path), "unmarked", "--method", "lda", "--unlearned", "0.5", "--marks", "remove"]
-    refused = CliRunner().invoke(kvasir, [*arguments[:4], "pca", *arguments[5:]])
-    assert (refused.exit_code, "learns from none" in refused.output) == (2, True)
+    for refused, why in (([*arguments[:4], "pca", *arguments[5:]], "learns from none"), (arguments, "different marks")):
+        ended = CliRunner().invoke(kvasir, refused)
+        assert (ended.exit_code, why in ended.output) == (2, True), ended.output
     box = Marks({SCOPE_GUIDE: (0.0, 0.7, 0.2, 0.3)})
     catalog = sqlite3.connect(path / "catalog.sqlite")
     with catalog:
         store_marks(catalog, {image_id: box if image_id % 2 else Marks() for image_id in range(26)})
     catalog.close()
+    for name, marks, expected in (("default", (), True), ("kept", ("--marks", "keep"), False)):
+        assert CliRunner().invoke(kvasir, ["learn", str(path), name, "--method", "lda", *marks]).exit_code == 0
+        assert Collection.open(path).manifest.space(name).recipe["unmarked"] == expected
     ended = CliRunner().invoke(kvasir, arguments)
     assert ended.exit_code == 0, ended.output
     for again in (False, True):

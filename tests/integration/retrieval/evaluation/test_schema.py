@@ -80,11 +80,12 @@ def test_the_schema_refuses_another_form(two_spaces: Path, schema: dict[str, Any
     assert not jsonschema_rs.Draft202012Validator(schema).is_valid(written)
 
 
-def test_speed_is_of_each_space_and_of_the_fusion(two_spaces: Path) -> None:
+def test_speed_is_of_each_space_of_the_fusion_and_of_what_is_ranked_anew(two_spaces: Path) -> None:
     """The draft sizes of the two encoders differ, so the fusion decodes twice."""
-    written = evaluated(two_spaces, "--samples", "0", "--speed", *FUSION)
-    one, two, both = written["speed"]
+    written = evaluated(two_spaces, "--samples", "0", "--speed", *FUSION, "--rerank", "query-expansion")
+    one, two, both, ranked, _ = written["speed"]
     assert [speed["space"] for speed in written["speed"]] == [space["space"] for space in written["spaces"]]
+    assert ranked["space"] == f"{one['space']}, query-expansion"
     assert both["index_size"] == one["index_size"] + two["index_size"] > 0
     assert all(speed["peak_memory"] > 0 for speed in written["speed"])
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retrieval.learn import LearnOptions, NothingToLearnError, fit
+from retrieval.learn import LearnOptions, fit
 from retrieval.learn.learner import TrainingSet
 from retrieval.learn.mark_directions import mark_directions, without
 from retrieval.learn.selection import choices
@@ -65,11 +65,11 @@ def test_the_unlearned_share_alone_loses_the_marks() -> None:
     assert same_mark(after) < 0.65 < 0.9 < same_mark(before)
 
 
-def test_marks_that_are_not_known_are_refused() -> None:
-    options = LearnOptions("lda", unlearned=0.5, unmarked=True)
+def test_without_different_marks_nothing_is_removed() -> None:
+    plain = fit([marked()], LABELS, LearnOptions("lda", unlearned=0.5))
     for kinds in (None, np.full(COUNT, -1), np.zeros(COUNT, np.int64)):
-        with pytest.raises(NothingToLearnError, match="different marks"):
-            fit([marked()], LABELS, options, kinds=kinds)
+        made = fit([marked()], LABELS, LearnOptions("lda", unlearned=0.5, unmarked=True), kinds=kinds)
+        assert np.array_equal(made.transform([marked()]), plain.transform([marked()]))
 
 
 def test_a_choice_judges_the_share_without_marks_and_the_unlearned_space_with_them() -> None:
