@@ -11,6 +11,8 @@ EXACT_KIND = "FLAT"
 EXACT_UP_TO = 50_000
 """Images up to which every one is compared where no kind is named, as locally."""
 _PARAMETER = {"HNSW": "ef", "IVF_FLAT": "nprobe", "IVF_SQ8": "nprobe"}
+_TRAINING = 39
+"""Images of a list below which FAISS warns."""
 _EFS = (64, 128, 256, 512, 1024)
 
 
@@ -45,4 +47,5 @@ def parameters(kind: str, search: Mapping[str, int], limit: int) -> dict[str, in
 
 
 def _lists(images: int) -> int:
-    return max(1, min(65_536, int(4 * math.sqrt(images))))
+    """Lists of an inverted file, each of as many images as k-means needs."""
+    return max(1, min(65_536, int(4 * math.sqrt(images)), images // _TRAINING))

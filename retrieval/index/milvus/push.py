@@ -238,19 +238,22 @@ class _Push:
         return int(row["count(*)"])
 
     def _wait_for_index(self, name: str) -> None:
-        """Have what was written indexed; searches compare it until then."""
+        """Have what was written indexed, and the index loaded."""
         self.client.call("flush", name, timeout=_SECONDS)
         end, wait = time.monotonic() + _BUILD_SECONDS, 0.05
         while True:
             described = self.client.call("describe_index", name, "vector") or {}
             left = int(described.get("pending_index_rows", 0) or 0)
             if not left:
-                return
+                break
             if time.monotonic() > end:
                 raise RemoteTimeoutError(f"{self.client.address.name} has not built the index of '{self.space.name}'")
             self.report("indexing", len(self.ids) - left, len(self.ids))
             time.sleep(wait)
             wait = min(2 * wait, 5.0)
+        # Loaded again, since milvus-lite compares what it has loaded before it was indexed.
+        self.client.call("release_collection", name, timeout=_SECONDS)
+        self.client.load(name)
 
     def _tuned(self, name: str, stamp: Stamp) -> Stamp:
         """The fastest setting that reaches the target recall on vectors of the collection itself, else the last."""

@@ -21,8 +21,11 @@ from retrieval.index.milvus.client import Client, GoneError
 
 PROPERTY = "kvasir.index"
 FORMAT = 1
-RECENT = 60.0
-"""Seconds after a stamp in which searches wait until they see all that was written before it; later ones need not."""
+RECENT = 15.0
+"""Seconds after a stamp in which searches wait, 0.2 s or more, until they see all that was written before it.
+
+Later ones see it in any case: what Milvus calls bounded staleness is 5 s, and clocks of two machines may differ a little.
+"""
 
 
 @dataclass(frozen=True)

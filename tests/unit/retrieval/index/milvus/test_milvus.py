@@ -104,7 +104,11 @@ def test_every_search_is_the_local_one_to_the_last_digit(path: Path, milvus_lite
 def test_an_approximate_index_proposes_and_distances_stay_exact(
     kind: str, path: Path, milvus_lite: str, engine: Engine
 ) -> None:
-    assert push(engine, path, kind).index.startswith(f"{kind}, ")
+    told = push(engine, path, kind).index
+    assert told.startswith(f"{kind}, ")
+    engine.close()  # so that the index is loaded anew, as by another process
+    measured = retrieval.open(path, engine=milvus_lite).index("one").recall_at(10)
+    assert f"recall@10 {measured:.4f}" in told
     searcher, local = retrieval.open(path, engine=milvus_lite), retrieval.open(path)
     exact = {pair for one in hits(local, list(range(0, 600, 7)), 10) for pair in one}
     proposed = [pair for one in hits(searcher, list(range(0, 600, 7)), 10) for pair in one]
