@@ -24,7 +24,7 @@ FORMAT = 1
 RECENT = 15.0
 """Seconds after a stamp in which searches wait, 0.2 s or more, until they see all that was written before it.
 
-Later ones see it in any case: what Milvus calls bounded staleness is 5 s, and clocks of two machines may differ a little.
+Later ones see it in any case: bounded staleness is 5 s in Milvus, and clocks of two machines may differ a little.
 """
 
 
