@@ -17,11 +17,13 @@ import pytest
 import retrieval
 from retrieval import Filter
 from retrieval.collection import Collection, CollectionWriter
-from retrieval.errors import RemoteAccessError, RemoteTimeoutError, RemoteUnreachableError
+from retrieval.errors import RemoteAccessError, RemoteIndexError, RemoteTimeoutError, RemoteUnreachableError
 from retrieval.index.engines import Engine, connect
+from retrieval.index.milvus.address import Address
+from retrieval.index.milvus.client import Client
 
 ROOT = Path(__file__).resolve().parents[3]
-START_SECONDS = 240
+START_SECONDS = 180
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +34,37 @@ def server(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int
     program = str(own) if own.exists() else shutil.which("milvus-server")
     if program is None:
         pytest.skip("the server of Milvus (PyPI: milvus, x86_64 alone) is not installed")
-    data, port = tmp_path_factory.mktemp("milvus server"), free_port()
-    log = data / "start.log"
-    command = [program, "--data", str(data), "--proxy-port", str(port)]
-    command += ["--extra-config", "common.security.authorizationEnabled=true"]
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+    for _ in range(3):  # some other program may take a port between the check and the start
+        data, port = tmp_path_factory.mktemp("milvus server"), free_port()
+        command = [program, "--data", str(data), "--proxy-port", str(port)]
+        command += ["--extra-config", "common.security.authorizationEnabled=true"]
+        with (data / "start.log").open("wb") as out:
+            process = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        try:
+            if answers(process, data / "start.log", port):
+                yield port, process
+                return
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            shutil.rmtree(data, ignore_errors=True)  # half a gigabyte
+    pytest.skip("the server of Milvus does not start here")
+
+
+def answers(process: subprocess.Popen[bytes], log: Path, port: int) -> bool:
+    """Whether a server has started and can be reached."""
+    end = time.monotonic() + START_SECONDS
+    while b"Welcome" not in log.read_bytes():
+        if process.poll() is not None or time.monotonic() > end:
+            return False
+        time.sleep(0.2)
+    client = Client(Address.parse(f"milvus://root:Milvus@127.0.0.1:{port}?timeout=30"))
     try:
-        end = time.monotonic() + START_SECONDS
-        while b"Welcome" not in log.read_bytes():
-            if process.poll() is not None or time.monotonic() > end:
-                pytest.skip(f"the server of Milvus does not start here: {log.read_text()[-300:]}")
-            time.sleep(0.2)
-        yield port, process
+        return client.call("list_collections") == []
+    except RemoteIndexError:
+        return False
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        shutil.rmtree(data, ignore_errors=True)  # half a gigabyte
+        client.close()
 
 
 @pytest.fixture(scope="module")
