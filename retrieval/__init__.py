@@ -8,6 +8,7 @@ Importing it loads neither torch nor open_clip, timm, OpenVINO or FAISS; each co
 Every error derives from RetrievalError; `retrieval.errors` draws the tree.
 """
 
+from retrieval.class_words import UnknownWordsError
 from retrieval.collection import (
     Collection,
     CollectionBusyError,
@@ -117,6 +118,7 @@ __all__ = [
     "UnknownFormatError",
     "UnknownFusionError",
     "UnknownRerankingError",
+    "UnknownWordsError",
     "UnsupportedPixelsError",
     "UnsupportedQueryError",
     "VectorError",

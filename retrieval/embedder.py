@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval import images
+from retrieval.class_words import ClassWords, TextMatch, UnknownWordsError
 from retrieval.collection import Collection
 from retrieval.feedback import Feedback
 from retrieval.images import Draft, Picture, Region
@@ -23,6 +25,9 @@ from retrieval.query_vectors import QueryVectors
 from retrieval.spaces import Purpose, Space, open_space
 from retrieval.weights import scaled_weights
 
+_OF_CLASS = 2000
+"""Images, evenly spread, that the mean of a larger class is computed of."""
+
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedQuery:
@@ -30,7 +35,7 @@ class EmbeddedQuery:
 
     image_ids: the images of the collection among its parts. class_name: the query's class, where it is known.
     novelty: how a picture differs from the collection, where it does. query: what was embedded, to show it. feedback:
-    the marks that have moved its vectors.
+    the marks that have moved its vectors. text_matches: the texts that were matched to classes.
     """
 
     vectors: Mapping[str, QueryVectors]
@@ -40,6 +45,7 @@ class EmbeddedQuery:
     novelty: Novelty | None = None
     query: Query | None = None
     feedback: Feedback | None = None
+    text_matches: tuple[TextMatch, ...] = ()
 
 
 class Embedder:
@@ -57,6 +63,7 @@ class Embedder:
         self._purpose: Purpose = purpose
         self._spaces: dict[str, Space] = {}
         self._opening = Lock()
+        self._means: dict[tuple[str, str], NDArray[np.float64] | None] = {}
 
     def refreshed(self, collection: Collection) -> Embedder:
         """An embedder for the collection as it is now; spaces that have not changed keep their loaded encoders."""
@@ -76,8 +83,16 @@ class Embedder:
                 self._spaces[name] = open_space(self.collection.path, definition, self._purpose)
             return self._spaces[name]
 
-    def vectors(self, query: Query, spaces: Sequence[str]) -> dict[str, QueryVectors]:
-        """A query's vectors in each space. Raises BadQueryError, UnsupportedQueryError, VectorError, a PictureError."""
+    def vectors(
+        self, query: Query, spaces: Sequence[str], deviations: Callable[[str], tuple[float, float]] | None = None
+    ) -> dict[str, QueryVectors]:
+        """A query's vectors in each space. Raises BadQueryError, UnsupportedQueryError, VectorError, a PictureError.
+
+        deviations: space -> the standard deviations of the similarity of images, and of texts, to random images. In a
+        space with a text encoder, texts are unlike all pictures: pictures and texts of one query are comparable once
+        the mean of their kind is subtracted and the result divided by its deviation. The means are the same for every
+        image, so it suffices for the order to divide the weights.
+        """
         by_part = [(part, self._part_vectors(part, spaces)) for part in query.parts]
         vectors = {}
         for name in spaces:
@@ -86,9 +101,14 @@ class Embedder:
                 raise BadQueryError(f"no part of the query has a vector in the space '{name}'")
             if all(weight < 0 for _, weight in made):
                 raise BadQueryError(f"the parts that have a vector in the space '{name}' all have negative weights")
-            vectors[name] = QueryVectors(
-                np.stack([vector for vector, _ in made]), scaled_weights([weight for _, weight in made])
-            )
+            weights = [weight for _, weight in made]
+            kinds = [part.text is not None for part, by_space in by_part if name in by_space]
+            if deviations is not None and len(set(kinds)) > 1 and self.space(name).embeds_texts:
+                of_images, of_texts = deviations(name)
+                weights = [
+                    weight / (of_texts if text else of_images) for weight, text in zip(weights, kinds, strict=True)
+                ]
+            vectors[name] = QueryVectors(np.stack([vector for vector, _ in made]), scaled_weights(weights))
         return vectors
 
     def pictures(self, part: Part, spaces: Sequence[str]) -> dict[Draft, Picture]:
@@ -114,7 +134,7 @@ class Embedder:
         if part.vector is not None:
             return {name: self.space(name).validate(part.vector) for name in spaces if part.space in (None, name)}
         if part.text is not None:
-            return {name: self.space(name).embed_texts([part.text])[0] for name in spaces}
+            return self._text_vectors(part.text, spaces)
         if part.image_id is not None and part.region is None:
             return {name: self._stored_vector(int(part.image_id), name) for name in spaces}
         if (large := self._large) is not None:
@@ -150,6 +170,61 @@ class Embedder:
         space = self.space(name)
         vector: NDArray[Any] = space.embed([space.prepare(picture)])[0]
         return vector
+
+    # Words
+
+    @cached_property
+    def class_words(self) -> ClassWords:
+        """The descriptions of the collection's classes."""
+        return ClassWords.of(self.collection.classes)
+
+    def text_matches(self, query: Query, spaces: Sequence[str]) -> tuple[TextMatch, ...]:
+        """What each text of a query was matched to, in the spaces without a text encoder. Raises UnknownWordsError."""
+        without = tuple(name for name in spaces if not self.space(name).embeds_texts)
+        texts = [part.text for part in query.parts if part.text is not None] if without else []
+        return tuple(replace(self.class_words.match(text), spaces=without) for text in texts)
+
+    def has_vector(self, text: str, space: str) -> bool:
+        """Whether a text has a vector in a space."""
+        if self.space(space).embeds_texts:
+            return True
+        try:
+            classes = self.class_words.match(text).classes
+        except UnknownWordsError:
+            return False
+        return any(self._class_mean(space, name) is not None for name in classes)
+
+    def _text_vectors(self, text: str, spaces: Sequence[str]) -> dict[str, NDArray[Any]]:
+        made = {}
+        for name in spaces:
+            space = self.space(name)
+            made[name] = space.embed_texts([text])[0] if space.embeds_texts else self._prototype(text, space)
+        return made
+
+    def _prototype(self, text: str, space: Space) -> NDArray[Any]:
+        """The mean vector (d,) of the classes that a text describes. Raises UnknownWordsError, BadQueryError."""
+        match = self.class_words.match(text)
+        means = [(self._class_mean(space.name, name), share) for name, share in match.classes.items()]
+        present = [(mean, share) for mean, share in means if mean is not None]
+        if not present:
+            raise BadQueryError(
+                f"no image of the class {' or '.join(match.classes)} has a vector in the space '{space.name}', so the "
+                f"words “{text}” cannot be searched there"
+            )
+        total = sum(share for _, share in present)
+        mean = np.sum([mean * (share / total) for mean, share in present], axis=0)
+        return space.prototype(mean)
+
+    def _class_mean(self, space: str, class_name: str) -> NDArray[np.float64] | None:
+        """The mean vector (d,) of a class in a space; None where it has no image there."""
+        key = space, class_name
+        if key not in self._means:
+            images, positions = self.collection.images, self.collection.positions(space)
+            members = images.ids[positions[images.labels[positions] == images.classes.index(class_name)]]
+            members = members[:: -(-len(members) // _OF_CLASS) or 1]
+            rows = self.collection.rows(space).take(members)
+            self._means[key] = rows.mean(axis=0, dtype=np.float64) if len(members) else None
+        return self._means[key]
 
     def _stored_vector(self, image_id: int, space: str) -> NDArray[Any]:
         vector = self.collection.vector(space, image_id)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from retrieval import images
+from retrieval.class_words import TextMatch
 from retrieval.collection import Collection, PictureGoneError
 from retrieval.embedder import decoded
 from retrieval.errors import PictureError
@@ -160,6 +161,7 @@ class Hits(Sequence[Hit]):
     score_kind: one of SCORE_KINDS; fusion: the method that fused several spaces, or None. findings: what the query
     shows, where what was searched is calibrated. novelty: of a query that is like no image here. query: what was
     searched for, and feedback the marks that moved it. Equality ignores both and which opened collection it was.
+    text_matches: texts of the query that were searched by the classes they describe, for want of a text encoder.
     """
 
     hits: tuple[Hit, ...]
@@ -175,6 +177,7 @@ class Hits(Sequence[Hit]):
     novelty: Novelty | None = None
     query: Query | None = field(default=None, repr=False, compare=False)
     feedback: Feedback | None = field(default=None, repr=False, compare=False)
+    text_matches: tuple[TextMatch, ...] = ()
 
     def __repr__(self) -> str:
         query = "a query from outside" if self.query_id is None else f"image {self.query_id}"
@@ -252,6 +255,7 @@ class Hits(Sequence[Hit]):
             "quality": None if self.quality is None else dict(vars(self.quality)),
             "findings": None if self.findings is None else asdict(self.findings),
             "novelty": None if self.novelty is None else asdict(self.novelty),
+            "text_matches": [match.to_dict() for match in self.text_matches],
             "hits": [hit.to_dict() for hit in self.hits],
         }
 

@@ -116,6 +116,11 @@ class Query:
         return tuple(dict.fromkeys(part.space for part in self.parts if part.space is not None))
 
     @property
+    def has_text(self) -> bool:
+        """Whether one of its parts is a text."""
+        return any(part.text is not None for part in self.parts)
+
+    @property
     def image_id(self) -> int | None:
         """The image that it is, where it has no other part."""
         return self.image_ids[0] if len(self.parts) == 1 and self.image_ids else None

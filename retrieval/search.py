@@ -143,8 +143,10 @@ class Searcher:
         """The k nearest images to a query; a list of queries is searched together, with one index call a space.
 
         spaces: one or several names, by default the spaces of the query's vectors or else the collection's first;
-        several are fused with the given weights, in their order or by name. fusion: rrf, zscore or minmax, see
-        `retrieval.fusion`. rerank: how the first 1,000 images of one space are ranked anew, see `retrieval.rerank`.
+        several are fused with the given weights, in their order or by name. A text is searched by a space's text
+        encoder or else by the mean vectors of the classes that it describes, see `Hits.text_matches`. fusion: rrf,
+        zscore or minmax, see `retrieval.fusion`. rerank: how the first 1,000 images of one space are ranked anew, see
+        `retrieval.rerank`.
         filter and classes: only images that meet the filter and are of these classes. exclude_self, exclude_cluster and
         exclude_scene leave out the images of the collection among the query's parts, their near duplicates, and these
         with all other frames of their scenes, as far as `kvasir scenes` has found them. query_class: the class of the
@@ -154,7 +156,7 @@ class Searcher:
         images marked as fitting or not, which move a single query in each space; see `retrieval.feedback`.
 
         Raises BadQueryError, NotCalibratedError, NoSuchClassError, NoSuchImageError, SpaceNameError, EmptySpaceError,
-        UnknownFusionError, UnsupportedQueryError, VectorError, a PictureError.
+        UnknownFusionError, UnknownWordsError, UnsupportedQueryError, VectorError, a PictureError.
         """
         queries = query if isinstance(query, list) else [query]
         self._require_hits(k)
@@ -358,6 +360,7 @@ class Searcher:
                 query.novelty,
                 query.query,
                 query.feedback,
+                query.text_matches,
             )
 
         if reranker is not None:
@@ -525,9 +528,27 @@ class Searcher:
             raise BadQueryError("name each space to search once, and at least one")
         return names
 
+    def text_spaces(self) -> list[str]:
+        """The names of the spaces that have a text encoder."""
+        return [space.name for space in self.collection.spaces if self.space(space.name).embeds_texts]
+
+    def spaces_of_text(self, text: str) -> list[str]:
+        """The names of the spaces in which a text has a vector, by a text encoder or by the classes it describes."""
+        return [space.name for space in self.collection.spaces if self._embedder.has_vector(text, space.name)]
+
+    def require_words(self, text: str, spaces: str | Sequence[str] | None) -> None:
+        """Raise UnknownWordsError where a text cannot be searched in these spaces, before anything is embedded."""
+        query = Query((Part(text=text),))
+        self._embedder.text_matches(
+            query, self._default_spaces([query]) if spaces is None else self.space_names(spaces)
+        )
+
     def _default_spaces(self, queries: Sequence[Query]) -> list[str]:
-        named = dict.fromkeys(space for query in queries for space in query.spaces)
-        return self.space_names(list(named) or None)
+        """The spaces of the queries' vectors; for texts one with a text encoder, where there is one; else the first."""
+        named = list(dict.fromkeys(space for query in queries for space in query.spaces))
+        if not named and any(query.has_text for query in queries):
+            named = self.text_spaces()[:1]
+        return self.space_names(named or None)
 
     def _embed(
         self, query: Query, names: Sequence[str], class_name: str | None, feedback: Feedback | None = None
@@ -541,12 +562,15 @@ class Searcher:
         )
         detector = self._detector(parts, names)
         embedded = names if detector is None else list(dict.fromkeys([*names, detector.space]))
-        vectors = self._embedder.vectors(Query(parts), embedded)
+        vectors = self._embedder.vectors(Query(parts), embedded, self._deviations)
         strange = None if detector is None else novelties(detector, vectors[detector.space].vectors)[0]
         by_space = {name: vectors[name] for name in names}
         if feedback:
             by_space = {name: self._moved(name, made, feedback) for name, made in by_space.items()}
-        return EmbeddedQuery(by_space, query.image_ids, query.image_id, class_name, strange, query, feedback or None)
+        matches = self._embedder.text_matches(query, names)
+        return EmbeddedQuery(
+            by_space, query.image_ids, query.image_id, class_name, strange, query, feedback or None, matches
+        )
 
     def _moved(self, name: str, made: QueryVectors, feedback: Feedback) -> QueryVectors:
         """A query's vectors in a space, moved by the marked images that have one there. Raises NoSuchImageError."""
@@ -710,20 +734,43 @@ class Searcher:
         least = float(scores.min(initial=0))
         return np.concatenate([order, behind]), np.concatenate([scores, least - 1 - np.arange(len(behind))])
 
+    def _deviations(self, space: str) -> tuple[float, float]:
+        """Standard deviations of the similarity of images, and of texts, to random images; 1 where nothing varies."""
+        return self.statistics(space).deviation or 1.0, self.text_statistics(space).deviation or 1.0
+
+    def text_statistics(self, space: str) -> Statistics:
+        """How similar texts and random images are in a space with a text encoder; the texts are captions of classes."""
+        name = self.collection.manifest.space(space).name
+        key = f"{name}.texts"
+        if key not in self._statistics:
+            texts = [described.caption for described in self._embedder.class_words.descriptions.values()]
+
+            def similarities(sample: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
+                vectors = self._embedder.space(name).embed_texts(texts)
+                return self.metric(name).scores(self.index(name).distances(vectors, sample))
+
+            self._statistics[key] = stored_statistics(
+                self.collection.path, name, *self._checksums(name), similarities, texts
+            )
+        return self._statistics[key]
+
+    def _checksums(self, space: str) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+        """The ids (m,) of the images that have a vector in a space, and the checksums (m,) of these."""
+        images, positions = self.collection.images, self.collection.positions(space)
+        number = self.collection.manifest.space(space).number
+        return images.ids[positions], images.checksums[positions, number]
+
     def statistics(self, space: str) -> Statistics:
         """How similar random pairs of images are in a space: the background that score fusion normalises by."""
         name = self.collection.manifest.space(space).name
         if name not in self._statistics:
             index, metric = self.index(name), self.metric(name)
-            images, positions = self.collection.images, self.collection.positions(name)
-            ids = images.ids[positions]
-            checksums = images.checksums[positions, self.collection.manifest.space(name).number]
 
             def similarities(sample: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
                 vectors = [self.collection.vector(name, image_id) for image_id in sample.tolist()]
                 return metric.scores(index.distances(np.array(vectors), sample))
 
-            self._statistics[name] = stored_statistics(self.collection.path, name, ids, checksums, similarities)
+            self._statistics[name] = stored_statistics(self.collection.path, name, *self._checksums(name), similarities)
         return self._statistics[name]
 
 

@@ -24,8 +24,10 @@ from web.requests import MAX_ID, field_faults, field_values, require_single
 from web.search import MAX_IDS, MAX_PARTS, MAX_WEIGHT, SearchOptions
 
 REGION = ("left", "top", "width", "height")
-SEVERAL = ("more", "part_weights")
-"""Fields of a query of several pictures: ids of further images; the weights of all, the first one's first."""
+SEVERAL = ("more", "text", "part_weights")
+"""Fields of a query of several parts: ids of further images; words; the weights of all, the first one's first."""
+MAX_TEXT = 1000
+"""Characters of the words of a query."""
 AMONG = "among"
 """The field that names a selection of images, among which alone is searched; an address is too short for their ids."""
 MARKS = ("relevant", "irrelevant")
@@ -51,11 +53,12 @@ REGION_FAULT = "must have a width and a height and lie inside it: left + width a
 
 @dataclass(frozen=True)
 class PagePart:
-    """One picture of a query: an image of the collection by its id, or a cached upload by its bytes and name."""
+    """A part of a query: an image of the collection by its id, a cached upload by its bytes and name, or words."""
 
-    picture: int | bytes
+    picture: int | bytes | None = None
     weight: float = 1.0
     upload: str | None = None
+    text: str | None = None
 
     @property
     def image_id(self) -> int | None:
@@ -65,8 +68,9 @@ class PagePart:
 
 @dataclass(frozen=True)
 class PageSearch:
-    """A search that a page's address states: by one picture or by several together, of which the first has the region.
+    """A search that a page's address states: by pictures, of which the first has the region, by words, or by both.
 
+    parts: pictures in their order, words last.
     fields: the address's own, so that links can repeat them.
     """
 
@@ -76,8 +80,13 @@ class PageSearch:
 
     @property
     def first(self) -> PagePart:
-        """The picture that may be framed."""
+        """The picture that may be framed; the words where there is no picture."""
         return self.parts[0]
+
+    @property
+    def words(self) -> str | None:
+        """The words of the query."""
+        return self.parts[-1].text
 
     @property
     def query(self) -> Query:
@@ -87,8 +96,9 @@ class PageSearch:
             tuple(
                 Part(
                     image_id=part.image_id,
-                    picture=None if isinstance(part.picture, int) else part.picture,
-                    region=None if at else region,
+                    picture=part.picture if isinstance(part.picture, bytes) else None,
+                    text=part.text,
+                    region=None if at or part.text else region,
                     weight=part.weight,
                 )
                 for at, part in enumerate(self.parts)
@@ -142,22 +152,23 @@ class PageSearch:
         """An address of the same search by one more image of the collection; None where it has as many as it may."""
         if len(self.parts) == MAX_PARTS:
             return None
-        return self._link_by((*self.parts, PagePart(image_id)))
+        pictures = [part for part in self.parts if part.text is None]
+        words = [part for part in self.parts if part.text is not None]
+        return self._link_by((*pictures, PagePart(image_id), *words))
 
     def link_without(self, at: int) -> str | None:
         """An address of the same search without one of its parts; None for the only one."""
         if len(self.parts) == 1:
             return None
         rest = self.parts[:at] + self.parts[at + 1 :]
-        if at:
-            return self._link_by(rest)
-        return self._link_by(rest, image=rest[0].image_id, **dict.fromkeys((*REGION, "upload")))
+        return self._link_by(rest) if at else self._link_by(rest, **dict.fromkeys((*REGION, "upload")))
 
     def _link_by(self, parts: tuple[PagePart, ...], **changes: Any) -> str:
         weights = [f"{part.weight:g}" for part in parts]
         equal = set(weights) == {"1"}
-        more = ",".join(str(part.image_id) for part in parts[1:]) or None
-        return self.link(more=more, part_weights=None if equal else ",".join(weights), **changes)
+        more = ",".join(str(part.image_id) for part in parts[1:] if part.image_id is not None) or None
+        own: dict[str, Any] = {"image": parts[0].image_id, "more": more, "text": parts[-1].text}
+        return self.link(part_weights=None if equal else ",".join(weights), **own, **changes)
 
 
 def page_search(fields: MultiDict[str, str], options: SearchOptions | None = None) -> PageSearch:
@@ -166,24 +177,37 @@ def page_search(fields: MultiDict[str, str], options: SearchOptions | None = Non
     Raises BadOptionError, NoPictureError, QueryGoneError.
     """
     options = options or search_options(fields)
+    pictures: list[PagePart] = []
     if "upload" in fields:
-        first = PagePart(cached_query(fields["upload"]), upload=fields["upload"])
+        pictures.append(PagePart(cached_query(fields["upload"]), upload=fields["upload"]))
     elif "image" in fields:
-        first = PagePart(image_number(fields["image"]))
-    else:
-        raise NoPictureError("this address names no picture: start from the search page")
-    parts = (first, *(PagePart(image_number(text)) for text in _values(fields, "more")))
+        pictures.append(PagePart(image_number(fields["image"])))
+    elif "text" not in fields:
+        raise NoPictureError("this address names no picture and has no words: start from the search page")
+    pictures += [PagePart(image_number(text)) for text in _values(fields, "more")]
+    parts = (*pictures, *_words(fields))
+    if options.region is not None and not pictures:
+        raise BadOptionError("words have no framed part: choose a picture")
     if len(parts) > MAX_PARTS:
-        raise BadOptionError(f"a query has at most {MAX_PARTS} pictures, not {len(parts)}")
+        raise BadOptionError(f"a query has at most {MAX_PARTS} parts, not {len(parts)}")
     weights = _values(fields, "part_weights")
     if weights and len(weights) != len(parts):
-        raise BadOptionError(f"Weights of the pictures: give one for each of them ({len(parts)}), not {len(weights)}")
+        raise BadOptionError(f"Weights of the parts: give one for each of them ({len(parts)}), not {len(weights)}")
     weighed = tuple(
         replace(part, weight=_weight(text)) for part, text in zip(parts, weights or ["1"] * len(parts), strict=True)
     )
     if all(part.weight < 0 for part in weighed):
-        raise BadOptionError("Weights of the pictures: one of them must be more than 0, for hits to be like it")
+        raise BadOptionError("Weights of the parts: one of them must be more than 0, for hits to be like it")
     return PageSearch(weighed, options, fields)
+
+
+def _words(fields: MultiDict[str, str]) -> list[PagePart]:
+    if "text" not in fields:
+        return []
+    text = fields["text"].strip()
+    if len(text) > MAX_TEXT:
+        raise BadOptionError(f"Words: at most {MAX_TEXT:,} characters, not {len(text):,}")
+    return [PagePart(text=text)]
 
 
 def _values(fields: MultiDict[str, str], name: str) -> list[str]:
@@ -197,7 +221,7 @@ def _weight(text: str) -> float:
     except ValueError:
         weight = nan
     if not 0 < abs(weight) <= MAX_WEIGHT:
-        raise BadOptionError(f"Weights of the pictures: '{text[:40]}' is not a number other than 0, up to 1,000,000")
+        raise BadOptionError(f"Weights of the parts: '{text[:40]}' is not a number other than 0, up to 1,000,000")
     return weight
 
 
@@ -211,6 +235,8 @@ def require_region(search: PageSearch) -> None:
         return
     left, top, width, height = region
     picture = search.first.picture
+    if picture is None:
+        return
     if isinstance(picture, int):
         size = upright_size(collection().display(picture))
     else:
@@ -222,13 +248,15 @@ def require_region(search: PageSearch) -> None:
 
 
 def require_encoders(search: PageSearch) -> None:
-    """Check that a picture can be compared in the chosen spaces, while the person can still choose others.
+    """Check that the query can be compared in the chosen spaces, while the person can still choose others.
 
-    Raises BadOptionError, SpaceNameError.
+    Raises BadOptionError, SpaceNameError, UnknownWordsError.
     """
-    if all(part.image_id is not None and part.region is None for part in search.query.parts):
-        return
     engine = searcher()
+    if search.words is not None:
+        engine.require_words(search.words, search.options.spaces)
+    if all(part.text or (part.image_id is not None and part.region is None) for part in search.query.parts):
+        return
     for name in engine.space_names(search.options.spaces):
         if not engine.space(name).embeds_pictures:
             raise BadOptionError(

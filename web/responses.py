@@ -158,6 +158,22 @@ class Copies(_Response):
     exact: bool = Field(description="Whether one has the very bytes of the upload; else they are nearly the same.")
 
 
+class ClassShare(_Response):
+    """A class with its share."""
+
+    class_name: str = Field(alias="class")
+    share: float
+
+
+class TextMatch(_Response):
+    """Words of the query that were matched to classes, whose mean vectors were searched."""
+
+    text: str
+    classes: list[ClassShare] = Field(description="What the words describe, with the share of its mean vector.")
+    unknown: list[str] = Field(description="Words that describe no class.")
+    spaces: list[str] = Field(description="The spaces that were searched so, since they have no text encoder.")
+
+
 class Hits(_Response):
     """Ranked hits, and how good they are where the query's class is known."""
 
@@ -179,6 +195,9 @@ class Hits(_Response):
     copies: Copies | None = Field(
         description="Null where `copies` was not set, where the query is not one uploaded picture, or where no image "
         "shows it."
+    )
+    text_matches: list[TextMatch] = Field(
+        description="Empty where the query has no words, or every space searched has a text encoder."
     )
     hits: list[Hit]
 

@@ -158,7 +158,13 @@ class QueryPart(RequestModel):
 
     image_id: ImageId = Field(-1, description="An image of the collection.")
     image: str = Field("", min_length=1, description="A picture file in base64, or a data: URL of it.")
-    text: str = Field("", min_length=1, max_length=1000, description="Words, for spaces that have a text encoder.")
+    text: str = Field(
+        "",
+        min_length=1,
+        max_length=1000,
+        description="Words. A space without a text encoder is searched by the mean vectors of the classes that they "
+        "describe, which the response says in `text_matches`.",
+    )
     vector: Vector = Field([], description="A vector of `space`, or without it of every space that is searched.")
     space: Name = Field("", description="The space of the vector.")
     region: Region = Field(

@@ -67,7 +67,7 @@ _OF_EACH_CLASS = 4
     "texts",
     multiple=True,
     metavar=TEXT_FORM,
-    help="A part of the query: words, for spaces that have a text encoder.",
+    help="A part of the query: words. A space without a text encoder is searched by the classes that they describe.",
 )
 @click.option(
     "--batch",
@@ -184,6 +184,8 @@ def command(
 
     Example:  kvasir search 5 kvasir.collection --like 12,40 --unlike 7 --exclude 12,40,7
 
+    Example:  kvasir search kvasir.collection --text "polyp on a stalk"
+
     Example:  kvasir search --batch queries/ --out run.csv kvasir.collection
     """
     *query_part, place = arguments
@@ -233,7 +235,8 @@ def command(
     if exclude_scene and not query.image_ids:
         raise click.UsageError("--exclude-scene needs an ID in the query: the scene of a file is not known")
     searcher = open_collection(collection, engine=engine)
-    if not spaces and not weights and rerank is None and not query.spaces:
+    by_text = query.has_text and searcher.text_spaces()
+    if not spaces and not weights and rerank is None and not query.spaces and not by_text:
         spaces, weights, fusion = _best_spaces(searcher, fusion)
     how: SearchOptions = {
         "spaces": spaces or None,
@@ -353,8 +356,9 @@ def _table(hits: Hits) -> str:
 
 
 def _findings(hits: Hits) -> list[str]:
-    """Lines on the likely findings of the query, where they are calibrated, and on a strange picture."""
-    notes = [] if hits.novelty is None else [f"note: {one_line(str(hits.novelty))}"]
+    """Lines on texts that were matched to classes, on a strange picture, and on calibrated findings of the query."""
+    notes = [f"note: {one_line(str(match))}" for match in hits.text_matches]
+    notes += [] if hits.novelty is None else [f"note: {one_line(str(hits.novelty))}"]
     return notes + ([] if hits.findings is None else [f"findings {one_line(str(hits.findings))}"])
 
 

@@ -1,4 +1,4 @@
-"""The background of a space: the similarities of random pairs of the collection's images.
+"""The background of a space: the similarities of random pairs of the collection's images, and of texts with images.
 
 It depends on the collection's vectors alone, so the same collection gives the same figures; they are stored in the
 collection, where any process may write them, and computed again when its images or their vectors have changed.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -56,20 +56,24 @@ def stored_statistics(
     ids: NDArray[np.int64],
     checksums: NDArray[np.uint32],
     measure: Callable[[NDArray[np.int64]], NDArray[np.floating]],
+    texts: Sequence[str] = (),
 ) -> Statistics:
     """The statistics of a space, from the collection's folder or else measured and stored there.
 
-    ids, checksums: (n,) of its vectors. measure: sampled ids (s,) -> similarities of all of their pairs, (s, s).
+    ids, checksums: (n,) of its vectors. measure: sampled ids (s,) -> similarities of all of their pairs, (s, s); where
+    texts are given, of the texts with the images, (t, s).
     """
     digest = hashlib.sha256(ids.astype("<i8").tobytes())
     digest.update(checksums.astype("<u4").tobytes())
+    digest.update("\n".join(texts).encode())
     key = digest.hexdigest()
-    file = collection / FOLDER / f"{space}.json"
+    file = collection / FOLDER / f"{space}{'.texts' if texts else ''}.json"
     stored = _load(file, key)
     if stored is not None:
         return stored
     chosen = sampled(ids)
-    statistics = of_scores(measure(chosen)[np.triu_indices(len(chosen), 1)])
+    measured = measure(chosen)
+    statistics = of_scores(measured if texts else measured[np.triu_indices(len(chosen), 1)])
     _save(file, key, statistics)
     return statistics
 

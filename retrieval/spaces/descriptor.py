@@ -134,6 +134,10 @@ class DescriptorSpace(Space):
             )
         return checked
 
+    def prototype(self, mean: NDArray[np.float64]) -> NDArray[Any]:
+        """The mean, rounded for descriptors of whole numbers."""
+        return self.validate(mean if self.metric.valid_values(mean).all() else np.rint(mean))
+
     def plausible(self, vectors: NDArray[Any]) -> NDArray[np.bool_]:
         """Rows whose values the descriptor can have."""
         plausible: NDArray[np.bool_] = np.asarray(self.metric.valid_values(vectors).all(axis=1))

@@ -84,6 +84,15 @@ class Space(ABC):
     """Whether an image's vector is made of its vectors in other spaces, once those are stored."""
 
     @property
+    def embeds_texts(self) -> bool:
+        """Whether it has a text encoder, whose vectors are comparable with those of pictures."""
+        return False
+
+    def class_shares(self, vector: NDArray[Any], texts: NDArray[Any]) -> NDArray[np.float64]:
+        """Shares (c,) of texts (c, d) for a picture's vector (d,), without training. Raises UnsupportedQueryError."""
+        raise UnsupportedQueryError(f"the space '{self.name}' has no text encoder")
+
+    @property
     def components(self) -> int:
         """How many principal components of it indexing fits, which are searched in its place; 0 for none."""
         return 0
@@ -201,6 +210,10 @@ class Space(ABC):
         faults = dict.fromkeys(np.flatnonzero(~finite).tolist(), "has values that are not finite numbers")
         possible = self.plausible(np.where(finite[:, None], rows, 0))
         return rows, dict.fromkeys(np.flatnonzero(~possible).tolist(), "has values that the space cannot have") | faults
+
+    def prototype(self, mean: NDArray[np.float64]) -> NDArray[Any]:
+        """The mean (d,) of stored vectors as the space stores vectors. Raises VectorError."""
+        return self.validate(mean)
 
     def combine(self, vectors: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[Any] | None:
         """The vector (d,) that ranks images as their weighted distances to vectors (p, d) do, if there is one."""

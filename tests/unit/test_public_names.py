@@ -24,8 +24,8 @@ PUBLIC = """
     NoSuchImageError NotACollectionError NotCalibratedError PictureGoneError PictureNotFoundError PictureTooLargeError
     RemoteAccessError RemoteAddressError RemoteAnswerError RemoteClientError RemoteIndexError RemoteStaleError
     RemoteTimeoutError RemoteUnreachableError SpaceNameError
-    UnknownFormatError UnknownFusionError UnknownRerankingError UnsupportedPixelsError UnsupportedQueryError
-    VectorError
+    UnknownFormatError UnknownFusionError UnknownRerankingError UnknownWordsError UnsupportedPixelsError
+    UnsupportedQueryError VectorError
 """
 TREE = re.compile(
     r"^    (?P<indent>[│├└─ ]*)(?P<name>\w+Error)\b(?:.*\((?P<module>(?:retrieval|indexer|web)[\w.]*)\))?"

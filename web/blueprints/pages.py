@@ -133,8 +133,8 @@ def submit() -> BaseResponse | tuple[str, int]:
                 require_picture(data)
             fields["upload"] = cache_query(data)
             fields.pop("image", None)
-        elif "image" not in fields and "upload" not in fields:
-            raise NoPictureError("choose a picture first, or pick one from the collection")
+        elif not {"image", "upload", "text"}.intersection(fields):
+            raise NoPictureError("choose a picture first, describe one in words, or pick one from the collection")
         chosen = page_search(fields, options)
         require_region(chosen)
         require_encoders(chosen)
@@ -295,6 +295,8 @@ def common() -> dict[str, Any]:
         "rerankable": lambda: bool(embedding_spaces(opened.manifest)),
         "calibrations": lambda: [calibration.name for calibration in stored_calibrations(opened)],
         "takes_pictures": any(searcher().space(space.name).embeds_pictures for space in opened.spaces),
+        "text_spaces": searcher().text_spaces(),
+        "takes_words": bool(opened.classes or searcher().text_spaces()),
         "fusions": {method.name: method.summands for method in METHODS.values()},
         "version_of": lambda image_id: version_of(opened, image_id),
     }
@@ -399,6 +401,7 @@ def _query_page(fields: MultiDict[str, str], options: SearchOptions | None = Non
         "query.html",
         error=error,
         picked=picked,
+        words=fields.get("text", ""),
         options=options or _default_options(),
         suggested=_suggested(opened, ids),
         among=None if ids is None else {"name": name, "ids": ids},
@@ -505,11 +508,13 @@ def _more(hits: Hits, page: PageSearch) -> int | None:
 
 
 def _pictures(page: PageSearch) -> list[dict[str, Any]]:
-    """What shows of each part of a query: its picture, name, class and weight, and the address without it."""
+    """What shows of each part of a query: its picture or words, name, class, weight, and the address without it."""
     links, opened = image_links(), collection()
     shown = []
     for at, part in enumerate(page.parts):
-        if part.image_id is None:
+        if part.text is not None:
+            addresses = {"text": part.text}
+        elif part.image_id is None:
             addresses = dict.fromkeys(("picture", "thumbnail"), url_for("pages.query_picture", name=part.upload))
         else:
             addresses = links(part.image_id)
@@ -532,7 +537,9 @@ def _distances(page: PageSearch, hit_id: int) -> dict[str, float | None]:
     of_hit = _stored_vectors(engine.collection, hit_id, names)
     known = set(of_hit)
     for part in page.query.parts:
-        if part.image_id is not None and part.region is None:
+        if part.text is not None:
+            known &= set(engine.spaces_of_text(part.text))
+        elif part.image_id is not None and part.region is None:
             known &= set(_stored_vectors(engine.collection, part.image_id, names))
         else:
             known &= {name for name in names if engine.space(name).embeds_pictures}

@@ -350,7 +350,7 @@ function recentSearches() {
 function remember(searches) {
   try { localStorage.setItem(RECENT, JSON.stringify(searches)); } catch { /* a browser that stores nothing */ }
 }
-const answered = document.querySelector("[data-results] .query img");
+const answered = document.querySelector("[data-results] .query img") ?? document.querySelector("[data-results] .hit img");
 if (answered && document.querySelector(".hit")) {
   const note = () => {
     const canvas = Object.assign(document.createElement("canvas"), { width: 160, height: 128 });
@@ -358,7 +358,7 @@ if (answered && document.querySelector(".hit")) {
     const [width, height] = [answered.naturalWidth * size, answered.naturalHeight * size];
     canvas.getContext("2d").drawImage(answered, (160 - width) / 2, (128 - height) / 2, width, height);
     const one = {
-      address: location.pathname + location.search, words: document.querySelector("h1").textContent,
+      address: location.pathname + location.search, words: [...document.querySelectorAll("[data-said]"), document.querySelector("h1")].map((part) => part.textContent).join(": "),
       picture: canvas.toDataURL("image/jpeg", 0.7), time: Date.now(),
     };
     remember([one, ...recentSearches().filter((other) => other.address !== one.address)].slice(0, MOST_RECENT));

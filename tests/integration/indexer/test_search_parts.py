@@ -101,8 +101,8 @@ def test_near_duplicates_of_a_part_given_by_id_are_left_out(search: Search, inde
         (("--image", "5=x"), "expected FILE|ID[@LEFT,TOP,WIDTH,HEIGHT][=WEIGHT], such as 5@0.2,0.2,0.5,0.5=2"),
         (("--image", "5=0"), "5=0: a weight is a finite number other than 0, not 0.0; expected FILE|ID"),
         (("--image", "5=-1"), "all weights are negative; a query needs a part with a positive one"),
-        (("--text", "blue dye"), "has no text encoder; search by a picture"),
-        (("--image", "5", "--text", "blue dye=0.5"), "has no text encoder; search by a picture"),
+        (("--text", "zebra"), "“zebra”, and no space searched has a text encoder; known terms are cecum, polyp"),
+        (("--image", "5", "--text", "blue dye=0.5"), "“blue dye” describes dyed-lifted-polyps"),
         (("--text", "blue=-1"), "all weights are negative"),
         (("--text", "blue=0"), "--text blue=0: a weight is a finite number other than 0, not 0.0; expected WORDS"),
         (("--text", "a = b", "--batch", "{tmp}", "--out", "o.csv"), "with COLLECTION and no other query"),
@@ -158,3 +158,10 @@ def test_the_nearest_of_each_class_and_diverse_hits(search: Search, indexed: Any
     assert [hit["id"] for hit in plain["hits"]] == engine.search(5).ids
     assert [hit["id"] for hit in diverse["hits"]] == engine.search(5, rerank="mmr:0.2").ids != engine.search(5).ids
     assert "--mmr is a way of re-ranking" in search(5, indexed.path, "--mmr", 0.5, "--rerank", "mmr")[2]
+
+
+def test_words_are_searched_by_the_classes_that_they_describe(search: Search, indexed: Any) -> None:
+    status, out, err = search("--text", "pedunculated polyp", "-k", "3", indexed.path)
+    assert (status, err) == (0, "")
+    assert out.count("  polyps  ") == 3
+    assert "note: “pedunculated polyp” was matched by its words to the class polyps" in out

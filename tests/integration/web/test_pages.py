@@ -288,7 +288,7 @@ def test_hits_are_added_to_the_query_and_taken_out_of_it_by_links(client: FlaskC
         ("more=12&part_weights=-2,-1", 422, "one of them must be more than 0"),
         ("more=12&part_weights=1,nan", 422, "'nan' is not a number other than 0"),
         ("more=12&part_weights=1,inf", 422, "'inf' is not a number other than 0"),
-        ("more=" + "1," * 19 + "1", 422, "at most 20 pictures, not 21"),
+        ("more=" + "1," * 19 + "1", 422, "at most 20 parts, not 21"),
     ],
 )
 def test_a_query_of_several_pictures_that_does_not_fit_is_told(

@@ -250,10 +250,15 @@ def test_several_parts_are_searched_for_together(api: httpx.Client, picture: byt
     assert ids(heavy) == ids(alone)[:9]
 
 
-def test_what_queries_cannot_do_yet_is_told(api: httpx.Client) -> None:
-    refused = search(api, {"text": "a polyp"})
-    assert problem(refused, 422) == "urn:kvasir:unsupported-query"
-    assert "no text encoder" in refused.json()["detail"]
+def test_words_are_searched_by_the_classes_that_they_describe(api: httpx.Client) -> None:
+    answer = search(api, {"text": "a sessile polyp"}, k=5).json()
+    assert [hit["class"] for hit in answer["hits"]] == ["polyps"] * 5
+    (match,) = answer["text_matches"]
+    assert match["classes"] == [{"class": "polyps", "share": 1.0}]
+    assert (match["text"], match["unknown"], match["spaces"]) == ("a sessile polyp", [], answer["spaces"])
+    refused = search(api, {"text": "zebra"})
+    assert problem(refused, 422) == "urn:kvasir:unknown-words"
+    assert "known terms are cecum, polyp, pylorus" in refused.json()["detail"]
 
 
 def test_a_negative_weight_pushes_its_part_away(api: httpx.Client) -> None:

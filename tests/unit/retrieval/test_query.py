@@ -12,12 +12,13 @@ from PIL import Image
 
 import retrieval
 from retrieval import NotCalibratedError, Searcher
+from retrieval.class_words import UnknownWordsError
 from retrieval.collection import CollectionWriter, NoSuchImageError
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.filters import Filter
 from retrieval.learn.novelty import Novelty
 from retrieval.query import BadQueryError, Part, Query
-from retrieval.spaces import UnsupportedQueryError, VectorError
+from retrieval.spaces import VectorError
 
 
 def unit(degrees: float) -> np.ndarray:
@@ -165,9 +166,9 @@ def test_a_part_that_one_space_lacks_counts_in_the_others_alone(plane: Searcher)
     assert all(at[hit.id] == hit.distance for hit in alone)
 
 
-def test_texts_are_refused_where_no_text_encoder_is(plane: Searcher) -> None:
-    with pytest.raises(UnsupportedQueryError, match="'plane' has no text encoder"):
-        plane.search(Part(text="a polyp"))
+def test_texts_are_refused_where_there_is_neither_a_text_encoder_nor_a_description(plane: Searcher) -> None:
+    with pytest.raises(UnknownWordsError, match="known terms are a, b"):
+        plane.search(Part(text="a zebra"))
 
 
 # Negative weights
