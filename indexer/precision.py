@@ -25,6 +25,7 @@ from retrieval.encoders.precision import (
 from retrieval.encoders.recipe import Recipe
 from retrieval.encoders.resizing import resize
 from retrieval.encoders.runtime import converted_digest
+from retrieval.encoders.text import TEXT_MODEL
 from retrieval.errors import RetrievalError
 from retrieval.images import decode
 from retrieval.spaces.encoder import EncoderFitError
@@ -86,6 +87,8 @@ def set_precision(
             beside = writer.path / "encoders" / ".new"
             shutil.rmtree(beside, ignore_errors=True)
             shutil.copytree(scratch, beside)
+            for file in folder.glob(f"{Path(TEXT_MODEL).stem}.*"):  # the text tower stays in single precision
+                shutil.copy2(file, beside)
             fields["converted"] = converted_digest(beside)
             writer.adopt_tower(definition.name, beside)
     writer.update_recipe(definition.name, definition.recipe | fields)

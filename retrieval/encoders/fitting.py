@@ -7,9 +7,10 @@ taken. Nothing is ever filled by halves.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -333,3 +334,12 @@ def target_of(model: torch.nn.Module, **options: Any) -> Target:
     shapes = {name: value.shape for name, value in model.state_dict().items()}
     computed = frozenset(name for name, _ in model.named_buffers() if name not in shapes)
     return Target(shapes, optional=computed, **options)
+
+
+def weights_digest(state: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """SHA-256 of named tensors, the same for one set of weights whatever file it came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

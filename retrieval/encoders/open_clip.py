@@ -1,4 +1,4 @@
-"""CLIP encoders of the open_clip library: the image tower alone, which is all that retrieval by picture needs."""
+"""CLIP encoders of the open_clip library: the image tower, which retrieval by picture needs, and the text tower."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
+from numpy.typing import NDArray
 from open_clip.convert import convert_state_dict
 from open_clip.model import resize_pos_embed
 
-from retrieval.encoders.checkpoint import read_checkpoint
-from retrieval.encoders.fitting import Filter, fit, target_of
+from retrieval.encoders.checkpoint import WeightsMismatchError, read_checkpoint
+from retrieval.encoders.fitting import Filter, fit, target_of, weights_digest
 from retrieval.encoders.hub import hub_file, url_file
 from retrieval.encoders.image_model import ImageModel
 from retrieval.encoders.known import known_checkpoint
@@ -21,6 +23,7 @@ from retrieval.encoders.preprocessing import EncoderOptions, Source, agreed, giv
 from retrieval.encoders.spec import (
     EncoderSpec,
     EncoderSpecError,
+    NoTextTowerError,
     WeightsNotFoundError,
     folder_weights,
     open_clip_config,
@@ -29,8 +32,10 @@ from retrieval.encoders.spec import (
 _CONFIG = "open_clip_config.json"
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
-"""A text tower of nothing, in place of one of hundreds of millions of weights that nobody asks here."""
+"""A text tower of nothing, in place of one of hundreds of millions of weights: the two are built one by one."""
 _DEFAULTS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD, "interpolation": "bicubic"}
+_VOCABULARY = 49408
+"""Tokens of CLIP's byte pair encoding."""
 QUICK = "-quickgelu"
 """Ending of open_clip's names of architectures with OpenAI's activation."""
 
@@ -45,6 +50,67 @@ class _ImageTower(torch.nn.Module):
         # CoCa's tower gives its caption decoder's tokens as well.
         pooled: torch.Tensor = embedding[0] if isinstance(embedding, tuple) else embedding
         return pooled
+
+
+class TextTower(torch.nn.Module):
+    """Tokens (n, l) int64 -> embeddings (n, d) float32 of unit length. scale: of the checkpoint's cosines."""
+
+    def __init__(self, model: torch.nn.Module, context_length: int, scale: float, digest: str) -> None:
+        super().__init__()
+        self.model = model
+        self.context_length = context_length
+        self.scale = scale
+        self.digest = digest
+        self.eval().requires_grad_(False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Embed a batch."""
+        embedding = self.model(tokens)
+        pooled = embedding[0] if isinstance(embedding, tuple) else embedding  # CoCa gives its tokens as well
+        return torch.nn.functional.normalize(pooled, dim=-1)
+
+    def encode(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The same for arrays."""
+        with torch.inference_mode():
+            embeddings: NDArray[np.float32] = self(torch.tensor(tokens)).numpy()
+        return embeddings
+
+
+def load_text_tower(spec: EncoderSpec, options: EncoderOptions) -> TextTower:
+    """The text tower that belongs to an image tower, with its weights.
+
+    Raises NoTextTowerError where there is none, or one that needs another tokenizer than CLIP's, which alone comes
+    with open_clip; WeightsNotFoundError, WeightsMismatchError.
+    """
+    config, _ = _configuration(spec)
+    text = dict(config.get("text_cfg") or {})
+    other = [name for name in ("hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs") if text.get(name)]
+    vocabulary = text.get("vocab_size", _VOCABULARY)
+    if not text or other or vocabulary != _VOCABULARY:
+        reason = f"of {vocabulary:,} tokens" if text and not other else str(text.get(other[0])) if other else ""
+        what = f"a tokenizer other than CLIP's ({reason})" if text else "no text tower"
+        raise NoTextTowerError(f"{spec.text}: its configuration has {what}")
+    quick, _ = _activation(spec, config, options)
+    try:
+        model = open_clip.model._build_text_tower(config["embed_dim"], text, quick)
+    except Exception as error:
+        raise NoTextTowerError(f"{spec.text}: open_clip cannot build its text tower ({error!r})") from error
+    key = options.weights_key or (known_checkpoint(spec.known).weights_key if spec.known else "")
+    checkpoint = read_checkpoint(_weights(spec), spec.text, key)
+    target = target_of(model, filters=[_text_of_model])
+    try:
+        fitted = fit(checkpoint.states, target, spec.text, f"the text tower of {spec.architecture}", surplus=True)
+    except WeightsMismatchError as error:
+        raise NoTextTowerError(f"{spec.text}: its weights have no text tower ({error})") from error
+    model.load_state_dict(fitted.state, strict=True)
+    scales = [v for n, v in checkpoint.states[fitted.key].items() if n.rpartition(".")[2] == "logit_scale"]
+    scale = float(scales[0].float().exp()) if scales else 100.0  # what CLIP's training is bounded by
+    return TextTower(model, int(model.context_length), scale, weights_digest(model.state_dict().items()))
+
+
+def _text_of_model(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The text tower of a CustomTextCLIP, whose names begin with `text.`."""
+    return {name.removeprefix("text."): value for name, value in state.items() if name.startswith("text.")}
 
 
 def load_image_model(spec: EncoderSpec, options: EncoderOptions) -> ImageModel:

@@ -235,10 +235,10 @@ def openvino_runtime() -> Any:
     return openvino
 
 
-def converted_digest(directory: Path) -> str:
+def converted_digest(directory: Path, model: str = MODEL) -> str:
     """SHA-256 over the files of a converted tower."""
     digest = hashlib.sha256()
-    for name in (MODEL, "tower.bin"):
+    for name in (model, Path(model).with_suffix(".bin")):
         with (directory / name).open("rb") as file:
             hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()

@@ -23,6 +23,10 @@ class WeightsNotFoundError(EncoderError):
     """The encoder has no weights here, so it could only give random numbers."""
 
 
+class NoTextTowerError(EncoderError):
+    """An encoder has no text tower, or one whose texts cannot be tokenised here."""
+
+
 @dataclass(frozen=True)
 class EncoderSpec:
     """An encoder's name, taken apart.

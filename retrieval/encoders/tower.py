@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from retrieval.encoders.fitting import weights_digest
 from retrieval.encoders.image_model import ImageModel
 from retrieval.encoders.known import known_checkpoint
 from retrieval.encoders.preprocessing import EncoderOptions
@@ -143,12 +143,3 @@ def _dimension(model: torch.nn.Module, spec: EncoderSpec, width: int, height: in
     raise NotPooledError(
         f"{spec.text}: gives {what} {tuple(output.shape)}, not one vector for a picture; it cannot make a space"
     )
-
-
-def weights_digest(state: Iterable[tuple[str, torch.Tensor]]) -> str:
-    """SHA-256 of named tensors, the same for one set of weights whatever file it came from."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -36,6 +36,8 @@ from retrieval.encoders.preprocessing import DEFAULT_COMPONENTS
 from retrieval.encoders.provenance import provenance
 from retrieval.encoders.recipe import SEEN_DIGITS, RecipeError, Resize
 from retrieval.encoders.runtime import MODEL, converted_digest, require_undamaged
+from retrieval.encoders.spec import EncoderSpec, NoTextTowerError
+from retrieval.encoders.text import TextEncoder, text_fields
 from retrieval.errors import EncoderError
 from retrieval.images import Draft, Picture, from_array
 from retrieval.index.cosine import Cosine
@@ -63,6 +65,8 @@ class EncoderFitError(EncoderError):
 
 COMPONENTS = "components"
 """Field of a recipe of stage statistics: how many principal components are searched, unless DEFAULT_COMPONENTS."""
+_TEXT = "text"
+"""Field of a recipe: the text tower that came with the image tower, see `retrieval.encoders.text`."""
 UNCONVERTED = "unconverted"
 """Field of a recipe: why its encoder has no converted form."""
 
@@ -174,6 +178,27 @@ class EncoderSpace(UnitVectorSpace):
             return np.empty((0, self.definition.dimension), np.float32)
         return self.encoder.encode(np.stack(prepared))
 
+    @property
+    def embeds_texts(self) -> bool:
+        """Whether a text tower came with the image tower; the statistics of a model's stages have none."""
+        return _TEXT in self.definition.recipe
+
+    @cached_property
+    def _texts(self) -> TextEncoder:
+        folder = tower_folder(self._collection, self.name)
+        return TextEncoder(folder, self.recipe, dict(self.definition.recipe[_TEXT]))
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[Any]:
+        """Embeddings (n, d) float32 of unit length, each the mean over prompts; loads the text tower at first."""
+        return self._texts.embed(texts) if self.embeds_texts else super().embed_texts(texts)
+
+    def class_shares(self, vector: NDArray[Any], texts: NDArray[Any]) -> NDArray[np.float64]:
+        """Softmax (c,) of the scaled cosines of a picture's vector with those of texts."""
+        logits = self._texts.scale * (texts.astype(np.float64) @ vector.astype(np.float64))
+        shares = np.exp(logits - logits.max())
+        result: NDArray[np.float64] = shares / shares.sum()
+        return result
+
     def warm_up(self) -> None:
         """Load the encoder and what prepares pictures, and embed one."""
         width, height = self.recipe.size
@@ -187,7 +212,9 @@ class EncoderSpace(UnitVectorSpace):
             digest = converted_digest(tower_folder(self._collection, self.name))
         except OSError:
             return "its converted encoder is missing"
-        return None if digest == self.definition.recipe["converted"] else "its converted encoder is damaged"
+        if digest != self.definition.recipe["converted"]:
+            return "its converted encoder is damaged"
+        return self._texts.fault() if self.embeds_texts else None
 
     def _never_converted(self) -> str | None:
         """Whether the conversion was given up for want of room, as earlier versions did; None for other reasons."""
@@ -215,8 +242,11 @@ class EncoderSpace(UnitVectorSpace):
                 raise
             writer.update_recipe(self.name, self.definition.recipe | {UNCONVERTED: str(error)})
             return f"its encoder runs on PyTorch: {error}"
+        changed = {"converted": digest}
+        if self.embeds_texts:
+            changed |= _text_of(parse_spec(self.recipe.spec), self.recipe, scratch)
         writer.adopt_tower(self.name, scratch)
-        writer.update_recipe(self.name, self.definition.recipe | {"converted": digest})
+        writer.update_recipe(self.name, self.definition.recipe | changed)
         return "its encoder was converted anew from the same weights"
 
     @cached_property
@@ -311,9 +341,21 @@ def create(
     except ConversionError as error:
         log.warning("%s; it runs on PyTorch instead, more slowly", error)
         fields[UNCONVERTED] = str(error)
-    else:
+    fields |= _text_of(parsed, tower.recipe, scratch)
+    if scratch.is_dir():
         writer.adopt_tower(name, scratch)
     return writer.add_space(name, KIND, tower.recipe.dimension, Cosine.name, fields)
+
+
+def _text_of(spec: EncoderSpec, recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """The recipe's field of the text tower that belongs to an encoder, converted into a folder; none without one."""
+    if spec.family != "open_clip" or recipe.features != "last":
+        return {}
+    try:
+        return {_TEXT: text_fields(spec, EncoderOptions(weights_key=recipe.weights_key), folder)}
+    except NoTextTowerError as error:
+        log.info("words are matched to classes in this space: %s", error)
+        return {}
 
 
 def prepare_all(spaces: Sequence[Space], picture: Picture) -> Mapping[str, NDArray[Any]]:

@@ -1,0 +1,147 @@
+"""Text towers of open_clip encoders: converted like the image tower, and searched by text, alone or with pictures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from retrieval.collection import Collection, tower_folder
+from retrieval.encoders.runtime import DamagedTowerError
+from retrieval.encoders.text import TEMPLATES, TEXT_MODEL
+from retrieval.query import Part, Query
+from retrieval.search import Searcher, open_collection
+
+CONFIG = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 24, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained CLIP with CLIP's whole vocabulary, in the folder form that open_clip reads."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("clip") / "texts"
+    folder.mkdir()
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {}}))
+    torch.manual_seed(3)
+    save_file(open_clip.CLIP(**CONFIG).state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def collection(
+    tmp_path_factory: pytest.TempPathFactory, gallery_folder: Path, clip_folder: Path, index_folder: Callable[..., Path]
+) -> Path:
+    path = tmp_path_factory.mktemp("texts") / "texts.collection"
+    return index_folder(gallery_folder, path, f"open_clip:local-dir:{clip_folder}")
+
+
+@pytest.fixture(scope="module")
+def engine(collection: Path) -> Searcher:
+    return open_collection(collection)
+
+
+def expected(folder: Path, text: str) -> np.ndarray:
+    """The embedding of a text as open_clip itself computes it, averaged over the prompts."""
+    import open_clip
+    import torch
+    from safetensors.torch import load_file
+
+    model = open_clip.CLIP(**CONFIG).eval()
+    model.load_state_dict(load_file(folder / "open_clip_model.safetensors"))
+    tokens = open_clip.tokenizer.SimpleTokenizer(context_length=24)([template.format(text) for template in TEMPLATES])
+    with torch.inference_mode():
+        mean = model.encode_text(tokens, normalize=True).numpy().mean(axis=0)
+    return np.asarray(mean / np.linalg.norm(mean))
+
+
+def test_a_text_has_the_embedding_that_open_clip_gives_it(engine: Searcher, clip_folder: Path) -> None:
+    space = engine.space(engine.text_spaces()[0])
+    texts = ["a polyp", "the z-line in a dark picture with very many words " * 3]
+    made = space.embed_texts(texts)
+    for text, vector in zip(texts, made, strict=True):
+        assert vector @ expected(clip_folder, text) > 0.9999
+        assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+    stored = space.definition.recipe["text"]
+    assert (tower_folder(engine.collection.path, space.name) / TEXT_MODEL).is_file()
+    assert stored["context_length"] == 24
+    assert stored["scale"] == pytest.approx(1 / 0.07, rel=1e-4)
+
+
+def test_images_are_ranked_by_their_cosine_to_the_text(engine: Searcher) -> None:
+    hits = engine.search(Part(text="zebra"), 30)
+    (name,) = engine.text_spaces()
+    ids, vectors = engine.vectors(name)
+    scores = vectors @ engine.space(name).embed_texts(["zebra"])[0]
+    order = np.lexsort((ids, -scores))
+    assert [hit.score for hit in hits] == pytest.approx(scores[order].tolist(), abs=1e-5)
+    assert hits.text_matches == ()
+
+
+def test_kinds_are_brought_to_one_scale_by_the_collections_background(engine: Searcher) -> None:
+    (name,) = engine.text_spaces()
+    query = Query((Part(image_id=3), Part(text="a polyp", weight=0.5)))
+    hits = engine.search(query, 30, exclude_self=False)
+    ids, vectors = engine.vectors(name)
+    rows = vectors.astype(np.float64)
+    cosines = rows @ rows.T
+    pairs = cosines[np.triu_indices(len(ids), 1)]
+    captions = [one.caption for one in engine._embedder.class_words.descriptions.values()]
+    of_texts = rows @ engine.space(name).embed_texts(captions).T
+    text = rows @ engine.space(name).embed_texts(["a polyp"])[0]
+    standard = (cosines[ids.tolist().index(3)] - pairs.mean()) / pairs.std() + 0.5 * (
+        text - of_texts.mean()
+    ) / of_texts.std()
+    by_id = dict(zip(ids.tolist(), standard.tolist(), strict=True))
+    ranked = [by_id[hit.id] for hit in hits]
+    assert ranked == pytest.approx(sorted(ranked, reverse=True), abs=1e-4)
+    assert (engine.collection.path / "statistics" / f"{name}.texts.json").is_file()
+
+
+def test_a_negative_text_pushes_images_like_it_away(engine: Searcher) -> None:
+    (name,) = engine.text_spaces()
+    plain = engine.search(Part(image_id=3), 25)
+    away = engine.search(Query((Part(image_id=3), Part(text="a polyp", weight=-0.9))), 25)
+    text = engine.space(name).embed_texts(["a polyp"])[0]
+    ids, vectors = engine.vectors(name)
+    near = {int(i): float(v @ text) for i, v in zip(ids, vectors, strict=True)}
+    assert np.mean([near[i] for i in away.ids[:5]]) < np.mean([near[i] for i in plain.ids[:5]])
+
+
+def test_without_its_converted_form_a_text_tower_runs_from_its_weights(collection: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(collection, tmp_path / "copy.collection"))
+    (name,) = open_collection(copy).text_spaces()
+    before = open_collection(copy).space(name).embed_texts(["a polyp"])
+    model = tower_folder(copy, name) / TEXT_MODEL
+    damaged = model.with_suffix(".bin")
+    data = bytearray(damaged.read_bytes())
+    data[1000] ^= 1
+    damaged.write_bytes(data)
+    assert open_collection(copy).space(name).fault() == "its converted text encoder is damaged"
+    with pytest.raises(DamagedTowerError, match="kvasir verify --repair"):
+        open_collection(copy).space(name).embed_texts(["a polyp"])
+    model.unlink()
+    assert open_collection(copy).space(name).fault() == "its converted text encoder is missing"
+    after = open_collection(copy).space(name).embed_texts(["a polyp"])
+    assert float((before * after).sum()) > 0.9999
+
+
+def test_an_encoder_whose_tokens_are_not_clips_has_no_text_encoder(
+    gallery_folder: Path, tiny_clip: Any, index_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = index_folder(gallery_folder, tmp_path / "c.collection", f"open_clip:local-dir:{tiny_clip.folder}")
+    engine = open_collection(path)
+    assert engine.text_spaces() == []
+    assert Collection.open(path).spaces[0].recipe.get("text") is None
+    assert engine.search(Part(text="polyp"), 3).text_matches[0].classes == {"polyps": 1.0}
