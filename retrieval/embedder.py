@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from PIL import Image
 from retrieval import images
 from retrieval.class_words import ClassWords, TextMatch, UnknownWordsError
 from retrieval.collection import Collection
+from retrieval.errors import EncoderError
 from retrieval.feedback import Feedback
 from retrieval.images import Draft, Picture, Region
 from retrieval.large_pictures import LargePictures
@@ -24,6 +26,8 @@ from retrieval.query import BadQueryError, Part, PictureLike, Query
 from retrieval.query_vectors import QueryVectors
 from retrieval.spaces import Purpose, Space, open_space
 from retrieval.weights import scaled_weights
+
+log = logging.getLogger(__name__)
 
 _OF_CLASS = 2000
 """Images, evenly spread, that the mean of a larger class is computed of."""
@@ -35,7 +39,7 @@ class EmbeddedQuery:
 
     image_ids: the images of the collection among its parts. class_name: the query's class, where it is known.
     novelty: how a picture differs from the collection, where it does. query: what was embedded, to show it. feedback:
-    the marks that have moved its vectors. text_matches: the texts that were matched to classes.
+    the marks that have moved its vectors. text_matches: the texts that were matched to classes. zero_shot: see `Hits`.
     """
 
     vectors: Mapping[str, QueryVectors]
@@ -46,6 +50,7 @@ class EmbeddedQuery:
     query: Query | None = None
     feedback: Feedback | None = None
     text_matches: tuple[TextMatch, ...] = ()
+    zero_shot: Mapping[str, float] | None = None
 
 
 class Embedder:
@@ -183,6 +188,25 @@ class Embedder:
         without = tuple(name for name in spaces if not self.space(name).embeds_texts)
         texts = [part.text for part in query.parts if part.text is not None] if without else []
         return tuple(replace(self.class_words.match(text), spaces=without) for text in texts)
+
+    def zero_shot(self, query: Query, vectors: Mapping[str, QueryVectors]) -> dict[str, float] | None:
+        """Shares of the classes for a query of one picture, the largest first, in the first space with a text encoder.
+
+        None for other queries, where there are no two classes, and where the text encoder cannot be loaded.
+        """
+        name = next((name for name in vectors if self.space(name).embeds_texts), None)
+        part = query.parts[0]
+        classes = self.collection.classes
+        if name is None or len(query.parts) > 1 or part.text is not None or len(classes) < 2:
+            return None
+        space = self.space(name)
+        try:
+            texts = space.embed_texts([self.class_words.descriptions[each].caption for each in classes])
+        except EncoderError as error:  # the search itself goes without it
+            log.warning("no shares of classes by words in the space '%s': %s", name, error)
+            return None
+        shares = dict(zip(classes, space.class_shares(vectors[name].vectors[0], texts).tolist(), strict=True))
+        return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
 
     def has_vector(self, text: str, space: str) -> bool:
         """Whether a text has a vector in a space."""

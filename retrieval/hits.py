@@ -162,6 +162,8 @@ class Hits(Sequence[Hit]):
     shows, where what was searched is calibrated. novelty: of a query that is like no image here. query: what was
     searched for, and feedback the marks that moved it. Equality ignores both and which opened collection it was.
     text_matches: texts of the query that were searched by the classes they describe, for want of a text encoder.
+    zero_shot: shares of the classes for a query of one picture, by its cosines with captions of the classes, which no
+    label was used for; the largest first; None where no space searched has a text encoder.
     """
 
     hits: tuple[Hit, ...]
@@ -178,6 +180,7 @@ class Hits(Sequence[Hit]):
     query: Query | None = field(default=None, repr=False, compare=False)
     feedback: Feedback | None = field(default=None, repr=False, compare=False)
     text_matches: tuple[TextMatch, ...] = ()
+    zero_shot: Mapping[str, float] | None = field(default=None, hash=False)
 
     def __repr__(self) -> str:
         query = "a query from outside" if self.query_id is None else f"image {self.query_id}"
@@ -255,6 +258,7 @@ class Hits(Sequence[Hit]):
             "quality": None if self.quality is None else dict(vars(self.quality)),
             "findings": None if self.findings is None else asdict(self.findings),
             "novelty": None if self.novelty is None else asdict(self.novelty),
+            "zero_shot": None if self.zero_shot is None else dict(self.zero_shot),
             "text_matches": [match.to_dict() for match in self.text_matches],
             "hits": [hit.to_dict() for hit in self.hits],
         }

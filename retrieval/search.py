@@ -361,6 +361,7 @@ class Searcher:
                 query.query,
                 query.feedback,
                 query.text_matches,
+                query.zero_shot,
             )
 
         if reranker is not None:
@@ -565,11 +566,12 @@ class Searcher:
         vectors = self._embedder.vectors(Query(parts), embedded, self._deviations)
         strange = None if detector is None else novelties(detector, vectors[detector.space].vectors)[0]
         by_space = {name: vectors[name] for name in names}
+        zero_shot = self._embedder.zero_shot(query, by_space)
         if feedback:
             by_space = {name: self._moved(name, made, feedback) for name, made in by_space.items()}
         matches = self._embedder.text_matches(query, names)
         return EmbeddedQuery(
-            by_space, query.image_ids, query.image_id, class_name, strange, query, feedback or None, matches
+            by_space, query.image_ids, query.image_id, class_name, strange, query, feedback or None, matches, zero_shot
         )
 
     def _moved(self, name: str, made: QueryVectors, feedback: Feedback) -> QueryVectors:

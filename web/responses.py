@@ -196,6 +196,10 @@ class Hits(_Response):
         description="Null where `copies` was not set, where the query is not one uploaded picture, or where no image "
         "shows it."
     )
+    zero_shot: list[ClassShare] | None = Field(
+        description="For one picture in a space with a text encoder: shares of the classes by captions, without any "
+        "label, the largest first. They are not calibrated."
+    )
     text_matches: list[TextMatch] = Field(
         description="Empty where the query has no words, or every space searched has a text encoder."
     )
@@ -380,6 +384,8 @@ def hits_to_dict(hits: engine.Hits, k: int, copies: tuple[Sequence[int], bool] |
         hit["links"] = links(hit["id"])
     if hits.findings is not None:
         fields["findings"]["classes"] = [{"class": name, "chance": chance} for name, chance in hits.findings.classes]
+    if hits.zero_shot is not None:
+        fields["zero_shot"] = [{"class": name, "share": share} for name, share in hits.zero_shot.items()]
     if hits.novelty is not None:
         fields["novelty"] = {"level": hits.novelty.level, "detail": str(hits.novelty)}
     return fields | {

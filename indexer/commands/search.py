@@ -356,9 +356,12 @@ def _table(hits: Hits) -> str:
 
 
 def _findings(hits: Hits) -> list[str]:
-    """Lines on texts that were matched to classes, on a strange picture, and on calibrated findings of the query."""
+    """Lines on texts that were matched to classes, a strange picture, and classes of the query by words or chances."""
     notes = [f"note: {one_line(str(match))}" for match in hits.text_matches]
     notes += [] if hits.novelty is None else [f"note: {one_line(str(hits.novelty))}"]
+    if hits.zero_shot is not None:
+        shares = ", ".join(f"{one_line(name)} {share:.2f}" for name, share in hits.zero_shot.items())
+        notes.append(f"classes by words alone: {shares}")
     return notes + ([] if hits.findings is None else [f"findings {one_line(str(hits.findings))}"])
 
 

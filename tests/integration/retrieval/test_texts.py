@@ -145,3 +145,47 @@ def test_an_encoder_whose_tokens_are_not_clips_has_no_text_encoder(
     assert engine.text_spaces() == []
     assert Collection.open(path).spaces[0].recipe.get("text") is None
     assert engine.search(Part(text="polyp"), 3).text_matches[0].classes == {"polyps": 1.0}
+
+
+def test_a_picture_has_shares_of_the_classes_by_their_captions(engine: Searcher) -> None:
+    (name,) = engine.text_spaces()
+    space = engine.space(name)
+    hits = engine.search(3, 2)
+    classes = engine.collection.classes
+    captions = [engine._embedder.class_words.descriptions[each].caption for each in classes]
+    stored = engine.collection.vector(name, 3)
+    assert stored is not None
+    cosines = space.embed_texts(captions).astype(np.float64) @ stored.astype(np.float64)
+    odds = np.exp(space.definition.recipe["text"]["scale"] * cosines)
+    assert hits.zero_shot == pytest.approx(dict(zip(classes, odds / odds.sum(), strict=True)), abs=1e-6)
+    shares = list(hits.zero_shot.values())
+    assert shares == sorted(shares, reverse=True)
+    assert hits.to_dict()["zero_shot"] == hits.zero_shot
+    assert engine.search(Part(text="polyp"), 2).zero_shot is None
+    assert engine.search(Query((Part(image_id=3), Part(image_id=4))), 2).zero_shot is None
+
+
+def test_the_command_line_rest_and_the_page_show_shares_and_search_by_text(
+    collection: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from click.testing import CliRunner
+
+    from indexer.commands.search import command
+    from web.app import create_app
+    from web.context import Settings
+
+    printed = CliRunner().invoke(command, ["3", str(collection)]).output
+    assert "classes by words alone: " in printed
+    by_text = CliRunner().invoke(command, ["--text", "zebra", str(collection)]).output
+    assert "was matched" not in by_text
+    assert "texts" in by_text
+    client = create_app(Settings(collection), background=False).test_client()
+    answer = client.post("/api/v1/search", json={"image_id": 3}).json
+    assert {one["class"] for one in answer["zero_shot"]} == set(Collection.open(collection).classes)
+    assert sum(one["share"] for one in answer["zero_shot"]) == pytest.approx(1)
+    text = client.post("/api/v1/search", json={"query": [{"text": "zebra"}]}).json
+    assert (text["text_matches"], text["zero_shot"], len(text["hits"])) == ([], None, 10)
+    assert "By words alone" in client.get("/results?image=3").text
+    page = client.get("/results?text=zebra").text
+    assert "data-text-match" not in page
+    assert "data-said" in page
