@@ -2,6 +2,7 @@
 
 FOLDER  a folder or zip of pictures as `kvasir index` takes it; class folders give the classes
 LIST    `.csv`: file[,class], separated by `,`, `;` or a tab; any other text file: one file a line
+TEXTS   `.csv` whose heading has a column `text`, and `id` and `class` where they are known: words instead of pictures
 TREC    `.tsv`, `.trec`, `.topics`: query id, a tab, file[, a tab, class]; as the topics of TREC's Deep Learning track,
         with a picture's file in the place of the text
 
@@ -12,9 +13,10 @@ Files are relative to the list's folder. Lists are read line by line, never as a
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from indexer.datasets import open_dataset
@@ -97,6 +99,8 @@ def _from_dataset(path: Path, zip_encoding: str | None) -> Queries:
 
 
 def _from_list(path: Path) -> Queries:
+    if (columns := _text_columns(path)) is not None:
+        return _from_texts(path, columns)
     try:
         layout, notes = _layout(path)
         repeated = _repeated_lines(path, layout)
@@ -119,6 +123,42 @@ def _from_list(path: Path) -> Queries:
             yield BatchQuery(entry.id or _shown(path.parent, entry), entry.class_name, _reader(path.parent, entry.file))
 
     return Queries(path, total, frozenset(name for name in classes if name is not None), tuple(notes), each)
+
+
+# Words
+
+
+def _text_columns(path: Path) -> dict[str, int] | None:
+    """Where the columns of a list of texts are; None for a list of files."""
+    if path.suffix.lower() != ".csv":
+        return None
+    try:
+        _, row = next(rows_of(path), (0, [""]))
+    except TableError:  # which reading it as a list of files tells
+        return None
+    names = [field.strip().casefold() for field in row]
+    return {name: names.index(name) for name in ("text", "id", "class") if name in names} if "text" in names else None
+
+
+def _from_texts(path: Path, columns: Mapping[str, int]) -> Queries:
+    """Queries of words, each named by its id or else by its words. Raises QueryListError."""
+    queries: dict[str, BatchQuery] = {}
+    try:
+        for line, row in islice(rows_of(path), 1, None):
+            values = {name: nfc(row[at].strip()) for name, at in columns.items() if at < len(row)}
+            require_one_line(f"{path}, line {line}", *values.values())
+            text = values.get("text", "")
+            if not text:
+                raise QueryListError(f"{path}, line {line}: expected words in the column text")
+            query = BatchQuery(values.get("id") or text, values.get("class") or None, bytes, text)
+            if queries.setdefault(query.name, query) != query:
+                raise QueryListError(f"{path}, line {line}: '{query.name}' stands for two queries")
+    except TableError as error:
+        raise QueryListError(str(error)) from error
+    if not queries:
+        raise QueryListError(f"{path}: the list holds no queries")
+    classes = frozenset(query.class_name for query in queries.values() if query.class_name is not None)
+    return Queries(path, len(queries), classes, (), lambda: iter(queries.values()))
 
 
 # What a line of a list says

@@ -74,7 +74,8 @@ _OF_EACH_CLASS = 4
     type=LocalPath(),
     metavar="FOLDER|LIST|TREC",
     help="Many queries instead of one: a folder or zip of pictures, whose folders are their classes; a .csv of "
-    "file[,class] or a text file of one file a line; or a .tsv or .trec of QUERY-ID, a tab, file[, a tab, class].",
+    "file[,class], or with a column `text` of words, or a text file of one file a line; or a .tsv or .trec of "
+    "QUERY-ID, a tab, file[, a tab, class].",
 )
 @click.option(
     "--out",

@@ -20,6 +20,7 @@ from retrieval.errors import RetrievalError
 from retrieval.fusion import DEFAULT_METHOD
 from retrieval.hits import Hits
 from retrieval.images import rejection
+from retrieval.query import Part
 from retrieval.query_vectors import QueryVectors
 from retrieval.search import Searcher
 from retrieval.spaces import Space, prepare_all
@@ -30,11 +31,15 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class BatchQuery:
-    """A picture to search by: its name in the output, its class where it is known, and what reads its file."""
+    """A picture to search by: its name in the output, its class where it is known, and what reads its file.
+
+    text: words to search by instead of a picture.
+    """
 
     name: str
     class_name: str | None
     read: Callable[[], bytes]
+    text: str | None = None
 
 
 BatchResult = tuple[BatchQuery, Hits | RetrievalError]
@@ -60,9 +65,11 @@ def search_in_batches(
     for space in members.values():
         space.warm_up()
 
-    def prepared(query: BatchQuery) -> Mapping[str, NDArray[Any]] | RetrievalError:
-        """What each space embeds of a query's picture."""
+    def prepared(query: BatchQuery) -> Mapping[str, NDArray[Any]] | EmbeddedQuery | RetrievalError:
+        """What each space embeds of a query's picture; words are embedded at once."""
         try:
+            if query.text is not None:
+                return searcher.embed(Part(text=query.text), spaces, query.class_name)
             data = query.read()
             if (apart := searcher.prepared_apart(data, spaces)) is not None:
                 return apart
@@ -73,16 +80,21 @@ def search_in_batches(
 
     results = prefetch(prepared, queries, 2 * BATCH)
     while batch := list(islice(results, BATCH)):
-        usable = [(query, made) for query, made in batch if not isinstance(made, RetrievalError)]
+        usable = [(query, made) for query, made in batch if not isinstance(made, EmbeddedQuery | RetrievalError)]
         vectors = _vectors(members, [made for _, made in usable]) if usable else {}
         told = searcher.novelties(spaces[0], vectors) if usable else None
-        embedded = [
+        pictures = iter(
             EmbeddedQuery(
                 {name: QueryVectors(vectors[name][row : row + 1], np.ones(1)) for name in spaces},
                 class_name=query.class_name,
                 novelty=None if told is None else told[row],
             )
             for row, (query, _) in enumerate(usable)
+        )
+        embedded = [
+            made if isinstance(made, EmbeddedQuery) else next(pictures)
+            for _, made in batch
+            if not isinstance(made, RetrievalError)
         ]
         hits = iter(
             searcher.search_embedded(

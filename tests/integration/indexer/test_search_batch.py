@@ -118,3 +118,17 @@ def test_an_incomplete_command_is_refused(arguments: list[str]) -> None:
     status, _, err = shell(*arguments)
     assert status == 2
     assert "--batch" in err
+
+
+def test_a_list_of_words_is_searched_and_measured(indexed: Any, tmp_path: Path) -> None:
+    (tmp_path / "words.csv").write_text("id,text,class\na,sessile polyp,polyps\nb,zebra,polyps\nc,caecum,cecum\n")
+    out = tmp_path / "out.jsonl"
+    status, printed, err = shell("--batch", tmp_path / "words.csv", "--out", out, "-k", 4, indexed.path)
+    assert status == 1
+    assert "b: no class of the collection is described by “zebra”" in err
+    assert "2 queries searched, 1 could not be used" in printed
+    lines = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [line["query"] for line in lines if line.get("hits")] == ["a", "c"]
+    (match,) = lines[0]["text_matches"]
+    assert match["classes"] == [{"class": "polyps", "share": 1.0}]
+    assert [hit["class_name"] for hit in lines[0]["hits"]] == ["polyps"] * 4

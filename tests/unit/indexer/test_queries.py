@@ -248,3 +248,22 @@ def test_a_web_address_is_told_for_a_list_and_inside_one(two: Path) -> None:
         (query,) = queries
         with pytest.raises(FileUnreadableError, match=r"https://x/q\.jpg is a web address"):
             query.read()
+
+
+def test_a_list_with_a_column_of_texts_is_of_words(tmp_path: Path) -> None:
+    (tmp_path / "words.csv").write_text(
+        'id,text,class\n1,"a polyp, on a stalk",polyps\n2,z-line,\n1,"a polyp, on a stalk",polyps\n'
+    )
+    with open_queries(tmp_path / "words.csv") as queries:
+        listed = [(query.name, query.text, query.class_name) for query in queries]
+    assert listed == [("1", "a polyp, on a stalk", "polyps"), ("2", "z-line", None)]
+    assert (queries.total, queries.classes) == (2, frozenset({"polyps"}))
+    (tmp_path / "bad.csv").write_text("text;class\npolyp;a\npolyp;b\n")
+    with pytest.raises(QueryListError, match="line 3: 'polyp' stands for two queries"):
+        open_queries(tmp_path / "bad.csv")
+    (tmp_path / "none.csv").write_text("text\n")
+    with pytest.raises(QueryListError, match="the list holds no queries"):
+        open_queries(tmp_path / "none.csv")
+    (tmp_path / "empty.csv").write_text("class,text\na,\n")
+    with pytest.raises(QueryListError, match="line 2: expected words in the column text"):
+        open_queries(tmp_path / "empty.csv")
