@@ -83,13 +83,14 @@ def load_text_tower(spec: EncoderSpec, options: EncoderOptions) -> TextTower:
     with open_clip; WeightsNotFoundError, WeightsMismatchError.
     """
     config, _ = _configuration(spec)
-    text = dict(config.get("text_cfg") or {})
-    other = [name for name in ("hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs") if text.get(name)]
+    text = config.get("text_cfg")
+    if text is None:
+        raise NoTextTowerError(f"{spec.text}: its configuration has no text tower")
+    other = [str(text[name]) for name in ("hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs") if text.get(name)]
     vocabulary = text.get("vocab_size", _VOCABULARY)
-    if not text or other or vocabulary != _VOCABULARY:
-        reason = f"of {vocabulary:,} tokens" if text and not other else str(text.get(other[0])) if other else ""
-        what = f"a tokenizer other than CLIP's ({reason})" if text else "no text tower"
-        raise NoTextTowerError(f"{spec.text}: its configuration has {what}")
+    if other or vocabulary != _VOCABULARY:
+        name = other[0] if other else f"of {vocabulary:,} tokens"
+        raise NoTextTowerError(f"{spec.text}: its texts need a tokenizer other than CLIP's ({name})")
     quick, _ = _activation(spec, config, options)
     try:
         model = open_clip.model._build_text_tower(config["embed_dim"], text, quick)
