@@ -193,7 +193,7 @@ def download(kind: str) -> Response:
         raise BadOptionError(f"hits are downloaded as {', '.join(MEDIA_TYPES)}, not as '{kind[:20]}'")
     page = page_search(filled_fields(request.args))
     hits, _ = _hits(page)
-    k, queries = page.options.k, [part.picture for part in page.parts]
+    k, queries = page.options.k, [part.picture for part in page.parts if part.picture is not None]
     body: Any
     if kind == "csv":
         body = hits_as_csv(hits)
