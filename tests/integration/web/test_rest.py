@@ -706,6 +706,9 @@ def test_a_report_that_cannot_be_shown_is_told_with_what_to_do(serve: Callable[.
     with httpx.Client(base_url=writable.url, timeout=60) as api:
         job = finished(api, api.post("/api/v1/evaluations", json={"samples": 0, "spaces": ["tf_efficientnet_lite0"]}))
         folder = writable.collection / "evaluations" / job["id"]
+        facts = json.loads((folder / "facts.json").read_text())
+        earlier = {name: value for name, value in facts.items() if name not in ("files", "sha256")}
+        (folder / "facts.json").write_text(json.dumps(earlier))  # as before files had digests
         for text, told in (
             ('{"title": "", "head": "", "sections": []}', "stored by another version"),
             ("{", "is damaged"),
