@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,38 @@ def test_two_workers_make_the_collection_of_one_process_to_the_bit(
     assert not (tmp_path / "c" / "shards").exists()
     again = index(data, tmp_path / "c", tiny_spec, cluster)
     assert (again.outcome.added, again.outcome.unchanged) == (0, 30)
+
+
+def end_after_two_shards(writer: CollectionWriter, *_: object) -> None:
+    """Stop as a kill does, once a worker has finished a shard more than the one that is being stored."""
+    while len(list((writer.path / "shards").glob("*.json"))) < 2:
+        time.sleep(0.02)
+    raise KeyboardInterrupt
+
+
+def test_a_second_run_takes_finished_shards_and_makes_damaged_ones_again(
+    data: Path,
+    tiny_spec: str,
+    cluster: RayCluster,
+    said: list[str],
+    one_process: tuple[Path, IndexingResult],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "c"
+
+    with monkeypatch.context() as patch:  # stopped in the middle, as by a kill
+        patch.setattr(CollectionWriter, "append", end_after_two_shards)
+        patch.setattr(CollectionWriter, "discard_if_nothing_stored", lambda self: None)
+        with pytest.raises(KeyboardInterrupt):
+            index(data, path, tiny_spec, cluster)
+    tables = sorted((path / "shards").glob("*.json"))
+    assert tables
+    tables[-1].with_suffix(".npz").write_bytes(b"damaged")
+    said.clear()
+    index(data, path, tiny_spec, cluster)
+    assert any("finished by an earlier run" in line for line in said)
+    assert stored(path) == stored(one_process[0])
 
 
 def test_shards_lie_on_any_location_that_fsspec_reads(
