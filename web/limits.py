@@ -13,7 +13,7 @@ from flask import Flask
 from flask_limiter import Limiter
 
 from web.errors import BusyError
-from web.precedence import before_waiting
+from web.serving.precedence import before_waiting
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -23,9 +23,9 @@ from retrieval.rerank import METHODS as RERANKERS
 from web.context import collection, searcher, state
 from web.errors import BadSearchError, BatchTooLargeError, DataURLError, NoPictureError, NotBase64Error
 from web.pictures import decoded
-from web.precedence import SMALL_BODY
 from web.problems import status_of
 from web.requests import MAX_ID, Flag, Name, Numbers, RequestModel, SpaceNames
+from web.serving.precedence import SMALL_BODY
 
 MAX_K = 1000
 MAX_PARTS = 20

@@ -114,7 +114,7 @@ def command(
         proxies=proxies,
         engine=engine,
     )
-    from web.server import require_free, serve
+    from web.serving.server import require_free, serve
 
     require_free(host, port)
     serve(settings, host, port)

@@ -311,7 +311,7 @@ def test_a_damaged_picture_leaves_no_warnings_in_the_log(
 
 @pytest.fixture(scope="module")
 def impatient(serve: Callable[..., Any], two_spaces: Path) -> Any:
-    return serve(two_spaces, first="import web.connection; web.connection.STALLED = 1")
+    return serve(two_spaces, first="import web.serving.connection; web.serving.connection.STALLED = 1")
 
 
 HEAD = b"POST /api/v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: 1000\r\n\r\n"

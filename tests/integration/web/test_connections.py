@@ -147,7 +147,9 @@ def test_a_part_of_a_form_without_a_name_is_no_fault_of_the_server(served: Any, 
 @pytest.fixture(scope="module")
 def narrow(serve: Any, two_spaces: Path) -> Any:
     """A server with room for few connections of a client and little memory for bodies."""
-    return serve(two_spaces, first="import web.worker; web.worker.MAX_OF_CLIENT = 6; web.worker.MAX_MEMORY = 10**6")
+    return serve(
+        two_spaces, first="from web.serving import worker; worker.MAX_OF_CLIENT = 6; worker.MAX_MEMORY = 10**6"
+    )
 
 
 def connections(stack: contextlib.ExitStack, server: Any, count: int) -> list[socket.socket]:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from retrieval.headers import CostlyPictureError, PictureTooLargeError
-from web.body_start import picture_start, refusal
+from web.serving.body_start import picture_start, refusal
 
 MOST = 1_000_000
 FORM = b'--x\r\nContent-Disposition: form-data; name="k"\r\n\r\n3\r\n--x\r\n'

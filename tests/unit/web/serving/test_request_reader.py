@@ -9,7 +9,7 @@ pytest.importorskip("gunicorn.http", reason="gunicorn does not run on Windows")
 from gunicorn.config import Config
 from gunicorn.http.errors import ParseException
 
-from web.request_reader import JUDGED_AT, MAX_HEAD, MAX_SIZE_LINE, RequestReader
+from web.serving.request_reader import JUDGED_AT, MAX_HEAD, MAX_SIZE_LINE, RequestReader
 
 GET = b"GET /a?b=1 HTTP/1.1\r\nHost: kvasir.example:8000\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: [::1]:8000\r\n"

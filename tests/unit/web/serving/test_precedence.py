@@ -9,8 +9,17 @@ from typing import Any
 import pytest
 
 from web.limits import ConcurrencyLimit
-from web.precedence import LONG_WAIT, MOST_WAIT, PAUSE, SMALL_BODY, before_waiting, is_probe, is_search, least_wait
-from web.request_reader import RefusedBody
+from web.serving.precedence import (
+    LONG_WAIT,
+    MOST_WAIT,
+    PAUSE,
+    SMALL_BODY,
+    before_waiting,
+    is_probe,
+    is_search,
+    least_wait,
+)
+from web.serving.request_reader import RefusedBody
 
 
 def request(method: str, path: str, body: bytes = b"") -> Any:

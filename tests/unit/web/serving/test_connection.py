@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from gunicorn.config import Config
 
-from web.connection import KEPT_ALIVE, LEAST_SPEED, Connection, Output, Phase
-from web.request_reader import RequestReader
-from web.worker import client_name
+from web.serving.connection import KEPT_ALIVE, LEAST_SPEED, Connection, Output, Phase
+from web.serving.request_reader import RequestReader
+from web.serving.worker import client_name
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
 
 
@@ -106,7 +106,7 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(hard: int, room: 
     program = (
         f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, min({hard}, "
         "resource.getrlimit(resource.RLIMIT_NOFILE)[1])));"
-        "from web.worker import room_for_connections; print(room_for_connections())"
+        "from web.serving.worker import room_for_connections; print(room_for_connections())"
     )
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 5000:
         pytest.skip("this process may not open 5,000 files")

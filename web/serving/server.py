@@ -39,7 +39,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
     from gunicorn.app.base import BaseApplication
     from gunicorn.arbiter import Arbiter
 
-    from web.draining import refuse_new
+    from web.serving.draining import refuse_new
 
     share_one_heap()
 
@@ -103,19 +103,19 @@ def share_one_heap() -> None:
 
 
 def _gunicorn_settings(settings: Settings, host: str, port: int) -> dict[str, Any]:
-    from web.connection import KEPT_ALIVE
+    from web.serving.connection import KEPT_ALIVE
 
     threads = QUEUES * settings.queue + SPARE_THREADS
     return {
         "bind": f"{bracketed(host)}:{port}",
         "workers": 1,
-        "worker_class": "web.worker.Worker",
+        "worker_class": "web.serving.worker.Worker",
         "threads": threads,
-        "worker_connections": 2 * threads,  # web.worker has limits of its own; gunicorn closes beyond the difference
+        "worker_connections": 2 * threads,  # the worker has limits of its own; gunicorn closes beyond the difference
         "graceful_timeout": GRACE,
         "timeout": 120,  # for the worker as a whole, not for a request
         "keepalive": KEPT_ALIVE,
-        "sendfile": False,  # web.connection sends, and never blocks
+        "sendfile": False,  # web.serving.connection sends, and never blocks
         "limit_request_line": 8190,
         "control_socket_disable": True,
         "forwarded_allow_ips": "",  # the application itself believes what --proxies says

@@ -7,7 +7,7 @@ import socket
 from enum import Enum
 from typing import Any
 
-from web.request_reader import RequestReader
+from web.serving.request_reader import RequestReader
 
 HEAD_SECONDS = 20
 """Within which a head is whole, or a new connection says anything."""

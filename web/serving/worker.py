@@ -25,9 +25,9 @@ from gunicorn.workers.gthread import ThreadWorker
 from werkzeug.exceptions import RequestTimeout, ServiceUnavailable
 from werkzeug.http import HTTP_STATUS_CODES
 
-from web.connection import MAX_LINGER, Connection, Phase
-from web.precedence import MOST_WAIT, PAUSE, before_waiting, is_probe, is_search, least_wait
-from web.request_reader import InvalidHost, RequestReader
+from web.serving.connection import MAX_LINGER, Connection, Phase
+from web.serving.precedence import MOST_WAIT, PAUSE, before_waiting, is_probe, is_search, least_wait
+from web.serving.request_reader import InvalidHost, RequestReader
 
 log = logging.getLogger(__name__)
 
@@ -303,7 +303,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _judge(self, request: Any, start: bytes) -> Exception | None:
         """Why a picture is refused whose start has come."""
-        from web.body_start import header, refusal  # not above: the engine is loaded after the fork
+        from web.serving.body_start import header, refusal  # not above: the engine is loaded after the fork
 
         return refusal(request.path, header(request, "CONTENT-TYPE"), start, self._max_pixels)
 

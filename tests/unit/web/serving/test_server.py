@@ -11,9 +11,9 @@ import pytest
 
 from web.context import Settings
 from web.errors import CannotListenError
-from web.server import _gunicorn_settings, require_free
+from web.serving.server import _gunicorn_settings, require_free
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def test_gunicorn_knows_every_setting(tmp_path: Path) -> None:
@@ -32,7 +32,10 @@ def test_a_taken_port_is_told_in_words() -> None:
 
 
 def test_gunicorn_loads_no_engine_before_it_forks() -> None:
-    program = "import sys, web.server, web.worker; print({'faiss', 'openvino', 'torch', 'numba'} & set(sys.modules))"
+    program = (
+        "import sys, web.serving.server, web.serving.worker; "
+        "print({'faiss', 'openvino', 'torch', 'numba'} & set(sys.modules))"
+    )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert run.stdout == "set()\n"
 
@@ -40,7 +43,7 @@ def test_gunicorn_loads_no_engine_before_it_forks() -> None:
 HEAPS = """
 import ctypes, sys, threading
 if len(sys.argv) > 2:
-    from web.server import share_one_heap
+    from web.serving.server import share_one_heap
     share_one_heap()
 libc = ctypes.CDLL(None)
 libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
