@@ -57,7 +57,8 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Movement:
-    """How far marks move a query, chosen by cross-validation (`tests/benchmarks/bench_feedback.py`).
+    """How far marks move a query. Cross-validation finds settings around these equal but for chance, see
+    `tests/benchmarks/bench_feedback.py`.
 
     relevant, irrelevant: see `rocchio_weights`. strength, prior: see `logistic_weights`.
     """

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 STRENGTH = 1.0
 """How much each mark counts against the prior (C of other libraries)."""
 PRIOR = 0.5
-"""How far along Rocchio's weights the prior lies. Chosen with STRENGTH by `tests/benchmarks/bench_feedback.py`."""
+"""How far along Rocchio's weights the prior lies."""
 ERROR = 0.1
 """Share of marks that are taken to be wrong."""
 _STEPS = 50

@@ -11,7 +11,7 @@ RELEVANT = 3.0
 IRRELEVANT = 1.5
 """Weights of the two means; the query's own is 1. Salton and Buckley ("Improving retrieval performance by relevance
 feedback", JASIS 41(4), 1990) give texts 0.75 and 0.25. A picture as a query is one example among others, and the marks
-of a person tell more of what is wanted: chosen on endoscopy images (`tests/benchmarks/bench_feedback.py`)."""
+of a person tell more of what is wanted."""
 
 
 def rocchio_weights(
