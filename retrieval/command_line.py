@@ -40,6 +40,7 @@ COMMANDS = {
     "learn": ("retrieval.commands.learn", "Learn a space from the classes of a collection."),
     "refit": ("retrieval.commands.refit", "Fit a learned space again on all images that are there now."),
     "calibrate": ("indexer.commands.calibrate", "Fit the chance that a hit shows the query's finding."),
+    "reasons": ("retrieval.commands.reasons", "Test and tell why an image is a hit."),
     "finetune": ("retrieval.commands.finetune", "Train an encoder's last blocks on the classes of a collection."),
     "evaluate": ("indexer.commands.evaluate", "Measure retrieval: every picture queries the others."),
     "compare": ("retrieval.commands.compare", "Say which of two stored evaluations is better."),

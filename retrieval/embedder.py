@@ -127,6 +127,11 @@ class Embedder:
 
         return {draft: decode_at(draft) for draft in dict.fromkeys(self.space(name).draft for name in spaces)}
 
+    def decodes_apart(self, part: Part) -> bool:
+        """Whether a part's picture is so large that another process decodes it. Raises BadQueryError."""
+        data, max_pixels = self._picture(part)
+        return self._large is not None and isinstance(data, bytes) and self._large.takes(data, max_pixels)
+
     def _picture(self, part: Part) -> tuple[PictureLike, int]:
         """The picture of a part and its limit of pixels. Raises BadQueryError."""
         if part.image_id is not None:  # its picture met the limit of indexing

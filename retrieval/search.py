@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,9 @@ from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import Reranker, reranked, reranker_named
 from retrieval.space_search import Nearest, SpaceSearch, padded
 from retrieval.spaces import Purpose, Space, UnsupportedQueryError, VectorError, metric_of
+
+if TYPE_CHECKING:
+    from retrieval.reasons.telling import Reasons
 
 _FUSED_AT_ONCE = 64
 """Queries whose lists are fused together: their scores are dense over all images that any of them lists."""
@@ -459,6 +462,25 @@ class Searcher:
         parsed = Query.of(query)
         names = self._default_spaces([parsed]) if spaces is None else self.space_names(spaces)
         return self._embed(parsed, names, class_name, feedback)
+
+    def reasons(
+        self,
+        query: QueryLike,
+        image_id: int,
+        spaces: str | Sequence[str] | None = None,
+        region: Region | None = None,
+    ) -> Reasons:
+        """Why an image is near the first picture of a query: where the two agree, and what their distance is made of.
+
+        spaces: names, by default the collection's first. A space of embeddings shows agreement where it passed the test
+        of `kvasir reasons` on this collection, and else says why not. Raises NoSuchImageError, SpaceNameError,
+        UnsupportedQueryError, BadQueryError, a PictureError.
+        """
+        from retrieval.reasons.telling import reasons_for  # searches need not load what takes encoders apart
+
+        parsed = Query.of(query, region)
+        names = self._default_spaces([parsed]) if spaces is None else self.space_names(spaces)
+        return reasons_for(self.collection, self._embedder, parsed, image_id, names)
 
     def prepared_apart(self, data: bytes, spaces: Sequence[str]) -> dict[str, NDArray[Any]] | None:
         """What each space embeds of a large picture, decoded in another process; None for one that is not large.

@@ -8,6 +8,7 @@ COLLECTION/
   encoders/SPACE/      the encoder as OpenVINO runs it
   index/SPACE/         a FAISS index that takes long to build; it can be made again from the vectors
   learned/             models of learned spaces, and cached vectors of augmented views
+  reasons/             outcomes of the test of reasons, by `kvasir reasons`
   calibration/         what scores mean as chances, and what tells strange pictures; fitted by `kvasir calibrate`
   maps/                the images of a space in two dimensions; made again by `kvasir map`
   greys.rows           small grey pictures that near duplicates are compared by; made again from the pictures

@@ -17,6 +17,7 @@ from retrieval.collection.vectors import vectors_path
 from retrieval.index import Cosine, is_exact, open_index
 from retrieval.learn.calibration_store import stored_calibrations
 from retrieval.learn.sources import outgrown
+from retrieval.reasons.store import stored_outcomes
 from retrieval.sources import has_pictures
 from retrieval.spaces import Space, metric_of, open_space
 from retrieval.terminal import counted, display_width, one_line, padded
@@ -44,6 +45,17 @@ def command(collection: Path, as_json: bool) -> None:
                 f"chances of {calibration.name}: calibration error {calibration.figures['error']:.3f} over "
                 f"{calibration.figures['queries']:,} queries{outdated if calibration.outdated else ''}"
             )
+        for line in _outcomes(opened):
+            click.echo(line)
+
+
+def _outcomes(collection: Collection) -> list[str]:
+    """A line for each space whose reasons were tested."""
+    return [
+        f"agreement in {one_line(outcome.space)}: {outcome} (SHA-256 {outcome.digest[:16]})"
+        + ("; the collection has changed since" if outcome.outdated else "")
+        for outcome in stored_outcomes(collection)
+    ]
 
 
 def facts_in_full(collection: Collection) -> dict[str, Any]:
@@ -70,6 +82,7 @@ def facts_in_full(collection: Collection) -> dict[str, Any]:
         }
         for calibration in stored_calibrations(collection)
     ]
+    facts["reasons"] = [outcome.to_dict() for outcome in stored_outcomes(collection)]
     return {"path": str(collection.path), "format": collection.manifest.format, "sources": sources} | facts
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from retrieval.errors import EncoderError
-from retrieval.field_of_view import crop_to_field
+from retrieval.field_of_view import crop_to_field, field_of_view
 from retrieval.images import Picture
 from retrieval.marks import filled
 
@@ -111,6 +111,23 @@ class Recipe:
         else:
             image = ImageOps.fit(image, self.size, resample)
         return np.asarray(image)
+
+    def area(self, picture: Picture) -> tuple[float, float, float, float]:
+        """Left, top, width and height of what `prepare` shows, as fractions of the upright picture.
+
+        Beyond 0 and 1 where the picture is padded.
+        """
+        image = picture.upright()
+        width, height = image.size
+        if self.fit == "squash":
+            return 0.0, 0.0, 1.0, 1.0
+        if self.fit == "field":
+            left, top, right, bottom = field_of_view(np.asarray(filled(image) if self.marks == "fill" else image))
+            return left / width, top / height, (right - left) / width, (bottom - top) / height
+        # The input's shape around the whole picture, or within it
+        ratio = (self.size[0] / self.size[1]) / (width / height)
+        share = (max(ratio, 1.0), max(1 / ratio, 1.0)) if self.fit == "pad" else (min(ratio, 1.0), min(1 / ratio, 1.0))
+        return (1 - share[0]) / 2, (1 - share[1]) / 2, *share
 
     @property
     def draft(self) -> tuple[int, int] | None:

@@ -36,13 +36,14 @@ from retrieval.encoders.preprocessing import DEFAULT_COMPONENTS
 from retrieval.encoders.provenance import provenance
 from retrieval.encoders.recipe import SEEN_DIGITS, RecipeError, Resize
 from retrieval.encoders.runtime import MODEL, converted_digest, require_undamaged
+from retrieval.encoders.spatial import NoSpatialFeaturesError, SpatialTower
 from retrieval.encoders.spec import EncoderSpec, NoTextTowerError
 from retrieval.encoders.text import TextEncoder, text_fields
 from retrieval.errors import EncoderError
 from retrieval.images import Draft, Picture, from_array
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
-from retrieval.spaces.protocol import IMPORTED, Purpose, Space
+from retrieval.spaces.protocol import IMPORTED, Purpose, Space, UnsupportedQueryError
 from retrieval.spaces.unit_vectors import UnitVectorSpace
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class EncoderSpace(UnitVectorSpace):
         self._collection = collection
         self._purpose: Purpose = purpose
         self._encoder = encoder
+        self._spatial: SpatialTower | None = None
         self._loading = Lock()
 
     @cached_property
@@ -198,6 +200,23 @@ class EncoderSpace(UnitVectorSpace):
         shares = np.exp(logits - logits.max())
         result: NDArray[np.float64] = shares / shares.sum()
         return result
+
+    def spatial_tower(self, shuffled: int | None = None) -> SpatialTower:
+        """Its converted encoder with the features of places, loaded once. Raises UnsupportedQueryError."""
+        with self._loading:
+            if shuffled is None and self._spatial is not None:
+                return self._spatial
+            folder = tower_folder(self._collection, self.name)
+            if "converted" not in self.definition.recipe or not (folder / MODEL).is_file():
+                raise UnsupportedQueryError(f"the encoder of '{self.name}' has no converted form, which shows places")
+            require_undamaged(folder, self.definition.recipe["converted"], self._collection)
+            try:
+                tower = SpatialTower(folder, self.recipe, shuffled)
+            except NoSpatialFeaturesError as error:
+                raise UnsupportedQueryError(f"the space '{self.name}' has no spatial features: {error}") from error
+            if shuffled is None:
+                self._spatial = tower
+            return tower
 
     def warm_up(self) -> None:
         """Load the encoder and what prepares pictures, and embed one."""

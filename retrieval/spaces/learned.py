@@ -23,10 +23,11 @@ from retrieval.index.protocol import Metric
 from retrieval.learn.methods import AUTO, Progress
 from retrieval.learn.model import DamagedModelError, LearnOptions, Model
 from retrieval.learn.model_files import model_path
-from retrieval.spaces.protocol import Purpose, Space, require_fields
+from retrieval.spaces.protocol import Purpose, Space, UnsupportedQueryError, require_fields
 from retrieval.spaces.unit_vectors import UnitVectorSpace
 
 if TYPE_CHECKING:
+    from retrieval.encoders.spatial import SpatialTower
     from retrieval.learn.method_learner import MethodLearner
 
 FIELDS = {
@@ -165,6 +166,18 @@ class LearnedSpace(UnitVectorSpace):
     def derive(self, vectors: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         """Vectors (n, d) of images whose vectors (n, d') in each source are known."""
         return self.model.transform(vectors)
+
+    def spatial_tower(self, shuffled: int | None = None) -> SpatialTower:
+        """That of its source, of which there must be one. Raises UnsupportedQueryError."""
+        if len(self.sources) > 1:
+            raise UnsupportedQueryError(
+                f"the space '{self.name}' is made of several spaces, so no one picture shows it"
+            )
+        return self.sources[0].spatial_tower(shuffled)
+
+    def prepare_spatial(self, picture: Picture) -> NDArray[np.uint8]:
+        """The input of its source's encoder."""
+        return self.sources[0].prepare_spatial(picture)
 
     def warm_up(self) -> None:
         """Load the model and the sources' encoders."""

@@ -20,6 +20,7 @@ from retrieval.query import BadQueryError
 if TYPE_CHECKING:
     from retrieval.descriptors.variant import Variant
     from retrieval.encoders import Recipe
+    from retrieval.encoders.spatial import SpatialTower
     from retrieval.learn.learner import Learner
     from retrieval.learn.methods import Progress
 
@@ -227,9 +228,21 @@ class Space(ABC):
         """Vectors (n, d) of texts, comparable with those of pictures. Raises UnsupportedQueryError."""
         raise UnsupportedQueryError(f"the space '{self.name}' has no text encoder; search by a picture")
 
+    def spatial_tower(self, shuffled: int | None = None) -> SpatialTower:
+        """The encoder behind its vectors, with the features of places; shuffled: a seed that mixes its weights.
+
+        Raises UnsupportedQueryError.
+        """
+        raise UnsupportedQueryError(f"the space '{self.name}' has no spatial features")
+
+    def prepare_spatial(self, picture: Picture) -> NDArray[np.uint8]:
+        """The input (h, w, 3) of that encoder for one picture."""
+        return np.asarray(self.prepare(picture), np.uint8)
+
     def feature_map(self, picture: Picture) -> NDArray[Any]:
         """Spatial features (h, w, c) of a picture. Raises UnsupportedQueryError."""
-        raise UnsupportedQueryError(f"the space '{self.name}' has no spatial features")
+        tower = self.spatial_tower()
+        return tower.cells(tower.encode(self.prepare_spatial(picture)))
 
     def plausible(self, vectors: NDArray[Any]) -> NDArray[np.bool_]:
         """Which rows of stored vectors (n, d) the space can have made, (n,)."""

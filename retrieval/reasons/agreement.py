@@ -1,0 +1,120 @@
+"""Where a query and an image agree: the relevance of the cells of both, and each cell's best match in the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.encoders.spatial import Encoded, SpatialTower
+from retrieval.reasons.erasing import Way
+from retrieval.reasons.relevance import relevance, vectors_in
+from retrieval.spaces import Space
+
+if TYPE_CHECKING:
+    from retrieval.reasons.faithfulness import Faithfulness
+
+Area = tuple[float, float, float, float]
+"""Left, top, width and height of the grid of cells, as fractions of the upright picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One picture of a pair.
+
+    area: where its cells lie on it. relevance: (rows, columns), what the similarity loses where the cell is erased.
+    matches: (rows, columns), the number of the most similar cell of the other picture, row by row from 0. likeness:
+    (rows, columns), the cosine of the features of both, less what all cells of the two pictures have in common.
+    """
+
+    area: Area
+    relevance: NDArray[np.float64]
+    matches: NDArray[np.int64]
+    likeness: NDArray[np.float64]
+
+    @property
+    def heat(self) -> NDArray[np.float64]:
+        """The relevance from 0 to 1, (rows, columns): 1 for the most relevant cell, 0 where nothing would be lost."""
+        positive = np.maximum(self.relevance, 0)
+        scaled: NDArray[np.float64] = positive / max(float(positive.max()), 1e-12)
+        return scaled
+
+    def to_dict(self) -> dict[str, Any]:
+        """The side as plain values."""
+        rows, columns = self.relevance.shape
+        return {
+            "area": list(self.area),
+            "rows": rows,
+            "columns": columns,
+            "relevance": self.relevance.round(6).tolist(),
+            "matches": self.matches.tolist(),
+            "likeness": self.likeness.round(4).tolist(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """A pair in one space of embeddings; similarity: their cosine. test: the outcome by which this may be shown."""
+
+    space: str
+    similarity: float
+    query: Side
+    hit: Side
+    test: Faithfulness
+
+    def to_dict(self) -> dict[str, Any]:
+        """The agreement as plain values."""
+        return {
+            "space": self.space,
+            "similarity": self.similarity,
+            "query": self.query.to_dict(),
+            "hit": self.hit.to_dict(),
+            "test": self.test.to_dict(),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class SeenPicture:
+    """A picture as an encoder sees it: prepared (h, w, 3), the area of the grid on the upright picture, and encoded."""
+
+    prepared: NDArray[np.uint8]
+    area: Area
+    encoded: Encoded
+
+
+def agreement(
+    tower: SpatialTower, space: Space, way: Way, query: SeenPicture, hit: SeenPicture, test: Faithfulness
+) -> Agreement:
+    """Where two pictures agree in a space."""
+    vectors = vectors_in(space, np.stack([query.encoded.vector, hit.encoded.vector]))
+    towards = [
+        relevance(tower, space, way, one.prepared, one.encoded, target)
+        for one, target in ((query, vectors[1]), (hit, vectors[0]))
+    ]
+    likeness = _likeness(tower.cells(query.encoded), tower.cells(hit.encoded))
+    return Agreement(
+        space.name,
+        float(vectors[0] @ vectors[1]),
+        _side(query.area, towards[0], likeness),
+        _side(hit.area, towards[1], likeness.T),
+        test,
+    )
+
+
+def _side(area: Area, relevant: NDArray[np.float64], likeness: NDArray[np.float64]) -> Side:
+    grid = relevant.shape
+    return Side(area, relevant, likeness.argmax(axis=1).reshape(grid), likeness.max(axis=1).reshape(grid))
+
+
+def _likeness(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cosines (n, m) of the cells of two pictures, each number of a feature less its mean over all of them."""
+    first, second = (cells.reshape(-1, cells.shape[2]) for cells in (one, other))
+    mean = np.concatenate([first, second]).mean(axis=0)
+    first, second = (
+        (cells - mean) / np.maximum(np.linalg.norm(cells - mean, axis=1, keepdims=True), 1e-12)
+        for cells in (first, second)
+    )
+    cosines: NDArray[np.float64] = first @ second.T
+    return cosines

@@ -1,0 +1,120 @@
+"""The reasons of one hit: an agreement where the space passed its test, shares where it is a descriptor's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection import Collection
+from retrieval.embedder import Embedder, decoded
+from retrieval.encoders.spatial import SpatialTower
+from retrieval.images import MAX_PIXELS, Picture
+from retrieval.query import Part, Query
+from retrieval.reasons.agreement import Agreement, SeenPicture, agreement
+from retrieval.reasons.shares import Shares, shares
+from retrieval.reasons.store import load_outcome
+from retrieval.spaces import Space, UnsupportedQueryError
+
+_USUAL = 300
+"""Images whose neighbouring pairs, in random order, give the usual distances."""
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Why an image is near a query, by space.
+
+    agreements: of spaces of embeddings whose test was passed; shares: of descriptors; unshown: why others have none.
+    """
+
+    image_id: int
+    agreements: dict[str, Agreement]
+    shares: dict[str, Shares]
+    unshown: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The reasons as plain values."""
+        return {
+            "image_id": self.image_id,
+            "agreements": [one.to_dict() for one in self.agreements.values()],
+            "shares": [one.to_dict() for one in self.shares.values()],
+            "unshown": [{"space": name, "why": why} for name, why in self.unshown.items()],
+        }
+
+
+def reasons_for(
+    collection: Collection, embedder: Embedder, query: Query, image_id: int, spaces: Sequence[str]
+) -> Reasons:
+    """The reasons why an image is near the first picture of a query, in each space.
+
+    Raises NoSuchImageError, BadQueryError, UnsupportedQueryError, a PictureError.
+    """
+    collection.position(image_id)
+    part = next((part for part in query.parts if part.picture is not None or part.image_id is not None), None)
+    if part is None:
+        raise UnsupportedQueryError("the query has no picture, so there is nothing to compare place by place")
+    part = replace(part, weight=1.0)
+    told = Reasons(image_id, {}, {}, {})
+    for name in spaces:
+        space = embedder.space(name)
+        if space.shipped is not None:
+            _tell_shares(told, collection, embedder, part, space)
+        else:
+            _tell_agreement(told, collection, embedder, part, space)
+    return told
+
+
+def _tell_shares(told: Reasons, collection: Collection, embedder: Embedder, part: Part, space: Space) -> None:
+    assert space.shipped is not None
+    hit = collection.vector(space.name, told.image_id)
+    own = part.image_id is not None and part.region is None
+    if hit is None or (own and collection.vector(space.name, int(part.image_id or 0)) is None):
+        told.unshown[space.name] = "one of the pictures has no vector there"
+        return
+    query = embedder.vectors(Query((part,)), [space.name])[space.name].vectors[0]
+    others = _at_random(collection, space.name)
+    told.shares[space.name] = shares(space.name, space.shipped.descriptor, query, hit, others)
+
+
+def _tell_agreement(told: Reasons, collection: Collection, embedder: Embedder, part: Part, space: Space) -> None:
+    stored = load_outcome(collection, space.name)
+    if stored is None:
+        told.unshown[space.name] = (
+            f"not tested on this collection; `kvasir reasons {collection.path.name}` tests whether it can be told"
+        )
+        return
+    if stored.passed is None:
+        told.unshown[space.name] = str(stored)
+        return
+    try:
+        tower = space.spatial_tower()
+    except UnsupportedQueryError as error:
+        told.unshown[space.name] = str(error)
+        return
+    if embedder.decodes_apart(part) or embedder.decodes_apart(Part(image_id=told.image_id)):
+        told.unshown[space.name] = "one of the pictures is too large to be taken apart here"
+        return
+    query = seen(tower, space, embedder.pictures(part, [space.name])[space.draft], part)
+    hit = seen(tower, space, decoded(collection.read(told.image_id), space.draft, MAX_PIXELS), None)
+    told.agreements[space.name] = agreement(tower, space, stored.passed.way, query, hit, stored.passed)
+
+
+def seen(tower: SpatialTower, space: Space, picture: Picture, part: Part | None) -> SeenPicture:
+    """A picture as the tower sees it; part: of the query, whose region lies in the whole picture."""
+    prepared = space.prepare_spatial(picture)
+    area = tower.recipe.area(picture)
+    if part is not None and part.region is not None:
+        left, top, width, height = part.region
+        area = (left + area[0] * width, top + area[1] * height, area[2] * width, area[3] * height)
+    return SeenPicture(prepared, area, tower.encode(prepared))
+
+
+def _at_random(collection: Collection, space: str) -> NDArray[Any]:
+    """Vectors of images at random, the same each time."""
+    ids = collection.ids(space)
+    chosen = np.random.default_rng(0).permutation(ids)[:_USUAL]
+    vectors: NDArray[Any] = np.array([collection.vector(space, int(image_id)) for image_id in chosen])
+    return vectors
