@@ -19,7 +19,7 @@ from retrieval.report.render import template_loader as report_templates
 from retrieval.report.store import remove_unfinished
 from retrieval.terminal import finalize
 from web.access import SCHEMES, client_name, register_auth, register_security
-from web.blueprints import collection, evaluations, maps, pages, search, service
+from web.blueprints import collection, evaluations, maps, pages, reasons, search, service
 from web.context import Settings, State
 from web.jobs import Jobs
 from web.limits import ByteCache, ConcurrencyLimit, register_rate
@@ -99,7 +99,8 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
     register_auth(app, served.path)
     app.before_request(lambda: require_single(request.args))
     register_problems(app)
-    for api in (search.api, collection.api, collection.collection_api, evaluations.api, maps.api, service.api):
+    of_images = (search.api, reasons.api, collection.api, collection.collection_api)
+    for api in (*of_images, evaluations.api, maps.api, service.api):
         app.register_api(api)
     for blueprint in (pages.blueprint, collection.blueprint, evaluations.blueprint, maps.blueprint, service.blueprint):
         app.register_blueprint(blueprint)

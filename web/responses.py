@@ -227,6 +227,90 @@ class BatchResults(_Response):
     )
 
 
+class AgreementSide(_Response):
+    """The cells of one picture of a pair, row by row."""
+
+    area: list[float] = Field(
+        description="Left, top, width and height of the cells together, as fractions of the upright picture."
+    )
+    rows: int
+    columns: int
+    relevance: list[list[float]] = Field(description="What the similarity loses where the cell is erased.")
+    matches: list[list[int]] = Field(
+        description="The number of the most similar cell of the other picture, row by row from 0."
+    )
+    likeness: list[list[float]] = Field(
+        description="The cosine of the features of both cells, less what all cells of the pair have in common."
+    )
+
+
+class FaithfulnessTest(_Response):
+    """How the cells that are said to matter did in the test on this collection."""
+
+    fill: str
+    passes: int
+    pairs: int
+    seed: int
+    above_random: float = Field(
+        description="Share of pairs in which erasing the marked tenth lowers the similarity more than random cells."
+    )
+    above_centre: float = Field(description="Likewise, more than the cells nearest the centre.")
+    shuffled_above_random: float = Field(description="Likewise, of cells that an encoder of shuffled weights marks.")
+    falls: dict[str, float] = Field(description="Mean fall of the similarity by what was erased.")
+    passed: bool
+
+
+class Agreement(_Response):
+    """Where two pictures agree, in a space whose test was passed."""
+
+    space: str
+    similarity: float
+    query: AgreementSide
+    hit: AgreementSide
+    test: FaithfulnessTest
+
+
+class ShareGroup(_Response):
+    """Some bins of a descriptor."""
+
+    name: str
+    distance: float = Field(description="What they add to the distance.")
+    share: float = Field(description="Of the distance, from 0 to 1.")
+    usual: float | None = Field(description="What they add between pictures of the collection at random.")
+
+
+class ShareFacet(_Response):
+    """One way of grouping the bins; the groups' distances sum to the distance."""
+
+    name: str
+    groups: list[ShareGroup]
+
+
+class DistanceShares(_Response):
+    """What the distance in a descriptor's space is made of."""
+
+    space: str
+    distance: float
+    sentence: str
+    facets: list[ShareFacet]
+
+
+class UnshownReason(_Response):
+    """A space without a reason."""
+
+    space: str
+    why: str
+
+
+class Reasons(_Response):
+    """Why an image is near a query."""
+
+    image_id: int
+    agreements: list[Agreement]
+    shares: list[DistanceShares]
+    unshown: list[UnshownReason] = Field(description="Spaces that show nothing, and why.")
+
+
 class SpaceInfo(_Response):
     """One way of comparing pictures, and how it was made."""
 

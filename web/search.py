@@ -19,6 +19,7 @@ from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.hits import Hits
 from retrieval.images import probe
 from retrieval.query import BadQueryError, Part, Query, QueryLike
+from retrieval.reasons.telling import Reasons
 from retrieval.rerank import METHODS as RERANKERS
 from web.context import collection, searcher, state
 from web.errors import BadSearchError, BatchTooLargeError, DataURLError, NoPictureError, NotBase64Error
@@ -263,6 +264,17 @@ def search_classes(query: QueryLike, options: SearchOptions) -> dict[str, Hits]:
         return searcher().nearest_of_classes_embedded(
             embedded, options.k, options.classes, **_ranking(options.model_copy(update={"classes": None}))
         )
+
+
+def reasons(query: QueryLike, image_id: int, spaces: Sequence[str] | None, region: Any = None) -> Reasons:
+    """Why an image is near a query, under the concurrency limits: in each space, by default the first.
+
+    Raises BusyError and what `Searcher.reasons` raises.
+    """
+    complete = Query.of(query, region)
+    stored = all(part.image_id is not None and part.region is None for part in complete.parts)
+    with state().decodings.slot() if stored else embedding_turn(complete):
+        return searcher().reasons(complete, image_id, spaces)
 
 
 @contextmanager

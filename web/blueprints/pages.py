@@ -33,6 +33,7 @@ from retrieval.errors import PictureError, QueryError
 from retrieval.fusion import METHODS
 from retrieval.hits import Hits
 from retrieval.learn.calibration_store import stored_calibrations
+from retrieval.reasons.overlay import boxes
 from retrieval.report.best import best_of
 from retrieval.rerank import METHODS as RERANKERS
 from retrieval.spaces import Space, embedding_spaces
@@ -71,7 +72,7 @@ from web.pictures import (
 )
 from web.problems import status_of, wants_json
 from web.responses import image_links, image_to_dict, images_to_dicts, without_folders
-from web.search import MAX_K, SearchOptions, embedding_turn, parsing_turn, search, search_classes
+from web.search import MAX_K, SearchOptions, embedding_turn, parsing_turn, reasons, search, search_classes
 from web.served_picture import reduced
 
 blueprint = Blueprint("pages", __name__)
@@ -216,15 +217,22 @@ def compare() -> str:
     """One hit next to the query, with its distance in every space."""
     fields = filled_fields(request.args)
     hit_id = image_number(fields.pop("hit", ""))
+    agreement = fields.pop("agreement", None) is not None
     page = page_search(fields)
+    agreement &= page.first.text is None  # words have no places
     image = image_to_dict(collection(), hit_id)
     hits, _ = _hits(page)
     at = hits.ids.index(hit_id) if hit_id in hits.ids else None
     with embedding_turn(page.query):
         distances = _distances(page, hit_id)
+    told = reasons(page.query, hit_id, _reason_spaces(hits)) if agreement else None
     return render_template(
         "compare.html",
         search=page,
+        reasons=told,
+        agreement=None if told is None else next(iter(told.agreements.values()), None),
+        boxes=boxes,
+        kept={"agreement": 1} if agreement else {},
         image=image,
         hit=None if at is None else hits[at],
         before=hits.ids[at - 1] if at else None,
@@ -551,6 +559,15 @@ def _distances(page: PageSearch, hit_id: int) -> dict[str, float | None]:
             distance = float(made.weights @ each / made.positive)
             distances[name] = distance if made.is_signed else max(0.0, distance)
     return distances
+
+
+def _reason_spaces(hits: Hits) -> list[str]:
+    """The first space of embeddings that was searched, or that the collection has, and every descriptor."""
+    opened = collection()
+    embeddings = embedding_spaces(opened.manifest)
+    compared = [space.name for space in opened.manifest.compared]
+    first = [name for name in (*hits.spaces, *compared) if name in embeddings][:1]
+    return first + [space.name for space in opened.spaces if searcher().space(space.name).shipped is not None]
 
 
 def _stored_vectors(opened: Collection, image_id: int, names: list[str]) -> dict[str, NDArray[Any]]:

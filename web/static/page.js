@@ -259,8 +259,37 @@ function zoom(pair) {
   draw();
 }
 
+/** Show the best match, in the other picture of a pair, of the place that is pointed at. */
+function matchPlaces(pair) {
+  const sides = [...pair.querySelectorAll(".cells")];
+  if (sides.length !== 2) return;
+  const words = pair.parentElement.querySelector("[data-matched]");
+  const cells = sides.map((side) => [...side.querySelectorAll("rect")]);
+  const clear = () => { for (const rect of cells.flat()) rect.classList.remove("here", "match"); };
+  for (const [number, side] of sides.entries()) {
+    const [left, top, width, height] = side.dataset.area.split(" ").map(Number);
+    const [rows, columns] = [Number(side.dataset.rows), Number(side.dataset.columns)];
+    const point = (event) => {
+      const area = side.getBoundingClientRect();
+      const column = Math.floor(((event.clientX - area.left) / area.width - left) / width * columns);
+      const row = Math.floor(((event.clientY - area.top) / area.height - top) / height * rows);
+      clear();
+      const inside = row >= 0 && row < rows && column >= 0 && column < columns;
+      words.textContent = inside ? `Best match: ${cells[number][row * columns + column].dataset.likeness} alike, of 1.` : "";
+      if (!inside) return;
+      const here = cells[number][row * columns + column];
+      here.classList.add("here");
+      cells[1 - number][Number(here.dataset.match)].classList.add("match");
+    };
+    side.parentElement.addEventListener("pointermove", point);
+    side.parentElement.addEventListener("pointerdown", point);
+    side.parentElement.addEventListener("pointerleave", () => { clear(); words.textContent = ""; });
+  }
+}
+
 const comparison = document.querySelector("main > [data-comparison]"); // as a page of its own
 if (comparison) {
+  matchPlaces(comparison.querySelector("[data-zoom]"));
   zoom(comparison.querySelector("[data-zoom]"));
   addEventListener("keydown", (event) => {
     const link = neighbour(comparison, event);
@@ -406,6 +435,7 @@ if (dialog) {
       dialog.replaceChildren(comparison);
       zoom(comparison.querySelector("[data-zoom]"));
       showFit();
+      matchPlaces(comparison.querySelector("[data-zoom]"));
       dialog.scrollTop = 0;
       shown = address;
       if (!dialog.open) dialog.showModal();
@@ -449,7 +479,7 @@ if (dialog) {
   dialog.addEventListener("click", (event) => {
     const link = event.target.closest("a");
     if (event.target === dialog || link?.matches("[data-close]")) { event.preventDefault(); dialog.close(); }
-    else if (link?.rel) { event.preventDefault(); show(link.href); }
+    else if (link?.rel || link?.matches("[data-agreement]")) { event.preventDefault(); show(link.href); }
     else if (link?.dataset.fit) fit(event, link);
   });
   dialog.addEventListener("keydown", (event) => {
