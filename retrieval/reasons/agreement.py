@@ -36,9 +36,9 @@ class Side:
 
     @property
     def heat(self) -> NDArray[np.float64]:
-        """The relevance from 0 to 1, (rows, columns): 1 for the most relevant cell, 0 where nothing would be lost."""
-        positive = np.maximum(self.relevance, 0)
-        scaled: NDArray[np.float64] = positive / max(float(positive.max()), 1e-12)
+        """The relevance from 0 for the least relevant cell to 1 for the most relevant one, (rows, columns)."""
+        least, most = float(self.relevance.min()), float(self.relevance.max())
+        scaled: NDArray[np.float64] = (self.relevance - least) / max(most - least, 1e-12)
         return scaled
 
     def to_dict(self) -> dict[str, Any]:

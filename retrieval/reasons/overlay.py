@@ -15,7 +15,7 @@ from retrieval.reasons.agreement import Area, Side
 from retrieval.reasons.erasing import highest
 
 COLOURS = ((0, 58, 117), (87, 92, 109), (165, 156, 116), (255, 233, 69))
-"""Of cells that lose the similarity a quarter, a half, three quarters and nearly all of what the first one loses."""
+"""Of cells a quarter, a half, three quarters and all of the way from the least to the most relevant one."""
 OPACITY = 0.5
 HEIGHT = 480
 _GAP = 12
@@ -23,7 +23,7 @@ _LEGEND = 36
 
 
 def level(heat: float) -> int:
-    """The colour of a cell, from 1 to 4; 0 for none, where less than an eighth of the most would be lost."""
+    """The colour of a cell, from 1 to 4; 0 for none, of the least relevant eighth of the scale."""
     return int(np.clip(np.floor(heat * 4 + 0.5), 0, 4))
 
 
