@@ -1,10 +1,9 @@
 """How long a reason takes: where a query and a hit agree, both pictures decoded and encoded.
 
-    python tests/benchmarks/bench_reasons.py COLLECTION --images 8000
+    python tests/benchmarks/bench_reasons.py COLLECTION
 
-The collection's images are repeated until there are that many rows in the catalog's place of reading: a reason reads two
-pictures and the test's outcome, so only that outcome's check against the collection grows with it. Run `kvasir reasons
-COLLECTION` first.
+Run `kvasir reasons COLLECTION` first. A reason reads two pictures; of the collection's size it depends only by the check
+that the test's outcome is of its images.
 """
 
 from __future__ import annotations
