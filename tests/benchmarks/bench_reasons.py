@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_reasons.py COLLECTION
 
-Run `kvasir reasons COLLECTION` first. A reason reads two pictures; of the collection's size it depends only by the check
-that the test's outcome is of its images.
+Run `kvasir reasons COLLECTION` first. A reason reads two pictures; only the check that the test's outcome is
+of its images grows with the collection.
 """
 
 from __future__ import annotations
