@@ -242,6 +242,7 @@ class AgreementSide(_Response):
     likeness: list[list[float]] = Field(
         description="The cosine of the features of both cells, less what all cells of the pair have in common."
     )
+    on_device: float = Field(description="Share of the most relevant tenth of cells on a box or text of the device.")
 
 
 class FaithfulnessTest(_Response):

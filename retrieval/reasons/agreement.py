@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.encoders.spatial import Encoded, SpatialTower
-from retrieval.reasons.erasing import Way
+from retrieval.images import Region
+from retrieval.reasons.erasing import Way, highest
 from retrieval.reasons.relevance import relevance, vectors_in
 from retrieval.spaces import Space
 
@@ -27,12 +29,19 @@ class Side:
     area: where its cells lie on it. relevance: (rows, columns), what the similarity loses where the cell is erased.
     matches: (rows, columns), the number of the most similar cell of the other picture, row by row from 0. likeness:
     (rows, columns), the cosine of the features of both, less what all cells of the two pictures have in common.
+    device: (rows, columns), whether a cell's centre lies on a box or text of the device.
     """
 
     area: Area
     relevance: NDArray[np.float64]
     matches: NDArray[np.int64]
     likeness: NDArray[np.float64]
+    device: NDArray[np.bool_]
+
+    @property
+    def on_device(self) -> float:
+        """Share of the most relevant tenth of the cells that lies on a box or text of the device."""
+        return float(self.device[highest(self.relevance)].mean())
 
     @property
     def heat(self) -> NDArray[np.float64]:
@@ -51,6 +60,7 @@ class Side:
             "relevance": self.relevance.round(6).tolist(),
             "matches": self.matches.tolist(),
             "likeness": self.likeness.round(4).tolist(),
+            "on_device": self.on_device,
         }
 
 
@@ -77,11 +87,15 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class SeenPicture:
-    """A picture as an encoder sees it: prepared (h, w, 3), the area of the grid on the upright picture, and encoded."""
+    """A picture as an encoder sees it: prepared (h, w, 3), the area of the grid on the upright picture, and encoded.
+
+    device: boxes and text of the device, as fractions of the grid.
+    """
 
     prepared: NDArray[np.uint8]
     area: Area
     encoded: Encoded
+    device: Sequence[Region]
 
 
 def agreement(
@@ -97,15 +111,25 @@ def agreement(
     return Agreement(
         space.name,
         float(vectors[0] @ vectors[1]),
-        _side(query.area, towards[0], likeness),
-        _side(hit.area, towards[1], likeness.T),
+        _side(query, towards[0], likeness),
+        _side(hit, towards[1], likeness.T),
         test,
     )
 
 
-def _side(area: Area, relevant: NDArray[np.float64], likeness: NDArray[np.float64]) -> Side:
+def _side(picture: SeenPicture, relevant: NDArray[np.float64], likeness: NDArray[np.float64]) -> Side:
     grid = relevant.shape
-    return Side(area, relevant, likeness.argmax(axis=1).reshape(grid), likeness.max(axis=1).reshape(grid))
+    matches, best = likeness.argmax(axis=1).reshape(grid), likeness.max(axis=1).reshape(grid)
+    return Side(picture.area, relevant, matches, best, within(picture.device, (grid[0], grid[1])))
+
+
+def within(regions: Sequence[Region], grid: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which cells (rows, columns) have their centre in one of several regions, fractions of the grid."""
+    y, x = np.meshgrid(*((np.arange(count) + 0.5) / count for count in grid), indexing="ij")
+    cells = np.zeros(grid, bool)
+    for left, top, width, height in regions:
+        cells |= (left <= x) & (x < left + width) & (top <= y) & (y < top + height)
+    return cells
 
 
 def _likeness(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

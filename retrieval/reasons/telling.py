@@ -13,6 +13,7 @@ from retrieval.collection import Collection
 from retrieval.embedder import Embedder, decoded
 from retrieval.encoders.spatial import SpatialTower
 from retrieval.images import MAX_PIXELS, Picture
+from retrieval.marks import marks_of
 from retrieval.query import Part, Query
 from retrieval.reasons.agreement import Agreement, SeenPicture, agreement
 from retrieval.reasons.shares import Shares, shares
@@ -106,10 +107,14 @@ def seen(tower: SpatialTower, space: Space, picture: Picture, part: Part | None)
     """A picture as the tower sees it; part: of the query, whose region lies in the whole picture."""
     prepared = space.prepare_spatial(picture)
     area = tower.recipe.area(picture)
+    device = [
+        ((left - area[0]) / area[2], (top - area[1]) / area[3], width / area[2], height / area[3])
+        for left, top, width, height in marks_of(picture.upright()).outlined
+    ]
     if part is not None and part.region is not None:
         left, top, width, height = part.region
         area = (left + area[0] * width, top + area[1] * height, area[2] * width, area[3] * height)
-    return SeenPicture(prepared, area, tower.encode(prepared))
+    return SeenPicture(prepared, area, tower.encode(prepared), device)
 
 
 def _at_random(collection: Collection, space: str) -> NDArray[Any]:

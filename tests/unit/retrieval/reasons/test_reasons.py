@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 import retrieval
 from retrieval.images import from_image
+from retrieval.reasons.agreement import Side, within
 from retrieval.reasons.erasing import Way
 from retrieval.reasons.faithfulness import Faithfulness
 from retrieval.reasons.overlay import HEIGHT, overlay
@@ -54,6 +56,16 @@ def test_the_pooled_maps_give_the_embedding_itself(engine: Any, name: str, draw:
     other = tower.encode(source.prepare(from_image(draw(4))))
     everything = tower.replaced(encoded, other, np.ones((1, np.prod(tower.grid))))
     assert np.allclose(everything[0], other.vector, atol=1e-4)
+
+
+def test_cells_lie_on_the_device_by_their_centres() -> None:
+    expected = np.zeros((4, 4), bool)
+    expected[2:, :2] = True
+    assert within([(-0.2, 0.6, 0.6, 0.5)], (4, 4)).tolist() == expected.tolist()
+    assert not within([], (2, 3)).any()
+    side = Side((0, 0, 1, 1), np.arange(16.0).reshape(4, 4), np.zeros((4, 4), np.int64), np.zeros((4, 4)), expected)
+    assert side.on_device == 0  # the highest tenth is in the last row's other half
+    assert dataclasses.replace(side, relevance=-side.relevance, device=~expected).on_device == 1
 
 
 def test_shuffled_weights_give_another_embedding_the_same_each_time(engine: Any, name: str) -> None:
