@@ -20,6 +20,7 @@ from retrieval.evaluation.store import StoredEvaluationError
 from retrieval.headers import PictureTooLargeError
 from retrieval.images import UnknownFormatError
 from retrieval.report.store import NotEvaluatedError
+from retrieval.sources.address import location_url
 from retrieval.space_map.store import NoMapError
 from web import errors
 from web.access import host_is_trusted
@@ -157,7 +158,8 @@ def without_server_paths(text: str, names: Mapping[Path, str]) -> str:
 
     Paths of `names` go by these names, what lies elsewhere by its own name alone.
     """
-    known = {str(form): name for path, name in names.items() for form in (path, path.resolve()) if name}
+    forms = {path: (path, path.resolve(), location_url(path)) for path in names}
+    known = {str(form): name for path, name in names.items() for form in forms[path] if form and name}
     parents = {str(parent) for path in known for parent in Path(path).parents if parent.name}
     # The longest first: a source may be a parent folder of the collection, whose own path would be cut in two.
     if known:

@@ -17,6 +17,7 @@ from retrieval.collection.manifest import NAME as MANIFEST
 from retrieval.errors import RemoteIndexError, RetrievalError
 from retrieval.large_pictures import LargePictures
 from retrieval.search import Searcher, open_collection
+from retrieval.sources.address import without_credentials
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class ServedCollection:
     def path_names(self) -> dict[Path, str]:
         """The names by which clients know the collection and its sources, whose paths are not shown."""
         opened = self._searcher.collection
-        sources = {path: path.name for path, _ in opened.images.source_paths}
+        sources = {path: Path(without_credentials(str(path))).name for path, _ in opened.images.source_paths}
         return sources | {self.path: opened.manifest.name}
 
     def warm_up(self) -> bool:

@@ -14,6 +14,7 @@ from retrieval.collection import Collection
 from retrieval.evaluation.store import StoredEvaluationError
 from retrieval.marks import NAMES
 from retrieval.report.store import StoredEvaluation, digest_of_images, path_of_file, stored_evaluations
+from retrieval.sources.address import without_credentials
 from retrieval.space_map.store import stored_map
 
 MEASURE = "precision@1"
@@ -36,7 +37,7 @@ def map_to_dict(opened: Collection, space: str) -> dict[str, Any]:
         "outdated": stored.outdated,
         "classes": list(opened.classes),
         "marks": list(NAMES),
-        "sources": [Path(path).name for path, _ in images.source_paths],
+        "sources": [Path(without_credentials(str(path))).name for path, _ in images.source_paths],
         "evaluation": None if evaluation is None else evaluation.id,
         "evaluation_outdated": evaluation is not None and evaluation.images != digest_of_images(opened),
         "ids": ids.tolist(),

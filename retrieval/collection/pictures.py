@@ -10,6 +10,8 @@ from pathlib import Path
 
 from retrieval.errors import CollectionError, SourceError
 from retrieval.sources import FileMissingError, Source, open_stored
+from retrieval.sources.address import location_url, without_credentials
+from retrieval.sources.source import FileUnreadableError
 
 
 class PictureGoneError(CollectionError):
@@ -31,19 +33,32 @@ def read_picture(source: Path, kind: str, file: str) -> bytes:
     kind: of the source. Raises PictureGoneError, SourceGoneError, FileUnreadableError where it is there but cannot be
     read, and NoStoredPictureError.
     """
+    place = location_url(source) or without_credentials(str(source))
     try:
         opened = _opened(source, kind)
     except (SourceError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error).removeprefix(f"{source}: ")
-        raise SourceGoneError(f"{source} cannot be opened ({reason}); put it back") from error
+        reason = getattr(error, "strerror", None) or _reason(source, error).removeprefix(f"{place}: ")
+        raise SourceGoneError(f"{place} cannot be opened ({reason}); put it back") from error
     try:
         return opened.read(file)
     except FileMissingError as error:
         if opened.kind == "folder" and _is_empty(source):  # as a disk that is not mounted leaves it
             raise SourceGoneError(f"{source} is empty; put the pictures back, or mount their disk") from error
         raise PictureGoneError(
-            f"{file} is no longer in {source} ({error}); put it back, or remove it from the collection"
+            f"{file} is no longer in {place} ({_reason(source, error)}); put it back, or remove it from the collection"
         ) from error
+    except FileUnreadableError as error:
+        if opened.kind != "remote":
+            raise
+        raise FileUnreadableError(f"{file}: {_reason(source, error).removeprefix(f'{file}: ')}") from error
+
+
+def _reason(source: Path, error: Exception) -> str:
+    """What an error says; of a remote file system's own error its class, since its text may have hosts and keys."""
+    cause = error.__cause__
+    if location_url(source) is None or cause is None or isinstance(cause, ImportError):
+        return str(error)
+    return type(cause).__name__
 
 
 def _is_empty(folder: Path) -> bool:

@@ -9,8 +9,23 @@ _SCHEME = re.compile(r"(?i)([a-z][a-z0-9+.-]+):/+(?=[^/])")
 """Two letters at least, so that a drive such as `C:/` is a path. `Path` has collapsed `//` to `/`."""
 
 
-_NOT_LISTED = frozenset({"http", "https", "ftp", "file", "local", "data"})
-"""Schemes of fsspec whose folders cannot be listed reliably, or that are paths."""
+EXTRAS = {
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "abfs": "adlfs",
+    "az": "adlfs",
+    "sftp": "paramiko",
+}
+"""What is to be installed for a scheme."""
+_LISTED = EXTRAS.keys() | {"memory"}
+"""Schemes of fsspec that are read; a catalog of somebody else could name any, such as one that runs a program."""
+REFUSED_ADDRESS = (
+    "an address with a password in it is refused; give the password in the environment or fsspec's configuration"
+)
+_CREDENTIALS = re.compile(r"(?<=:/)(/*)[^/@]*:(?!\d*(?:/|$)).*@")
+"""The `USER:PASSWORD@` of an address. A password may have a slash; a port is none."""
 
 
 def remote_reason(path: str | Path) -> str | None:
@@ -25,6 +40,8 @@ def remote_reason(path: str | Path) -> str | None:
     if scheme is None or _exists(text):
         return None
     rest = text[scheme.end() :]
+    if has_credentials(text):
+        return REFUSED_ADDRESS
     if scheme[1].lower() == "file":
         return f"file:///{rest} is an address, not a path; give /{rest}"
     return f"{scheme[1]}://{rest} is a web address; only local files are read: download it first and give its path"
@@ -33,21 +50,29 @@ def remote_reason(path: str | Path) -> str | None:
 def location_url(path: str | Path) -> str | None:
     """The address of a folder that fsspec reads, such as s3://bucket/pictures; None for a path and a web address.
 
-    A file that really lies under such a name is a path.
+    None as well for an address with a password, and for a chain of file systems (`::`). A file that really lies under
+    such a name is a path.
     """
-    scheme = _SCHEME.match(str(path))
-    if scheme is None or scheme[1].lower() in _NOT_LISTED or _exists(str(path)):
+    text = str(path)
+    scheme = _SCHEME.match(text)
+    if scheme is None or scheme[1].lower() not in _LISTED or "::" in text or has_credentials(text) or _exists(text):
         return None
-    from fsspec import available_protocols
+    return f"{scheme[1].lower()}://{text[scheme.end() :]}"
 
-    if scheme[1].lower() not in available_protocols():
-        return None
-    return f"{scheme[1].lower()}://{str(path)[scheme.end() :]}"
+
+def has_credentials(location: str) -> bool:
+    """Whether an address has a password in it."""
+    return _CREDENTIALS.search(location) is not None
+
+
+def without_credentials(text: str) -> str:
+    """An address without its user and password; any other text as it is."""
+    return _CREDENTIALS.sub(r"\1", text)
 
 
 def stored_place(folder: Path, stored: str) -> Path:
     """The place of a source that a collection in `folder` stores: an address, or a path that may lie relative to it."""
-    return Path(stored) if location_url(stored) else folder / stored
+    return Path(stored) if location_url(stored) or remote_reason(stored) else folder / stored
 
 
 def expanded(path: str | Path) -> Path:

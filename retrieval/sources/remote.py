@@ -1,4 +1,4 @@
-"""Folders on other machines and in object stores, by any file system of fsspec: s3://, gs://, abfs://, and more."""
+"""Folders on other machines and in object stores, by the file systems of fsspec: s3://, gs://, abfs://, sftp://."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from retrieval.sources.address import location_url
+from retrieval.sources.address import EXTRAS, REFUSED_ADDRESS, has_credentials, location_url
 from retrieval.sources.source import (
     MAX_BYTES,
     Entry,
@@ -20,16 +20,6 @@ from retrieval.sources.source import (
     storable,
 )
 
-EXTRAS = {
-    "s3": "s3fs",
-    "s3a": "s3fs",
-    "gs": "gcsfs",
-    "gcs": "gcsfs",
-    "abfs": "adlfs",
-    "az": "adlfs",
-    "sftp": "paramiko",
-}
-"""What is to be installed for a scheme; fsspec itself names the others."""
 _STAMPS = (
     "ETag",
     "etag",
@@ -47,8 +37,10 @@ _STAMPS = (
 def open_location(location: str) -> tuple[Any, str, bool]:
     """Fsspec's file system of a location, the path in it, and whether it is this machine's own.
 
-    location: a local path or an address. Raises SourceUnreadableError.
+    location: a local path or an address. Raises SourceUnreadableError, also for an address with a password.
     """
+    if has_credentials(location):
+        raise SourceUnreadableError(REFUSED_ADDRESS)
     from fsspec.core import url_to_fs
     from fsspec.implementations.local import LocalFileSystem
 
@@ -64,7 +56,7 @@ def open_location(location: str) -> tuple[Any, str, bool]:
 
 
 class Remote:
-    """A folder of any fsspec location as a source of files."""
+    """A folder at an address as a source of files."""
 
     kind: Literal["remote"] = "remote"
     notes: tuple[str, ...] = ()

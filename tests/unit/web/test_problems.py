@@ -12,6 +12,7 @@ NAMES = {
     Path("/data/ward 3/kvasir.collection/pictures"): "pictures",
     Path("/mnt/kvasir.zip"): "kvasir.zip",
     Path("/"): "",
+    Path("s3://hospital/ward 4"): "ward 4",
 }
 
 
@@ -23,6 +24,8 @@ NAMES = {
         ("polyps/a.jpg is not in /mnt/kvasir.zip", "polyps/a.jpg is not in kvasir.zip"),
         ("cannot write /data/ward 3/kvasir.collection/index/x.faiss", "cannot write kvasir/index/x.faiss"),
         ("/data/ward 3/kvasir.collection/pictures/a.jpg: gone", "pictures/a.jpg: gone"),
+        ("a.jpg is no longer in s3://hospital/ward 4 (gone)", "a.jpg is no longer in ward 4 (gone)"),
+        ("a.jpg is no longer in s3:/hospital/ward 4 (gone)", "a.jpg is no longer in ward 4 (gone)"),
         # Beside what is known, and elsewhere
         ("cannot write /data/other.lock (No space left)", "cannot write …/other.lock (No space left)"),
         ("'/home/jdoe/weights/vit.pt' is missing", "'…/vit.pt' is missing"),
