@@ -197,12 +197,13 @@ class Embedder:
     def zero_shot(self, query: Query, vectors: Mapping[str, QueryVectors]) -> dict[str, float] | None:
         """Shares of the classes for a query of one picture, the largest first, in the first space with a text encoder.
 
-        None for other queries, where there are no two classes, and where the text encoder cannot be loaded.
+        None for other queries, images of the collection and vectors among them, where there are no two classes, and
+        where the text encoder cannot be loaded.
         """
         name = next((name for name in vectors if self.space(name).embeds_texts), None)
         part = query.parts[0]
         classes = self.collection.classes
-        if name is None or len(query.parts) > 1 or part.text is not None or len(classes) < 2:
+        if name is None or len(query.parts) > 1 or part.picture is None or len(classes) < 2:
             return None
         space = self.space(name)
         try:

@@ -162,8 +162,8 @@ class Hits(Sequence[Hit]):
     shows, where what was searched is calibrated. novelty: of a query that is like no image here. query: what was
     searched for, and feedback the marks that moved it. Equality ignores both and which opened collection it was.
     text_matches: texts of the query that were searched by the classes they describe, for want of a text encoder.
-    zero_shot: shares of the classes for a query of one picture, by its cosines with captions of the classes, which no
-    label was used for; the largest first; None where no space searched has a text encoder.
+    zero_shot: shares of the classes for a query of one picture from outside, by its cosines with captions of the
+    classes, which no label was used for; the largest first; None where no space searched has a text encoder.
     """
 
     hits: tuple[Hit, ...]

@@ -197,8 +197,8 @@ class Hits(_Response):
         "shows it."
     )
     zero_shot: list[ClassShare] | None = Field(
-        description="For one picture in a space with a text encoder: shares of the classes by captions, without any "
-        "label, the largest first. They are not calibrated."
+        description="For one uploaded picture in a space with a text encoder: shares of the classes by captions, "
+        "without any label, the largest first. They are not calibrated."
     )
     text_matches: list[TextMatch] = Field(
         description="Empty where the query has no words, or every space searched has a text encoder."

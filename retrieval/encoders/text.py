@@ -75,11 +75,12 @@ class TextEncoder:
         with self._lock:
             for text in dict.fromkeys(texts):
                 if text not in self._cache:
-                    while len(self._cache) >= _CACHED:
-                        del self._cache[next(iter(self._cache))]
                     mean = self._run(self._tokens([template.format(text) for template in TEMPLATES])).mean(axis=0)
                     self._cache[text] = (mean / np.linalg.norm(mean)).astype(np.float32)
-            return np.stack([self._cache[text] for text in texts])
+            embeddings = np.stack([self._cache[text] for text in texts])
+            for text in list(self._cache)[:-_CACHED]:
+                del self._cache[text]
+            return embeddings
 
     def fault(self) -> str | None:
         """Whether the converted tower is missing or is not what was written; None where it is whole or never was."""

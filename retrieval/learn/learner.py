@@ -79,7 +79,8 @@ class TrainingSet:
         """A model of some images (m,) with all their views."""
         chosen = np.isin(self.rows, images)
         rows = self.rows[chosen]
-        kinds = None if self.kinds is None else self.kinds[rows]
+        kinds = self.kinds_of_rows
+        kinds = None if kinds is None else kinds[chosen]
         return fit([of_source[chosen] for of_source in self.vectors], self.labels[rows], options, progress, kinds)
 
     def part(self, images: NDArray[np.int64]) -> TrainingSet:
@@ -89,6 +90,13 @@ class TrainingSet:
         vectors = tuple(of_source[chosen] for of_source in self.vectors)
         kinds = None if self.kinds is None else self.kinds[images]
         return TrainingSet(self.ids[images], self.labels[images], self.clusters[images], rows, vectors, kinds)
+
+    @property
+    def kinds_of_rows(self) -> NDArray[np.int64] | None:
+        """Kinds of marks (r,) of all rows, -1 for views, which add, remove or cut off marks; None for all unknown."""
+        if self.kinds is None:
+            return None
+        return np.concatenate([self.kinds, np.full(len(self.rows) - len(self.ids), -1)])
 
     @property
     def frames(self) -> list[NDArray[Any]]:

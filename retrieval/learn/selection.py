@@ -103,9 +103,8 @@ def choices(
         of_class = np.unique(labels[training.rows[taught]], return_inverse=True)[1].astype(np.int64)
         frozen = _similarities(frames, queries, gallery)
         similar = {"base": frozen}
-        if unmarked and training.kinds is not None:
-            rows = training.rows[taught]
-            directions = mark_directions(components[taught], labels[rows], training.kinds[rows])
+        if unmarked and (kinds := training.kinds_of_rows) is not None:
+            directions = mark_directions(components[taught], labels[training.rows[taught]], kinds[taught])
             similar["base"] = _similarities(without(frames, directions), queries, gallery)
         for part in parts:
             step = step_named(part)

@@ -219,9 +219,14 @@ class EncoderSpace(UnitVectorSpace):
             return tower
 
     def warm_up(self) -> None:
-        """Load the encoder and what prepares pictures, and embed one."""
+        """Load the encoder and what prepares pictures, and embed one; for searches the text encoder as well."""
         width, height = self.recipe.size
         self.embed([self.prepare(from_array(np.zeros((2 * height, 2 * width, 3), np.uint8)))])
+        if self.embeds_texts and self._purpose != "indexing":
+            try:
+                self.embed_texts(["polyp"])
+            except EncoderError as error:  # a search by text raises it again; pictures need no text encoder
+                log.error("the text encoder of the space '%s' could not be loaded: %s", self.name, error)
 
     def fault(self) -> str | None:
         """Whether the converted encoder is missing or is not what was written, by its SHA-256."""

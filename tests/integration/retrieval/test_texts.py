@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from retrieval.encoders.runtime import DamagedTowerError
 from retrieval.encoders.text import TEMPLATES, TEXT_MODEL
 from retrieval.query import Part, Query
 from retrieval.search import Searcher, open_collection
+from retrieval.spaces import open_space
+from retrieval.spaces.encoder import EncoderSpace
 
 CONFIG = {
     "embed_dim": 24,
@@ -150,23 +153,61 @@ def test_an_encoder_whose_tokens_are_not_clips_has_no_text_encoder(
 def test_a_picture_has_shares_of_the_classes_by_their_captions(engine: Searcher) -> None:
     (name,) = engine.text_spaces()
     space = engine.space(name)
-    hits = engine.search(3, 2)
+    picture = engine.collection.read(3)
+    hits = engine.search(picture, 2)
     classes = engine.collection.classes
     captions = [engine._embedder.class_words.descriptions[each].caption for each in classes]
-    stored = engine.collection.vector(name, 3)
-    assert stored is not None
-    cosines = space.embed_texts(captions).astype(np.float64) @ stored.astype(np.float64)
+    vector = engine.embed(picture, [name]).vectors[name].vectors[0]
+    cosines = space.embed_texts(captions).astype(np.float64) @ vector.astype(np.float64)
     odds = np.exp(space.definition.recipe["text"]["scale"] * cosines)
     assert hits.zero_shot == pytest.approx(dict(zip(classes, odds / odds.sum(), strict=True)), abs=1e-6)
     shares = list(hits.zero_shot.values())
     assert shares == sorted(shares, reverse=True)
     assert hits.to_dict()["zero_shot"] == hits.zero_shot
     assert engine.search(Part(text="polyp"), 2).zero_shot is None
-    assert engine.search(Query((Part(image_id=3), Part(image_id=4))), 2).zero_shot is None
+    assert engine.search(Query((Part(image_id=3), Part(picture=picture))), 2).zero_shot is None
+
+
+def test_a_search_by_id_or_vector_needs_no_text_encoder(collection: Path) -> None:
+    engine = open_collection(collection)
+    (name,) = engine.text_spaces()
+    space = engine.space(name)
+    assert isinstance(space, EncoderSpace)
+    assert engine.search(3, 2).zero_shot is None
+    assert engine.search(engine.vectors(name)[1][3], 2).zero_shot is None
+    assert "_run" not in vars(space._texts)
+    space.warm_up()
+    assert "_run" in vars(space._texts)
+    indexing = open_space(collection, space.definition, "indexing")
+    assert isinstance(indexing, EncoderSpace)
+    indexing.warm_up()
+    assert "_run" not in vars(indexing._texts)
+
+
+def test_a_damaged_text_encoder_does_not_keep_pictures_from_loading(collection: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(collection, tmp_path / "copy.collection"))
+    engine = open_collection(copy)
+    (name,) = engine.text_spaces()
+    (tower_folder(copy, name) / TEXT_MODEL).with_suffix(".bin").write_bytes(b"damaged")
+    engine.space(name).warm_up()
+    assert engine.search(engine.collection.read(3), 2).zero_shot is None
+
+
+def test_more_texts_than_are_remembered_are_embedded_in_one_call(
+    engine: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = engine.space(engine.text_spaces()[0])
+    texts = ["polyp", "cecum", "z-line", "polyp", "pylorus"]
+    expected = np.stack([space.embed_texts([text])[0] for text in texts])
+    monkeypatch.setattr("retrieval.encoders.text._CACHED", 2)
+    assert np.allclose(space.embed_texts(texts), expected, atol=1e-6)
+    assert isinstance(space, EncoderSpace)
+    assert len(space._texts._cache) == 2
+    assert np.allclose(space.embed_texts(texts), expected, atol=1e-6)
 
 
 def test_the_command_line_rest_and_the_page_show_shares_and_search_by_text(
-    collection: Path, capsys: pytest.CaptureFixture[str]
+    collection: Path, tmp_path: Path
 ) -> None:
     from click.testing import CliRunner
 
@@ -174,18 +215,24 @@ def test_the_command_line_rest_and_the_page_show_shares_and_search_by_text(
     from web.app import create_app
     from web.context import Settings
 
-    printed = CliRunner().invoke(command, ["3", str(collection)]).output
+    opened = Collection.open(collection)
+    picture = tmp_path / "query.jpg"
+    picture.write_bytes(opened.read(3))
+    printed = CliRunner().invoke(command, [str(picture), str(collection)]).output
     assert "classes by words alone: " in printed
     by_text = CliRunner().invoke(command, ["--text", "zebra", str(collection)]).output
     assert "was matched" not in by_text
     assert "texts" in by_text
     client = create_app(Settings(collection), background=False).test_client()
-    answer = client.post("/api/v1/search", json={"image_id": 3}).json
+    assert client.post("/api/v1/search", json={"image_id": 3}).json["zero_shot"] is None
+    answer = client.post("/api/v1/search", data={"image": (BytesIO(picture.read_bytes()), "query.jpg")}).json
     assert {one["class"] for one in answer["zero_shot"]} == set(Collection.open(collection).classes)
     assert sum(one["share"] for one in answer["zero_shot"]) == pytest.approx(1)
     text = client.post("/api/v1/search", json={"query": [{"text": "zebra"}]}).json
     assert (text["text_matches"], text["zero_shot"], len(text["hits"])) == ([], None, 10)
-    assert "By words alone" in client.get("/results?image=3").text
+    sent = client.post("/results", data={"image": (BytesIO(picture.read_bytes()), "query.jpg")}, follow_redirects=True)
+    assert "By words alone" in sent.text
+    assert "By words alone" not in client.get("/results?image=3").text
     page = client.get("/results?text=zebra").text
     assert "data-text-match" not in page
     assert "data-said" in page

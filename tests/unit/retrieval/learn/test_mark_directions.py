@@ -79,3 +79,23 @@ def test_a_choice_judges_the_share_without_marks_and_the_unlearned_space_with_th
     (unmarked,) = choices(training, ["lda"], 12, 0.5, unmarked=True)
     assert unmarked.left_out_unlearned == plain.left_out_unlearned
     assert unmarked.left_out["mAP"] > plain.left_out["mAP"]  # the mark tells no class here
+
+
+def test_views_have_no_known_mark() -> None:
+    """A view may add, remove or cut off what its image shows: here every view of a marked image has lost its mark."""
+    ids = np.arange(COUNT)
+    views = marked(1)
+    views[:, 3] -= 6 * KINDS
+    views[:, 4] += 3 * KINDS
+    training = TrainingSet(ids, LABELS, ids, np.tile(ids, 2), (np.concatenate([marked(), views]),), KINDS)
+    kinds = training.part(ids[::2]).kinds_of_rows
+    assert kinds is not None
+    assert kinds.tolist() == [*KINDS[::2].tolist(), *[-1] * (COUNT // 2)]
+    options = LearnOptions("lda", dimension=12, unlearned=0.5, unmarked=True)
+    made = training.fit(ids, options).arrays
+    known = np.concatenate([KINDS, np.full(COUNT, -1)])
+    expected = fit(training.vectors, np.tile(LABELS, 2), options, kinds=known).arrays
+    assert np.array_equal(made["base.marks"], expected["base.marks"])
+    (choice,) = choices(training, ["lda"], 12, 0.5, unmarked=True)
+    (plain,) = choices(training, ["lda"], 12, 0.5)
+    assert choice.left_out["mAP"] > plain.left_out["mAP"]
