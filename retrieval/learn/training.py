@@ -121,7 +121,8 @@ def _learned(
         "dimension": options.dimension,
         "seed": options.seed,
         "seeds": options.seeds,
-        "unmarked": bool(options.unmarked),
+        "unmarked": bool(options.unmarked),  # asked for, as a refit does again; removed are:
+        "mark_directions": model.arrays["base.marks"].shape[1] if "base.marks" in model.arrays else 0,
         "views": learner.views,
         "split": None if split is None else split.name,
         "images": len(training.ids),

@@ -93,7 +93,8 @@ class LearnedSpace(UnitVectorSpace):
         recipe = self.definition.recipe
         parts: dict[str, float] = {}
         for part, share in sorted(recipe["shares"].items(), key=lambda item: item[0] == "base"):
-            unlearned = "unlearned without marks" if recipe.get("unmarked") else "unlearned"
+            unmarked = recipe.get("mark_directions", recipe.get("unmarked"))  # earlier recipes name the option alone
+            unlearned = "unlearned without marks" if unmarked else "unlearned"
             name = unlearned if part == "base" else part.partition("#")[0]
             parts[name] = parts.get(name, 0) + share  # of several seeds
         shares = ", ".join(f"{share:.0%} {name}" for name, share in parts.items())

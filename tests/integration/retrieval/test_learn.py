@@ -357,4 +357,14 @@ def test_marks_are_removed_from_the_unlearned_share_and_again_at_a_refit(indexed
         assert isinstance(space, LearnedSpace)
         assert definition.recipe["unmarked"]
         assert space.model.arrays["base.marks"].shape[1] >= 1
+        assert definition.recipe["mark_directions"] == space.model.arrays["base.marks"].shape[1]
         assert "50% unlearned without marks" in space.details[0]
+    split = tmp_path / "split.csv"  # a training part with one kind of mark
+    files = Collection.open(path).images.files
+    lines = [f"{file},{'test' if at % 2 else 'train'}" for at, file in enumerate(files)]
+    split.write_text("\n".join(["file,split", *lines]))
+    ended = CliRunner().invoke(kvasir, [*arguments[:2], "even", *arguments[3:], "--train", str(split)])
+    assert ended.exit_code == 0, ended.output
+    definition = Collection.open(path).manifest.space("even")
+    assert (definition.recipe["unmarked"], definition.recipe["mark_directions"]) == (True, 0)
+    assert "50% unlearned)" in open_space(path, definition).details[0]

@@ -230,8 +230,8 @@ def test_the_command_line_rest_and_the_page_show_shares_and_search_by_text(
     assert sum(one["share"] for one in answer["zero_shot"]) == pytest.approx(1)
     text = client.post("/api/v1/search", json={"query": [{"text": "zebra"}]}).json
     assert (text["text_matches"], text["zero_shot"], len(text["hits"])) == ([], None, 10)
-    sent = client.post("/results", data={"image": (BytesIO(picture.read_bytes()), "query.jpg")}, follow_redirects=True)
-    assert "By words alone" in sent.text
+    sent = client.post("/search", data={"picture": (BytesIO(picture.read_bytes()), "query.jpg")})
+    assert "By words alone" in client.get(sent.headers["Location"]).text
     assert "By words alone" not in client.get("/results?image=3").text
     page = client.get("/results?text=zebra").text
     assert "data-text-match" not in page
