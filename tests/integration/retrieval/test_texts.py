@@ -206,9 +206,7 @@ def test_more_texts_than_are_remembered_are_embedded_in_one_call(
     assert np.allclose(space.embed_texts(texts), expected, atol=1e-6)
 
 
-def test_the_command_line_rest_and_the_page_show_shares_and_search_by_text(
-    collection: Path, tmp_path: Path
-) -> None:
+def test_the_command_line_rest_and_the_page_show_shares_and_search_by_text(collection: Path, tmp_path: Path) -> None:
     from click.testing import CliRunner
 
     from indexer.commands.search import command
