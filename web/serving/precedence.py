@@ -23,6 +23,8 @@ SMALL_BODY = 256 * 2**10
 """Bytes of a body that is parsed in a few milliseconds."""
 
 _SIMILAR = re.compile(r"/api/v1/images/[0-9]+/similar")
+_COSTLY = (b'"image"', b'"text"', b'"region"')
+"""Fields for which a picture is decoded or the text tower runs."""
 _PROBES = frozenset(("/healthz", "/readyz"))
 
 before_waiting: ContextVar[Callable[[], None]] = ContextVar("before_waiting", default=lambda: None)
@@ -32,11 +34,11 @@ before_waiting: ContextVar[Callable[[], None]] = ContextVar("before_waiting", de
 def is_search(request: Any) -> bool:
     """Whether a request is a search by image id or by vector. request: gunicorn's, whole."""
     if request.method == "GET":
-        return _SIMILAR.fullmatch(request.path) is not None
+        return _SIMILAR.fullmatch(request.path) is not None and "region" not in request.query
     if request.method != "POST" or request.path != "/api/v1/search" or not hasattr(request.body, "getbuffer"):
         return False
     body = request.body.getvalue()  # of BytesIO: no copy
-    return len(body) <= SMALL_BODY and body[:1] == b"{" and b'"image"' not in body
+    return len(body) <= SMALL_BODY and body[:1] == b"{" and not any(field in body for field in _COSTLY)
 
 
 def least_wait(beginning: bool, searching: bool, since_search: float) -> float:

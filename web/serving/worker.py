@@ -250,6 +250,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return 0
 
     def _read(self, connection: Connection) -> None:
+        if connection.phase is not Phase.READING:  # refused for another's sake after the poller had reported it
+            return
         count = self._received(connection)
         if count is None:
             return
@@ -389,6 +391,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._drop(connection)
 
     def _write(self, connection: Connection, keep: bool) -> None:
+        if connection.phase is not Phase.WRITING or connection not in self._open:  # likewise, or closed
+            return
         sent = connection.sock.sent
         done = connection.sock.flush()
         if connection.sock.sent > sent:

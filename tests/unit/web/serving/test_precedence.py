@@ -23,13 +23,15 @@ from web.serving.request_reader import RefusedBody
 
 
 def request(method: str, path: str, body: bytes = b"") -> Any:
-    return SimpleNamespace(method=method, path=path, body=io.BytesIO(body))
+    path, _, query = path.partition("?")
+    return SimpleNamespace(method=method, path=path, query=query, body=io.BytesIO(body))
 
 
 @pytest.mark.parametrize(
     "asked",
     [
         request("GET", "/api/v1/images/17/similar"),
+        request("GET", "/api/v1/images/17/similar?k=5"),
         request("POST", "/api/v1/search", b'{"image_id": 3, "k": 5}'),
         request("POST", "/api/v1/search", b'{"vector": [1, 0]}'),
         request("POST", "/api/v1/search", b'{"query": [{"image_id": 3}, {"vector": [1, 0]}]}'),
@@ -46,7 +48,10 @@ def test_searches_by_id_and_vector_go_first(asked: Any) -> None:
         request("GET", "/"),
         request("GET", "/api/v1/images/17/picture"),
         request("DELETE", "/api/v1/images/17/similar"),
+        request("GET", "/api/v1/images/17/similar?k=5&region=0,0,0.5,0.5"),
         request("POST", "/api/v1/search", b'{"image": "AAAA"}'),
+        request("POST", "/api/v1/search", b'{"query": [{"text": "a polyp"}]}'),
+        request("POST", "/api/v1/search", b'{"image_id": 5, "region": [0, 0, 0.5, 0.5]}'),
         request("POST", "/api/v1/search", b"\x89PNG\r\n"),
         request("POST", "/api/v1/search", b"{" + bytes(SMALL_BODY)),
         request("POST", "/api/v1/search/batch", b'{"searches": []}'),
