@@ -152,7 +152,7 @@ def evaluate(collection: Path, job: Job) -> None:
     if child.returncode == 2 and output:
         raise EvaluationFailedError(output[-1].strip())
     if child.returncode:
-        log.error("evaluation %s ended with %s:\n%s", job.id, child.returncode, "".join(output[-40:]))
+        log.error("job %s ended with %s:\n%s", job.id, child.returncode, "".join(output[-40:]))
         raise EvaluationFailedError(_LOGGED)
 
 

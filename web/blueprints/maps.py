@@ -70,7 +70,7 @@ def page() -> str:
 def lay_out() -> BaseResponse:
     """Lay out spaces in the background, and lead back to the page. Raises JobRunningError, SpaceNameError."""
     opened, shared = collection(), state()
-    names = [opened.manifest.space(name).name for name in request.form.getlist("space")]
+    names = list(dict.fromkeys(opened.manifest.space(name).name for name in request.form.getlist("space")))
     if not names:
         raise BadOptionError("name a space to lay out")
     shared.layouts.start({"map": names}, lambda job: evaluate(shared.served.path, job))

@@ -129,6 +129,13 @@ def test_a_selection_that_is_none_or_gone_is_told(client: FlaskClient) -> None:
     assert client.post("/map/", data={}).status_code == 422
 
 
+def test_a_space_that_is_named_twice_is_laid_out_once(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.blueprints.maps.evaluate", lambda path, job: None)
+    assert client.post("/map/", data={"space": [SPACE, OTHER, SPACE.upper()]}).status_code == 303
+    job = client.application.extensions["kvasir"].layouts.latest()
+    assert job.request == {"map": [SPACE, OTHER]}
+
+
 def test_a_picture_is_no_selection(client: FlaskClient, mapped: Path) -> None:
     from web.pictures import cache_query
 
