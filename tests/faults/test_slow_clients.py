@@ -135,6 +135,8 @@ def test_others_are_answered_meanwhile(
         p95_under_attack=f"{1e3 * p95(under):.1f}",
         ratio=f"{p95(under) / p95(idle):.2f}",
     )
+    if rounds(0) >= 60:  # by hand alone: a ratio of times means nothing where other tests run
+        assert p95(under) < 2 * p95(idle)
     said = served.log.read_text()
     assert '"level": "error"' not in said
     assert "Traceback" not in said
