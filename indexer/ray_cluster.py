@@ -27,6 +27,7 @@ from indexer.embedding import Embedded, EmbeddedPicture, Embedder, ShippedVector
 from indexer.errors import ClusterError
 from indexer.shards import SHARD, Shard, ShardFolder, cut
 from retrieval.collection import CollectionWriter, SpaceDefinition, tower_folder
+from retrieval.collection.folder import SHARDS
 from retrieval.errors import RetrievalError
 from retrieval.headers import examine
 from retrieval.large_pictures import RUN_PIXELS, LargePictures
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 
 LOCAL = "local"
 """In place of an address: a cluster of this machine alone, started for the run."""
-FOLDER = "shards"
-"""Where shards are stored in a collection, unless another location is given."""
 _CPUS = 0.5
 """What a node's workers ask Ray for together: little, so that a node that does other work takes them as well."""
 _ATTEMPTS = 4
@@ -196,7 +195,7 @@ class RayCluster:
     def location(self, writer: CollectionWriter) -> str:
         """The folder of a collection's shards; a location that several collections share has one for each."""
         if self.shards is None:
-            return str(writer.path / FOLDER)
+            return str(writer.path / SHARDS)
         mark = hashlib.sha256(f"{writer.path}\n{writer.manifest.created}".encode()).hexdigest()[:12]
         return f"{self.shards.rstrip('/')}/kvasir-{writer.path.name}-{mark}"
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from indexer.datasets import Item
 from indexer.embedding import BATCH, Embedded, EmbeddedPicture, NewPicture, Result, Task
 from indexer.errors import ClusterError
 from retrieval.collection import SpaceDefinition
-from retrieval.disk import PARTIAL, write_atomically
+from retrieval.disk import DAMAGE, PARTIAL, write_atomically
 from retrieval.errors import RetrievalError
 from retrieval.marks import Marks
 from retrieval.sources.remote import open_location
@@ -106,7 +105,7 @@ class ShardFolder:
             if not sound or len(table["rows"]) != len(shard.tasks):
                 return None
             return list(zip(shard.tasks, _unpacked(data, table["rows"]), strict=True))
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        except DAMAGE:
             return None
 
     def delete(self, shard: Shard) -> None:

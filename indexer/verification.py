@@ -30,7 +30,7 @@ from retrieval.collection import (
     scene_rows,
 )
 from retrieval.collection.catalog import REMEDY, DamagedCatalogError, checksum, connect, raising_damage, reading
-from retrieval.collection.folder import leftovers
+from retrieval.collection.folder import SHARDS, leftovers
 from retrieval.collection.key_digests import NAME as KEYS
 from retrieval.collection.key_digests import faulty_keys
 from retrieval.collection.manifest import read_manifest
@@ -45,7 +45,9 @@ from retrieval.index.engines import Engine
 from retrieval.index.storage import FOLDER as INDEXES
 from retrieval.learn.calibration_store import faulty_calibrations
 from retrieval.learn.novelty import faulty_detectors
+from retrieval.reasons.store import faulty_outcomes
 from retrieval.report.store import faulty_evaluations
+from retrieval.space_map.store import faulty_maps
 from retrieval.spaces import open_space
 from retrieval.terminal import counted
 
@@ -173,12 +175,18 @@ def _check_leftovers(collection: Collection) -> Iterator[Finding]:
         yield Finding("greys", message, True, ids=tuple(damaged), path=collection.path / GREYS)
     for path, fault in (*faulty_calibrations(collection), *faulty_detectors(collection)):
         yield Finding("calibration", f"{path.relative_to(collection.path)} {fault}", True, path=path)
+    for kind, faulty in (("map", faulty_maps), ("reasons", faulty_outcomes)):
+        for path, fault in faulty(collection):
+            yield Finding(kind, f"{path.relative_to(collection.path)} {fault}", True, path=path)
     for path, fault in faulty_evaluations(collection.path):
         yield Finding("evaluation", f"evaluation {path.name} {fault}", True, path=path)
     for path in leftovers(collection.path):
         inside = path.is_relative_to(collection.path)
         message = f"{path.relative_to(collection.path) if inside else path} was left by a run that was stopped"
         yield Finding("leftover", message, True, path=path)
+    if (collection.path / SHARDS).is_dir():
+        message = f"{SHARDS}/ is of a Ray run that has not ended: `kvasir index --ray` again uses and deletes it"
+        yield Finding("shards", message, False)
     for path in sorted((collection.path / "encoders").glob("*")):
         if path.name not in known:
             yield Finding("leftover", f"encoder {path.name} belongs to no space: a run was stopped", True, path=path)

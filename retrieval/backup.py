@@ -26,7 +26,7 @@ import numpy as np
 
 from retrieval.collection import Collection, catalog
 from retrieval.collection.changes import renew_log
-from retrieval.collection.folder import claim, earlier_place, restoring_place
+from retrieval.collection.folder import SHARDS, claim, earlier_place, restoring_place
 from retrieval.collection.manifest import NAME as MANIFEST
 from retrieval.collection.manifest import read_manifest
 from retrieval.collection.table_digests import follow_table_changes, has_sums
@@ -197,10 +197,12 @@ def _copy_catalog(collection: Path, copy: Path) -> tuple[int, int]:
 
 
 def _files(collection: Path) -> Iterator[Path]:
-    """All files of a collection's state but the catalog; indexes are made again from the vectors."""
+    """All files of a collection's state but the catalog; indexes and shards are made again."""
     for path in sorted(collection.rglob("*")):
         parts = path.relative_to(collection).parts
-        omitted = parts[0] == "index" or any(part.endswith(_OMITTED) for part in parts) or parts == (catalog.NAME,)
+        omitted = (
+            parts[0] in ("index", SHARDS) or any(part.endswith(_OMITTED) for part in parts) or parts == (catalog.NAME,)
+        )
         if not omitted and path.is_file():
             yield path
 

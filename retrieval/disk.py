@@ -6,10 +6,12 @@ import errno
 import os
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from zipfile import BadZipFile
 
 from filelock import FileLock, Timeout
 
@@ -17,6 +19,18 @@ from retrieval.errors import RetrievalError
 
 PARTIAL = ".new"
 """Ends the name of a file that is still being written."""
+DAMAGE: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,  # a flipped bit of an .npz file makes it encrypted or of another zip version, NotImplementedError
+    BadZipFile,
+    zlib.error,
+)
+"""What reading a damaged .npz or JSON file raises."""
 _NO_ROOM = 1 << 20
 """Free bytes below which a library's failure to write is taken for a full disk."""
 

@@ -15,6 +15,8 @@ from retrieval.disk import PARTIAL
 from retrieval.errors import CollectionError
 
 LOCK = "writer.lock"
+SHARDS = "shards"
+"""Folder of what a Ray run has embedded and not yet stored."""
 LEFT_SECONDS = 60.0
 """A partial file that nobody has written to for so long is of a run that was stopped."""
 
@@ -77,7 +79,8 @@ def leftovers(path: Path) -> list[Path]:
     Files that readers cache are written without the lock, so one that was written to just now is none.
     """
     now = time.time()
-    candidates = [*path.glob(f"*{PARTIAL}"), *path.glob(f"[!ie]*/*{PARTIAL}")]  # but index/, evaluations/, encoders/
+    patterns = "*", "[!ie]*/*", "learned/views/*"  # but index/, evaluations/, encoders/
+    candidates = [file for pattern in patterns for file in path.glob(pattern + PARTIAL)]
     left = sorted(file for file in candidates if file.is_file() and now - file.stat().st_mtime > LEFT_SECONDS)
     folders = (restoring_place(path.resolve()), earlier_place(path.resolve()))
     return left + [place for place in folders if place.is_dir() and now - _last_written(place) > LEFT_SECONDS]

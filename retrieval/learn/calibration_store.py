@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.collection import Collection
-from retrieval.disk import write_atomically
+from retrieval.disk import DAMAGE, write_atomically
 from retrieval.errors import QueryError
 from retrieval.fusion import DEFAULT_METHOD, fusion_name
 from retrieval.json_digest import checked_fields, json_bytes
@@ -24,7 +24,6 @@ from retrieval.learn.calibration import Calibration
 log = logging.getLogger(__name__)
 
 FOLDER = "calibration"
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class NotCalibratedError(QueryError):
@@ -96,7 +95,7 @@ def _load(collection: Collection, path: Path) -> StoredCalibration | None:
         return _read(collection, path)
     except FileNotFoundError:
         return None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         log.warning("%s is damaged and not used (%r); `kvasir calibrate` makes it anew", path, error)
         return None
 
@@ -106,12 +105,12 @@ def faulty_calibrations(collection: Collection) -> Iterator[tuple[Path, str]]:
     for path in sorted((collection.path / FOLDER).glob("*.json")):
         try:
             _read(collection, path)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             yield path, f"is damaged ({error}); `kvasir calibrate` makes it anew"
 
 
 def _read(collection: Collection, path: Path) -> StoredCalibration | None:
-    """The calibration in a file; None where it is of spaces that are made otherwise. Raises _DAMAGE."""
+    """The calibration in a file; None where it is of spaces that are made otherwise. Raises DAMAGE."""
     fields = checked_fields(path.read_bytes())
     spaces = [str(space) for space in fields["spaces"]]
     known = {space.name for space in collection.spaces}

@@ -15,13 +15,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection
-from retrieval.disk import write_atomically
+from retrieval.disk import DAMAGE, write_atomically
 from retrieval.learn.whitening import Floats, apply_components, fit_components
 from retrieval.splits import cluster_numbers, stratified_parts
 
@@ -38,7 +37,6 @@ FOLDS = 5
 FALSE_ALARMS: Mapping[str, float] = {"foreign": 0.005, "unlike": 0.05}
 """Share of the collection's own pictures, each judged without its fold, that reach a level."""
 _FOLDER = "calibration"
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +154,7 @@ def load_detector(collection: Collection, space: str) -> Detector | None:
         return _read(collection, space, path)
     except FileNotFoundError:
         return None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         log.warning("%s is damaged and not used (%r); `kvasir calibrate` makes it anew", path, error)
         return None
 
@@ -169,12 +167,12 @@ def faulty_detectors(collection: Collection) -> Iterator[tuple[Path, str]]:
             _read(collection, space.name, path)
         except FileNotFoundError:
             continue
-        except _DAMAGE as error:
+        except DAMAGE as error:
             yield path, f"is damaged ({error}); `kvasir calibrate` makes it anew"
 
 
 def _read(collection: Collection, space: str, path: Path) -> Detector | None:
-    """The detector in a file (each part has a CRC-32); None where the space is made otherwise. Raises _DAMAGE."""
+    """The detector in a file (each part has a CRC-32); None where the space is made otherwise. Raises DAMAGE."""
     with path.open("rb") as stream, np.load(stream) as stored:
         arrays = {name: stored[name] for name in stored if name != "about"}
         about = json.loads(str(stored["about"]))

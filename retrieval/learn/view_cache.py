@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection
 from retrieval.cores import prefetch
-from retrieval.disk import new_file
+from retrieval.disk import DAMAGE, new_file
 from retrieval.errors import RetrievalError
 from retrieval.images import Picture, decode
 from retrieval.spaces import Space
@@ -97,7 +96,7 @@ def _read(path: Path, space: Space) -> tuple[NDArray[np.int64], NDArray[Any]]:
     try:
         with path.open("rb") as stream, np.load(stream) as stored:
             return stored["ids"], stored["vectors"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # not there yet, or damaged: made again
+    except DAMAGE:  # not there yet, or damaged: made again
         return np.empty(0, np.int64), np.empty((0, space.definition.dimension), space.definition.dtype)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.collection import Collection
-from retrieval.disk import write_atomically
+from retrieval.disk import DAMAGE, write_atomically
 from retrieval.reasons.faithfulness import Faithfulness
 
 log = logging.getLogger(__name__)
@@ -83,19 +83,36 @@ def load_outcome(collection: Collection, space: str) -> StoredOutcome | None:
     """The outcome of a space as it is made now; None where there is none or it is damaged."""
     path = outcome_path(collection.path, space)
     try:
-        fields = json.loads(path.read_text("utf-8"))
-        digest = fields.pop("digest")
-        if digest != _digest(fields):
-            raise ValueError("its digest does not fit")
-        if fields["recipe"] != _recipe(collection, space):
-            return None
-        tried = tuple(map(Faithfulness.from_dict, fields["tried"]))
-        return StoredOutcome(space, tried, fields["reason"], fields["content"] != _content(collection, space), digest)
+        return _read(collection, space, path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         log.warning("%s is damaged and not used (%r); `kvasir reasons` makes it anew", path, error)
         return None
+
+
+def faulty_outcomes(collection: Collection) -> Iterator[tuple[Path, str]]:
+    """(file, what is wrong) of each outcome that is damaged."""
+    for space in collection.spaces:
+        path = outcome_path(collection.path, space.name)
+        try:
+            _read(collection, space.name, path)
+        except FileNotFoundError:
+            continue
+        except DAMAGE as error:
+            yield path, f"is damaged ({error}); `kvasir reasons` makes it anew"
+
+
+def _read(collection: Collection, space: str, path: Path) -> StoredOutcome | None:
+    """The outcome in a file; None where the space is made otherwise. Raises DAMAGE."""
+    fields = json.loads(path.read_text("utf-8"))
+    digest = fields.pop("digest")
+    if digest != _digest(fields):
+        raise ValueError("its digest does not fit")
+    if fields["recipe"] != _recipe(collection, space):
+        return None
+    tried = tuple(map(Faithfulness.from_dict, fields["tried"]))
+    return StoredOutcome(space, tried, fields["reason"], fields["content"] != _content(collection, space), digest)
 
 
 def stored_outcomes(collection: Collection) -> Iterator[StoredOutcome]:

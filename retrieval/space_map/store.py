@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection
-from retrieval.disk import new_file
+from retrieval.disk import DAMAGE, new_file
 from retrieval.errors import QueryError
 from retrieval.spaces import metric_of
 
@@ -96,16 +95,33 @@ def load_map(opened: Collection, space: str) -> SpaceMap | None:
     """The map of a space; None where there is none, or a damaged one, which the log tells. Raises SpaceNameError."""
     path = map_path(opened.path, opened.manifest.space(space).name)
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:  # the zip's CRC-32 tell damage
-            facts = MapFacts(**json.loads(stored["facts"].tobytes()))
-            ids, places = stored["ids"], stored["places"]
-        if ids.ndim != 1 or places.shape != (len(ids), 2) or not np.isfinite(places).all():
-            raise ValueError(f"arrays of {ids.shape} and {places.shape}")
+        return _read(opened, space, path)
     except FileNotFoundError:
         return None
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except DAMAGE as error:
         log.warning("%s is damaged and not shown (%r); `kvasir map` makes it anew", path, error)
         return None
+
+
+def faulty_maps(opened: Collection) -> Iterator[tuple[Path, str]]:
+    """(file, what is wrong) of each map that is damaged."""
+    for space in opened.spaces:
+        path = map_path(opened.path, space.name)
+        try:
+            _read(opened, space.name, path)
+        except FileNotFoundError:
+            continue
+        except DAMAGE as error:
+            yield path, f"is damaged ({error}); `kvasir map` makes it anew"
+
+
+def _read(opened: Collection, space: str, path: Path) -> SpaceMap:
+    """The map in a file. Raises DAMAGE."""
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:  # the zip's CRC-32 tell damage
+        facts = MapFacts(**json.loads(stored["facts"].tobytes()))
+        ids, places = stored["ids"], stored["places"]
+    if ids.ndim != 1 or places.shape != (len(ids), 2) or not np.isfinite(places).all():
+        raise ValueError(f"arrays of {ids.shape} and {places.shape}")
     return SpaceMap(facts, ids, places, facts.content != content_digest(opened, space))
 
 

@@ -1,4 +1,4 @@
-"""Each stored file of a collection with eight kinds of damage: told by opening, verify or a search, or without effect.
+"""Each stored file of a collection with nine kinds of damage: told by opening, verify or a search, or without effect.
 
 By hand `pytest tests/faults/test_damaged_files.py --rounds 1000` tries all of them.
 """
@@ -25,8 +25,11 @@ from retrieval.errors import RetrievalError
 from retrieval.hits import Hits
 from retrieval.index.building import Wanted, wanted_of
 from retrieval.index.storage import index_folder
+from retrieval.reasons.faithfulness import Faithfulness
+from retrieval.reasons.store import load_outcome, store_outcome
 from retrieval.report.store import FILES, load_report, load_result, path_of_file, stored_evaluations
 from retrieval.search import open_collection
+from retrieval.space_map.store import load_map
 from web.keys import create_key, read_keys
 
 
@@ -36,12 +39,21 @@ def flipped(data: bytes) -> bytes:
     return bytes(changed)
 
 
+def flipped_near_the_end(data: bytes) -> bytes:
+    """In a zip file the last member's entry in the directory says that it is encrypted."""
+    changed = bytearray(data)
+    entry = data.rfind(b"PK\1\2")
+    changed[entry + 8 if entry >= 0 else -min(len(data), 30)] ^= 1
+    return bytes(changed)
+
+
 DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
     "gone": lambda data: None,
     "empty": lambda data: b"",
     "cut": lambda data: data[: len(data) // 2],
     "cut by a byte": lambda data: data[:-1],
     "flipped bit": flipped,
+    "flipped bit near the end": flipped_near_the_end,
     "zeroed block": lambda data: data[: len(data) // 3] + bytes(min(512, len(data))) + data[len(data) // 3 + 512 :],
     "longer": lambda data: data + b"\0garbage" * 20,
     "garbage": lambda data: np.random.default_rng(len(data)).bytes(len(data)),
@@ -80,9 +92,12 @@ def sound(
         f"tune {collection} --target-recall 0.9",
         f"calibrate {collection} --space learned --fuse zscore:JCD+learned",
         f"evaluate {collection} --keep --samples 0",
+        f"map {collection}",
     ):
         run = CliRunner().invoke(kvasir, words.split())
         assert run.exit_code == 0, run.output
+    falls = {"relevant": 0.08, "random": 0.02, "centre": 0.03, "shuffled": 0.02}
+    store_outcome(Collection.open(collection), first, [Faithfulness("blur", 1, 100, 0, 0.95, 0.8, 0.5, falls)])
     create_key(collection, "one", "read")
     search_all(collection)  # stores what searches cache
     return Path(collection)
@@ -98,7 +113,7 @@ def search_all(collection: Path) -> list[Hits]:
 
 
 def what_is_answered(collection: Path) -> list[Any]:
-    """Hits with all that is said of them, evaluations, and what indexes are built for.
+    """Hits with all that is said of them, evaluations, maps, outcomes of reasons, and what indexes are built for.
 
     The keys are read as well: one that was changed opens nothing.
     """
@@ -115,6 +130,11 @@ def what_is_answered(collection: Path) -> list[Any]:
         answers.append(evaluation and path_of_file(collection, evaluation, name).read_bytes())
     for load in (load_result, load_report):
         answers.append(evaluation and load(collection, evaluation))
+    opened = Collection.open(collection)
+    for space in opened.spaces:
+        made, outcome = load_map(opened, space.name), load_outcome(opened, space.name)
+        answers.append(made and (made.facts, made.outdated, made.ids.tolist(), made.places.tolist()))
+        answers.append(outcome and outcome.to_dict())
     read_keys(collection)
     return answers
 

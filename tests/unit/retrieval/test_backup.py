@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from indexer.repair import repair
 from indexer.verification import check
 from retrieval import backup
 from retrieval.backup import BackupError, RestorePlaceError, restore_backup, write_backup
@@ -39,6 +40,8 @@ def collection(write_collection: Write, tmp_path: Path) -> Path:
     (path / "keys.json").write_bytes(b"[]")
     (path / "index" / "s").mkdir(parents=True)
     (path / "index" / "s" / "big.faiss").write_bytes(bytes(1000))
+    (path / "shards").mkdir()
+    (path / "shards" / "a.npz").write_bytes(bytes(1000))
     return path
 
 
@@ -47,7 +50,7 @@ def test_what_is_restored_is_what_was_there_without_indexes_and_locks(collection
     restored = tmp_path / "new" / "r"
     assert restore_backup(tmp_path / "b.tar", restored) == done
     files = {str(path.relative_to(collection)): path for path in collection.rglob("*") if path.is_file()}
-    expected = {name for name in files if not name.startswith("index") and not name.endswith(".lock")}
+    expected = {name for name in files if not name.startswith(("index", "shards")) and not name.endswith(".lock")}
     assert {str(path.relative_to(restored)) for path in restored.rglob("*") if path.is_file()} == expected
     assert done.images == 40
     assert done.files == len(expected)
@@ -203,8 +206,18 @@ def test_a_stop_between_two_steps_of_a_restore_loses_nothing(collection: Path, t
     assert {path.name for path in tmp_path.iterdir()} == {"b.tar", "bad.tar", "c"}
 
 
-def test_what_a_stopped_restore_or_backup_left_is_told_and_removed(collection: Path, tmp_path: Path) -> None:
+def test_shards_of_a_run_that_was_stopped_are_told_and_stay_for_the_next_one(collection: Path) -> None:
     shutil.rmtree(collection / "index")
+    (finding,) = check(collection, pictures=False)
+    assert (finding.kind, finding.repairable) == ("shards", False)
+    assert "`kvasir index --ray` again uses and deletes it" in finding.message
+    repair(collection, [finding])
+    assert (collection / "shards" / "a.npz").exists()
+
+
+def test_what_a_stopped_restore_or_backup_left_is_told_and_removed(collection: Path, tmp_path: Path) -> None:
+    for name in ("index", "shards"):
+        shutil.rmtree(collection / name)
     left = tmp_path / ".c.restoring"
     left.mkdir()
     (left / "catalog.sqlite").touch()

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.repair import repair
+from indexer.verification import check
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.reasons.faithfulness import Faithfulness
 from retrieval.reasons.store import load_outcome, outcome_path, store_outcome, stored_outcomes
@@ -91,3 +93,7 @@ def test_a_changed_file_is_not_believed(opened: Collection, caplog: pytest.LogCa
     with caplog.at_level(logging.WARNING):
         assert load_outcome(opened, "a") is None
     assert "its digest does not fit" in caplog.text
+    (finding,) = (one for one in check(opened.path) if one.kind == "reasons")
+    assert (finding.repairable, finding.path) == (True, path)
+    repair(opened.path, [finding])
+    assert not path.exists()

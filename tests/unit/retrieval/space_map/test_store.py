@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from indexer.repair import repair
+from indexer.verification import check
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.commands.map import command
 from retrieval.space_map.store import (
     EmptyMapError,
     NoMapError,
     current_map,
+    faulty_maps,
     load_map,
     make_map,
     map_path,
@@ -72,6 +75,25 @@ def test_a_damaged_map_is_none(copied: Path) -> None:
         assert load_map(opened, "mine") is None
         with pytest.raises(NoMapError, match="kvasir map COLLECTION --space mine"):
             stored_map(opened, "mine")
+        (finding,) = check(copied)
+        assert (finding.kind, finding.repairable, finding.path) == ("map", True, path)
+    repair(copied, [finding])
+    assert check(copied) == []
+
+
+def test_flipped_bits_of_the_zip_directory_are_told_or_without_effect(copied: Path) -> None:
+    path, opened = map_path(copied, "mine"), Collection.open(copied)
+    data, sound = bytearray(path.read_bytes()), stored_map(opened, "mine")
+    told = 0
+    for bit in range(8 * data.index(b"PK\1\2"), 8 * len(data), 5):
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        data[bit // 8] ^= 1 << bit % 8
+        loaded = load_map(opened, "mine")
+        told += loaded is None
+        assert bool(list(faulty_maps(opened))) == (loaded is None)
+        assert loaded is None or (loaded.facts == sound.facts and np.array_equal(loaded.places, sound.places))
+    assert told > 100
 
 
 def test_an_empty_space_has_no_map(copied: Path) -> None:
