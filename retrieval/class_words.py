@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -107,6 +108,7 @@ class ClassWords:
         }
         self._lock = Lock()
         self._index = sqlite3.connect(":memory:", check_same_thread=False)
+        weakref.finalize(self, self._index.close)
         self._index.execute("CREATE VIRTUAL TABLE classes USING fts5(class UNINDEXED, names, text, tokenize='porter')")
         self._index.executemany(
             "INSERT INTO classes VALUES (?, ?, ?)",

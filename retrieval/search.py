@@ -105,7 +105,7 @@ class Searcher:
         self.large_pictures = large
         self._embedder = Embedder(collection, purpose, max_pixels, large)
         self._indexes: dict[str, Index] = {}
-        self._statistics: dict[str, Statistics] = {}
+        self._statistics: dict[tuple[str, str], Statistics] = {}
         self._searches: dict[str, SpaceSearch] = {}
         self._galleries: dict[tuple[str, ...], Gallery] = {}
         self._calibrations = FittedFiles(calibration_path, load_calibration)
@@ -765,7 +765,7 @@ class Searcher:
     def text_statistics(self, space: str) -> Statistics:
         """How similar texts and random images are in a space with a text encoder; the texts are captions of classes."""
         name = self.collection.manifest.space(space).name
-        key = f"{name}.texts"
+        key = name, "texts"
         if key not in self._statistics:
             texts = [described.caption for described in self._embedder.class_words.descriptions.values()]
 
@@ -787,15 +787,16 @@ class Searcher:
     def statistics(self, space: str) -> Statistics:
         """How similar random pairs of images are in a space: the background that score fusion normalises by."""
         name = self.collection.manifest.space(space).name
-        if name not in self._statistics:
+        key = name, "images"
+        if key not in self._statistics:
             index, metric = self.index(name), self.metric(name)
 
             def similarities(sample: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
                 vectors = [self.collection.vector(name, image_id) for image_id in sample.tolist()]
                 return metric.scores(index.distances(np.array(vectors), sample))
 
-            self._statistics[name] = stored_statistics(self.collection.path, name, *self._checksums(name), similarities)
-        return self._statistics[name]
+            self._statistics[key] = stored_statistics(self.collection.path, name, *self._checksums(name), similarities)
+        return self._statistics[key]
 
 
 def _measured(

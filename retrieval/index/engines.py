@@ -92,5 +92,6 @@ def connect(address: str) -> Engine:
     scheme, sign, _ = address.partition("://")
     if not sign or scheme.lower() not in ENGINES:
         known = ", ".join(f"{name}://" for name in ENGINES)
-        raise RemoteAddressError(f"{address!r} is not the address of a vector engine; one begins with {known}")
+        # Not shown: it may have a password in it.
+        raise RemoteAddressError(f"that is not the address of a vector engine; one begins with {known}")
     return cast(EngineModule, import_module(ENGINES[scheme.lower()])).connect(address)

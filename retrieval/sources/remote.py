@@ -65,6 +65,7 @@ class Remote:
         self.path = path
         self._files, self._root, _ = open_location(location_url(path) or str(path))
         try:
+            self._files.invalidate_cache()  # fsspec shares file systems, and their listings, within a process
             if not self._files.isdir(self._root):
                 raise SourceNotFoundError(f"{location_url(path)}: no such folder")
         except SourceNotFoundError:
@@ -107,7 +108,10 @@ class Remote:
 
     def read(self, file: str) -> bytes:
         """The content of a file."""
-        return self.head(file, MAX_BYTES)
+        data = self.head(file, MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise FileUnreadableError(f"{file}: more than the {MAX_BYTES} bytes that are read")
+        return data
 
     def head(self, file: str, size: int) -> bytes:
         """The first `size` bytes of a file."""
@@ -115,8 +119,6 @@ class Remote:
             data: bytes = self._files.cat_file(f"{self._root}/{file}", start=0, end=size)
         except Exception as error:
             raise _unreadable(file, error) from error
-        if size == MAX_BYTES == len(data):
-            raise FileUnreadableError(f"{file}: more than the {MAX_BYTES} bytes that are read")
         return data
 
     def close(self) -> None:

@@ -14,6 +14,10 @@ TOKEN_VARIABLE = "KVASIR_MILVUS_TOKEN"  # noqa: S105  # the name of a variable
 """Environment variable with `USER:PASSWORD` or an API key, which a command line would show to everybody."""
 TIMEOUT = 10.0
 """Seconds that a search may take, with all that is tried again."""
+_UNREADABLE = (
+    "the address of Milvus cannot be read; give milvus://[USER:PASSWORD@]HOST[:PORT], with %2F for a slash in its "
+    "password, %40 for @, %3A for :, %3F for ? and %23 for #"
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,10 @@ class Address:
         try:
             parts = urlsplit(text)
             host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise RemoteAddressError(f"the address of Milvus cannot be read: {error}") from error
+        except ValueError:
+            raise RemoteAddressError(_UNREADABLE) from None  # whose text may have a part of the password
+        if host and "@" in f"{parts.path}{parts.query}{parts.fragment}":  # the end of a password with / ? or #
+            raise RemoteAddressError(_UNREADABLE)
         timeout = _timeout(parts.query)
         if not host:
             if not parts.path.endswith(".db"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,8 @@ _LONGEST_WAIT = 1.0
 _LOAD_SECONDS = 600.0
 _NOT_FOUND = (100, 1600)
 """Milvus's codes for a collection and an alias that there is not; milvus-lite has the first for both."""
-_REFUSED = ("auth", "permission", "privilege", "credential", "password", "token")
+_REFUSED = re.compile(r"(?i)\b(?:(?:un)?auth(?:enticat\w*|oriz\w*)?|permissions?|privileges?|credentials?|password)\b")
+_LOCKED = re.compile(r"(?i)\block(?:ed)?\b")
 
 
 class GoneError(RemoteAnswerError):
@@ -120,11 +122,11 @@ class Client:
             return RemoteTimeoutError(
                 f"{name} did not answer in time; `?timeout=SECONDS` at the end of its address gives it more"
             )
-        if any(word in text.lower() for word in _REFUSED):
+        if _REFUSED.search(text):
             return self._refused(text)
         if "UNAVAILABLE" in names or "Fail connecting" in text:
             return RemoteUnreachableError(f"{name} cannot be reached: {text}")
-        if isinstance(error, OSError) or "lock" in text.lower():
+        if isinstance(error, OSError) or _LOCKED.search(text):
             return RemoteUnreachableError(f"{name} cannot be opened: {text}")
         return RemoteAnswerError(f"{name}: {text}")
 

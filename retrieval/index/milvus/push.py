@@ -204,7 +204,7 @@ class _Push:
             self.client.call("delete", name, ids=gone[start : start + ROWS].tolist(), timeout=_SECONDS)
         for start in range(0, len(present), self.block):
             self._write(name, present[start : start + self.block])
-            self.report("writing", start + self.block, len(present))
+            self.report("writing", min(start + self.block, len(present)), len(present))
         return len(present), len(gone)
 
     def _write(self, name: str, ids: NDArray[np.int64]) -> None:

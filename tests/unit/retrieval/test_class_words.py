@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,14 @@ DESCRIBED = {
     "b": ClassDescription("banana", ("banana", "yellow fruit"), "Long, sweet, on a plant."),
     "absent": ClassDescription("cherry", ("cherry",), "Small and dark."),
 }
+
+
+def test_the_index_is_closed_with_its_last_user() -> None:
+    words = ClassWords(["a"], DESCRIBED)
+    index = words._index
+    del words
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        index.execute("SELECT 1")
 
 
 @pytest.fixture(scope="module")

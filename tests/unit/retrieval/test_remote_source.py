@@ -16,10 +16,10 @@ from indexer.run import run_dataset
 from retrieval.collection import Collection, CollectionWriter, PictureGoneError
 from retrieval.collection.pictures import read_picture
 from retrieval.errors import RetrievalError
-from retrieval.sources import FileMissingError, open_source
+from retrieval.sources import FileMissingError, open_source, remote
 from retrieval.sources.address import location_url, stored_place, without_credentials
 from retrieval.sources.remote import open_location
-from retrieval.sources.source import NotASourceError, SourceNotFoundError, SourceUnreadableError
+from retrieval.sources.source import FileUnreadableError, NotASourceError, SourceNotFoundError, SourceUnreadableError
 
 
 @pytest.fixture
@@ -53,6 +53,16 @@ def test_what_is_no_remote_folder_is_told(bucket: Any) -> None:
     if find_spec("paramiko") is None:
         with pytest.raises(SourceUnreadableError, match="pip install paramiko"):
             open_source(Path("sftp://host/pictures"))
+
+
+def test_a_file_may_have_the_most_bytes_that_are_read(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = open_source(Path("memory://bucket"))
+    content = bucket.cat_file("/bucket/class0/0.jpg")
+    monkeypatch.setattr(remote, "MAX_BYTES", len(content))
+    assert source.read("class0/0.jpg") == content
+    monkeypatch.setattr(remote, "MAX_BYTES", len(content) - 1)
+    with pytest.raises(FileUnreadableError, match="more than"):
+        source.read("class0/0.jpg")
 
 
 @pytest.mark.parametrize("address", ["sftp://u:secret@h", "sftp:/u:se/secret@h/a", "s3://k:secret@bucket/a"])

@@ -50,6 +50,24 @@ def test_any_other_address_is_an_error(text: str) -> None:
         connect(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://root:secret@host:1",
+        "root:secret@host:1",
+        "milvus://root:secret/x@host",
+        "milvus://root:1/secret@host",
+        "milvus://root:1?secret@host",
+        "milvus://root:1#secret@host",
+    ],
+)
+def test_an_address_that_is_an_error_never_shows_its_password(text: str) -> None:
+    with pytest.raises(RemoteAddressError) as raised:
+        connect(text)
+    assert "secret" not in str(raised.value)
+    assert raised.value.__suppress_context__ or raised.value.__context__ is None
+
+
 def test_classes_are_sent_by_number_and_everything_else_by_ids() -> None:
     images = np.arange(10)
     polyps = Selection(images, images[:4], images[3:4], ("polyps",))
