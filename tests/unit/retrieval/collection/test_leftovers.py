@@ -20,13 +20,17 @@ def test_a_partial_file_is_left_over_once_nobody_has_written_to_it_for_a_minute(
     (collection / "pictures").mkdir()
     (collection / "encoders" / ".new").mkdir(parents=True)
     old, young = collection / "pictures" / "a.jpg.new", collection / "manifest.json.new"
-    for path in (old, young):
+    view = collection / "learned" / "views" / "a.npz.new"
+    view.parent.mkdir(parents=True)
+    for path in (old, view, young):
         path.write_bytes(b"begun")
-    os.utime(old, (time.time() - 100,) * 2)
+    for path in (old, view):
+        os.utime(path, (time.time() - 100,) * 2)
     told = {finding.path: finding.repairable for finding in check(collection, pictures=False)}
-    assert told == {old: True, collection / "encoders" / ".new": True}
+    assert told == {old: True, view: True, collection / "encoders" / ".new": True}
     with CollectionWriter(collection):
         pass
     assert not old.exists()
+    assert not view.exists()
     assert not (collection / "encoders" / ".new").exists()
     assert young.exists()

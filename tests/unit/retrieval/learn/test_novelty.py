@@ -13,6 +13,7 @@ from retrieval.learn.novelty import (
     FALSE_ALARMS,
     Detector,
     detector_path,
+    faulty_detectors,
     fit_detector,
     load_detector,
     novelties,
@@ -77,6 +78,10 @@ def test_a_stored_detector_serves_while_its_space_is_made_the_same(
     with CollectionWriter(path) as writer:
         writer.update_recipe("s", writer.manifest.space("s").recipe | {"seed": 1})
     assert load_detector(Collection.open(path), "s") is None
-    detector_path(path, "s").write_bytes(b"PK")
-    assert load_detector(opened, "s") is None
+    encrypted = bytearray(detector_path(path, "s").read_bytes())
+    encrypted[encrypted.index(b"PK\1\2") + 8] ^= 1  # one bit of the zip directory
+    for damaged in (bytes(encrypted), b"PK"):
+        detector_path(path, "s").write_bytes(damaged)
+        assert load_detector(opened, "s") is None
+        assert len(list(faulty_detectors(opened))) == 1
     assert "`kvasir calibrate` makes it anew" in caplog.text
