@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -148,7 +148,7 @@ class Embedder:
 
     def embedded(
         self, tasks: Iterable[Task], copies: Callable[[bytes], Mapping[str, NDArray[Any]]] = lambda sha256: {}
-    ) -> Iterator[Embedded]:
+    ) -> Generator[Embedded, None, None]:
         """The results of tasks, BATCH at a time and in order, each made while the one before it is used.
 
         copies: the vectors of a stored image by the SHA-256 of its bytes, which are not computed again.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -26,7 +27,7 @@ class Machines(Protocol):
         writer: CollectionWriter,
         spaces: Sequence[Space],
         shipped: ShippedVectors | None,
-    ) -> Iterator[Embedded]:
+    ) -> Generator[Embedded, None, None]:
         """The results of tasks, in order; the next ones are asked for once these are stored."""
         ...
 
@@ -84,9 +85,10 @@ def index_dataset(
         by_name = {space.name: space for space in spaces}
         embedder = Embedder(dataset.read, by_name, writer.path, shipped, large)
         results = embedder.embedded(tasks, writer.vectors_of_content)
-    for batch in results:
-        indexing.store(batch)
-        report(indexing.outcome)
+    with closing(results):  # at once, whatever ends the loop: threads and workers end with it
+        for batch in results:
+            indexing.store(batch)
+            report(indexing.outcome)
     report(indexing.outcome)
     return indexing.outcome
 

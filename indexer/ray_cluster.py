@@ -12,8 +12,8 @@ import logging
 import os
 import tempfile
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -43,6 +43,8 @@ _CPUS = 0.5
 _ATTEMPTS = 4
 """Workers that may die with the same shard, or lose its files, before the run ends."""
 _POLL_SECONDS = 1.0
+_CLOSE_SECONDS = 5.0
+"""How long workers may take to delete their files before they are ended."""
 
 
 class RayNotInstalledError(ClusterError):
@@ -99,6 +101,7 @@ class Worker:
 
     def __init__(self, job: _Job, share: tuple[int, int]) -> None:
         self._job = job
+        self._opened = ExitStack()
         at, workers = share
         if workers > 1 and hasattr(os, "sched_setaffinity"):
             cores = sorted(os.sched_getaffinity(0))
@@ -109,8 +112,7 @@ class Worker:
         job = self._job
         if job.release != _release():
             raise WorkersLostError(f"has kvasir-retrieval {_release()}, not {job.release}; install the same everywhere")
-        self._folder = tempfile.TemporaryDirectory(prefix="kvasir-")
-        folder = Path(self._folder.name)
+        self._folder = folder = Path(self._opened.enter_context(tempfile.TemporaryDirectory(prefix="kvasir-")))
         for name, files in job.towers.items():
             tower_folder(folder, name).mkdir(parents=True)
             for file, data in files.items():
@@ -125,12 +127,15 @@ class Worker:
         """Embed and store a shard. apart: decode in another process. Raises ShardError, DiskFullError, EncoderError."""
         large = _Apart() if apart else LargePictures(least_pixels=RUN_PIXELS)
         shipped = _Given(self._job.shipped, self._job.required, given) if self._job.shipped else None
-        folder = Path(self._folder.name)
-        embedder = Embedder(lambda item: self._source.read(item.file), self._spaces, folder, shipped, large)
+        embedder = Embedder(lambda item: self._source.read(item.file), self._spaces, self._folder, shipped, large)
         try:
             self._shards.store(shard, [made for batch in embedder.embedded(shard.tasks) for made in batch])
         finally:
             large.stop()
+
+    def close(self) -> None:
+        """Delete the files of the encoders: Ray kills workers, so nothing of theirs runs at exit."""
+        self._opened.close()
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +167,7 @@ class RayCluster:
         writer: CollectionWriter,
         spaces: Sequence[Space],
         shipped: ShippedVectors | None,
-    ) -> Iterator[Embedded]:
+    ) -> Generator[Embedded, None, None]:
         """The results of tasks, shard by shard in order; those that an earlier run has finished are not made again.
 
         Raises WorkersLostError, ShardError and what a worker's encoders and disk raise.
@@ -241,7 +246,13 @@ class _Run:
 
     def stop(self) -> None:
         """End the workers."""
-        for worker in self._placed:
+        self._end(self._placed)
+
+    def _end(self, workers: Sequence[_Placed]) -> None:
+        closing = [worker.actor.close.remote() for worker in workers]
+        if closing:
+            self._ray.wait(closing, num_returns=len(closing), timeout=_CLOSE_SECONDS)
+        for worker in workers:
             self._ray.kill(worker.actor)
 
     def _advance(self, seconds: float) -> None:
@@ -314,7 +325,7 @@ class _Run:
             self._running[reference] = at, worker
 
     def _exclude(self, worker: _Placed, reason: str) -> None:
-        self._ray.kill(worker.actor)
+        self._end([worker])
         self._excluded[worker.node] = f"node {worker.node[:8]}: {reason}"
         self._cluster.say(f"warning: {self._excluded[worker.node]}")
         self._placed = [other for other in self._placed if other is not worker]
