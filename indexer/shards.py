@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,12 @@ from indexer.datasets import Item
 from indexer.embedding import BATCH, Embedded, EmbeddedPicture, NewPicture, Result, Task
 from indexer.errors import ClusterError
 from retrieval.collection import SpaceDefinition
-from retrieval.disk import DAMAGE, PARTIAL, write_atomically
+from retrieval.disk import PARTIAL, write_atomically
 from retrieval.errors import RetrievalError
 from retrieval.marks import Marks
 from retrieval.sources.remote import open_location
+
+log = logging.getLogger(__name__)
 
 SHARD = 4 * BATCH
 """Pictures of a data set that make one shard, and that a dead worker loses at most: some seconds of work."""
@@ -105,20 +109,31 @@ class ShardFolder:
             if not sound or len(table["rows"]) != len(shard.tasks):
                 return None
             return list(zip(shard.tasks, _unpacked(data, table["rows"]), strict=True))
-        except DAMAGE:
+        except Exception as error:  # fsspec's file systems raise errors of their own, and damage raises many
+            log.info("%s: shard %s cannot be read: %r", self.location, shard.name, error)
             return None
 
     def delete(self, shard: Shard) -> None:
-        """Delete a shard's files, the table first."""
-        for ending in ("json", "npz"):
-            path = self._path(f"{shard.name}.{ending}")
-            if self._files.exists(path):
-                self._files.rm_file(path)
+        """Delete a shard's files, the table first; what cannot be deleted is left, and logged."""
+        with self._leaving():
+            for ending in ("json", "npz"):
+                path = self._path(f"{shard.name}.{ending}")
+                if self._files.exists(path):
+                    self._files.rm_file(path)
 
     def clear(self) -> None:
-        """Delete the folder with what runs that were stopped have left in it."""
-        if self._files.exists(self._root):
-            self._files.rm(self._root, recursive=True)
+        """Delete the folder with what runs that were stopped have left in it; logged where that fails."""
+        with self._leaving():
+            if self._files.exists(self._root):
+                self._files.rm(self._root, recursive=True)
+
+    @contextmanager
+    def _leaving(self) -> Iterator[None]:
+        """A failed clean-up ends no run whose vectors are stored."""
+        try:
+            yield
+        except Exception as error:  # fsspec's file systems raise errors of their own
+            log.warning("%s: shards cannot be deleted (%s); delete the folder by hand", self.location, error)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
