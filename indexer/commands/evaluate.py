@@ -101,6 +101,11 @@ from retrieval.terminal import TaskBars, note, progress_bar
 )
 @map_option
 @click.option("--common", is_flag=True, help="Leave images out that lack a vector in a space, so that all compare.")
+@click.option(
+    "--taught",
+    is_flag=True,
+    help="Count queries that a space was learned from as well, which are left out where every class has others.",
+)
 @click.option("--feedback", is_flag=True, help="Also simulate users who mark hits as fitting or not, in each space.")
 @click.option("--speed", is_flag=True, help="Also time queries: decoding, embedding, searching.")
 @engine_option
@@ -126,6 +131,7 @@ def command(
     query_sources: tuple[int | Path, ...],
     class_maps: tuple[str, ...],
     common: bool,
+    taught: bool,
     feedback: bool,
     speed: bool,
     engine: str | None,
@@ -184,6 +190,7 @@ def command(
         rerank,
         count,
         feedback,
+        taught,
     )
     opened = Collection.open(collection)
     class_map = parse_class_map(class_maps, opened.classes)

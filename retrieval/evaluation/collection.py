@@ -280,10 +280,10 @@ def protocol_of(opened: Collection, options: EvaluationOptions) -> Protocol:
 
 
 def _restricted(opened: Collection, options: EvaluationOptions, protocol: Protocol) -> Protocol:
-    """A protocol without the images that lack a vector in a space, with `options.common`, and with as many queries as
-    the options say.
+    """A protocol without the images that lack a vector in a space, with `options.common`, without queries that taught
+    a space, and with as many queries as the options say.
     """
-    protocol = _common(opened, options, protocol)
+    protocol = _untaught(opened, options, _common(opened, options, protocol))
     count = options.query_count(len(opened))
     if count is None:
         return protocol
@@ -299,6 +299,28 @@ def _common(opened: Collection, options: EvaluationOptions, protocol: Protocol) 
     if not len(common):
         raise NothingToEvaluateError(f"no image of {opened.path} has a vector in every space that is compared")
     return protocol.restricted_to(common)
+
+
+def _untaught(opened: Collection, options: EvaluationOptions, protocol: Protocol) -> Protocol:
+    """A protocol without queries that taught a space; unchanged with `options.taught` and where a class would have no
+    query left, so that results count them in `learned_from`.
+    """
+    names = dict.fromkeys(space for contender in _contenders(opened, options) for space in contender.spaces)
+    untaught = ~np.isin(opened.images.ids, _training_ids(opened, list(names)))
+    labels = opened.images.labels
+    queries = np.concatenate([round_.queries for round_ in protocol.rounds])
+    queries = queries[labels[queries] >= 0]
+    left = queries[untaught[queries]]
+    if options.taught or len(left) == len(queries) or len(np.unique(labels[left])) < len(np.unique(labels[queries])):
+        return protocol
+    said = f"; {len(queries) - len(left):,} queries that taught a space are left out"
+    return replace(protocol.with_queries(untaught), sentence=protocol.sentence + said)
+
+
+def _training_ids(opened: Collection, names: Sequence[str]) -> NDArray[np.int64]:
+    """The images that taught one of these spaces, more than once where several did."""
+    spaces = [open_space(opened.path, opened.manifest.space(name)) for name in names]
+    return np.concatenate([space.training_ids(opened) for space in spaces])
 
 
 def _protocol(opened: Collection, options: EvaluationOptions) -> Protocol:
@@ -344,7 +366,6 @@ def _evaluated(
         marks=DeviceMarks.of(images, positions),
         scenes=scenes_of(images, positions),
     )
-    spaces = [open_space(opened.path, opened.manifest.space(name)) for name in contender.spaces]
-    taught = np.concatenate([space.training_ids(opened) for space in spaces])
-    result = replace(result, learned_from=int(np.isin(result.ids, taught).sum()))
+    taught = np.isin(result.ids, _training_ids(opened, contender.spaces))
+    result = replace(result, learned_from=int(taught.sum()))
     return replace(result, fusion=contender) if len(contender.spaces) > 1 else result, retriever.scores

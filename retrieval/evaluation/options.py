@@ -76,6 +76,7 @@ class EvaluationOptions:
     spaces `learn_from`, the first where none is given. rerank: ways of `retrieval.rerank`, each on every space of
     embeddings. queries: how many images query, drawn from each class by its share and by the seed; None for all of
     them, or QUERIES of more than SAMPLED_ABOVE images. feedback: also simulate users who mark hits in each space.
+    taught: count queries that a space was learned from, which are else left out unless a class would then have none.
     """
 
     spaces: tuple[str, ...] = ()
@@ -92,6 +93,7 @@ class EvaluationOptions:
     rerank: tuple[str, ...] = ()
     queries: int | None = None
     feedback: bool = False
+    taught: bool = False
 
     def query_count(self, images: int) -> int | None:
         """How many of so many images query; None for all."""

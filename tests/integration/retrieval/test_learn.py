@@ -119,6 +119,31 @@ def test_an_evaluation_counts_the_queries_that_a_space_was_learned_from(learned:
     assert "learned from 25 of the queries" in summary_lines(made)[-1]
 
 
+def test_an_evaluation_leaves_out_the_queries_that_a_space_was_learned_from(indexed: Any, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(indexed.path, path)
+    images = Collection.open(path).images
+    split = tmp_path / "split.csv"
+    nth = [int((images.labels[:at] == label).sum()) for at, label in enumerate(images.labels)]  # in its class
+    lines = [f"{file},{'test' if at < 2 else 'train'}" for file, at in zip(images.files, nth, strict=True)]
+    split.write_text("\n".join(["file,split", *lines]))
+    with CollectionWriter(path) as writer:
+        learn(writer, "taught", method="lda", split=split)
+    opened = Collection.open(path)
+    tests = [int(i) for i, label, at in zip(images.ids, images.labels, nth, strict=True) if label >= 0 and at < 2]
+    measures = MeasureOptions(samples=0)
+    frozen, made = evaluate_collection(opened, "c", EvaluationOptions(measures=measures)).spaces
+    assert frozen.ids.tolist() == made.ids.tolist() == tests
+    assert made.learned_from == 0
+    assert made.protocol_sentence.endswith(f"{25 - len(tests)} queries that taught a space are left out")
+    (alone,) = evaluate_collection(opened, "c", EvaluationOptions((frozen.space,), measures=measures)).spaces
+    assert len(alone.ids) == 25  # which taught it nothing
+    frozen, made = evaluate_collection(opened, "c", EvaluationOptions(measures=measures, taught=True)).spaces
+    assert (len(frozen.ids), len(made.ids), made.learned_from) == (25, 25, 25 - len(tests))
+    told = CliRunner().invoke(kvasir, ["evaluate", str(path), "--samples", "0", "--json", "--taught"])
+    assert json.loads(told.stdout)["spaces"][1]["queries"]["learned_from"] == 25 - len(tests)
+
+
 def test_a_method_is_evaluated_by_models_that_have_not_seen_the_queries(indexed: Any) -> None:
     collection = Collection.open(indexed.path)
     options = EvaluationOptions(protocol="k-fold", folds=3, measures=MeasureOptions(samples=20), learn=("lda", "pca"))
