@@ -87,7 +87,9 @@ def test_two_workers_make_the_collection_of_one_process_to_the_bit(
 
 def end_after_two_shards(writer: CollectionWriter, *_: object) -> None:
     """Stop as a kill does, once a worker has finished a shard more than the one that is being stored."""
+    end = time.monotonic() + 120
     while len(list((writer.path / "shards").glob("*.json"))) < 2:
+        assert time.monotonic() < end, "no worker finishes a second shard"
         time.sleep(0.02)
     raise KeyboardInterrupt
 

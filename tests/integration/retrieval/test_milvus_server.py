@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,8 @@ def test_a_server_that_stops_answering_or_dies_is_told_in_time(
     path: Path, address: str, server: tuple[int, Any]
 ) -> None:  # the last, since the server is no more afterwards
     port, process = server
-    push(connect(address), path)
+    with closing(connect(address)) as engine:
+        push(engine, path)
     impatient = retrieval.open(path, engine=f"milvus://root:Milvus@127.0.0.1:{port}?timeout=5")
     assert impatient.search(3)
     os.killpg(process.pid, signal.SIGSTOP)

@@ -249,7 +249,7 @@ def test_a_server_that_is_slow_or_gone_is_told_within_the_deadline_and_waited_fo
     engine = connect(f"{address}?timeout=120")
     push(engine, path)
     patient = retrieval.open(path, engine=f"{address}?timeout=120")
-    impatient = retrieval.open(path, engine=f"{address}?timeout=0.5")
+    impatient = retrieval.open(path, engine=f"{address}?timeout=2")
     expected = hits(retrieval.open(path), [3], 5)
     assert hits(patient, [3], 5) == expected
     process.send_signal(signal.SIGSTOP)
