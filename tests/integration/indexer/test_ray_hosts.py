@@ -12,6 +12,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -125,8 +126,8 @@ def test_a_host_that_dies_in_the_middle_is_made_up_for(
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_health_check_initial_delay_ms": "1000",
         "RAY_health_check_period_ms": "1000",
-        "RAY_health_check_timeout_ms": "1000",
-        "RAY_health_check_failure_threshold": "4",
+        "RAY_health_check_timeout_ms": "5000",
+        "RAY_health_check_failure_threshold": "6",
     }
     folder = Path("/tmp") / f"{first}-ray"  # sockets in it have names of 107 bytes at most
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--object-store-memory=100000000"]
@@ -152,12 +153,17 @@ def test_a_host_that_dies_in_the_middle_is_made_up_for(
             assert driver.stdin is not None
             assert driver.stdout is not None
             lines = []
-            for line in driver.stdout:
-                lines.append(line.strip())
-                if line == "kill\n":
-                    sh("ip", "-n", second, "link", "set", "eth9", "down")
-                    end_all(second)
-                    print("go", file=driver.stdin, flush=True)
+            deadline = Timer(300, driver.kill)
+            deadline.start()
+            try:
+                for line in driver.stdout:
+                    lines.append(line.strip())
+                    if line == "kill\n":
+                        sh("ip", "-n", second, "link", "set", "eth9", "down")
+                        end_all(second)
+                        print("go", file=driver.stdin, flush=True)
+            finally:
+                deadline.cancel()
         said = "\n".join([*lines, log.read_text()])
         assert driver.returncode == 0, said
         assert any("a worker on node" in line and "died" in line for line in lines), said
