@@ -209,7 +209,7 @@ def command(
         searcher = open_collection(collection, "throughput", large=large, engine=engine)
         class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
         options = BatchOptions(
-            k=k or _HITS,
+            k=_HITS if k is None else k,
             spaces=searcher.space_names(spaces or None),
             weights=_weights(weights, searcher, spaces),
             fusion=fusion,
@@ -253,12 +253,12 @@ def command(
         "feedback": Feedback(like, unlike, exclude),
     }
     if each_class:
-        nearest = searcher.nearest_of_classes(query, k or _OF_EACH_CLASS, **how)
+        nearest = searcher.nearest_of_classes(query, _OF_EACH_CLASS if k is None else k, **how)
         found = [{"class_name": name, "hits": hits.to_dict()} for name, hits in nearest.items()]
         tables = "\n\n".join(_table(replace(hits, quality=None)) for hits in nearest.values())
         click.echo(json.dumps({"classes": found}, indent=2, allow_nan=False) if as_json else tables)
         return
-    hits = searcher.search(query, k or _HITS, **how)
+    hits = searcher.search(query, _HITS if k is None else k, **how)
     click.echo(json.dumps(hits.to_dict(), indent=2, allow_nan=False) if as_json else _table(hits))
 
 

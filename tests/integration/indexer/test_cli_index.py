@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
@@ -349,7 +350,8 @@ def test_ctrl_c_ends_a_search_without_a_word_of_what_was_stored(indexed: Any, tm
     program = "from retrieval.command_line import main; main()"
     command = [sys.executable, "-c", program, "search", tmp_path / "pipe.jpg", indexed.path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        with (tmp_path / "pipe.jpg").open("wb"):  # waits until the command reads
+        with (tmp_path / "pipe.jpg").open("wb"):  # waits until the command has opened it
+            time.sleep(1)  # and is likely to read: what Python does in between may swallow the exception
             process.send_signal(signal.SIGINT)
         # Python sees a signal that comes just before it begins to read once the pipe has ended.
         out, err = process.communicate(timeout=60)
