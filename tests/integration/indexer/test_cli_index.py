@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable
 from contextlib import closing
@@ -347,13 +346,13 @@ def test_one_of_a_thing_is_not_told_as_many(run: Run, made: Path, data: Path, tm
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe, so that the command waits")
 def test_ctrl_c_ends_a_search_without_a_word_of_what_was_stored(indexed: Any, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
-    program = "from retrieval.command_line import main; main()"
+    # A shell starts what runs in the background with the signal ignored.
+    handled = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{handled}; from retrieval.command_line import main; main()"
     command = [sys.executable, "-c", program, "search", tmp_path / "pipe.jpg", indexed.path]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        with (tmp_path / "pipe.jpg").open("wb"):  # waits until the command has opened it
-            time.sleep(1)  # and is likely to read: what Python does in between may swallow the exception
+        with (tmp_path / "pipe.jpg").open("wb"):  # waits until the command reads
             process.send_signal(signal.SIGINT)
-        # Python sees a signal that comes just before it begins to read once the pipe has ended.
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
     assert err.strip() == "kvasir: interrupted"

@@ -98,6 +98,8 @@ def test_the_document_is_openapi_3_1_and_names_every_operation(served: Any) -> N
         ("get", "/api/v1/images/{image_id}/thumbnail"),
         ("get", "/api/v1/images/{image_id}/similar"),
         ("get", "/api/v1/images/{image_id}/vectors"),
+        ("get", "/api/v1/images/{image_id}/reasons"),
+        ("post", "/api/v1/images/{image_id}/reasons"),
         ("get", "/api/v1/collection"),
         ("post", "/api/v1/evaluations"),
         ("get", "/api/v1/evaluations"),
