@@ -21,7 +21,7 @@ VENV := .venv
 WORK := .data
 BIN := $(VENV)/bin
 LOWEST := $(VENV)-lowest
-WORKERS := $(shell nproc 2>/dev/null || echo 2)
+WORKERS := $(shell echo $$(($$(nproc 2>/dev/null || echo 2) + 1)))
 ROUNDS :=
 
 SETTINGS := PYTHON DATA FEATURES SITE THEN VENV WORK WORKERS ROUNDS SHELL
