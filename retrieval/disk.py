@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 from zipfile import BadZipFile
 
 from filelock import FileLock, Timeout
 
 from retrieval.errors import RetrievalError
 
+Value = TypeVar("Value")
 PARTIAL = ".new"
 """Ends the name of a file that is still being written."""
 DAMAGE: tuple[type[Exception], ...] = (
@@ -33,6 +35,9 @@ DAMAGE: tuple[type[Exception], ...] = (
 """What reading a damaged .npz or JSON file raises."""
 _NO_ROOM = 1 << 20
 """Free bytes below which a library's failure to write is taken for a full disk."""
+
+
+log = logging.getLogger(__name__)
 
 
 class DiskFullError(RetrievalError):
@@ -141,3 +146,28 @@ def locked(path: Path, busy: RetrievalError) -> Iterator[None]:
                 lock.unlink(missing_ok=True)
     except Timeout:
         raise busy from None
+
+
+def read_sound(path: Path, read: Callable[[Path], Value], command: str) -> Value | None:
+    """What `read` makes of a file; None where there is none, or a damaged one, which is logged.
+
+    command: of `kvasir`, which makes the file anew.
+    """
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return None
+    except DAMAGE as error:
+        log.warning("%s is damaged and not used (%r); `kvasir %s` makes it anew", path, error, command)
+        return None
+
+
+def damaged_files(paths: Iterable[Path], read: Callable[[Path], object], command: str) -> Iterator[tuple[Path, str]]:
+    """(file, what is wrong) of each file that is there and damaged; see `read_sound`."""
+    for path in paths:
+        try:
+            read(path)
+        except FileNotFoundError:
+            continue
+        except DAMAGE as error:
+            yield path, f"is damaged ({error}); `kvasir {command}` makes it anew"

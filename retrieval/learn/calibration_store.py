@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from retrieval.collection import Collection
-from retrieval.disk import DAMAGE, write_atomically
+from retrieval.disk import damaged_files, read_sound, write_atomically
 from retrieval.errors import QueryError
 from retrieval.fusion import DEFAULT_METHOD, fusion_name
 from retrieval.json_digest import checked_fields, json_bytes
 from retrieval.learn.calibration import Calibration
-
-log = logging.getLogger(__name__)
 
 FOLDER = "calibration"
 
@@ -91,22 +89,12 @@ def stored_calibrations(collection: Collection) -> Iterator[StoredCalibration]:
 
 
 def _load(collection: Collection, path: Path) -> StoredCalibration | None:
-    try:
-        return _read(collection, path)
-    except FileNotFoundError:
-        return None
-    except DAMAGE as error:
-        log.warning("%s is damaged and not used (%r); `kvasir calibrate` makes it anew", path, error)
-        return None
+    return read_sound(path, partial(_read, collection), "calibrate")
 
 
 def faulty_calibrations(collection: Collection) -> Iterator[tuple[Path, str]]:
     """(file, what is wrong) of each calibration that is damaged."""
-    for path in sorted((collection.path / FOLDER).glob("*.json")):
-        try:
-            _read(collection, path)
-        except DAMAGE as error:
-            yield path, f"is damaged ({error}); `kvasir calibrate` makes it anew"
+    yield from damaged_files(sorted((collection.path / FOLDER).glob("*.json")), partial(_read, collection), "calibrate")
 
 
 def _read(collection: Collection, path: Path) -> StoredCalibration | None:

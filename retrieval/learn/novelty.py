@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection
-from retrieval.disk import DAMAGE, write_atomically
+from retrieval.disk import damaged_files, read_sound, write_atomically
 from retrieval.learn.whitening import Floats, apply_components, fit_components
 from retrieval.splits import cluster_numbers, stratified_parts
-
-log = logging.getLogger(__name__)
 
 Level = Literal["foreign", "unlike"]
 """`foreign`: of another kind than all pictures here. `unlike`: a hint that nothing here is like it."""
@@ -150,25 +148,14 @@ def store_detector(collection: Collection, detector: Detector) -> None:
 def load_detector(collection: Collection, space: str) -> Detector | None:
     """The detector of a frozen space; None where there is none for its vectors as they are made now."""
     path = detector_path(collection.path, space)
-    try:
-        return _read(collection, space, path)
-    except FileNotFoundError:
-        return None
-    except DAMAGE as error:
-        log.warning("%s is damaged and not used (%r); `kvasir calibrate` makes it anew", path, error)
-        return None
+    return read_sound(path, partial(_read, collection, space), "calibrate")
 
 
 def faulty_detectors(collection: Collection) -> Iterator[tuple[Path, str]]:
     """(file, what is wrong) of each detector that is damaged."""
     for space in collection.spaces:
         path = detector_path(collection.path, space.name)
-        try:
-            _read(collection, space.name, path)
-        except FileNotFoundError:
-            continue
-        except DAMAGE as error:
-            yield path, f"is damaged ({error}); `kvasir calibrate` makes it anew"
+        yield from damaged_files([path], partial(_read, collection, space.name), "calibrate")
 
 
 def _read(collection: Collection, space: str, path: Path) -> Detector | None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from retrieval.collection import Collection
-from retrieval.disk import DAMAGE, write_atomically
+from retrieval.disk import damaged_files, read_sound, write_atomically
 from retrieval.reasons.faithfulness import Faithfulness
-
-log = logging.getLogger(__name__)
 
 FOLDER = "reasons"
 
@@ -82,25 +80,14 @@ def store_outcome(collection: Collection, space: str, tried: Sequence[Faithfulne
 def load_outcome(collection: Collection, space: str) -> StoredOutcome | None:
     """The outcome of a space as it is made now; None where there is none or it is damaged."""
     path = outcome_path(collection.path, space)
-    try:
-        return _read(collection, space, path)
-    except FileNotFoundError:
-        return None
-    except DAMAGE as error:
-        log.warning("%s is damaged and not used (%r); `kvasir reasons` makes it anew", path, error)
-        return None
+    return read_sound(path, partial(_read, collection, space), "reasons")
 
 
 def faulty_outcomes(collection: Collection) -> Iterator[tuple[Path, str]]:
     """(file, what is wrong) of each outcome that is damaged."""
     for space in collection.spaces:
         path = outcome_path(collection.path, space.name)
-        try:
-            _read(collection, space.name, path)
-        except FileNotFoundError:
-            continue
-        except DAMAGE as error:
-            yield path, f"is damaged ({error}); `kvasir reasons` makes it anew"
+        yield from damaged_files([path], partial(_read, collection, space.name), "reasons")
 
 
 def _read(collection: Collection, space: str, path: Path) -> StoredOutcome | None:

@@ -11,13 +11,14 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection
-from retrieval.disk import DAMAGE, new_file
+from retrieval.disk import damaged_files, new_file, read_sound
 from retrieval.errors import QueryError
 from retrieval.spaces import metric_of
 
@@ -94,25 +95,14 @@ def store_map(collection: Path, made: SpaceMap) -> None:
 def load_map(opened: Collection, space: str) -> SpaceMap | None:
     """The map of a space; None where there is none, or a damaged one, which the log tells. Raises SpaceNameError."""
     path = map_path(opened.path, opened.manifest.space(space).name)
-    try:
-        return _read(opened, space, path)
-    except FileNotFoundError:
-        return None
-    except DAMAGE as error:
-        log.warning("%s is damaged and not shown (%r); `kvasir map` makes it anew", path, error)
-        return None
+    return read_sound(path, partial(_read, opened, space), "map")
 
 
 def faulty_maps(opened: Collection) -> Iterator[tuple[Path, str]]:
     """(file, what is wrong) of each map that is damaged."""
     for space in opened.spaces:
         path = map_path(opened.path, space.name)
-        try:
-            _read(opened, space.name, path)
-        except FileNotFoundError:
-            continue
-        except DAMAGE as error:
-            yield path, f"is damaged ({error}); `kvasir map` makes it anew"
+        yield from damaged_files([path], partial(_read, opened, space.name), "map")
 
 
 def _read(opened: Collection, space: str, path: Path) -> SpaceMap:
