@@ -74,7 +74,7 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Given:
+class _ShardVectors:
     """Shipped vectors of a shard's pictures by file, read where the data set was opened."""
 
     spaces: frozenset[str]
@@ -88,7 +88,7 @@ class _Given:
         return self.by_file.get(item.file, {})
 
 
-class _Apart(LargePictures):
+class _IsolatedDecoding(LargePictures):
     """Decodes every picture in another process, so that one that kills its process is found and rejected."""
 
     def takes(self, data: bytes, max_pixels: int) -> bool:
@@ -123,11 +123,11 @@ class Worker:
         self._source = open_stored(job.source, job.kind)
         self._shards = ShardFolder(job.shards)
 
-    def embed(self, shard: Shard, given: Mapping[str, Mapping[str, NDArray[Any]]], apart: bool) -> None:
-        """Embed and store a shard. apart: decode in another process. Raises ShardError, DiskFullError, EncoderError."""
-        large = _Apart() if apart else LargePictures(least_pixels=RUN_PIXELS)
-        shipped = _Given(self._job.shipped, self._job.required, given) if self._job.shipped else None
-        embedder = Embedder(lambda item: self._source.read(item.file), self._spaces, self._folder, shipped, large)
+    def embed(self, shard: Shard, shipped: Mapping[str, Mapping[str, NDArray[Any]]], isolated: bool) -> None:
+        """Embed and store a shard. isolated: decode in another process. Raises ShardError, DiskFullError, EncoderError."""
+        large = _IsolatedDecoding() if isolated else LargePictures(least_pixels=RUN_PIXELS)
+        vectors = _ShardVectors(self._job.shipped, self._job.required, shipped) if self._job.shipped else None
+        embedder = Embedder(lambda item: self._source.read(item.file), self._spaces, self._folder, vectors, large)
         try:
             self._shards.store(shard, [made for batch in embedder.embedded(shard.tasks) for made in batch])
         finally:
@@ -242,7 +242,9 @@ class _Run:
             if (results := folder.load(self._shards[at])) is not None:
                 return results
             self._done.discard(at)
-            self._again(at, f"its files are not in {folder.location} or are damaged; every node must reach that place")
+            self._requeue(
+                at, f"its files are not in {folder.location} or are damaged; every node must reach that place"
+            )
 
     def stop(self) -> None:
         """End the workers."""
@@ -271,7 +273,7 @@ class _Run:
                     raise cause or ClusterError(f"a worker failed: {error.cause!r}") from error
                 self._exclude(worker, str(cause or repr(error.cause)))
             except (self._ray.exceptions.RayActorError, self._ray.exceptions.ActorUnschedulableError) as error:
-                self._bury(at, worker, error)
+                self._on_worker_death(at, worker, error)
             else:
                 self._idle.append(worker)
                 if at is None:
@@ -317,11 +319,11 @@ class _Run:
         while self._idle and self._waiting:
             at, worker = self._waiting.popleft(), self._idle.pop()
             shard = self._shards[at]
-            given = {}
+            shipped = {}
             if self._shipped is not None:
                 wanted = [task.item for task in shard.tasks if task.wanted & self._shipped.spaces]
-                given = {item.file: self._shipped.vectors(item) for item in wanted if item in self._shipped}
-            reference = worker.actor.embed.remote(shard, given, apart=at in self._suspects)
+                shipped = {item.file: self._shipped.vectors(item) for item in wanted if item in self._shipped}
+            reference = worker.actor.embed.remote(shard, shipped, isolated=at in self._suspects)
             self._running[reference] = at, worker
 
     def _exclude(self, worker: _Placed, reason: str) -> None:
@@ -330,7 +332,7 @@ class _Run:
         self._cluster.say(f"warning: {self._excluded[worker.node]}")
         self._placed = [other for other in self._placed if other is not worker]
 
-    def _bury(self, at: int | None, worker: _Placed, error: Exception) -> None:
+    def _on_worker_death(self, at: int | None, worker: _Placed, error: Exception) -> None:
         """Take a dead worker off the list; its shard is embedded by another."""
         if any(other is worker for other in self._placed):
             self._placed = [other for other in self._placed if other is not worker]
@@ -341,9 +343,9 @@ class _Run:
             self._excluded[worker.node] = f"node {worker.node[:8]}: its workers die ({_first_line(error)})"
         if at is not None:
             self._suspects.add(at)
-            self._again(at, _first_line(error))
+            self._requeue(at, _first_line(error))
 
-    def _again(self, at: int, reason: str) -> None:
+    def _requeue(self, at: int, reason: str) -> None:
         self._attempts[at] += 1
         files = self._shards[at].tasks
         if self._attempts[at] >= _ATTEMPTS:

@@ -137,7 +137,7 @@ class ClassWords:
         least = LEAST_SHARE * max(scores.values(), default=0.0)
         near = {name: score for name, score in scores.items() if name in self._classes and score >= least}
         if not near:
-            raise UnknownWordsError(self._told(text, unknown, list(scores)))
+            raise UnknownWordsError(self._message(text, unknown, list(scores)))
         total = sum(near.values())
         return TextMatch(text, {name: score / total for name, score in near.items()}, unknown)
 
@@ -152,7 +152,7 @@ class ClassWords:
             ).fetchall()
         return {str(name): float(score) for name, score in rows}
 
-    def _told(self, text: str, unknown: Sequence[str], elsewhere: Sequence[str]) -> str:
+    def _message(self, text: str, unknown: Sequence[str], elsewhere: Sequence[str]) -> str:
         terms = {term: name for name in sorted(self._classes) for term in self.descriptions[name].names}
         if elsewhere:
             what = f"“{text}” describes {elsewhere[0]}, of which the collection has no image"

@@ -48,7 +48,7 @@ class ServedCollection:
         self._writing = threading.Lock()
         self._refreshing = threading.Lock()
         self._watched = False
-        self._told: str | None = None
+        self._logged_fault: str | None = None
         self.ready = False
 
     @property
@@ -94,8 +94,8 @@ class ServedCollection:
 
     def _tell(self, fault: str) -> None:
         """Log what is tried again and again, once as long as it stays the same."""
-        if fault != self._told:
-            self._told = fault
+        if fault != self._logged_fault:
+            self._logged_fault = fault
             log.error("%s", fault)
 
     def watch(self, stop: threading.Event) -> None:

@@ -72,8 +72,8 @@ class _View:
 class MilvusIndex:
     """Nearest unit vectors by cosine, proposed by the index that was pushed to Milvus.
 
-    push: brings that index to the state of the collection as it is now. there: a Milvus collection and what it is to be
-    searched as, in the place of the one that searches see. Raises RemoteStaleError where none was pushed, or one of
+    push: brings that index to the state of the collection as it is now. pinned: a Milvus collection and its stamp, to
+    search instead of the one that the alias names. Raises RemoteStaleError where none was pushed, or one of
     another state from which the way to this one is not known.
     """
 
@@ -83,10 +83,10 @@ class MilvusIndex:
         collection: Collection,
         space: SpaceDefinition,
         push: Callable[[], object] = lambda: None,
-        there: tuple[str, Stamp] | None = None,
+        pinned: tuple[str, Stamp] | None = None,
     ) -> None:
         self._client, self._collection, self._space = client, collection, space
-        self._push, self._there = push, there
+        self._push, self._pinned = push, pinned
         self._alias = alias_of(collection, space.name)
         self._definition = definition_of(space)
         self._metric = Cosine()
@@ -96,12 +96,12 @@ class MilvusIndex:
         """Images (p,) ascending that were added or removed since the state of the collection."""
         self._changing = Lock()
         self._view: _View | None = None
-        self._current()
+        self._current_view()
 
     @property
     def description(self) -> str:
         """The kind of index there, how it is searched, and its recall as measured."""
-        stamp = self._current().stamp
+        stamp = self._current_view().stamp
         settings = "".join(f", {name} {value}" for name, value in stamp.search.items())
         recall = "" if stamp.recall is None else f", recall@10 {stamp.recall:.4f}"
         return f"{stamp.kind}{settings}{recall}, in {self._client.address.name}"
@@ -112,7 +112,7 @@ class MilvusIndex:
     @property
     def compared_here(self) -> int:
         """How many images are compared here, since the index in Milvus does not have them as they are."""
-        return len(self._current().present)
+        return len(self._current_view().present)
 
     @cached_property
     def _state(self) -> str:
@@ -134,18 +134,18 @@ class MilvusIndex:
             return np.maximum(distances, 0), ids
         loaded = False
         for _ in range(_ATTEMPTS):
-            view = self._current()
+            view = self._current_view()
             search = _Search(self._client, self._metric, self._rows, self._ids, view, queries, k, selection, without)
             try:
                 result = search.result()
             except RemoteAnswerError:  # which may have been given by another state
-                if self._look() is view:
+                if self._refresh_view() is view:
                     if loaded:
                         raise
                     self._client.load(view.name)  # which a restart of milvus-lite, or another client, may have undone
                     loaded = True
                 continue
-            if self._look() is view:  # so no row was changed before the search had ended
+            if self._refresh_view() is view:  # so no row was changed before the search had ended
                 return result
         raise RemoteAnswerError(f"{self._client.address.name}: the index changes faster than it can be searched")
 
@@ -170,7 +170,7 @@ class MilvusIndex:
     def flush(self) -> None:
         """Push the collection as it is now."""
         self._push()
-        self._look()
+        self._refresh_view()
 
     def copy(self) -> Self:
         """An independent index that shares the connection."""
@@ -190,15 +190,15 @@ class MilvusIndex:
 
     # The state of the index in Milvus
 
-    def _current(self) -> _View:
-        return self._view or self._look()
+    def _current_view(self) -> _View:
+        return self._view or self._refresh_view()
 
-    def _look(self) -> _View:
+    def _refresh_view(self) -> _View:
         """What Milvus says that it has; the same view as the last where that has not changed."""
-        there = self._there or stamp_of(self._client, self._alias)
-        if there is None:
+        current = self._pinned or stamp_of(self._client, self._alias)
+        if current is None:
             raise self._stale(f"is not there yet; {self._remedy} makes it")
-        name, stamp = there
+        name, stamp = current
         with self._changing:
             last = self._view
             if last is not None and (last.name, last.stamp) == (name, stamp):
@@ -243,7 +243,7 @@ class _Search:
     without: Sequence[NDArray[np.int64]] | None
 
     @property
-    def drops(self) -> bool:
+    def drops_afterwards(self) -> bool:
         """Whether a selection leaves out so few images that they are dropped from what is proposed."""
         return self.selection is None or (self.selection.included is None and len(self.selection.excluded) <= FEW)
 
@@ -255,7 +255,7 @@ class _Search:
     @property
     def passing(self) -> NDArray[np.int64]:
         """All images that pass the filter that is sent to Milvus, ascending."""
-        return self.ids if self.drops else self.chosen
+        return self.ids if self.drops_afterwards else self.chosen
 
     @cached_property
     def recent(self) -> NDArray[np.int64]:
@@ -269,10 +269,10 @@ class _Search:
 
     def result(self) -> Neighbours:
         """The k nearest images of each query."""
-        dropped = self.selection if self.drops else None
+        dropped = self.selection if self.drops_afterwards else None
         excluded = [excluded_by(dropped, self.without, at) for at in range(len(self.queries))]
         listed = self.view.touched if len(self.view.touched) > FEW else None
-        filter_ = expression(None if self.drops else self.selection, listed)
+        filter_ = expression(None if self.drops_afterwards else self.selection, listed)
         beyond = max(map(len, excluded)) + (0 if listed is not None else len(self.view.touched))
         result = empty_neighbours(len(self.queries), self.k)
         left = np.arange(len(self.queries))

@@ -58,7 +58,7 @@ def push_space(
     Raises CollectionBusyError where another process pushes, a RemoteIndexError.
     """
     with _locked(collection):
-        _drop_strangers(client, collection)
+        _drop_unknown_spaces(client, collection)
         push = _Push(client, collection, space, report)
         there = stamp_of(client, push.alias)
         stamp = None if there is None else there[1]
@@ -262,7 +262,7 @@ class _Push:
         made = stamp
         for search in settings(stamp.kind, len(self.ids)):
             made = replace(stamp, search=search)
-            index = MilvusIndex(self.client, self.collection, self.space, there=(name, made))
+            index = MilvusIndex(self.client, self.collection, self.space, pinned=(name, made))
             made = replace(made, recall=index.recall_at(10))
             if made.recall is not None and made.recall >= TARGET_RECALL:
                 break
@@ -277,7 +277,7 @@ def without(ids: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int
     return ids[~among(ids, others)]
 
 
-def _drop_strangers(client: Client, collection: Collection) -> None:
+def _drop_unknown_spaces(client: Client, collection: Collection) -> None:
     """Drop the indexes of spaces that the collection no longer has."""
     known = {alias_of(collection, space.name) for space in collection.spaces}
     for name in client.call("list_collections"):
