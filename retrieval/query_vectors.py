@@ -24,7 +24,7 @@ class QueryVectors:
         return float(self.weights.sum(where=self.weights > 0))
 
     @property
-    def against(self) -> float:
+    def negative_share(self) -> float:
         """The sum of the magnitudes of the negative weights, as a share of that of the positive ones."""
         return 1 - float(self.weights.sum()) / self.positive
 

@@ -104,7 +104,7 @@ class SpaceSearch:
         """
         made = [query.vectors[self.name] for query in queries]
         scores = [
-            self.scores(distances, each) + (statistics.mean * each.against if each.is_signed else 0.0)
+            self.scores(distances, each) + (statistics.mean * each.negative_share if each.is_signed else 0.0)
             for each, (_, distances) in zip(made, measured, strict=True)
         ]
         return RankedList(padded([ids for ids, _ in measured], -1), padded(scores, np.nan), statistics)
@@ -118,7 +118,7 @@ class SpaceSearch:
         if not query.is_signed:
             return np.asarray(self.metric.scores(distances), np.float64)
         similar = np.asarray(self.metric.scores(np.abs(distances)), np.float64)
-        scores: NDArray[np.float64] = np.where(distances < 0, 2 - similar, similar) - query.against
+        scores: NDArray[np.float64] = np.where(distances < 0, 2 - similar, similar) - query.negative_share
         return scores
 
     def _searched(self, query: QueryVectors) -> NDArray[Any]:
