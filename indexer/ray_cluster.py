@@ -124,7 +124,7 @@ class Worker:
         self._shards = ShardFolder(job.shards)
 
     def embed(self, shard: Shard, shipped: Mapping[str, Mapping[str, NDArray[Any]]], isolated: bool) -> None:
-        """Embed and store a shard. isolated: decode in a process apart. Raises ShardError, DiskFullError, EncoderError."""
+        """Embed and store a shard; isolated: decode in a subprocess. Raises ShardError, DiskFullError, EncoderError."""
         large = _IsolatedDecoding() if isolated else LargePictures(least_pixels=RUN_PIXELS)
         vectors = _ShardVectors(self._job.shipped, self._job.required, shipped) if self._job.shipped else None
         embedder = Embedder(lambda item: self._source.read(item.file), self._spaces, self._folder, vectors, large)
