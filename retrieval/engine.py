@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,11 +48,13 @@ class Engine(Searcher):
         protocol: str = "leave-cluster-out",
         folds: int = 5,
         samples: int = 1000,
+        query_ids: Iterable[int] | None = None,
     ) -> Evaluation:
         """Measure retrieval as `kvasir evaluate` does; the result's `best_first()` ranks spaces and fusions.
 
         spaces: names, all that are compared where none is given. fusions: as `A+B` or `zscore:A=2+B`. folds: of k-fold.
-        samples: of the bootstrap, 0 for no intervals. Raises SpaceNameError, an EvaluationError.
+        samples: of the bootstrap, 0 for no intervals. query_ids: only these images query. Raises SpaceNameError, an
+        EvaluationError.
         """
         from retrieval.evaluation.collection import evaluate_collection
         from retrieval.evaluation.options import EvaluationOptions, Fusion, MeasureOptions
@@ -63,6 +65,7 @@ class Engine(Searcher):
             folds=folds,
             measures=MeasureOptions(samples=samples),
             fusions=tuple(map(Fusion.parse, as_list(fusions))),
+            query_ids=None if query_ids is None else frozenset(query_ids),
         )
         return evaluate_collection(self.collection, self.collection.path.name, options)
 

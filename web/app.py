@@ -81,7 +81,7 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
         writes=ConcurrencyLimit(1, settings.queue),
         uploads=ByteCache(settings.upload_cache),
         pictures=ByteCache(PICTURE_CACHE),
-        jobs=Jobs(),
+        jobs=Jobs("evaluation"),
         layouts=Jobs("map"),
     )
     app.extensions["kvasir"] = state

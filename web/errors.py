@@ -32,7 +32,7 @@
     ├── StartError                   the server cannot start
     │   ├── OpenToAllError             it would show the collection to a network unasked
     │   └── CannotListenError          the address is taken or not this machine's
-    └── EvaluationFailedError        a background evaluation ended without a result
+    └── JobFailedError               an evaluation or a map in the background ended without a result
 
 web.problems turns each into a problem document; its `type` there is made of the class's name, so a name never changes.
 """
@@ -142,7 +142,7 @@ class BusyError(UnavailableError):
 
 
 class JobRunningError(UnavailableError):
-    """Another evaluation is running."""
+    """Another evaluation or map is being made."""
 
 
 class KeysFileError(CollectionError):
@@ -165,5 +165,5 @@ class CannotListenError(StartError):
     """The server cannot listen at this address."""
 
 
-class EvaluationFailedError(RetrievalError):
-    """An evaluation could not be made."""
+class JobFailedError(RetrievalError):
+    """An evaluation or a map could not be made."""

@@ -20,8 +20,8 @@ from retrieval.spaces import embedding_spaces
 from web.context import collection, searcher, state
 from web.errors import BadOptionError, NoPictureError, SelectionGoneError
 from web.pictures import cache_query, cached_query
-from web.requests import MAX_ID, field_faults, field_values, require_single
-from web.search import MAX_IDS, MAX_PARTS, MAX_WEIGHT, SearchOptions
+from web.requests import MAX_ID, MAX_IDS, field_faults, field_values, require_single
+from web.search import MAX_PARTS, MAX_WEIGHT, SearchOptions
 
 REGION = ("left", "top", "width", "height")
 SEVERAL = ("more", "text", "part_weights")

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,17 +24,19 @@ import click
 
 from retrieval.errors import RetrievalError
 from retrieval.report.store import StoredEvaluation, store_evaluation
-from web.errors import BusyError, EvaluationFailedError, JobRunningError
+from web.errors import BusyError, JobFailedError, JobRunningError
 
 log = logging.getLogger(__name__)
 
 MAX_JOBS = 20
 """Jobs of which the server remembers how they went."""
 STOP_SECONDS = 10
-"""How long the end of the server waits for that of an evaluation."""
+"""How long the end of the server waits for that of a job."""
 MEASURING = 0.4
-"""Share of the time that measuring takes; the rest draws the report."""
+"""Share of an evaluation's time that measuring takes; the rest draws the report."""
 _LOGGED = "the server's log has the details"
+
+Kind = Literal["evaluation", "map"]
 
 
 @dataclass
@@ -45,12 +48,13 @@ class Job:
     created: str
     state: Literal["running", "done", "failed"] = "running"
     progress: float = 0.0
+    kind: Kind = "evaluation"
     error: str | None = None
     process: subprocess.Popen[str] | None = None
     stopped: bool = False
 
     def stop(self) -> None:
-        """End its process, where it has one yet; `evaluate` ends one that starts later."""
+        """End its process, where it has one yet; `run_process` ends one that starts later."""
         self.stopped = True
         if self.process is not None:
             self.process.kill()  # what it has written so far lies in a folder of its own, which the next one removes
@@ -61,10 +65,10 @@ class Job:
 
 
 class Jobs:
-    """Runs jobs of one kind in a thread of their own, and remembers how the latest went. what: a name of the kind."""
+    """Runs jobs of one kind in a thread of their own, and remembers how the latest went."""
 
-    def __init__(self, what: str = "evaluation") -> None:
-        self._what = what
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -74,11 +78,11 @@ class Jobs:
         """Start `work(job)`. Raises JobRunningError while another one runs, BusyError once the server ends."""
         with self._lock:
             if self._ended:
-                raise BusyError(f"the server stops; start the {self._what} again when it is back")
+                raise BusyError(f"the server stops; start the {self._kind} again when it is back")
             if any(job.state == "running" for job in self._jobs.values()):
-                raise JobRunningError(f"one {self._what} is made at a time; wait until it is done")
+                raise JobRunningError(f"one {self._kind} is made at a time; wait until it is done")
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            job = Job(secrets.token_hex(8), request, now)
+            job = Job(secrets.token_hex(8), request, now, kind=self._kind)
             self._jobs[job.id] = job
             while len(self._jobs) > MAX_JOBS:
                 self._jobs.popitem(last=False)
@@ -92,7 +96,7 @@ class Jobs:
             self._ended = True
             running = [job for job in self._jobs.values() if job.state == "running"]
         for job in running:
-            log.warning("%s %s is stopped, because the server stops", self._what, job.id)
+            log.warning("%s %s is stopped, because the server stops", job.kind, job.id)
             job.stop()
         if self._thread is not None:
             self._thread.join(STOP_SECONDS)
@@ -118,19 +122,19 @@ def _run(job: Job, work: Callable[[Job], None]) -> None:
         job.progress, job.state = 1.0, "done"
 
 
-def evaluate(collection: Path, job: Job) -> None:
-    """Measure, draw the report and store both; or lay out the space that a request names as `map`.
+def run_process(collection: Path, job: Job) -> None:
+    """Do a job in a process of its own and wait for it: what it makes is stored in the collection.
 
-    Raises EvaluationFailedError.
+    Raises JobFailedError.
     """
-    arguments = [str(collection), job.id, job.created, json.dumps(job.request)]
+    arguments = [job.kind, str(collection), job.id, job.created]
     # The modules of this very server, and not those of a folder that happens to be where it was started.
     command = [sys.executable, "-P", "-m", "web.jobs", *arguments]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(part or str(Path.cwd()) for part in sys.path)}
     output: list[str] = []
-    with subprocess.Popen(  # noqa: S603  # the client's words are JSON in one argument, and no shell reads them
+    with subprocess.Popen(  # noqa: S603  # no word of the client's is among them
         command,
-        stdin=subprocess.PIPE,  # its end is the server's end: see _end_with_the_server
+        stdin=subprocess.PIPE,  # the request, and then nothing until the server ends: see _end_with_the_server
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -141,33 +145,44 @@ def evaluate(collection: Path, job: Job) -> None:
         job.process = child
         if job.stopped:
             child.kill()
+        assert child.stdin is not None
         assert child.stdout is not None
+        try:
+            child.stdin.write(json.dumps(job.request) + "\n")
+            child.stdin.flush()
+        except BrokenPipeError:  # it has ended already, and its output says why
+            with suppress(BrokenPipeError):
+                child.stdin.close()
         for line in child.stdout:
             try:
                 job.advance(float(line))
             except ValueError:
                 output.append(line)
     if job.stopped:
-        raise EvaluationFailedError("the server has stopped")
+        raise JobFailedError("the server has stopped")
     if child.returncode == 2 and output:
-        raise EvaluationFailedError(output[-1].strip())
+        raise JobFailedError(output[-1].strip())
     if child.returncode:
         log.error("job %s ended with %s:\n%s", job.id, child.returncode, "".join(output[-40:]))
-        raise EvaluationFailedError(_LOGGED)
+        raise JobFailedError(_LOGGED)
 
 
 def main(arguments: list[str]) -> int:
-    """The process: prints its progress, a number a line, or a fault as its last line with exit status 2."""
-    collection, job_id, created, request = arguments
-    if hasattr(os, "nice"):
-        os.nice(10)
+    """The process: reads the request as a line of JSON; prints its progress, a number a line, or a fault as its last
+    line with exit status 2.
+    """
+    kind, collection, job_id, created = arguments
+    os.nice(10)
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return 1  # the server has ended
+    request = json.loads(line)
     threading.Thread(target=_end_with_the_server, daemon=True).start()
     try:
-        wanted = json.loads(request)
-        if "map" in wanted:
-            _lay_out(Path(collection), wanted["map"])
+        if kind == "map":
+            _lay_out(Path(collection), request["spaces"])
         else:
-            _evaluate(Path(collection), StoredEvaluation(job_id, created, wanted))
+            _evaluate(Path(collection), StoredEvaluation(job_id, created, request))
     except RetrievalError as error:
         click.echo(str(error))
     except OSError as error:
@@ -211,6 +226,7 @@ def _evaluate(path: Path, evaluation: StoredEvaluation) -> None:
         measures=measures,
         fusions=tuple(map(Fusion.parse, request["fusions"])),
         rerank=tuple(request["rerank"]),
+        query_ids=frozenset(request["query_ids"]) if "query_ids" in request else None,
     )
     opened = Collection.open(path)
     images = opened.images

@@ -21,6 +21,8 @@ from web.errors import RepeatedFieldError
 MAX_ID = 2**53
 """The largest integer that JSON keeps in every language."""
 MAX_FUSIONS = 20
+MAX_IDS = 100_000
+"""Images that a request may list."""
 LISTS = frozenset(
     {"spaces", "weights", "classes", "ids", "exclude_ids", "relevant", "irrelevant", "region", "more", "part_weights"}
 )
@@ -90,8 +92,10 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 SpaceNames = Annotated[
     list[Name] | None, Field(min_length=1), BeforeValidator(_space_names), AfterValidator(_each_once)
 ]
+ImageId = Annotated[int, Field(ge=0, le=MAX_ID)]
 NewClassName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
 Numbers = BeforeValidator(_numbers)
+ImageIds = Annotated[list[ImageId] | None, Field(min_length=1, max_length=MAX_IDS), Numbers]
 
 
 class ImagePath(RequestModel):
@@ -165,6 +169,9 @@ class EvaluationRequest(RequestModel):
     )
     samples: int = Field(
         MeasureOptions.samples, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none."
+    )
+    query_ids: ImageIds = Field(
+        None, description="Only these images query, in all others by the protocol; unknown ids match none."
     )
 
 

@@ -25,13 +25,12 @@ from web.context import collection, searcher, state
 from web.errors import BadSearchError, BatchTooLargeError, DataURLError, NoPictureError, NotBase64Error
 from web.pictures import decoded
 from web.problems import status_of
-from web.requests import MAX_ID, Flag, Name, Numbers, RequestModel, SpaceNames
+from web.requests import Flag, ImageId, ImageIds, Name, Numbers, RequestModel, SpaceNames
 from web.serving.precedence import SMALL_BODY
 
 MAX_K = 1000
 MAX_PARTS = 20
 MAX_WEIGHT = 1e6
-MAX_IDS = 100_000
 MAX_MARKS = 200
 """Images of a search that are marked as fitting, and as not fitting."""
 MAX_BATCH = 100
@@ -56,8 +55,6 @@ Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 SpaceWeight = Annotated[float, Field(gt=0, le=MAX_WEIGHT, allow_inf_nan=False)]
 PartWeight = Annotated[float, Field(ge=-MAX_WEIGHT, le=MAX_WEIGHT, allow_inf_nan=False)]
 Region = Annotated[list[Fraction] | None, Field(min_length=4, max_length=4), Numbers, AfterValidator(_region)]
-ImageId = Annotated[int, Field(ge=0, le=MAX_ID)]
-ImageIds = Annotated[list[ImageId] | None, Field(min_length=1, max_length=MAX_IDS), Numbers]
 Marks = Annotated[list[ImageId] | None, Field(min_length=1, max_length=MAX_MARKS), Numbers]
 Vector = Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, max_length=100_000)]
 

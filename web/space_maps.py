@@ -60,8 +60,10 @@ def _scaled(places: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _errors(opened: Collection, space: str) -> tuple[StoredEvaluation | None, dict[int, bool]]:
-    """The newest evaluation of a space that is stored, and by query whether its nearest has another class."""
-    for evaluation in stored_evaluations(opened.path):
+    """The newest evaluation of a space that is stored, by all queries rather than by selected ones, and by query
+    whether its nearest has another class.
+    """
+    for evaluation in sorted(stored_evaluations(opened.path), key=lambda one: one.is_partial):  # stable
         try:
             wrong = _wrong_queries(path_of_file(opened.path, evaluation, "queries.csv"), space)
         except (StoredEvaluationError, OSError, ValueError, KeyError, csv.Error):

@@ -94,10 +94,10 @@ from retrieval.terminal import TaskBars, note, progress_bar
     "query_sources",
     type=NumberOrPath(),
     multiple=True,
-    metavar="N|FOLDER",
+    metavar="N|TABLE|FOLDER",
     help="A number: so many images query, drawn from each class by its share.  [default: all; 5,000 of more than "
-    "20,000 images] A folder of class folders or a zip: also search the collection by these pictures of other "
-    "sources. Both may be given.",
+    "20,000 images] A .csv with a column `id`, as the page Map gives of a selection: only these images query. A folder "
+    "of class folders or a zip: also search by these pictures of other sources. One of each may be given.",
 )
 @map_option
 @click.option("--common", is_flag=True, help="Leave images out that lack a vector in a space, so that all compare.")
@@ -162,11 +162,14 @@ def command(
     )
     from retrieval.evaluation.options import Fusion
     from retrieval.evaluation.protocols import PROTOCOLS
+    from retrieval.evaluation.query_set import load_query_set
     from retrieval.index.engines import connect
     from retrieval.report.store import StoredEvaluation, is_stored, remove_unfinished, store_evaluation
 
     count = next((one for one in query_sources if isinstance(one, int)), None)
-    queries = next((one for one in query_sources if isinstance(one, Path)), None)
+    paths = [one for one in query_sources if isinstance(one, Path)]
+    table = next((path for path in paths if path.suffix.lower() == ".csv"), None)
+    queries = next((path for path in paths if path.suffix.lower() != ".csv"), None)
     if report is not None:
         from retrieval.report.folder import prepare_folder
 
@@ -175,6 +178,8 @@ def command(
         protocol = "k-fold"  # what is learned must not have seen its queries
     fused = tuple(Fusion.parse(text) for text in fusions)
     measures = MeasureOptions(tuple(sorted(set(ks))), vote_k, samples, seed)
+    opened = Collection.open(collection)
+    query_ids = None if table is None else load_query_set(table, opened.images.ids.tolist())
     options = EvaluationOptions(
         spaces,
         protocol,
@@ -191,8 +196,8 @@ def command(
         count,
         feedback,
         taught,
+        query_ids,
     )
-    opened = Collection.open(collection)
     class_map = parse_class_map(class_maps, opened.classes)
     notes: list[str] = []  # shown once the bars are gone
     with progress_bar(transient=True) as bar:
@@ -220,6 +225,8 @@ def command(
             "seed": seed,
             "speed": speed,
         }
+        if query_ids is not None:
+            request["query_ids"] = sorted(query_ids)
         if searched_by is not None:
             request["engine"] = searched_by.address
             there = ", ".join(space.name for space in opened.spaces if searched_by.serves(space)) or "no space"

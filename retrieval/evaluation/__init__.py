@@ -19,6 +19,7 @@ from retrieval.evaluation.protocols import (
     leave_scene_out,
     protocol_named,
 )
+from retrieval.evaluation.query_set import QuerySetError, load_query_set
 from retrieval.evaluation.result import SCHEMA, Evaluation
 from retrieval.evaluation.retrievers import FusedRetriever, Member, Retriever, SpaceRetriever
 from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever
@@ -42,6 +43,7 @@ __all__ = [
     "NotSameQueriesError",
     "NothingToEvaluateError",
     "Protocol",
+    "QuerySetError",
     "Retriever",
     "Round",
     "SpaceResult",
@@ -57,6 +59,7 @@ __all__ = [
     "leave_one_out",
     "leave_scene_out",
     "load_contenders",
+    "load_query_set",
     "protocol_named",
     "split_from_file",
 ]

@@ -28,6 +28,7 @@ from retrieval.evaluation.protocols import (
     protocol_named,
     with_sampled_queries,
 )
+from retrieval.evaluation.query_set import with_query_set
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.retrievers import RerankedRetriever
 from retrieval.evaluation.run import NothingToEvaluateError, evaluate_retriever, scenes_of
@@ -281,9 +282,12 @@ def protocol_of(opened: Collection, options: EvaluationOptions) -> Protocol:
 
 def _restricted(opened: Collection, options: EvaluationOptions, protocol: Protocol) -> Protocol:
     """A protocol without the images that lack a vector in a space, with `options.common`, without queries that taught
-    a space, and with as many queries as the options say.
+    a space, and with the queries, or as many of them, as the options say.
     """
-    protocol = _untaught(opened, options, _common(opened, options, protocol))
+    protocol = _common(opened, options, protocol)
+    if options.query_ids is not None:
+        protocol = with_query_set(protocol, options.query_ids, opened.images.ids, opened.images.labels)
+    protocol = _untaught(opened, options, protocol)
     count = options.query_count(len(opened))
     if count is None:
         return protocol

@@ -75,8 +75,9 @@ class EvaluationOptions:
     so that all can be compared. learn: methods of `retrieval.learn` that learn within each round, from the frozen
     spaces `learn_from`, the first where none is given. rerank: ways of `retrieval.rerank`, each on every space of
     embeddings. queries: how many images query, drawn from each class by its share and by the seed; None for all of
-    them, or QUERIES of more than SAMPLED_ABOVE images. feedback: also simulate users who mark hits in each space.
-    taught: count queries that a space was learned from, which are else left out unless a class would then have none.
+    them, or QUERIES of more than SAMPLED_ABOVE images. query_ids: only these images query. feedback: also simulate
+    users who mark hits in each space. taught: count queries that a space was learned from, which are else left out
+    unless a class would then have none.
     """
 
     spaces: tuple[str, ...] = ()
@@ -94,6 +95,7 @@ class EvaluationOptions:
     queries: int | None = None
     feedback: bool = False
     taught: bool = False
+    query_ids: frozenset[int] | None = None
 
     def query_count(self, images: int) -> int | None:
         """How many of so many images query; None for all."""

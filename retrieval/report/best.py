@@ -48,7 +48,7 @@ _lock = Lock()
 
 
 def best_of(opened: Collection) -> Best | None:
-    """The best of the latest evaluation that compares several; None where there is none, or none of use.
+    """The best of the latest evaluation by all queries that compares several; None where there is none, or none of use.
 
     A learned space counts only where none of its queries taught it. Reads files after a new evaluation alone.
     """
@@ -68,6 +68,8 @@ def best_of(opened: Collection) -> Best | None:
 
 def _bests(opened: Collection) -> Iterator[Best]:
     for evaluation in stored_evaluations(opened.path):
+        if evaluation.is_partial:
+            continue
         try:
             spaces = load_result(opened.path, evaluation)["spaces"]
             usable = [space for space in spaces if _is_usable(space, opened)]

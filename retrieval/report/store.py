@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 
 FOLDER = "evaluations"
 MAX_STORED = 5
-"""Evaluations that are stored of those made on the site, and of those made by a command; the oldest are dropped."""
+"""Evaluations that are stored of those made on the site, and of those made by a command, each of all queries and of
+selected ones; the oldest are dropped."""
 FILES = {
     "evaluation.json": "application/json",
     "evaluation.schema.json": "application/json",
@@ -69,6 +70,11 @@ class StoredEvaluation:
     made_by: Literal["site", "command"] = "site"
     files: dict[str, str] = field(default_factory=dict, hash=False)
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether some selected images alone queried, so that its figures are not the collection's."""
+        return "query_ids" in self.request
+
     @staticmethod
     def by_command(request: dict[str, Any]) -> StoredEvaluation:
         """One that a command makes now, under a new id."""
@@ -88,7 +94,8 @@ def store_evaluation(opened: Collection, evaluation: StoredEvaluation, result: E
     remove_unfinished(opened.path)
     with FileLock(folder / _LOCK, timeout=_LOCK_SECONDS):
         _store(opened, unfinished, result, report, facts)
-    stored = [other for other in stored_evaluations(opened.path) if other.made_by == evaluation.made_by]
+    kind = (evaluation.made_by, evaluation.is_partial)
+    stored = [other for other in stored_evaluations(opened.path) if (other.made_by, other.is_partial) == kind]
     for old in stored[MAX_STORED:]:
         shutil.rmtree(folder / old.id, ignore_errors=True)
 

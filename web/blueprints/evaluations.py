@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, send_file, url_for
 from flask_openapi3 import APIBlueprint, Tag
 from werkzeug.wrappers import Response as BaseResponse
@@ -32,9 +33,9 @@ from retrieval.rerank import reranker_named
 from retrieval.tables import csv_rows
 from web import responses
 from web.context import collection, state
-from web.errors import UnsupportedBodyError
-from web.forms import whole_number
-from web.jobs import Job, evaluate
+from web.errors import BadOptionError, UnsupportedBodyError
+from web.forms import form_ids, whole_number
+from web.jobs import Job, run_process
 from web.limits import rate_limited
 from web.problems import without_server_paths
 from web.requests import EvaluationPath, EvaluationRequest, RunPair, json_body, require_bounded_body, require_single
@@ -157,7 +158,7 @@ def page() -> str:
         definition_of=definition_of,
         is_shown=lambda image: collection().images.position(image) is not None,
         links=links,
-        map_page=lambda name: url_for("map.page", space=name),
+        map_page=lambda name: url_for("map.page", space=name, evaluation=chosen.id if chosen.is_partial else None),
         points=map_points([space] if space else [])
         | {
             "place": f"{request.script_root}/api/v1/images/{{image}}/thumbnail",
@@ -169,14 +170,22 @@ def page() -> str:
 @blueprint.post("/")
 @rate_limited
 def start_from_page() -> BaseResponse:
-    """Start an evaluation of every space and, where these are chosen, of all of them fused and of each re-ranked."""
-    require_single(request.form, {"rerank"})
-    spaces = tuple(space.name for space in collection().manifest.compared)
+    """Start an evaluation of every space and, where these are chosen, of all of them fused and of each re-ranked.
+
+    From the page Map, of the spaces that it shows, with the selected images as queries.
+    """
+    require_single(request.form, {"rerank", "space"})
+    spaces = tuple(request.form.getlist("space")) or tuple(space.name for space in collection().manifest.compared)
     method = request.form.get("fusion")
     fusions = [Fusion(spaces, (1.0,) * len(spaces), method).name] if method else []
     protocol = request.form.get("protocol", "leave-cluster-out")
     rerank = [way for way in request.form.getlist("rerank") if way]
-    _start(EvaluationRequest.model_validate({"protocol": protocol, "fusions": fusions, "rerank": rerank}))
+    values: dict[str, Any] = {"protocol": protocol, "fusions": fusions, "rerank": rerank, "spaces": list(spaces)}
+    if "ids" in request.form:
+        values["query_ids"] = form_ids(request.form["ids"])
+        if not values["query_ids"]:
+            raise BadOptionError("select images first")
+    _start(EvaluationRequest.model_validate(values))
     return redirect(url_for("report.page"), 303)
 
 
@@ -242,15 +251,23 @@ def script() -> Response:
 
 
 def _start(wanted: EvaluationRequest) -> Job:
-    """Start a job. Raises JobRunningError, SpaceNameError, FusionTextError, UnknownRerankingError."""
+    """Start a job. Raises JobRunningError, SpaceNameError, FusionTextError, UnknownRerankingError, BadOptionError."""
     shared, opened = state(), collection()
     spaces = wanted.spaces or [space.name for space in opened.manifest.compared]
     fusions = list(dict.fromkeys(map(Fusion.parse, wanted.fusions)))
     for name in (*spaces, *(space for fusion in fusions for space in fusion.spaces)):
         opened.manifest.space(name)
     rerank = list(dict.fromkeys(reranker_named(way).name for way in wanted.rerank))
-    request = wanted.model_dump() | {"spaces": spaces, "fusions": [fusion.name for fusion in fusions], "rerank": rerank}
-    return shared.jobs.start(request, lambda job: evaluate(shared.served.path, job))
+    if wanted.query_ids is not None:
+        images = opened.images
+        if not (images.labels[np.isin(images.ids, wanted.query_ids)] >= 0).any():
+            raise BadOptionError("none of the selected images has a class, so there is nothing to measure")
+    request = wanted.model_dump(exclude_none=True) | {
+        "spaces": spaces,
+        "fusions": [fusion.name for fusion in fusions],
+        "rerank": rerank,
+    }
+    return shared.jobs.start(request, lambda job: run_process(shared.served.path, job))
 
 
 def _compared(pair: RunPair) -> RunComparison:

@@ -9,13 +9,14 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from retrieval.report.palette import CLASS_COLOURS
 from retrieval.report.render import MAP_SCRIPTS, map_script
+from retrieval.report.store import stored_evaluation
 from retrieval.space_map.store import load_map
 from retrieval.tables import csv_rows
 from web import responses
 from web.context import collection, state
 from web.errors import BadOptionError
 from web.forms import form_ids
-from web.jobs import evaluate
+from web.jobs import run_process
 from web.limits import rate_limited
 from web.problems import without_server_paths
 from web.requests import MapQuery, require_single
@@ -40,7 +41,9 @@ def space_map(query: MapQuery) -> Response:
 
 @blueprint.get("/")
 def page() -> str:
-    """One or two spaces as maps; where one is not laid out yet, how to do it."""
+    """One or two spaces as maps; where one is not laid out yet, how to do it. The queries of an evaluation that the
+    address names are selected, where these were selected ones.
+    """
     require_single(request.args)
     opened = collection()
     if not opened.spaces or not len(opened):
@@ -49,11 +52,13 @@ def page() -> str:
     beside = request.args.get("beside")
     names = [first, *([opened.manifest.space(beside).name] if beside else [])]
     job = state().layouts.latest()
+    evaluation = request.args.get("evaluation")
+    queries = () if evaluation is None else stored_evaluation(opened.path, evaluation).request.get("query_ids", ())
     return render_template(
         "map.html",
         spaces=[space.name for space in opened.spaces],
         panels=[{"space": name, "map": load_map(opened, name)} for name in names],
-        layout=None if job is None else {"state": job.state, "progress": job.progress, "spaces": job.request["map"]},
+        layout=None if job is None else {"state": job.state, "progress": job.progress, "spaces": job.request["spaces"]},
         fault=without_server_paths(job.error, {}) if job is not None and job.error else None,
         facts={
             "colours": CLASS_COLOURS,
@@ -61,6 +66,7 @@ def page() -> str:
             "image": f"{request.script_root}/collection/images/{{image}}",
             "results": url_for("pages.results"),
             "most_parts": MAX_PARTS,
+            "selected": np.intersect1d(np.array(queries, np.int64), opened.images.ids).tolist(),
         },
     )
 
@@ -73,7 +79,7 @@ def lay_out() -> BaseResponse:
     names = list(dict.fromkeys(opened.manifest.space(name).name for name in request.form.getlist("space")))
     if not names:
         raise BadOptionError("name a space to lay out")
-    shared.layouts.start({"map": names}, lambda job: evaluate(shared.served.path, job))
+    shared.layouts.start({"spaces": names}, lambda job: run_process(shared.served.path, job))
     shown, beside = request.form.get("shown"), request.form.get("beside") or None
     return redirect(url_for("map.page", space=shown, beside=beside), 303)
 

@@ -9,6 +9,17 @@ const make = (name, fields = {}, ...children) => { const node = Object.assign(do
 const FAINT = "#8a949a", WRONG = "#d55e00", RIGHT = "#0072b2";
 const selection = new MapSelection();
 const maps = [];
+
+// What was selected before another space was chosen, or what the address names, is selected once the maps are there.
+const CARRIED = "kvasir map selection";
+let before = facts.selected;
+try {
+  before = JSON.parse(sessionStorage.getItem(CARRIED)) ?? before;
+  sessionStorage.removeItem(CARRIED);
+} catch { /* a browser that stores nothing */ }
+document.querySelector(".choose").addEventListener("submit", () => {
+  if (selection.ids.size) try { sessionStorage.setItem(CARRIED, JSON.stringify([...selection.ids])); } catch { /* the same */ }
+});
 const unticked = new Map(); // by kind of colour, the names that are hidden
 
 /** How points are coloured: a name of the group of each, and the groups in order with their colours. */
@@ -110,6 +121,8 @@ async function load(place) {
 function ready() {
   if (!maps.length) return;
   tools.hidden = false;
+  if (before) selection.select(before);
+  before = null;
   if (!maps.some((map) => map.points.sources.length > 1)) tools.querySelector('option[value="source"]').disabled = true;
   recolour();
   selected();

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import shutil
+import time
 from html import unescape
 from pathlib import Path
 
@@ -119,6 +120,34 @@ def test_a_selection_is_a_table_and_a_search(client: FlaskClient, mapped: Path) 
     assert "Only 20 selected images are searched" in hits
 
 
+def test_a_selection_is_a_query_set_that_the_report_shows_on_the_map(mapped: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(mapped, tmp_path / "c"))
+    client = create_app(Settings(path), background=False).test_client()
+
+    started = client.post("/evaluation/", data={"ids": "5,3,99999", "space": SPACE})
+
+    assert started.headers["Location"] == "/evaluation/"
+    job = client.application.extensions["kvasir"].jobs.latest()
+    assert "Evaluating 2 selected images in 1 space" in client.get("/evaluation/").text
+    deadline = time.monotonic() + 240
+    while job.state == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert (job.state, job.error, job.request["query_ids"]) == ("done", None, [3, 5])
+    latest, earlier = client.get("/api/v1/evaluations").json["evaluations"]
+    (result,) = client.get(f"/api/v1/evaluations/{latest['id']}").json["result"]["spaces"]
+    assert result["queries"]["all"] == 2
+    page = client.get("/evaluation/").text
+    assert "Only 2 selected images query" in page
+    (shown,) = set(re.findall(r'href="(/map/[^"]*)"', page)) - {"/map/"}
+    assert '"selected": [3, 5]' in unescape(client.get(unescape(shown)).text)
+    # Errors on the map are those of all queries, though this one is newer
+    assert client.get("/api/v1/map").json["evaluation"] == earlier["id"]
+    for ids in ("", "99999"):
+        assert client.post("/evaluation/", data={"ids": ids, "space": SPACE}).status_code == 422
+    assert client.post("/api/v1/evaluations", json={"query_ids": [99999]}).status_code == 422
+
+
 def test_a_selection_that_is_none_or_gone_is_told(client: FlaskClient) -> None:
     for ids in ("", "a,b", "99999", "-1"):
         assert client.post("/search/among", data={"ids": ids}).status_code == 422
@@ -130,10 +159,10 @@ def test_a_selection_that_is_none_or_gone_is_told(client: FlaskClient) -> None:
 
 
 def test_a_space_that_is_named_twice_is_laid_out_once(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.blueprints.maps.evaluate", lambda path, job: None)
+    monkeypatch.setattr("web.blueprints.maps.run_process", lambda path, job: None)
     assert client.post("/map/", data={"space": [SPACE, OTHER, SPACE.upper()]}).status_code == 303
     job = client.application.extensions["kvasir"].layouts.latest()
-    assert job.request == {"map": [SPACE, OTHER]}
+    assert job.request == {"spaces": [SPACE, OTHER]}
 
 
 def test_a_picture_is_no_selection(client: FlaskClient, mapped: Path) -> None:

@@ -159,6 +159,21 @@ def test_what_is_stored_already_is_stored_once_and_every_option_makes_another(co
     ]
 
 
+def test_the_images_of_a_table_alone_query_and_have_the_figures_that_they_have_among_all(
+    collection: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "selection.csv"
+    table.write_text("id,file\n7,polyps/7.jpg\n2,esophagitis/2.jpg\n")
+    every, some = (
+        json.loads(run(collection, "--json", "--samples", "0", *more))["spaces"] for more in ((), ("--queries", table))
+    )
+    for whole, part in zip(every, some, strict=True):
+        assert part["protocol"]["sentence"].endswith("; 2 of 12 queries, which were selected")
+        assert part["per_query"]["id"] == [2, 7]
+        for name, values in part["per_query"]["measures"].items():
+            assert values == [whole["per_query"]["measures"][name][at] for at in (2, 7)]
+
+
 def test_names_of_classes_are_printed_as_they_are(tmp_path: Path) -> None:
     names = ("[/b]", "[red]cecum")
     with CollectionWriter(tmp_path / "c", create=True) as writer:

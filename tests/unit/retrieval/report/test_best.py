@@ -34,11 +34,11 @@ def two(write_collection: Callable[..., Path], tmp_path: Path) -> Path:
     return write_collection(tmp_path / "two.collection", unit, CLASSES)
 
 
-def evaluate(path: Path, number: int = 1, **options: Any) -> None:
+def evaluate(path: Path, number: int = 1, request: dict[str, Any] | None = None, **options: Any) -> None:
     opened = Collection.open(path)
     wanted = EvaluationOptions(measures=MeasureOptions(samples=20), **options)
     result = evaluate_collection(opened, "two", wanted)
-    stored = StoredEvaluation(f"e{number}", f"2026-01-0{number}T00:00:00+00:00", {})
+    stored = StoredEvaluation(f"e{number}", f"2026-01-0{number}T00:00:00+00:00", request or {})
     store_evaluation(opened, stored, result, build_report(result, opened))
 
 
@@ -67,11 +67,12 @@ def test_a_fusion_is_searched_with_its_weights_and_method(two: Path) -> None:
     assert (best.spaces, best.weights, best.fusion) == (("m", "s"), (1.0, 3.0), "zscore")
 
 
-def test_a_later_evaluation_is_seen_and_one_of_a_single_space_says_nothing(two: Path) -> None:
+def test_a_later_evaluation_is_seen_and_one_of_a_single_space_or_of_selected_queries_says_nothing(two: Path) -> None:
     opened = Collection.open(two)
     assert best_of(opened) is None
     evaluate(two)
     evaluate(two, 2, spaces=("m",))
+    evaluate(two, 3, {"query_ids": [0, 2]}, query_ids=frozenset({0, 2}))
     best = best_of(opened)
     assert best is not None
     assert best.evaluation.id == "e1"

@@ -96,7 +96,7 @@ def test_the_newest_evaluations_are_stored_and_loaded(collection: Path) -> None:
     assert all(path_of_file(collection, latest, name).stat().st_size for name in FILES)
 
 
-def test_evaluations_of_the_site_replace_none_that_a_command_made(collection: Path) -> None:
+def test_evaluations_of_the_site_replace_none_that_a_command_made_or_that_all_images_queried(collection: Path) -> None:
     opened = Collection.open(collection)
     result = evaluate_collection(opened, "drawn", EvaluationOptions(measures=MeasureOptions(samples=0)))
     by_command = StoredEvaluation.by_command({"spaces": ["s"]})
@@ -104,7 +104,8 @@ def test_evaluations_of_the_site_replace_none_that_a_command_made(collection: Pa
     for number in range(MAX_STORED + 1):
         made = StoredEvaluation(f"e{number}", f"2999-01-0{number + 1}T00:00:00+00:00", {})
         store_evaluation(opened, made, result, REPORT)
-    assert len(stored_evaluations(collection)) == MAX_STORED + 1
+    store_evaluation(opened, StoredEvaluation("some", "2999-02-01T00:00:00+00:00", {"query_ids": [1]}), result, REPORT)
+    assert len(stored_evaluations(collection)) == MAX_STORED + 2
     assert stored_evaluation(collection, by_command.id).request == {"spaces": ["s"]}
     with pytest.raises(NotEvaluatedError, match="no evaluation 'e0'"):
         stored_evaluation(collection, "e0")
