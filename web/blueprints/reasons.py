@@ -9,8 +9,8 @@ from pydantic import Field
 from web import responses
 from web.limits import rate_limited
 from web.pictures import body_picture, form_picture
-from web.requests import ImagePath, RequestModel, SpaceNames, field_values, picture_body
-from web.search import ImageId, Region, parsing_turn, reasons
+from web.requests import ImageId, ImagePath, RequestModel, SpaceNames, field_values, picture_body
+from web.search import Region, parsing_turn, reasons
 
 api = APIBlueprint("reasons", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="reasons")])
 
