@@ -118,7 +118,7 @@ class Embedder:
 
     def pictures(self, part: Part, spaces: Sequence[str]) -> dict[Draft, Picture]:
         """The picture of a part at the draft of each space, decoded once for all spaces that share it."""
-        source, max_pixels = self._picture(part)
+        source, max_pixels = self.source(part)
         region = part.region
 
         def decode_at(draft: Draft) -> Picture:
@@ -127,12 +127,11 @@ class Embedder:
 
         return {draft: decode_at(draft) for draft in dict.fromkeys(self.space(name).draft for name in spaces)}
 
-    def decodes_apart(self, part: Part) -> bool:
-        """Whether a part's picture is so large that another process decodes it. Raises BadQueryError."""
-        data, max_pixels = self._picture(part)
-        return self._large is not None and isinstance(data, bytes) and self._large.takes(data, max_pixels)
+    def decodes_apart(self, source: PictureLike, max_pixels: int) -> bool:
+        """Whether a picture is so large that another process decodes it."""
+        return self._large is not None and isinstance(source, bytes) and self._large.takes(source, max_pixels)
 
-    def _picture(self, part: Part) -> tuple[PictureLike, int]:
+    def source(self, part: Part) -> tuple[PictureLike, int]:
         """The picture of a part and its limit of pixels. Raises BadQueryError."""
         if part.image_id is not None:  # its picture met the limit of indexing
             return self.collection.read(int(part.image_id)), images.MAX_PIXELS
@@ -148,7 +147,7 @@ class Embedder:
         if part.image_id is not None and part.region is None:
             return {name: self._stored_vector(int(part.image_id), name) for name in spaces}
         if (large := self._large) is not None:
-            data, max_pixels = self._picture(part)
+            data, max_pixels = self.source(part)
             if isinstance(data, bytes) and large.takes(data, max_pixels):
                 apart = self.prepared_apart(large, data, part.region, spaces, max_pixels)
                 return {name: self.space(name).embed([apart[name]])[0] for name in spaces}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection as Names
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
@@ -22,7 +22,7 @@ from retrieval.findings import calibrated
 from retrieval.fusion import DEFAULT_METHOD, DEPTH, Method, RankedList, Statistics, fuse, method_named
 from retrieval.fusion.statistics import stored_statistics
 from retrieval.gallery import Gallery
-from retrieval.hits import Hits, Quality, hits_of
+from retrieval.hits import Hit, Hits, Quality, hits_of
 from retrieval.images import MAX_PIXELS, Picture, Region
 from retrieval.index import Index, open_index
 from retrieval.index.cosine import Cosine
@@ -48,6 +48,7 @@ from retrieval.space_search import Nearest, SpaceSearch, padded
 from retrieval.spaces import Purpose, Space, UnsupportedQueryError, VectorError, metric_of
 
 if TYPE_CHECKING:
+    from retrieval.reasons.seen import SeenPictures
     from retrieval.reasons.telling import Reasons
 
 _FUSED_AT_ONCE = 64
@@ -214,10 +215,8 @@ class Searcher:
         feedback = Feedback(tuple(relevant), tuple(irrelevant))
         if not isinstance(query, Hits):
             parsed = Query.of(query, options.pop("region", None))
-        elif query.query is None:
-            raise BadQueryError("these hits do not know what they were searched by; give the query itself")
         else:
-            parsed, feedback = query.query, (query.feedback or Feedback()).followed_by(feedback)
+            parsed, feedback = _query_of(query), (query.feedback or Feedback()).followed_by(feedback)
             k = k or len(query) or None
             options.setdefault("spaces", query.spaces)
             options.setdefault("query_class", query.query_class)
@@ -465,22 +464,33 @@ class Searcher:
 
     def reasons(
         self,
-        query: QueryLike,
-        image_id: int,
+        query: Hits | QueryLike,
+        image: Hit | int,
         spaces: str | Sequence[str] | None = None,
         region: Region | None = None,
     ) -> Reasons:
         """Why an image is near the first picture of a query: where the two agree, and what their distance is made of.
 
-        spaces: names, by default the collection's first. A space of embeddings shows agreement where it passed the test
-        of `kvasir reasons` on this collection, and else says why not. Raises NoSuchImageError, SpaceNameError,
+        query: hits, whose query and spaces are taken over, or a query. image: a hit, or an id. spaces: names, by
+        default the collection's first. A space of embeddings shows agreement where it passed the test of `kvasir
+        reasons` on this collection, and else says why not. Raises NoSuchImageError, SpaceNameError,
         UnsupportedQueryError, BadQueryError, a PictureError.
         """
-        from retrieval.reasons.telling import reasons_for  # searches need not load what takes encoders apart
+        from retrieval.reasons.telling import reasons_for
 
+        if isinstance(query, Hits):
+            spaces = query.spaces if spaces is None else spaces
+            query = _query_of(query)
+        image_id = image.id if isinstance(image, Hit) else image
         parsed = Query.of(query, region)
         names = self._default_spaces([parsed]) if spaces is None else self.space_names(spaces)
-        return reasons_for(self.collection, self._embedder, parsed, image_id, names)
+        return reasons_for(self.collection, self._embedder, self._seen, parsed, image_id, names)
+
+    @cached_property
+    def _seen(self) -> SeenPictures:
+        from retrieval.reasons.seen import SeenPictures  # searches need not load what takes encoders apart
+
+        return SeenPictures()
 
     def prepared_apart(self, data: bytes, spaces: Sequence[str]) -> dict[str, NDArray[Any]] | None:
         """What each space embeds of a large picture, decoded in another process; None for one that is not large.
@@ -811,6 +821,12 @@ def _measured(
         ]
         for search, lists in zip(searches.values(), nearest, strict=True)
     ]
+
+
+def _query_of(hits: Hits) -> Query:
+    if hits.query is None:
+        raise BadQueryError("these hits do not know what they were searched by; give the query itself")
+    return hits.query
 
 
 def _score_kind(reranked: bool, signed: bool) -> str:

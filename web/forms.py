@@ -24,8 +24,10 @@ from web.requests import MAX_ID, MAX_IDS, field_faults, field_values, require_si
 from web.search import MAX_PARTS, MAX_WEIGHT, SearchOptions
 
 REGION = ("left", "top", "width", "height")
-SEVERAL = ("more", "text", "part_weights")
-"""Fields of a query of several parts: ids of further images; words; the weights of all, the first one's first."""
+SEVERAL = ("more", "text", "part_weights", "part_regions")
+"""Fields of a query of several parts: ids of further images; words; the weights of all, the first one's first; the part
+of each further image that counts, as four numbers in percent, or `whole`."""
+WHOLE = "whole"
 MAX_TEXT = 1000
 """Characters of the words of a query."""
 AMONG = "among"
@@ -51,14 +53,22 @@ REGION_FAULT = "must have a width and a height and lie inside it: left + width a
 """What is wrong with a region, which the form has in percent and a search in fractions."""
 
 
+Percents = tuple[float, float, float, float]
+"""Left, top, width and height in percent of a picture."""
+
+
 @dataclass(frozen=True)
 class PagePart:
-    """A part of a query: an image of the collection by its id, a cached upload by its bytes and name, or words."""
+    """A part of a query: an image of the collection by its id, a cached upload by its bytes and name, or words.
+
+    region: of a further picture, in percent; that of the first one is an option of the search.
+    """
 
     picture: int | bytes | None = None
     weight: float = 1.0
     upload: str | None = None
     text: str | None = None
+    region: Percents | None = None
 
     @property
     def image_id(self) -> int | None:
@@ -68,7 +78,7 @@ class PagePart:
 
 @dataclass(frozen=True)
 class PageSearch:
-    """A search that a page's address states: by pictures, of which the first has the region, by words, or by both.
+    """A search that a page's address states: by pictures, by words, or by both.
 
     parts: pictures in their order, words last.
     fields: the address's own, so that links can repeat them.
@@ -91,19 +101,25 @@ class PageSearch:
     @property
     def query(self) -> Query:
         """All parts, as the engine takes them."""
-        region: Any = tuple(self.options.region) if self.options.region else None
         return Query(
             tuple(
                 Part(
                     image_id=part.image_id,
                     picture=part.picture if isinstance(part.picture, bytes) else None,
                     text=part.text,
-                    region=None if at or part.text else region,
+                    region=self.region_of(at),
                     weight=part.weight,
                 )
                 for at, part in enumerate(self.parts)
             )
         )
+
+    def region_of(self, at: int) -> Any:
+        """The region of a part as fractions, or None."""
+        part = self.parts[at]
+        if at or part.text:
+            return part.region and tuple(edge / 100 for edge in part.region)
+        return self.options.region and tuple(self.options.region)
 
     @property
     def is_whole_picture(self) -> bool:
@@ -161,13 +177,19 @@ class PageSearch:
         if len(self.parts) == 1:
             return None
         rest = self.parts[:at] + self.parts[at + 1 :]
-        return self._link_by(rest) if at else self._link_by(rest, **dict.fromkeys((*REGION, "upload")))
+        if at:
+            return self._link_by(rest)
+        edges = rest[0].region or (None,) * 4  # the second picture becomes the first
+        first = {name: None if edge is None else f"{edge:g}" for name, edge in zip(REGION, edges, strict=True)}
+        return self._link_by(rest, **first, upload=None)
 
     def _link_by(self, parts: tuple[PagePart, ...], **changes: Any) -> str:
         weights = [f"{part.weight:g}" for part in parts]
         equal = set(weights) == {"1"}
-        more = ",".join(str(part.image_id) for part in parts[1:] if part.image_id is not None) or None
+        further = [part for part in parts[1:] if part.image_id is not None]
+        more = ",".join(str(part.image_id) for part in further) or None
         own: dict[str, Any] = {"image": parts[0].image_id, "more": more, "text": parts[-1].text}
+        own["part_regions"] = ",".join(map(_percents, further)) if any(part.region for part in further) else None
         return self.link(part_weights=None if equal else ",".join(weights), **own, **changes)
 
 
@@ -184,7 +206,14 @@ def page_search(fields: MultiDict[str, str], options: SearchOptions | None = Non
         pictures.append(PagePart(image_number(fields["image"])))
     elif "text" not in fields:
         raise NoPictureError("this address names no picture and has no words: start from the search page")
-    pictures += [PagePart(image_number(text)) for text in _values(fields, "more")]
+    further = _values(fields, "more")
+    regions = _values(fields, "part_regions") or [""] * len(further)
+    if len(regions) != len(further):
+        raise BadOptionError(
+            f"Parts of the pictures: give one for each further picture ({len(further)}), not {len(regions)}"
+        )
+    for text, region in zip(further, regions, strict=True):
+        pictures.append(PagePart(image_number(text), region=_region(region)))
     parts = (*pictures, *_words(fields))
     if options.region is not None and not pictures:
         raise BadOptionError("words have no framed part: choose a picture")
@@ -213,6 +242,26 @@ def _words(fields: MultiDict[str, str]) -> list[PagePart]:
 def _values(fields: MultiDict[str, str], name: str) -> list[str]:
     """A field that may stand there several times, and have several values parted by commas."""
     return [text.strip() for value in fields.getlist(name) for text in value.split(",")]
+
+
+def _region(text: str) -> Percents | None:
+    """The part of a further picture, as four numbers in percent; None for all of it. Raises BadOptionError."""
+    if text.lower() in ("", WHOLE):
+        return None
+    try:
+        left, top, width, height = (float(number) for number in text.split())
+    except ValueError:
+        left = top = width = height = nan
+    if not (left >= 0 <= top and width > 0 < height and left + width <= 100.001 >= top + height):
+        raise BadOptionError(
+            f"Parts of the pictures: '{text[:40]}' is not left, top, width and height in percent, such as 20 30 50 40, "
+            f"and not '{WHOLE}'; a part {REGION_FAULT}"
+        )
+    return left, top, width, height
+
+
+def _percents(part: PagePart) -> str:
+    return WHOLE if part.region is None else " ".join(f"{edge:g}" for edge in part.region)
 
 
 def _weight(text: str) -> float:
@@ -282,6 +331,8 @@ def filled_fields(fields: MultiDict[str, str]) -> MultiDict[str, str]:
     One of `spaces` is left where all are unticked: the form sends an empty one along with those that are ticked.
     """
     filled = MultiDict([(name, value) for name, value in fields.items(multi=True) if value.strip()])
+    if "part_regions" in filled:  # an empty one is of a whole picture
+        filled.setlist("part_regions", fields.getlist("part_regions"))
     if "spaces" in fields:
         filled.setdefault("spaces", "")
     return filled

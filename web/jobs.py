@@ -227,6 +227,7 @@ def _evaluate(path: Path, evaluation: StoredEvaluation) -> None:
         fusions=tuple(map(Fusion.parse, request["fusions"])),
         rerank=tuple(request["rerank"]),
         query_ids=frozenset(request["query_ids"]) if "query_ids" in request else None,
+        feedback=request["feedback"],
     )
     opened = Collection.open(path)
     images = opened.images
@@ -234,6 +235,7 @@ def _evaluate(path: Path, evaluation: StoredEvaluation) -> None:
     others = (len(set(images.clusters.tolist())) < len(images)) + images.has_scenes
     rounds = (len(options.spaces) + len(options.fusions)) * (1 + others * (options.protocol == "leave-cluster-out"))
     rounds += sum(name in embedding_spaces(opened.manifest) for name in options.spaces) * len(options.rerank)
+    rounds += options.feedback * len(options.spaces)
     finished = 0
 
     def measured(_: str, done: int, total: int) -> None:

@@ -24,7 +24,8 @@ MAX_FUSIONS = 20
 MAX_IDS = 100_000
 """Images that a request may list."""
 LISTS = frozenset(
-    {"spaces", "weights", "classes", "ids", "exclude_ids", "relevant", "irrelevant", "region", "more", "part_weights"}
+    {"spaces", "weights", "classes", "ids", "exclude_ids", "relevant", "irrelevant", "region"}
+    | {"more", "part_weights", "part_regions"}
 )
 """Fields of an address or a form that may stand there several times; all others have one value."""
 
@@ -166,6 +167,9 @@ class EvaluationRequest(RequestModel):
         [],
         max_length=len(RERANKERS),
         description="Also each space of embeddings, its nearest 1,000 images ranked anew.",
+    )
+    feedback: bool = Field(
+        False, description="Also simulate users who mark hits as fitting or not, one mark in ten wrong, in each space."
     )
     samples: int = Field(
         MeasureOptions.samples, ge=0, le=2000, description="Bootstrap samples for intervals; 0 for none."

@@ -25,7 +25,13 @@ class OverlayError(OutputError):
 @click.command("reasons")
 @click.argument("arguments", metavar="[FILE|ID IMAGE-ID] COLLECTION", nargs=-1, required=True)
 @space_option("Only these spaces, separated by commas.  [default: all that are compared]")
-@click.option("--pairs", default=100, show_default=True, type=click.IntRange(min=20), help="Of the test.")
+@click.option(
+    "--pairs",
+    default=100,
+    show_default=True,
+    type=click.IntRange(min=20),
+    help="Of the test, and as many others that choose the way.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the test's pairs.")
 @click.option(
     "--out", type=LocalPath(dir_okay=False), metavar="PNG", help="Write both pictures with the cells that agree."
@@ -71,7 +77,8 @@ def _test(searcher: Searcher, spaces: list[str], pairs: int, seed: int, as_json:
         return
     for outcome in outcomes:
         for one in outcome.tried:
-            click.echo(f"{one_line(outcome.space)}, {one.way}: {'passed' if one.passed else 'failed'}: {one}")
+            on = ", on other pairs" if one.confirms else ""
+            click.echo(f"{one_line(outcome.space)}, {one.way}{on}: {'passed' if one.passed else 'failed'}: {one}")
         if outcome.passed is None:
             click.echo(f"{one_line(outcome.space)}: {outcome}")
     if not outcomes:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from types import MappingProxyType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import open_clip
@@ -24,16 +26,25 @@ from retrieval.encoders.spec import (
     EncoderSpec,
     EncoderSpecError,
     NoTextTowerError,
+    TextsNotInstalledError,
     WeightsNotFoundError,
     folder_weights,
     open_clip_config,
 )
+from retrieval.encoders.tokens import INSTALL
+
+if TYPE_CHECKING:
+    from open_clip.tokenizer import HFTokenizer
 
 _CONFIG = "open_clip_config.json"
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "vocab.txt")
+_TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
 """A text tower of nothing, in place of one of hundreds of millions of weights: the two are built one by one."""
 _DEFAULTS = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD, "interpolation": "bicubic"}
+_CONTEXT = 77
+"""open_clip's length of a text in tokens, where a configuration states none."""
 _VOCABULARY = 49408
 """Tokens of CLIP's byte pair encoding."""
 QUICK = "-quickgelu"
@@ -53,10 +64,23 @@ class _ImageTower(torch.nn.Module):
 
 
 class TextTower(torch.nn.Module):
-    """Tokens (n, l) int64 -> embeddings (n, d) float32 of unit length. scale: of the checkpoint's cosines."""
+    """Tokens (n, l) int64 -> embeddings (n, d) float32 of unit length. scale: of the checkpoint's cosines.
 
-    def __init__(self, model: torch.nn.Module, context_length: int, scale: float, digest: str) -> None:
+    tokenizer: None for CLIP's; tokenizer_settings: what open_clip's configuration says of it.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        context_length: int,
+        scale: float,
+        digest: str,
+        tokenizer: HFTokenizer | None = None,
+        tokenizer_settings: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         super().__init__()
+        self.tokenizer = tokenizer
+        self.tokenizer_settings = tokenizer_settings
         self.model = model
         self.context_length = context_length
         self.scale = scale
@@ -79,18 +103,19 @@ class TextTower(torch.nn.Module):
 def load_text_tower(spec: EncoderSpec, options: EncoderOptions) -> TextTower:
     """The text tower that belongs to an image tower, with its weights.
 
-    Raises NoTextTowerError where there is none, or one that needs another tokenizer than CLIP's, which alone comes
-    with open_clip; WeightsNotFoundError, WeightsMismatchError.
+    Raises NoTextTowerError where there is none, or one whose tokenizer cannot be had, TextsNotInstalledError where
+    it needs the extra `texts`, WeightsNotFoundError, WeightsMismatchError.
     """
     config, _ = _configuration(spec)
     text = config.get("text_cfg")
     if text is None:
         raise NoTextTowerError(f"{spec.text}: its configuration has no text tower")
-    other = [str(text[name]) for name in ("hf_model_name", "hf_tokenizer_name", "tokenizer_kwargs") if text.get(name)]
-    vocabulary = text.get("vocab_size", _VOCABULARY)
-    if other or vocabulary != _VOCABULARY:
-        name = other[0] if other else f"of {vocabulary:,} tokens"
-        raise NoTextTowerError(f"{spec.text}: its texts need a tokenizer other than CLIP's ({name})")
+    tokenizer = _tokenizer(spec, text)
+    if text.get("hf_model_name"):
+        text = text | {
+            "hf_model_name": str(_text_architecture(spec, text["hf_model_name"])),
+            "hf_model_pretrained": False,
+        }
     quick, _ = _activation(spec, config, options)
     try:
         model = open_clip.model._build_text_tower(config["embed_dim"], text, quick)
@@ -106,7 +131,78 @@ def load_text_tower(spec: EncoderSpec, options: EncoderOptions) -> TextTower:
     model.load_state_dict(fitted.state, strict=True)
     scales = [v for n, v in checkpoint.states[fitted.key].items() if n.rpartition(".")[2] == "logit_scale"]
     scale = float(scales[0].float().exp()) if scales else 100.0  # what CLIP's training is bounded by
-    return TextTower(model, int(model.context_length), scale, weights_digest(model.state_dict().items()))
+    length = int(model.context_length) if tokenizer is None else tokenizer.context_length
+    digest = weights_digest(model.state_dict().items())
+    return TextTower(model, length, scale, digest, tokenizer, dict(text.get("tokenizer_kwargs") or {}))
+
+
+def _tokenizer(spec: EncoderSpec, text: Mapping[str, Any]) -> HFTokenizer | None:
+    """The tokenizer of a text tower as open_clip reads it; None for CLIP's.
+
+    Raises NoTextTowerError, TextsNotInstalledError.
+    """
+    name = text.get("hf_tokenizer_name")
+    if not name:
+        vocabulary = text.get("vocab_size", _VOCABULARY)
+        if vocabulary != _VOCABULARY or text.get("hf_model_name") or text.get("tokenizer_kwargs"):
+            raise NoTextTowerError(
+                f"{spec.text}: its texts need a tokenizer other than CLIP's, of {vocabulary:,} tokens, which its "
+                "configuration does not name"
+            )
+        return None
+    if text.get("tokenizer_mode"):
+        raise NoTextTowerError(
+            f"{spec.text}: tokens are arranged as '{text['tokenizer_mode']}', which is not supported"
+        )
+    if find_spec("transformers") is None:
+        raise TextsNotInstalledError(
+            f"{spec.text}: its texts need the tokenizer {name}; {INSTALL} and index into a new collection"
+        )
+    from open_clip.tokenizer import HFTokenizer
+
+    settings = dict(text.get("tokenizer_kwargs") or {})
+    try:
+        return HFTokenizer(
+            str(_tokenizer_folder(spec, name)), context_length=text.get("context_length", _CONTEXT), **settings
+        )
+    except (OSError, ValueError, ImportError, TypeError, KeyError) as error:  # whatever transformers cannot read
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise NoTextTowerError(f"{spec.text}: its tokenizer cannot be read ({reason})") from error
+
+
+def _tokenizer_folder(spec: EncoderSpec, name: str) -> Path:
+    """The folder of a tokenizer's files: that of a local model, else of its repository. Raises NoTextTowerError."""
+    if spec.source == "folder":
+        folder = Path(spec.weights)
+        if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+            raise NoTextTowerError(
+                f"{spec.text}: no tokenizer in {folder}; put tokenizer.json and tokenizer_config.json of {name} there"
+            )
+        return folder
+    try:
+        folder = hub_file(spec, name, _TOKENIZER_FILES).parent
+        for file in _TOKENIZER_SETTINGS:
+            with suppress(WeightsNotFoundError):  # not every tokenizer has each of them
+                hub_file(spec, name, [file])
+    except WeightsNotFoundError as error:
+        raise NoTextTowerError(
+            f"{spec.text}: the tokenizer {name} is not on this machine and the model hub cannot be reached"
+        ) from error
+    return folder
+
+
+def _text_architecture(spec: EncoderSpec, name: str) -> Path:
+    """The folder with the config.json of a text tower of transformers. Raises NoTextTowerError."""
+    if spec.source == "folder" and (Path(spec.weights) / "config.json").is_file():
+        return Path(spec.weights)
+    try:
+        return hub_file(spec, name, ["config.json"]).parent
+    except WeightsNotFoundError as error:
+        place = spec.weights if spec.source == "folder" else "a folder given as open_clip:local-dir:DIR"
+        raise NoTextTowerError(
+            f"{spec.text}: its text tower is a {name}, whose config.json is not on this machine and the model hub "
+            f"cannot be reached; put that file into {place}"
+        ) from error
 
 
 def _text_of_model(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ the patch tokens stands in (C. Zhou et al., "Extract free dense labels from CLIP
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,6 +33,8 @@ _LINEAR = {"Reshape", "Squeeze", "Unsqueeze", "Transpose", "Convert"}
 """Operations between pooling and embedding that change no value."""
 _HEAD = {"MVN", "Add", "Multiply", "MatMul", "Subtract", "Divide"}
 """Operations that a head may have: a normalisation, a projection."""
+_MOST_STREAMS = 4
+"""Pictures that run at the same time."""
 _LEAST_SHUFFLED = 64
 """Weights that are shuffled have at least that many numbers; fewer are the picture's mean and deviation."""
 
@@ -80,17 +83,20 @@ class SpatialTower:
                     openvino, directory, pool.get_friendly_name(), raw.get_friendly_name(), shuffled
                 )
         model.add_outputs(outputs)
+        cores = available_cores()
+        streams = min(cores, _MOST_STREAMS)  # a picture on each core takes less time than each picture on all of them
         settings = {
-            "INFERENCE_NUM_THREADS": available_cores(),
-            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": cores,
+            "NUM_STREAMS": streams,
             "INFERENCE_PRECISION_HINT": "bf16" if recipe.precision == "bf16" else "f32",
             "ENABLE_CPU_PINNING": False,
         }
-        self._request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+        compiled = openvino.Core().compile_model(model, "CPU", settings)
+        self._requests = [compiled.create_infer_request() for _ in range(streams)]
         self._outputs = len(outputs)
         self._running = Lock()
         width, height = recipe.size
-        shapes = [encoded.shape[1:] for encoded in self.encode(np.zeros((height, width, 3), np.uint8)).maps]
+        shapes = [of_stage.shape[1:] for of_stage in self.encode(np.zeros((height, width, 3), np.uint8)).maps]
         if self.pooling == "statistics":
             self.grid = min(max(shapes), (_STATISTICS_CELLS, _STATISTICS_CELLS))
         else:
@@ -98,25 +104,40 @@ class SpatialTower:
 
     def encode(self, picture: NDArray[np.uint8]) -> Encoded:
         """The embedding and the maps of a prepared picture (h, w, 3)."""
-        with self._running:
-            self._request.infer({0: picture[None]})
-            outputs = [
-                np.array(self._request.get_output_tensor(at).data[0], np.float32) for at in range(self._outputs + 1)
-            ]
-        return Encoded(outputs[0], tuple(self._as_map(output) for output in outputs[1:]))
+        return self.encode_all([picture])[0]
 
-    def replaced(self, picture: Encoded, other: Encoded, shares: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Embeddings (n, d) of a picture, each with these shares (n, cells) of the cells' features from another one."""
+    def encode_all(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Encoded]:
+        """The same of several pictures, as many at a time as there are cores, up to four."""
+        encoded = []
+        with self._running:
+            for start in range(0, len(pictures), len(self._requests)):
+                running = list(zip(self._requests, pictures[start:], strict=False))
+                for request, picture in running:
+                    request.start_async({0: picture[None]})
+                for request, _ in running:
+                    request.wait()
+                    embedding, *maps = (
+                        np.array(request.get_output_tensor(at).data[0], np.float32) for at in range(self._outputs + 1)
+                    )
+                    encoded.append(Encoded(embedding, tuple(map(self._as_map, maps))))
+        return encoded
+
+    def replaced(
+        self, picture: Encoded, other: Encoded, rows: NDArray[np.float64], columns: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Embeddings (r * s, d) of a picture, each with shares of the cells' features from another one.
+
+        rows: (r, rows of cells), columns: (s, columns of cells); their products are the shares.
+        """
         blocks = []
         for own, new in zip(picture.maps, other.maps, strict=True):
             count = own.shape[1] * own.shape[2]
-            mean = (own.sum(axis=(1, 2), dtype=np.float64) + shares @ self._by_cell(new - own)) / count
+            mean = (own.sum(axis=(1, 2), dtype=np.float64) + self._by_cell(new - own, rows, columns)) / count
             if self.pooling != "statistics":
                 blocks.append(mean)
                 continue
-            square = (
-                (own * own).sum(axis=(1, 2), dtype=np.float64) + shares @ self._by_cell(new * new - own * own)
-            ) / count
+            changed = self._by_cell(new * new - own * own, rows, columns)
+            square = ((own * own).sum(axis=(1, 2), dtype=np.float64) + changed) / count
             deviation = np.sqrt(np.maximum(square - mean * mean, 0) + 1e-12)
             blocks.append(_unit(np.concatenate([mean, deviation], axis=1)))
         pooled = np.concatenate(blocks, axis=1)
@@ -145,10 +166,14 @@ class SpatialTower:
         side = math.isqrt(len(output))
         return np.ascontiguousarray(output[len(output) - side * side :].reshape(side, side, -1).transpose(2, 0, 1))
 
-    def _by_cell(self, values: Floats) -> NDArray[np.float64]:
-        """Sums of a map (c, h, w) over each cell, (cells, c)."""
-        rows, columns = _overlaps(values.shape[1], self.grid[0]), _overlaps(values.shape[2], self.grid[1])
-        summed = np.matmul(np.matmul(rows, values), columns.T)
+    def _by_cell(
+        self, values: Floats, rows: NDArray[np.float64] | None = None, columns: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Sums of a map (c, h, w) over each cell, (cells, c), or over shares of the cells, see `replaced`."""
+        of_rows, of_columns = _overlaps(values.shape[1], self.grid[0]), _overlaps(values.shape[2], self.grid[1])
+        if rows is not None and columns is not None:
+            of_rows, of_columns = (rows @ of_rows).astype(np.float32), (columns @ of_columns).astype(np.float32)
+        summed = np.matmul(np.matmul(of_rows, values), of_columns.T)
         by_cell: NDArray[np.float64] = summed.reshape(len(values), -1).T.astype(np.float64)
         return by_cell
 

@@ -27,6 +27,10 @@ class NoTextTowerError(EncoderError):
     """An encoder has no text tower, or one whose texts cannot be tokenised here."""
 
 
+class TextsNotInstalledError(NoTextTowerError):
+    """The extra `texts`, which a text tower needs, is not installed."""
+
+
 @dataclass(frozen=True)
 class EncoderSpec:
     """An encoder's name, taken apart.

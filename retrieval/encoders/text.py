@@ -30,6 +30,14 @@ from retrieval.encoders.runtime import (
     openvino_runtime,
 )
 from retrieval.encoders.spec import EncoderSpec, NoTextTowerError
+from retrieval.encoders.tokens import (
+    CLIP_TOKENS,
+    ClipTokenizer,
+    Tokenizer,
+    open_tokenizer,
+    store_tokenizer,
+    tokenizer_fault,
+)
 
 if TYPE_CHECKING:
     from retrieval.encoders.open_clip import TextTower
@@ -84,6 +92,8 @@ class TextEncoder:
 
     def fault(self) -> str | None:
         """Whether the converted tower is missing or is not what was written; None where it is whole or never was."""
+        if fault := tokenizer_fault(self._folder, self._stored):
+            return fault
         if "converted" not in self._stored:
             return None
         try:
@@ -92,8 +102,9 @@ class TextEncoder:
             return "its converted text encoder is missing"
         return None if digest == self._stored["converted"] else "its converted text encoder is damaged"
 
-    def _tokens(self, texts: Sequence[str]) -> NDArray[np.int64]:
-        return tokens(texts, int(self._stored["context_length"]))
+    @cached_property
+    def _tokens(self) -> Tokenizer:
+        return open_tokenizer(self._folder, self._stored)
 
     @cached_property
     def _run(self) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
@@ -135,7 +146,7 @@ def text_fields(spec: EncoderSpec, options: EncoderOptions, folder: Path) -> dic
     tower = load_text_tower(spec, options)
     fields: dict[str, Any] = {
         "context_length": tower.context_length,
-        "tokenizer": "CLIP's byte pairs",
+        "tokenizer": CLIP_TOKENS,
         "weights": tower.digest,
         "scale": tower.scale,
     }
@@ -143,14 +154,16 @@ def text_fields(spec: EncoderSpec, options: EncoderOptions, folder: Path) -> dic
         fields["converted"] = _convert(tower, folder, spec.text)
     except ConversionError as error:
         log.warning("%s; texts are embedded by PyTorch instead, more slowly", error)
+    if tower.tokenizer is not None:
+        fields |= store_tokenizer(tower.tokenizer, tower.tokenizer_settings, folder, spec.text)
     return fields
 
 
-def tokens(texts: Sequence[str], context_length: int) -> NDArray[np.int64]:
-    """CLIP's tokens (n, l) of texts; a text that is too long is cut."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    made: NDArray[np.int64] = SimpleTokenizer(context_length=context_length)(list(texts)).numpy()
+def tokens_of(tower: TextTower, texts: Sequence[str]) -> NDArray[np.int64]:
+    """The tokens (n, l) of texts as the tower takes them, before its tokenizer is stored."""
+    if tower.tokenizer is None:
+        return ClipTokenizer(tower.context_length)(texts)
+    made: NDArray[np.int64] = tower.tokenizer(list(texts)).numpy()
     return made
 
 
@@ -167,7 +180,7 @@ def _convert(tower: TextTower, folder: Path, name: str) -> str:
             )
         folder.mkdir(parents=True, exist_ok=True)
         openvino.save_model(model, folder / TEXT_MODEL, compress_to_fp16=False)
-        given = tokens(_CHECKED, tower.context_length)
+        given = tokens_of(tower, _CHECKED)
         cosine = float((_compiled(folder)(given) * tower.encode(given)).sum(1).min())
     except Exception as error:
         _remove(folder)

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.encoders.spatial import Encoded, SpatialTower
 from retrieval.images import Region
-from retrieval.reasons.erasing import Way, highest
-from retrieval.reasons.relevance import relevance, vectors_in
-from retrieval.spaces import Space
+from retrieval.reasons.erasing import highest
+from retrieval.reasons.relevance import Erasures
 
 if TYPE_CHECKING:
     from retrieval.reasons.faithfulness import Faithfulness
@@ -87,40 +85,36 @@ class Agreement:
 
 @dataclass(frozen=True, eq=False)
 class SeenPicture:
-    """A picture as an encoder sees it: prepared (h, w, 3), the area of the grid on the upright picture, and encoded.
+    """A picture as an encoder sees it.
 
-    device: boxes and text of the device, as fractions of the grid.
+    area: of the grid of cells on the upright picture. device: boxes and text of the device, as fractions of the grid.
+    cells: features (rows, columns, c) float32.
     """
 
-    prepared: NDArray[np.uint8]
     area: Area
-    encoded: Encoded
     device: Sequence[Region]
+    cells: NDArray[np.float32]
+    erasures: Erasures
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        made = self.erasures
+        return self.cells.nbytes + made.whole.nbytes + made.alone.nbytes + made.together.nbytes
 
 
-def agreement(
-    tower: SpatialTower, space: Space, way: Way, query: SeenPicture, hit: SeenPicture, test: Faithfulness
-) -> Agreement:
+def agreement(space: str, query: SeenPicture, hit: SeenPicture, test: Faithfulness) -> Agreement:
     """Where two pictures agree in a space."""
-    vectors = vectors_in(space, np.stack([query.encoded.vector, hit.encoded.vector]))
-    towards = [
-        relevance(tower, space, way, one.prepared, one.encoded, target)
-        for one, target in ((query, vectors[1]), (hit, vectors[0]))
-    ]
-    likeness = _likeness(tower.cells(query.encoded), tower.cells(hit.encoded))
-    return Agreement(
-        space.name,
-        float(vectors[0] @ vectors[1]),
-        _side(query, towards[0], likeness),
-        _side(hit, towards[1], likeness.T),
-        test,
-    )
+    first, second = query.erasures.whole.astype(np.float64), hit.erasures.whole.astype(np.float64)
+    likeness = _likeness(query.cells, hit.cells)
+    return Agreement(space, float(first @ second), _side(query, second, likeness), _side(hit, first, likeness.T), test)
 
 
-def _side(picture: SeenPicture, relevant: NDArray[np.float64], likeness: NDArray[np.float64]) -> Side:
-    grid = relevant.shape
+def _side(picture: SeenPicture, other: NDArray[np.float64], likeness: NDArray[np.floating]) -> Side:
+    relevance = picture.erasures.relevance(other)
+    grid = relevance.shape
     matches, best = likeness.argmax(axis=1).reshape(grid), likeness.max(axis=1).reshape(grid)
-    return Side(picture.area, relevant, matches, best, within(picture.device, (grid[0], grid[1])))
+    return Side(picture.area, relevance, matches, best.astype(np.float64), within(picture.device, (grid[0], grid[1])))
 
 
 def within(regions: Sequence[Region], grid: tuple[int, int]) -> NDArray[np.bool_]:
@@ -132,7 +126,7 @@ def within(regions: Sequence[Region], grid: tuple[int, int]) -> NDArray[np.bool_
     return cells
 
 
-def _likeness(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+def _likeness(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
     """Cosines (n, m) of the cells of two pictures, each number of a feature less its mean over all of them."""
     first, second = (cells.reshape(-1, cells.shape[2]) for cells in (one, other))
     mean = np.concatenate([first, second]).mean(axis=0)
@@ -140,5 +134,5 @@ def _likeness(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[n
         (cells - mean) / np.maximum(np.linalg.norm(cells - mean, axis=1, keepdims=True), 1e-12)
         for cells in (first, second)
     )
-    cosines: NDArray[np.float64] = first @ second.T
+    cosines: NDArray[np.float32] = first @ second.T
     return cosines

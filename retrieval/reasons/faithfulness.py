@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from retrieval.encoders.spatial import SpatialTower
 from retrieval.reasons.erasing import Fill, Way, erased, filling, highest
-from retrieval.reasons.relevance import relevance, vectors_in
+from retrieval.reasons.relevance import encoder_inputs, erasures, vectors_in
 from retrieval.spaces import Space
 
 NEEDED = 0.9
@@ -35,7 +35,8 @@ class Faithfulness:
 
     above_random, above_centre: share of pairs in which the similarity falls deeper than by random cells and by central
     ones; shuffled_above_random: the same of cells by an encoder of shuffled weights. falls: mean fall of the
-    similarity by what was erased: `relevant`, `random`, `centre`, `shuffled`.
+    similarity by what was erased: `relevant`, `random`, `centre`, `shuffled`. confirms: whether these are other pairs
+    than those that the way was chosen on.
     """
 
     fill: Fill
@@ -46,6 +47,7 @@ class Faithfulness:
     above_centre: float
     shuffled_above_random: float
     falls: Mapping[str, float]
+    confirms: bool = False
 
     @property
     def way(self) -> Way:
@@ -79,7 +81,8 @@ class Faithfulness:
     @staticmethod
     def from_dict(stored: Mapping[str, Any]) -> Faithfulness:
         """The outcome from plain values. Raises KeyError, ValueError, TypeError."""
-        fields = {name: stored[name] for name in Faithfulness.__dataclass_fields__}
+        fields = {name: stored[name] for name in Faithfulness.__dataclass_fields__ if name != "confirms"}
+        fields["confirms"] = bool(stored.get("confirms", False))  # earlier versions tested once
         return Faithfulness(**fields | {"falls": {name: float(fall) for name, fall in fields["falls"].items()}})
 
     def __str__(self) -> str:
@@ -116,22 +119,21 @@ def measure(
     nearness = -((rows - (tower.grid[0] - 1) / 2) ** 2 + (columns - (tower.grid[1] - 1) / 2) ** 2)
     falls = np.empty((len(pairs), 4))
     for at, pair in enumerate(pairs):
-        encoded, fill = tower.encode(pair.query), filling(pair.query, way.fill)
-        whole = float(vectors_in(space, encoded.vector[None])[0] @ pair.vector)
-
-        def fall(
-            scores: NDArray[np.floating], pair: Pair = pair, fill: NDArray[np.uint8] = fill, whole: float = whole
-        ) -> float:
-            without = tower.encode(erased(pair.query, fill, highest(scores)))
-            return whole - float(vectors_in(space, without.vector[None])[0] @ pair.vector)
-
-        target = vectors_in(space, shuffled.encode(pair.hit).vector[None])[0]
-        falls[at] = (
-            fall(relevance(tower, space, way, pair.query, encoded, pair.vector)),
-            np.mean([fall(random.random(tower.grid)) for _ in range(_DRAWS)]),
-            fall(nearness),
-            fall(relevance(shuffled, space, way, pair.query, shuffled.encode(pair.query), target)),
-        )
+        inputs = encoder_inputs(pair.query, way, tower.grid)
+        own = erasures(tower, space, way, tower.encode_all(inputs))
+        hit, *mixed = shuffled.encode_all([pair.hit, *inputs])
+        by_shuffled = erasures(shuffled, space, way, mixed).relevance(vectors_in(space, hit.vector[None])[0])
+        chosen = [
+            own.relevance(pair.vector),
+            *(random.random(tower.grid) for _ in range(_DRAWS)),
+            nearness,
+            by_shuffled,
+        ]
+        fill = filling(pair.query, way.fill)
+        without = tower.encode_all([erased(pair.query, fill, highest(scores)) for scores in chosen])
+        left = vectors_in(space, np.stack([one.vector for one in without])) @ pair.vector
+        fall = float(own.whole @ pair.vector) - left
+        falls[at] = fall[0], fall[1 : 1 + _DRAWS].mean(), *fall[1 + _DRAWS :]
         progress(at + 1, len(pairs))
     relevant, by_chance, centre, mixed = falls.T
     return Faithfulness(

@@ -19,7 +19,7 @@ FOLDER = "reasons"
 
 @dataclass(frozen=True)
 class StoredOutcome:
-    """The outcomes of a space: of every way that was tried, the last one the one that passed, where one did.
+    """The outcomes of a space: of every way that was tried, the last one on other pairs, where one passed on the first.
 
     reason: why none could be tried, else empty. outdated: whether the collection has changed since.
     """
@@ -33,7 +33,7 @@ class StoredOutcome:
     @property
     def passed(self) -> Faithfulness | None:
         """The outcome by which reasons are shown; None where no way passed."""
-        return next((one for one in self.tried if one.passed), None)
+        return self.tried[-1] if self.tried and self.tried[-1].passed else None
 
     def to_dict(self) -> dict[str, Any]:
         """The outcome as plain values."""
@@ -52,7 +52,7 @@ class StoredOutcome:
             return f"reasons are shown: {self.passed}"
         if not self.tried:
             return f"no reasons: {self.reason}"
-        best = max(self.tried, key=lambda one: one.above_random)
+        best = max(self.tried, key=lambda one: (one.confirms, one.above_random))
         return f"reasons failed their test and are not shown: {'; '.join(best.faults)}"
 
 

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import Collection
-from retrieval.embedder import Embedder, decoded
-from retrieval.encoders.spatial import SpatialTower
-from retrieval.images import MAX_PIXELS, Picture
-from retrieval.marks import marks_of
+from retrieval.embedder import Embedder
+from retrieval.images import MAX_PIXELS
 from retrieval.query import Part, Query
-from retrieval.reasons.agreement import Agreement, SeenPicture, agreement
+from retrieval.reasons.agreement import Agreement, agreement
+from retrieval.reasons.seen import Look, SeenPictures
 from retrieval.reasons.shares import Shares, shares
 from retrieval.reasons.store import load_outcome
 from retrieval.spaces import Space, UnsupportedQueryError
@@ -47,9 +46,14 @@ class Reasons:
 
 
 def reasons_for(
-    collection: Collection, embedder: Embedder, query: Query, image_id: int, spaces: Sequence[str]
+    collection: Collection,
+    embedder: Embedder,
+    seen: SeenPictures,
+    query: Query,
+    image_id: int,
+    spaces: Sequence[str],
 ) -> Reasons:
-    """The reasons why an image is near the first picture of a query, in each space.
+    """The reasons why an image is near the first picture of a query, in each space. seen: by earlier calls.
 
     Raises NoSuchImageError, BadQueryError, UnsupportedQueryError, a PictureError.
     """
@@ -64,7 +68,7 @@ def reasons_for(
         if space.shipped is not None:
             _tell_shares(told, collection, embedder, part, space)
         else:
-            _tell_agreement(told, collection, embedder, part, space)
+            _tell_agreement(told, collection, embedder, seen, part, space)
     return told
 
 
@@ -80,7 +84,9 @@ def _tell_shares(told: Reasons, collection: Collection, embedder: Embedder, part
     told.shares[space.name] = shares(space.name, space.shipped.descriptor, query, hit, others)
 
 
-def _tell_agreement(told: Reasons, collection: Collection, embedder: Embedder, part: Part, space: Space) -> None:
+def _tell_agreement(
+    told: Reasons, collection: Collection, embedder: Embedder, seen: SeenPictures, part: Part, space: Space
+) -> None:
     stored = load_outcome(collection, space.name)
     if stored is None:
         told.unshown[space.name] = (
@@ -95,26 +101,15 @@ def _tell_agreement(told: Reasons, collection: Collection, embedder: Embedder, p
     except UnsupportedQueryError as error:
         told.unshown[space.name] = str(error)
         return
-    if embedder.decodes_apart(part) or embedder.decodes_apart(Part(image_id=told.image_id)):
+    looks = [
+        Look(*embedder.source(part), part.region),
+        Look(collection.read(told.image_id), MAX_PIXELS),
+    ]
+    if any(embedder.decodes_apart(look.source, look.max_pixels) for look in looks):
         told.unshown[space.name] = "one of the pictures is too large to be taken apart here"
         return
-    query = seen(tower, space, embedder.pictures(part, [space.name])[space.draft], part)
-    hit = seen(tower, space, decoded(collection.read(told.image_id), space.draft, MAX_PIXELS), None)
-    told.agreements[space.name] = agreement(tower, space, stored.passed.way, query, hit, stored.passed)
-
-
-def seen(tower: SpatialTower, space: Space, picture: Picture, part: Part | None) -> SeenPicture:
-    """A picture as the tower sees it; part: of the query, whose region lies in the whole picture."""
-    prepared = space.prepare_spatial(picture)
-    area = tower.recipe.area(picture)
-    device = [
-        ((left - area[0]) / area[2], (top - area[1]) / area[3], width / area[2], height / area[3])
-        for left, top, width, height in marks_of(picture.upright()).outlined
-    ]
-    if part is not None and part.region is not None:
-        left, top, width, height = part.region
-        area = (left + area[0] * width, top + area[1] * height, area[2] * width, area[3] * height)
-    return SeenPicture(prepared, area, tower.encode(prepared), device)
+    query, hit = seen.see(tower, space, stored.passed.way, looks)
+    told.agreements[space.name] = agreement(space.name, query, hit, stored.passed)
 
 
 def _at_random(collection: Collection, space: str) -> NDArray[Any]:

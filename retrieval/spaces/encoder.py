@@ -378,7 +378,7 @@ def _text_of(spec: EncoderSpec, recipe: Recipe, folder: Path) -> dict[str, Any]:
     try:
         return {_TEXT: text_fields(spec, EncoderOptions(weights_key=recipe.weights_key), folder)}
     except NoTextTowerError as error:
-        log.info("words are matched to classes in this space: %s", error)
+        log.warning("words are matched to classes in this space: %s", error)
         return {}
 
 

@@ -28,10 +28,13 @@ def test_hits_are_added_to_an_uploaded_part_weighed_and_taken_out(page: Any, ind
     page.locator("a[data-compare]").nth(3).click()
     page.get_by_role("dialog").get_by_role("link", name="Add it to the query").click()
     expect(several.get_by_role("spinbutton")).to_have_count(3)
-    # Weights
+    # Weights, and a part of a further picture
     several.get_by_label("Weight of your picture").fill("0.01")
+    several.get_by_label(re.compile("^Part of image")).nth(1).fill("10 20 60 50")
     page.get_by_role("button", name="Search again").click()
     expect(several.get_by_label("Weight of your picture")).to_have_value("0.01")
+    expect(several.get_by_label(re.compile("^Part of image")).nth(1)).to_have_value("10 20 60 50")
+    expect(several.locator(".frame")).to_have_count(2)
     assert "part_weights=0.01" in page.url
     # Out again; the uploaded picture leaves its part behind
     page.get_by_role("link", name="Take your picture out of the query").click()
@@ -50,6 +53,7 @@ def test_axe_finds_nothing_and_nothing_overflows(browser: Any, served: Any, them
     context.add_cookies([{"name": "theme", "value": theme, "url": served.url}])
     page = context.new_page()
     query = "image=3&more=12,17,20&part_weights=1,0.5,2,1&left=10&top=10&width=60&height=50"
+    query += "&part_regions=whole,20+20+50+50,whole"
     for address in (f"/results?{query}", f"/compare?{query}&hit=9"):
         page.goto(address)
         found = axe.Axe().run(page)

@@ -170,7 +170,7 @@ def page() -> str:
 @blueprint.post("/")
 @rate_limited
 def start_from_page() -> BaseResponse:
-    """Start an evaluation of every space and, where these are chosen, of all of them fused and of each re-ranked.
+    """Start an evaluation of every space and, where chosen, of all of them fused, of each re-ranked and of marks.
 
     From the page Map, of the spaces that it shows, with the selected images as queries.
     """
@@ -181,6 +181,7 @@ def start_from_page() -> BaseResponse:
     protocol = request.form.get("protocol", "leave-cluster-out")
     rerank = [way for way in request.form.getlist("rerank") if way]
     values: dict[str, Any] = {"protocol": protocol, "fusions": fusions, "rerank": rerank, "spaces": list(spaces)}
+    values["feedback"] = "feedback" in request.form
     if "ids" in request.form:
         values["query_ids"] = form_ids(request.form["ids"])
         if not values["query_ids"]:

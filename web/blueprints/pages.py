@@ -532,6 +532,7 @@ def _pictures(page: PageSearch) -> list[dict[str, Any]]:
                 "class": None if part.image_id is None else opened.class_of(part.image_id),
                 "weight": f"{part.weight:g}",
                 "without": page.link_without(at),
+                "region": page.region_of(at),
                 **addresses,
             }
         )

@@ -245,6 +245,10 @@ def test_a_query_of_several_pictures_is_that_of_the_api(client: FlaskClient, upl
             f"{uploaded.replace('k=3', 'k=5')}&more=12&part_weights=2,1&{urlencode(region)}",
             [{"image": picture, "region": [0.1, 0.2, 0.6, 0.5], "weight": 2.0}, {"image_id": 12}],
         ),
+        (
+            "/results?k=5&image=3&more=12&part_regions=&more=17&part_regions=10+20+60+50",
+            [{"image_id": 3}, {"image_id": 12}, {"image_id": 17, "region": [0.1, 0.2, 0.6, 0.5]}],
+        ),
     ]
     for address, query in cases:
         shown = [int(number) for number in re.findall(r"Hit \d+: image (\d+),", client.get(address).text)]
@@ -277,6 +281,13 @@ def test_hits_are_added_to_the_query_and_taken_out_of_it_by_links(client: FlaskC
     assert len(onward) == 4
     assert not any(link.keys() & {"more", "part_weights", "left"} for link in onward)
 
+    parted = "/results?image=3&more=12,17&k=4&part_regions=20+30+40+50,whole"
+    assert {link["part_regions"][0] for link in links(client, parted, "Add hit")} == {"20 30 40 50,whole,whole"}
+    first, second, third = links(client, parted, "Take")
+    assert [first[edge] for edge in ("left", "top", "width", "height")] == [["20"], ["30"], ["40"], ["50"]]
+    assert third["part_regions"] == ["20 30 40 50"]
+    assert not any("part_regions" in link for link in (first, second, *links(client, parted, "Search from hit")))
+
 
 @pytest.mark.parametrize(
     ("fields", "status", "told"),
@@ -288,6 +299,8 @@ def test_hits_are_added_to_the_query_and_taken_out_of_it_by_links(client: FlaskC
         ("more=12&part_weights=-2,-1", 422, "one of them must be more than 0"),
         ("more=12&part_weights=1,nan", 422, "'nan' is not a number other than 0"),
         ("more=12&part_weights=1,inf", 422, "'inf' is not a number other than 0"),
+        ("more=12&part_regions=1,2", 422, "give one for each further picture (1), not 2"),
+        ("more=12&part_regions=20+30+90+50", 422, "'20 30 90 50' is not left, top, width and height in percent"),
         ("more=" + "1," * 19 + "1", 422, "at most 20 parts, not 21"),
     ],
 )

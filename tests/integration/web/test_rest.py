@@ -673,12 +673,14 @@ def test_an_evaluation_measures_fusions_as_the_command_does(api: httpx.Client, t
 
 
 def test_an_evaluation_ranks_anew_as_the_command_does(api: httpx.Client, two_spaces: Path) -> None:
-    done = finished(api, api.post("/api/v1/evaluations", json={"samples": 0, "rerank": ["expansion", "expansion"]}))
+    wanted = {"samples": 0, "rerank": ["expansion", "expansion"], "feedback": True}
+    done = finished(api, api.post("/api/v1/evaluations", json=wanted))
     assert done["request"]["rerank"] == ["expansion"]
-    options = EvaluationOptions(measures=MeasureOptions(samples=0), rerank=("expansion",))
+    options = EvaluationOptions(measures=MeasureOptions(samples=0), rerank=("expansion",), feedback=True)
     opened = Collection.open(two_spaces)
     by_command = evaluate_collection(opened, opened.manifest.name, options).to_dict()
     assert [space["space"] for space in done["result"]["spaces"]] == [one["space"] for one in by_command["spaces"]]
+    assert done["result"]["feedback"] == by_command["feedback"]
     assert done["result"]["spaces"][-1]["space"].endswith(", expansion")
     assert done["result"]["spaces"][-1]["measures"] == by_command["spaces"][-1]["measures"]
     assert problem(api.post("/api/v1/evaluations", json={"rerank": ["magic"]}), 422)

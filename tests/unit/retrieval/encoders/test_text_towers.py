@@ -11,8 +11,9 @@ import pytest
 
 from retrieval.encoders.parsing import parse_spec
 from retrieval.encoders.preprocessing import EncoderOptions
-from retrieval.encoders.spec import NoTextTowerError
-from retrieval.encoders.text import load_text_tower, tokens
+from retrieval.encoders.spec import NoTextTowerError, TextsNotInstalledError
+from retrieval.encoders.text import load_text_tower, text_fields
+from retrieval.encoders.tokens import ClipTokenizer, open_tokenizer
 
 CONFIG: dict[str, Any] = {
     "embed_dim": 24,
@@ -32,6 +33,10 @@ def folder_of(path: Path, state: dict[str, Any], config: dict[str, Any] = CONFIG
 
 def tower_of(place: str) -> Any:
     return load_text_tower(parse_spec(place), EncoderOptions())
+
+
+def tokens(texts: list[str], context_length: int) -> Any:
+    return ClipTokenizer(context_length)(texts)
 
 
 @pytest.mark.parametrize("layout", ["clip", "custom", "module", "ema"])
@@ -74,11 +79,14 @@ def test_a_local_file_of_a_named_architecture_has_its_text_tower(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ({"vocab_size": 64}, "a tokenizer other than CLIP's (of 64 tokens)"),
-        ({"hf_model_name": "bert-base", "hf_tokenizer_name": "bert-base"}, "a tokenizer other than CLIP's (bert-base)"),
+        ({"vocab_size": 64}, "a tokenizer other than CLIP's, of 64 tokens, which its configuration does not name"),
+        ({"hf_tokenizer_name": "t", "tokenizer_mode": "clips"}, "tokens are arranged as 'clips', which is not"),
+        ({"hf_tokenizer_name": "org/siglip"}, "put tokenizer.json and tokenizer_config.json of org/siglip there"),
     ],
 )
 def test_other_tokenizers_are_told(tmp_path: Path, text: Any, reason: str) -> None:
+    if "hf_tokenizer_name" in text:
+        pytest.importorskip("transformers", reason="the extra texts is not installed")
     folder = folder_of(tmp_path / "clip", {"logit_scale": None}, CONFIG | {"text_cfg": CONFIG["text_cfg"] | text})
     with pytest.raises(NoTextTowerError) as told:
         tower_of(f"open_clip:local-dir:{folder}")
@@ -100,3 +108,105 @@ def test_a_long_text_is_cut_and_keeps_its_end_mark() -> None:
     long = tokens(["polyp " * 100], 16)
     assert long.shape == (1, 16)
     assert long[0, -1] == 49407
+
+
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "a",
+    "an",
+    "polyp",
+    "##s",
+    "image",
+    "of",
+    "the",
+    "z",
+    "-",
+    "line",
+]
+
+
+def save_tokenizer(folder: Path, kind: str) -> None:
+    """A small tokenizer in the files of its kind: BERT's word pieces, or SigLIP's, which ends a text by </s>."""
+    tokenizers = pytest.importorskip("tokenizers", reason="the extra texts is not installed")
+    if kind == "bert":
+        made = tokenizers.Tokenizer(tokenizers.models.WordPiece({word: at for at, word in enumerate(WORDS)}, "[UNK]"))
+        made.normalizer = tokenizers.normalizers.BertNormalizer()
+        made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+        made.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+        special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    else:
+        pieces = [
+            ("<unk>", 0.0),
+            ("</s>", 0.0),
+            ("▁", -2.0),
+            ("▁polyp", -3.0),
+            *((letter, -9.0) for letter in "aefgilmnopsyz"),
+        ]
+        made = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, 0))
+        made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+        made.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", None, [("</s>", 1)])
+        special = {"pad_token": "</s>", "unk_token": "<unk>", "eos_token": "</s>"}
+    made.save(str(folder / "tokenizer.json"))
+    described = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512, **special}
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+
+
+BERT = {"hf_model_name": "org/bert", "hf_tokenizer_name": "org/bert", "hf_proj_type": "mlp", "context_length": 20}
+SIGLIP = CONFIG["text_cfg"] | {
+    "vocab_size": 17,
+    "hf_tokenizer_name": "org/siglip",
+    "tokenizer_kwargs": {"clean": "canonicalize"},
+    "no_causal_mask": True,
+    "proj_bias": True,
+    "pool_type": "last",
+}
+
+
+@pytest.mark.parametrize("kind", ["bert", "siglip"])
+def test_a_tower_with_another_tokenizer_is_stored_with_it(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transformers = pytest.importorskip("transformers", reason="the extra texts is not installed")
+    import open_clip
+    import torch
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder = tmp_path / "clip"
+    text = BERT | {"hf_pooler_type": "cls_last_hidden_state_pooler"} if kind == "bert" else SIGLIP
+    settings = tmp_path / "settings"
+    described = transformers.BertConfig(
+        vocab_size=len(WORDS), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+    )
+    described.save_pretrained(settings)
+    torch.manual_seed(5)
+    own = text | ({"hf_model_name": str(settings), "hf_model_pretrained": False} if kind == "bert" else {})
+    model = open_clip.CustomTextCLIP(**CONFIG | {"text_cfg": own}).eval()
+    folder_of(folder, dict(model.state_dict()), CONFIG | {"text_cfg": text})
+    save_tokenizer(folder, kind)
+    place = f"open_clip:local-dir:{folder}"
+    if kind == "bert":
+        with pytest.raises(NoTextTowerError, match=r"is a org/bert, whose config.json .* put that file into"):
+            tower_of(place)
+        (folder / "config.json").write_bytes((settings / "config.json").read_bytes())
+    texts = ["A polyp!", "the Z-line of an image of polyps, and many more words than fit " * 3]
+    expected = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
+    stored = text_fields(parse_spec(place), EncoderOptions(), tmp_path / "stored")
+    assert stored["tokenizer"] == "tokenizer.json"
+    tokenizer = open_tokenizer(tmp_path / "stored", stored)
+    assert tokenizer(texts).tolist() == expected.tolist()
+    assert expected.shape[1] == stored["context_length"] == text["context_length"]
+    with torch.inference_mode():
+        embedded = model.encode_text(expected, normalize=True).numpy()
+    assert np.allclose(tower_of(place).encode(tokenizer(texts)), embedded, atol=1e-5)
+    assert "converted" in stored
+
+
+def test_without_the_extra_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval.encoders.open_clip.find_spec", lambda name: None)
+    folder = folder_of(tmp_path / "clip", {"logit_scale": None}, CONFIG | {"text_cfg": BERT})
+    with pytest.raises(TextsNotInstalledError, match=r"org/bert; pip install 'kvasir-retrieval\[texts\]'"):
+        tower_of(f"open_clip:local-dir:{folder}")

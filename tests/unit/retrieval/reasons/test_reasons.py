@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 
 import retrieval
-from retrieval.images import from_image
+from retrieval.encoders.spatial import SpatialTower
+from retrieval.images import MAX_PIXELS, from_image
 from retrieval.reasons.agreement import Side, within
 from retrieval.reasons.erasing import Way
 from retrieval.reasons.faithfulness import Faithfulness
 from retrieval.reasons.overlay import HEIGHT, overlay
-from retrieval.reasons.relevance import relevance, vectors_in
+from retrieval.reasons.relevance import encoder_inputs, erasures, vectors_in
+from retrieval.reasons.seen import Look, SeenPictures
 from retrieval.reasons.store import load_outcome, store_outcome
 from retrieval.reasons.testing import run_test
 
@@ -51,10 +53,10 @@ def test_the_pooled_maps_give_the_embedding_itself(engine: Any, name: str, draw:
     prepared = source.prepare(from_image(draw(3)))
     encoded = tower.encode(prepared)
     assert np.allclose(encoded.vector, source.embed([prepared])[0], atol=1e-5)
-    unchanged = tower.replaced(encoded, encoded, np.eye(np.prod(tower.grid)))
+    unchanged = tower.replaced(encoded, encoded, *map(np.eye, tower.grid))
     assert np.allclose(unchanged, encoded.vector, atol=1e-5)
     other = tower.encode(source.prepare(from_image(draw(4))))
-    everything = tower.replaced(encoded, other, np.ones((1, np.prod(tower.grid))))
+    everything = tower.replaced(encoded, other, *(np.ones((1, count)) for count in tower.grid))
     assert np.allclose(everything[0], other.vector, atol=1e-4)
 
 
@@ -84,7 +86,8 @@ def test_what_the_pictures_have_in_common_is_relevant(engine: Any, name: str, dr
     half.paste(whole.crop((0, 0, 224, 448)), (0, 0))
     prepared = source.prepare(from_image(half))
     target = vectors_in(space, source.embed([source.prepare(from_image(whole))]))[0]
-    lost = relevance(tower, space, Way("blur", 4), prepared, tower.encode(prepared), target)
+    way = Way("blur", 4)
+    lost = erasures(tower, space, way, tower.encode_all(encoder_inputs(prepared, way, tower.grid))).relevance(target)
     assert lost.shape == tower.grid
     assert lost[:, : tower.grid[1] // 2].sum() > lost[:, tower.grid[1] // 2 :].sum()
 
@@ -103,6 +106,8 @@ def test_reasons_of_an_image_have_cells_of_both_pictures(engine: Any, name: str)
     same = engine.reasons(0, 0, name).agreements[name]
     assert same.query.matches.ravel().tolist() == list(range(rows * columns))
     assert told.to_dict()["agreements"][0]["test"]["passed"]
+    hits = engine.search(0, 3)
+    assert engine.reasons(hits, hits[1]).to_dict() == engine.reasons(0, hits[1].id).to_dict()
 
 
 def test_the_cells_of_a_region_lie_in_the_region(engine: Any, name: str) -> None:
@@ -134,6 +139,8 @@ def test_the_test_runs_and_is_stored(engine: Any, name: str, tmp_path: Path) -> 
     outcome = run_test(searcher, name, pairs=4)
     assert load_outcome(searcher.collection, name) == outcome
     assert {one.pairs for one in outcome.tried} == {4}
+    assert [one.confirms for one in outcome.tried[:-1]] == [False] * (len(outcome.tried) - 1)
+    assert outcome.tried[-1].confirms == any(one.passed for one in outcome.tried[:-1])
     assert all(set(one.falls) == {"relevant", "random", "centre", "shuffled"} for one in outcome.tried)
     assert run_test(searcher, name, pairs=4) == outcome
 
@@ -161,3 +168,27 @@ def test_the_area_is_where_the_input_lies_on_the_picture(engine: Any, name: str,
         "field": (0.25, 0.1, 0.5, 0.8),
     }
     assert area == pytest.approx(expected[fit])
+
+
+def test_pictures_that_were_seen_are_not_encoded_again(
+    engine: Any, name: str, draw: Callable[..., Image.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    encode_all = SpatialTower.encode_all
+    monkeypatch.setattr(
+        SpatialTower, "encode_all", lambda tower, given: (encoded.append(len(given)), encode_all(tower, given))[1]
+    )
+    tower, space, way = engine.space(name).spatial_tower(), engine.space(name), Way("blur", 1)
+    looks = [Look(engine.collection.read(at), MAX_PIXELS) for at in (2, 3)]
+    seen = SeenPictures()
+    query, hit = seen.see(tower, space, way, looks)
+    assert seen.see(tower, space, way, looks) == [query, hit]
+    (_, other) = seen.see(tower, space, way, [looks[0], Look(looks[1].source, MAX_PIXELS, (0.1, 0.1, 0.6, 0.6))])
+    assert other is not hit
+    assert encoded == [4, 0, 2]  # each as it is and blurred
+    small = SeenPictures(query.nbytes)  # has room for the later of two
+    small.see(tower, space, way, looks)
+    small.see(tower, space, way, looks)
+    assert encoded[3:] == [4, 2]
+    drawn = Look(draw(3), MAX_PIXELS)
+    assert seen.see(tower, space, way, [drawn])[0] is not seen.see(tower, space, way, [drawn])[0]

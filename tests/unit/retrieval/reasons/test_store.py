@@ -52,11 +52,12 @@ def test_a_way_passes_only_where_all_three_comparisons_hold(changes: dict[str, o
 
 def test_an_outcome_is_read_as_it_was_stored(opened: Collection) -> None:
     failed = replace(GOOD, above_random=0.7)
-    store_outcome(opened, "a", [failed, GOOD])
+    confirming = replace(GOOD, confirms=True)
+    store_outcome(opened, "a", [failed, GOOD, confirming])
     stored = load_outcome(opened, "a")
     assert stored is not None
-    assert stored.tried == (failed, GOOD)
-    assert stored.passed == GOOD
+    assert stored.tried == (failed, GOOD, confirming)
+    assert stored.passed == confirming
     assert "95% of 100 pairs" in str(stored)
     assert not stored.outdated
     assert len(stored.digest) == 64
@@ -67,6 +68,9 @@ def test_an_outcome_is_read_as_it_was_stored(opened: Collection) -> None:
 def test_what_failed_or_could_not_be_tried_says_why(opened: Collection) -> None:
     assert "only 70% of pairs" in str(store_outcome(opened, "a", [replace(GOOD, above_random=0.7)]))
     assert str(store_outcome(opened, "b", [], "it has no places")) == "no reasons: it has no places"
+    refuted = store_outcome(opened, "a", [GOOD, replace(GOOD, above_random=0.8, confirms=True)])
+    assert refuted.passed is None
+    assert "only 80% of pairs" in str(refuted)
 
 
 def test_an_outcome_is_outdated_once_the_collection_has_changed(
