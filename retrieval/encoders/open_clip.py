@@ -171,23 +171,23 @@ def _tokenizer(spec: EncoderSpec, text: Mapping[str, Any]) -> HFTokenizer | None
 
 
 def _tokenizer_folder(spec: EncoderSpec, name: str) -> Path:
-    """The folder of a tokenizer's files: that of a local model, else of its repository. Raises NoTextTowerError."""
-    if spec.source == "folder":
-        folder = Path(spec.weights)
-        if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
-            raise NoTextTowerError(
-                f"{spec.text}: no tokenizer in {folder}; put tokenizer.json and tokenizer_config.json of {name} there"
-            )
-        return folder
+    """The folder of a tokenizer's files: that of local weights, else of its repository. Raises NoTextTowerError."""
+    path = Path(spec.weights)
+    local = {"folder": path, "file": path.parent}.get(spec.source)
+    if local is not None and any((local / file).is_file() for file in _TOKENIZER_FILES):
+        return local
     try:
+        if spec.source == "folder":
+            raise WeightsNotFoundError("open_clip reads the tokenizer of a folder from that folder alone")
         folder = hub_file(spec, name, _TOKENIZER_FILES).parent
         for file in _TOKENIZER_SETTINGS:
             with suppress(WeightsNotFoundError):  # not every tokenizer has each of them
                 hub_file(spec, name, [file])
     except WeightsNotFoundError as error:
-        raise NoTextTowerError(
-            f"{spec.text}: the tokenizer {name} is not on this machine and the model hub cannot be reached"
-        ) from error
+        place = (
+            "the model hub cannot be reached" if local is None else f"put its tokenizer.json and settings into {local}"
+        )
+        raise NoTextTowerError(f"{spec.text}: the tokenizer {name} is not on this machine; {place}") from error
     return folder
 
 

@@ -81,7 +81,10 @@ def test_a_local_file_of_a_named_architecture_has_its_text_tower(tmp_path: Path)
     [
         ({"vocab_size": 64}, "a tokenizer other than CLIP's, of 64 tokens, which its configuration does not name"),
         ({"hf_tokenizer_name": "t", "tokenizer_mode": "clips"}, "tokens are arranged as 'clips', which is not"),
-        ({"hf_tokenizer_name": "org/siglip"}, "put tokenizer.json and tokenizer_config.json of org/siglip there"),
+        (
+            {"hf_tokenizer_name": "org/siglip"},
+            "the tokenizer org/siglip is not on this machine; put its tokenizer.json and settings into",
+        ),
     ],
 )
 def test_other_tokenizers_are_told(tmp_path: Path, text: Any, reason: str) -> None:
