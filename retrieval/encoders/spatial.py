@@ -9,7 +9,9 @@ the patch tokens stands in (C. Zhou et al., "Extract free dense labels from CLIP
 from __future__ import annotations
 
 import math
+import queue
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -92,9 +94,11 @@ class SpatialTower:
             "ENABLE_CPU_PINNING": False,
         }
         compiled = openvino.Core().compile_model(model, "CPU", settings)
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._free: queue.LifoQueue[Any] = queue.LifoQueue()
+        for _ in range(streams):
+            self._free.put(compiled.create_infer_request())
         self._outputs = len(outputs)
-        self._running = Lock()
+        self._in_head = Lock()
         width, height = recipe.size
         shapes = [of_stage.shape[1:] for of_stage in self.encode(np.zeros((height, width, 3), np.uint8)).maps]
         if self.pooling == "statistics":
@@ -104,23 +108,20 @@ class SpatialTower:
 
     def encode(self, picture: NDArray[np.uint8]) -> Encoded:
         """The embedding and the maps of a prepared picture (h, w, 3)."""
-        return self.encode_all([picture])[0]
+        request = self._free.get()
+        try:
+            request.infer({0: picture[None]})
+            embedding, *maps = (
+                np.array(request.get_output_tensor(at).data[0], np.float32) for at in range(self._outputs + 1)
+            )
+        finally:
+            self._free.put(request)
+        return Encoded(embedding, tuple(map(self._as_map, maps)))
 
     def encode_all(self, pictures: Sequence[NDArray[np.uint8]]) -> list[Encoded]:
         """The same of several pictures, as many at a time as there are cores, up to four."""
-        encoded = []
-        with self._running:
-            for start in range(0, len(pictures), len(self._requests)):
-                running = list(zip(self._requests, pictures[start:], strict=False))
-                for request, picture in running:
-                    request.start_async({0: picture[None]})
-                for request, _ in running:
-                    request.wait()
-                    embedding, *maps = (
-                        np.array(request.get_output_tensor(at).data[0], np.float32) for at in range(self._outputs + 1)
-                    )
-                    encoded.append(Encoded(embedding, tuple(map(self._as_map, maps))))
-        return encoded
+        with ThreadPoolExecutor(_MOST_STREAMS) as pool:
+            return list(pool.map(self.encode, pictures))
 
     def replaced(
         self, picture: Encoded, other: Encoded, rows: NDArray[np.float64], columns: NDArray[np.float64]
@@ -180,7 +181,7 @@ class SpatialTower:
     def _through_head(self, pooled: NDArray[np.float64]) -> NDArray[np.float64]:
         request, shape = self._head
         out = []
-        with self._running:
+        with self._in_head:
             for row in pooled:
                 request.infer({0: row.astype(np.float32).reshape(shape)})
                 out.append(np.array(request.get_output_tensor(0).data, np.float64).ravel())

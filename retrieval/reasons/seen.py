@@ -9,11 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from retrieval.embedder import decoded
 from retrieval.encoders.spatial import SpatialTower
@@ -27,6 +30,10 @@ from retrieval.spaces import Space
 
 MOST_BYTES = 64 * 2**20
 """Of the cache; a picture of the default encoder takes 0.6 MB."""
+
+
+_SEEING = Lock()
+"""BLAS's number of threads is one of the whole process; two that change it would leave it changed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +55,16 @@ class SeenPictures:
         self._lock = Lock()
 
     def see(self, tower: SpatialTower, space: Space, way: Way, looks: Sequence[Look]) -> list[SeenPicture]:
-        """The pictures in turn; all that are new are encoded together. Raises a PictureError."""
+        """The pictures in turn; those that are new are seen at the same time. Raises a PictureError."""
         keys = [_key(space, way, look) for look in looks]
         seen = [self._cached(key) for key in keys]
         new = [at for at, one in enumerate(seen) if one is None]
-        for at, made in zip(new, _see(tower, space, way, [looks[at] for at in new]), strict=True):
-            seen[at] = made
-            self._store(keys[at], made)
+        if not new:
+            return [one for one in seen if one is not None]
+        with _SEEING, _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(2) as pool:
+            for at, made in zip(new, pool.map(lambda at: _see(tower, space, way, looks[at]), new), strict=True):
+                seen[at] = made
+                self._store(keys[at], made)
         return [one for one in seen if one is not None]
 
     def _cached(self, key: Hashable) -> SeenPicture | None:
@@ -74,6 +84,11 @@ class SeenPictures:
                 self._bytes -= self._cache.popitem(last=False)[1].nbytes
 
 
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()  # which looks for loaded libraries, for some milliseconds
+
+
 def _key(space: Space, way: Way, look: Look) -> Hashable:
     """What a seen picture depends on; None for pixels, which are not cached."""
     source = look.source
@@ -84,23 +99,18 @@ def _key(space: Space, way: Way, look: Look) -> Hashable:
     return space.name, way, hashlib.sha256(source).digest(), look.region
 
 
-def _see(tower: SpatialTower, space: Space, way: Way, looks: Sequence[Look]) -> list[SeenPicture]:
-    pictures = []
-    for look in looks:
-        whole = decoded(look.source, small_draft(space.draft, look.region), look.max_pixels)
-        pictures.append(whole if look.region is None else whole.crop(look.region))
-    inputs = [encoder_inputs(space.prepare_spatial(picture), way, tower.grid) for picture in pictures]
-    encoded = iter(tower.encode_all([one for each in inputs for one in each]))
-    seen = []
-    for look, picture, each in zip(looks, pictures, inputs, strict=True):
-        own = [next(encoded) for _ in each]
-        area, device = _places(tower, picture)
-        if look.region is not None:
-            left, top, width, height = look.region
-            area = (left + area[0] * width, top + area[1] * height, area[2] * width, area[3] * height)
-        cells = tower.cells(own[0]).astype(np.float32)
-        seen.append(SeenPicture(area, device, cells, erasures(tower, space, way, own)))
-    return seen
+def _see(tower: SpatialTower, space: Space, way: Way, look: Look) -> SeenPicture:
+    picture = decoded(look.source, small_draft(space.draft, look.region), look.max_pixels)
+    if look.region is not None:
+        picture = picture.crop(look.region)
+    inputs = encoder_inputs(space.prepare_spatial(picture), way, tower.grid)
+    encoded = [tower.encode(one) for one in inputs]
+    area, device = _places(tower, picture)
+    if look.region is not None:
+        left, top, width, height = look.region
+        area = (left + area[0] * width, top + area[1] * height, area[2] * width, area[3] * height)
+    cells = tower.cells(encoded[0]).astype(np.float32)
+    return SeenPicture(area, device, cells, erasures(tower, space, way, encoded))
 
 
 def _places(tower: SpatialTower, picture: Picture) -> tuple[Region, list[Region]]:
