@@ -121,8 +121,8 @@ def measure(
     for at, pair in enumerate(pairs):
         inputs = encoder_inputs(pair.query, way, tower.grid)
         own = erasures(tower, space, way, tower.encode_all(inputs))
-        hit, *mixed = shuffled.encode_all([pair.hit, *inputs])
-        by_shuffled = erasures(shuffled, space, way, mixed).relevance(vectors_in(space, hit.vector[None])[0])
+        hit, *by_others = shuffled.encode_all([pair.hit, *inputs])
+        by_shuffled = erasures(shuffled, space, way, by_others).relevance(vectors_in(space, hit.vector[None])[0])
         chosen = [
             own.relevance(pair.vector),
             *(random.random(tower.grid) for _ in range(_DRAWS)),
