@@ -67,7 +67,8 @@ run: $(VENV)/installed
 	echo "the collection, for any other command: $$COLLECTION"; \
 	exec $$BIN/kvasir $$THEN "$$COLLECTION"'
 
-PYTEST := -m pytest --numprocesses $(WORKERS) --dist loadfile
+# In the order of their names: browsers and faults, which take longest, come first and single files last.
+PYTEST := -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 QUICK := -m 'not slow' tests/unit
 
 test: $(VENV)/installed-dev

@@ -10,11 +10,13 @@ import hashlib
 import http.client
 import io
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import subprocess
-import sys
+import textwrap
 import threading
 import time
 import urllib.request
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +130,25 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def converted_once(make_once: MakeOnce) -> Iterator[None]:
+    """The files of an encoder that this session has converted before are copied: tracing it again takes seconds."""
+    from retrieval.encoders.runtime import converted_digest
+    from retrieval.spaces import encoder
+
+    convert = encoder.convert
+
+    def copied(tower: Any, directory: Path) -> str:
+        recipe = hashlib.sha256(json.dumps(tower.recipe.to_dict(), sort_keys=True).encode()).hexdigest()
+        made = make_once(f"converted {recipe[:16]}", partial(convert, tower))
+        shutil.copytree(made, directory, dirs_exist_ok=True)
+        return converted_digest(directory)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "convert", copied)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -346,6 +368,82 @@ def milvus_lite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     connect(address).close()
 
 
+# Programs, each in a process of its own. Importing NumPy, FAISS, OpenVINO and Flask takes seconds, so they are forked.
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN = """
+import os, sys
+for descriptor, path in outputs:
+    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+os.chdir(root)
+os.environ.update(environment)
+sys.argv = ["kvasir", *arguments]
+"""
+
+
+class Forked:
+    """A program that runs in a forked process, with what `subprocess.Popen` offers of it."""
+
+    def __init__(self, process: Any) -> None:
+        self._process = process
+        self.pid: int = process.pid
+
+    def poll(self) -> int | None:
+        """The exit status, -9 where it was killed; None while it runs."""
+        status: int | None = self._process.exitcode
+        return status
+
+    def wait(self, seconds: float) -> int:
+        """The exit status. Raises subprocess.TimeoutExpired."""
+        self._process.join(seconds)
+        if (status := self.poll()) is None:
+            raise subprocess.TimeoutExpired("a forked program", seconds)
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def fork() -> Callable[..., Forked]:
+    """(program, *arguments, stdout, stderr, environment) -> a running Python program, forked after the imports.
+
+    stdout and stderr are files, or those of the tests. `subprocess` instead where starting itself is tested.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["imported"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(Path(__file__).parent))))
+        forkserver.ensure_running()
+
+    def run(
+        program: str,
+        *arguments: object,
+        stdout: Path | None = None,
+        stderr: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Forked:
+        names = {
+            "__name__": "__main__",
+            "root": str(ROOT),
+            "arguments": [str(argument) for argument in arguments],
+            "outputs": [(number, str(path)) for number, path in ((1, stdout), (2, stderr)) if path is not None],
+            "environment": {"PYTHONPATH": str(ROOT), **(environment or {})},
+        }
+        process = context.Process(target=exec, args=(f"{BEGIN}\n{textwrap.dedent(program)}", names))
+        process.start()
+        return Forked(process)
+
+    return run
+
+
 # A server, as `kvasir serve` runs it.
 
 
@@ -354,7 +452,7 @@ class Served:
     """A running `kvasir serve`: where it is, its process and its log."""
 
     url: str
-    process: subprocess.Popen[bytes]
+    process: Forked
     log: Path
     collection: Path
 
@@ -399,27 +497,22 @@ Start = Callable[..., Served]
 
 
 @contextlib.contextmanager
-def _servers(logs: Path, free_port: Callable[[], int]) -> Iterator[Start]:
-    running: list[subprocess.Popen[bytes]] = []
+def _servers(logs: Path, free_port: Callable[[], int], fork: Callable[..., Forked]) -> Iterator[Start]:
+    running: list[Forked] = []
 
     def start(collection: Path, *flags: str, environment: dict[str, str] | None = None, first: str = "") -> Served:
         port = free_port()
         log = logs / f"{port}.log"
         program = f"{first}\nfrom retrieval.command_line import main; main()"
-        command = [sys.executable, "-c", program, "serve", str(collection), "--port", str(port), *flags]
-        root = Path(__file__).parents[1]
-        with log.open("wb") as stderr:
-            process = subprocess.Popen(
-                command, stderr=stderr, cwd=root, env=os.environ | {"PYTHONPATH": str(root)} | (environment or {})
-            )
+        process = fork(program, "serve", collection, "--port", port, *flags, stderr=log, environment=environment)
         running.append(process)
         url = f"http://127.0.0.1:{port}"
-        for _ in range(600):
+        for _ in range(2400):
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/readyz") as answer:
                 if answer.status == 200:
                     return Served(url, process, log, collection)
             assert process.poll() is None, log.read_text()
-            time.sleep(0.1)
+            time.sleep(0.05)
         raise AssertionError(log.read_text())
 
     yield start
@@ -430,22 +523,27 @@ def _servers(logs: Path, free_port: Callable[[], int]) -> Iterator[Start]:
 
 
 @pytest.fixture(scope="module")
-def serve(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Start]:
+def serve(
+    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int], fork: Callable[..., Forked]
+) -> Iterator[Start]:
     """(collection, *flags) -> a ready server on a free port of this machine; it ends with the module's tests.
 
     first: what its process runs before it serves.
     """
-    with _servers(tmp_path_factory.mktemp("logs"), free_port) as start:
+    with _servers(tmp_path_factory.mktemp("logs"), free_port, fork) as start:
         yield start
 
 
 @pytest.fixture(scope="session")
 def served(
-    tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int], drawn_in_two_spaces: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    free_port: Callable[[], int],
+    fork: Callable[..., Forked],
+    drawn_in_two_spaces: Path,
 ) -> Iterator[Served]:
     """A server that many tests read from; nobody writes to its collection."""
     path = shutil.copytree(drawn_in_two_spaces, tmp_path_factory.mktemp("served") / "drawn.collection")
-    with _servers(tmp_path_factory.mktemp("logs"), free_port) as start:
+    with _servers(tmp_path_factory.mktemp("logs"), free_port, fork) as start:
         yield start(path, "--rate", "off")
 
 

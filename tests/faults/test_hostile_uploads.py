@@ -35,8 +35,6 @@ from retrieval.collection import Collection
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
 CLIENTS = 3
-IDLE = 60
-ALONE = 3
 MOST = 1500
 """MiB of the worker and its process for large pictures together."""
 SETTLED = 600
@@ -236,20 +234,20 @@ def settled(memory: Memory, server: int) -> int:
 def test_a_search_by_id_or_vector_is_answered_meanwhile_and_memory_stays(
     served: Any, kind: str, rounds: Callable[[int], int], tally: Callable[..., None], tmp_path: Path
 ) -> None:
-    file, seconds = tmp_path / "upload", rounds(2)
+    file, seconds = tmp_path / "upload", rounds(1)
     file.write_bytes(ATTACKS[kind].make())
     opened = Collection.open(served.collection)
     vectors = np.asarray(opened.vectors(opened.spaces[0].name)[1][:5]).tolist()
-    memory = Memory()
+    memory, searches, uploads = Memory(), max(20, 10 * seconds), min(3, seconds)
     with httpx.Client(base_url=served.url, timeout=60) as api:
         begun, used = time.perf_counter(), processor_seconds(served.process.pid)
-        for _ in range(ALONE):
+        for _ in range(uploads):
             api.post("/api/v1/search?k=3", content=file.read_bytes(), headers={"Content-Type": "image/png"})
-        alone = (time.perf_counter() - begun) / ALONE
-        used = (processor_seconds(served.process.pid) - used) / ALONE
-        idle = [timed(api, number, vectors) for number in range(max(IDLE, 10 * seconds))]
+        alone = (time.perf_counter() - begun) / uploads
+        used = (processor_seconds(served.process.pid) - used) / uploads
+        idle = [timed(api, number, vectors) for number in range(searches)]
         with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
-            beside_a_busy_core = [timed(api, number, vectors) for number in range(max(IDLE, 10 * seconds))]
+            beside_a_busy_core = [timed(api, number, vectors) for number in range(searches)]
             busy.kill()
         command = [sys.executable, "-c", ATTACKERS, served.url, str(CLIENTS), str(file)]
         attackers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -6,12 +6,10 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +18,8 @@ from PIL import Image
 from retrieval.collection import Collection, NotACollectionError
 from retrieval.collection.catalog import checksum
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="programs are forked from one that has loaded all")
+
 PICTURES = 200
 
 WORKER = """
@@ -84,16 +83,28 @@ def data(tmp_path_factory: pytest.TempPathFactory, draw: Callable[..., Image.Ima
     return folder
 
 
-def work(data: Path, path: Path, step: int = 0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", textwrap.dedent(WORKER), str(data), str(path), str(step)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+class Run:
+    """An indexing in a process of its own, which dies at a step where one is given, and prints how much it has done."""
+
+    def __init__(self, fork: Callable[..., Any], data: Path, path: Path, step: int = 0) -> None:
+        self.printed = path.with_name(f"{path.name}.out")
+        self.printed.unlink(missing_ok=True)
+        self.process = fork(WORKER, data, path, step, stdout=self.printed)
+
+    def wait_for_the_first_line(self) -> None:
+        while self.process.poll() is None and not (self.printed.exists() and self.printed.stat().st_size):
+            time.sleep(0.002)
+
+    def reported(self) -> int:
+        """How many pictures it said were done before it ended."""
+        self.process.wait(120)
+        return max((int(line) for line in self.printed.read_text().split()), default=0)
 
 
-def reported(child: subprocess.Popen[str]) -> int:
-    """How many pictures the child said were done before it ended."""
-    assert child.stdout is not None
-    with child:
-        return max((int(line) for line in child.stdout.read().split()), default=0)
+@pytest.fixture
+def work(fork: Callable[..., Any], data: Path) -> Callable[..., Run]:
+    """(collection, step) -> an indexing of the pictures into it that has begun."""
+    return lambda path, step=0: Run(fork, data, path, step)
 
 
 def state(path: Path) -> dict[str, tuple[int, bytes, bytes]]:
@@ -115,17 +126,20 @@ def state(path: Path) -> dict[str, tuple[int, bytes, bytes]]:
     }
 
 
+Whole = dict[str, tuple[int, bytes, bytes]]
+
+
 @pytest.fixture(scope="module")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, bytes, bytes]]:
+def undisturbed(fork: Callable[..., Any], data: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     path = tmp_path_factory.mktemp("whole") / "c"
-    assert reported(work(data, path)) == PICTURES
+    assert Run(fork, data, path).reported() == PICTURES
     whole = state(path)
     assert len(whole) == PICTURES
     assert all(len(entry) == 3 for entry in whole.values())
     return whole
 
 
-def check_and_complete(data: Path, path: Path, done: int, whole: dict[str, tuple[int, bytes, bytes]]) -> None:
+def check_and_complete(work: Callable[..., Run], path: Path, done: int, whole: Whole) -> None:
     try:
         partial = state(path) if path.exists() else {}
     except (NotACollectionError, sqlite3.OperationalError):
@@ -133,26 +147,24 @@ def check_and_complete(data: Path, path: Path, done: int, whole: dict[str, tuple
         partial = {}
     assert len(partial) >= done
     assert all(whole[file] == entry for file, entry in partial.items())
-    assert reported(work(data, path)) == PICTURES
+    assert work(path).reported() == PICTURES
     assert state(path) == whole
 
 
 # Early steps make the collection; each of 13 batches writes and syncs two files and commits, in 18 steps.
 @pytest.mark.parametrize("step", [*range(1, 12), 20, 30, 40, *range(45, 64), 100, 200])
-def test_killed_between_two_steps(
-    step: int, data: Path, tmp_path: Path, undisturbed: dict[str, tuple[int, bytes, bytes]]
-) -> None:
+def test_killed_between_two_steps(step: int, work: Callable[..., Run], tmp_path: Path, undisturbed: Whole) -> None:
     path = tmp_path / "c"
-    child = work(data, path, step)
-    done = reported(child)
-    assert child.returncode == -signal.SIGKILL
-    check_and_complete(data, path, done, undisturbed)
+    run = work(path, step)
+    done = run.reported()
+    assert run.process.poll() == -signal.SIGKILL
+    check_and_complete(work, path, done, undisturbed)
 
 
 def test_killed_again_and_again_at_any_moment(
-    data: Path,
+    work: Callable[..., Run],
     tmp_path: Path,
-    undisturbed: dict[str, tuple[int, bytes, bytes]],
+    undisturbed: Whole,
     rounds: Callable[[int], int],
     tally: Callable[..., None],
 ) -> None:
@@ -162,17 +174,16 @@ def test_killed_again_and_again_at_any_moment(
     path = tmp_path / "c"
     done = 0
     for _ in range(count):
-        child = work(data, path)
-        assert child.stdout is not None
-        line = child.stdout.readline()  # it has begun
+        run = work(path)
+        run.wait_for_the_first_line()
         time.sleep(float(random.uniform(0, 0.08)))
-        child.kill()
-        done = max(done, int(line or 0), reported(child))
+        run.process.kill()
+        done = max(done, run.reported())
         partial = state(path)
         assert len(partial) >= done
         assert all(undisturbed[file] == entry for file, entry in partial.items())
         if len(partial) == PICTURES:
             shutil.rmtree(path)
             done = 0
-    check_and_complete(data, path, done, undisturbed)
+    check_and_complete(work, path, done, undisturbed)
     tally(kills=count)

@@ -24,7 +24,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="clients take se
 BEGUN = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 POST = b"POST /api/v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/png\r\n"
 DOCUMENT = b"GET /api/v1/openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-REQUESTS_IDLE = 60
 
 
 @dataclass(frozen=True)
@@ -117,15 +116,15 @@ def timed(api: httpx.Client, number: int) -> float:
 def test_others_are_answered_meanwhile(
     served: Any, attack: tuple[Slow, ...], rounds: Callable[[int], int], tally: Callable[..., None]
 ) -> None:
-    url = httpx.URL(served.url)
+    url, seconds = httpx.URL(served.url), rounds(1)
     with httpx.Client(base_url=url, timeout=30) as api:
-        idle = [timed(api, number) for number in range(max(REQUESTS_IDLE, 10 * rounds(2)))]
+        idle = [timed(api, number) for number in range(max(20, 10 * seconds))]
         with contextlib.closing(Attackers(url, attack)) as attackers:
             under: list[float] = []
-            end, gone_on = time.monotonic() + rounds(2), time.monotonic()
+            end, gone_on = time.monotonic() + seconds, time.monotonic()
             while time.monotonic() < end:
                 under.append(timed(api, len(under)))
-                if time.monotonic() - gone_on > 2:
+                if time.monotonic() - gone_on > min(2, seconds / 3):
                     gone_on = time.monotonic()
                     attackers.go_on()
     tally(

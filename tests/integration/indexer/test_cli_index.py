@@ -100,16 +100,16 @@ def files(path: Path) -> dict[str, tuple[int, str | None]]:
     }
 
 
-def test_index_search_and_info_with_the_default_encoder_from_the_shell(indexed: Any, tmp_path: Path) -> None:
+def test_index_search_and_info_with_the_default_encoder_from_the_shell(run: Run, indexed: Any, tmp_path: Path) -> None:
     path = Path(shutil.copytree(indexed.path, tmp_path / "c"))
     again = shell("index", indexed.data, path)
     assert (again.status, again.out.startswith(f"{path}: 0 added, 26 unchanged")) == (0, True), again.err
     found = shell("search", indexed.data / "polyps" / "2.jpg", path, "-k", 3, "--json")
     assert found.status == 0, found.err
     assert found.json["hits"][0]["file"] == "polyps/2.jpg"
-    table = shell("search", 0, path, "-k", 4)
+    table = run("search", 0, path, "-k", 4)
     assert table.out.splitlines()[-1].startswith("query is cecum: precision@4 ")
-    facts = shell("info", path, "--json").json
+    facts = run("info", path, "--json").json
     assert facts["classes"] == {"cecum": 8, "polyps": 9, "pylorus": 8}
     assert (facts["images"], facts["unlabelled"], facts["clusters_of_duplicates"]) == (26, 1, 1)
     (space,) = facts["spaces"]  # a collection keeps the features that it was made with

@@ -85,16 +85,7 @@ def test_two_workers_make_the_collection_of_one_process_to_the_bit(
     assert (again.outcome.added, again.outcome.unchanged) == (0, 30)
 
 
-def end_after_two_shards(writer: CollectionWriter, *_: object) -> None:
-    """Stop as a kill does, once a worker has finished a shard more than the one that is being stored."""
-    end = time.monotonic() + 120
-    while len(list((writer.path / "shards").glob("*.json"))) < 2:
-        assert time.monotonic() < end, "no worker finishes a second shard"
-        time.sleep(0.02)
-    raise KeyboardInterrupt
-
-
-def test_a_second_run_takes_finished_shards_and_makes_damaged_ones_again(
+def test_a_second_run_takes_finished_shards_and_makes_damaged_ones_again_wherever_they_lie(
     data: Path,
     tiny_spec: str,
     cluster: RayCluster,
@@ -103,28 +94,30 @@ def test_a_second_run_takes_finished_shards_and_makes_damaged_ones_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = tmp_path / "c"
+    path, shards = tmp_path / "c", tmp_path / "elsewhere"
+    elsewhere = RayCluster(f"dir::file://{shards}", workers=2, size=SIZE, say=said.append)
+
+    def end_after_two_shards(*_: object) -> None:
+        """Stop as a kill does, once a worker has finished a shard more than the one that is being stored."""
+        end = time.monotonic() + 120
+        while len(list(shards.rglob("*.json"))) < 2:
+            assert time.monotonic() < end, "no worker finishes a second shard"
+            time.sleep(0.02)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:  # stopped in the middle, as by a kill
         patch.setattr(CollectionWriter, "append", end_after_two_shards)
         patch.setattr(CollectionWriter, "discard_if_nothing_stored", lambda self: None)
         with pytest.raises(KeyboardInterrupt):
-            index(data, path, tiny_spec, cluster)
-    tables = sorted((path / "shards").glob("*.json"))
+            index(data, path, tiny_spec, elsewhere)
+    tables = sorted(shards.rglob("*.json"))
     assert tables
     tables[-1].with_suffix(".npz").write_bytes(b"damaged")
     said.clear()
-    index(data, path, tiny_spec, cluster)
+    index(data, path, tiny_spec, elsewhere)
     assert any("finished by an earlier run" in line for line in said)
     assert stored(path) == stored(one_process[0])
-
-
-def test_shards_lie_on_any_location_that_fsspec_reads(
-    data: Path, tiny_spec: str, cluster: RayCluster, one_process: tuple[Path, IndexingResult], tmp_path: Path
-) -> None:
-    elsewhere = RayCluster(f"dir::file://{tmp_path}/elsewhere", workers=2, size=SIZE)
-    index(data, tmp_path / "c", tiny_spec, elsewhere)
-    assert stored(tmp_path / "c") == stored(one_process[0])
+    assert not (path / "shards").exists()
 
 
 def test_shards_that_no_other_process_can_read_are_an_error(

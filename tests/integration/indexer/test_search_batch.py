@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,27 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[3]
 Draw = Callable[..., Image.Image]
 EncodeFile = Callable[..., bytes]
 
 
-def started(*arguments: object) -> subprocess.Popen[str]:
-    script = "from retrieval.command_line import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", script, "search", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-
-
-def shell(*arguments: object) -> tuple[int, str, str]:
-    process = started(*arguments)
-    out, err = process.communicate(timeout=120)
-    return process.returncode, out, err
+Search = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -48,42 +29,45 @@ def many(tmp_path_factory: pytest.TempPathFactory, draw: Draw, encode_file: Enco
     return folder
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(indexed: Any, many: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(
+    search: Search, fork: Callable[..., Any], indexed: Any, many: Path, tmp_path: Path
+) -> None:
     asked = ("--batch", many, indexed.path, "-k", 3)
-    status, _, _ = shell(*asked, "--out", tmp_path / "whole.csv")
+    status, _, _ = search(*asked, "--out", tmp_path / "whole.csv")
     assert status == 0
-    process = started(*asked, "--out", tmp_path / "run.csv")
+    program = "from retrieval.command_line import main; main()"
+    process = fork(program, "search", *asked, "--out", tmp_path / "run.csv")
     journal = tmp_path / "run.csv.journal"
     deadline = time.monotonic() + 60
     while not journal.exists() or journal.read_bytes().count(b"\n") < 4:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
     answered = json.loads(journal.read_bytes().splitlines()[3])["done"]
     assert answered == 128
-    status, out, err = shell(*asked, "--out", tmp_path / "run.csv")
+    status, out, err = search(*asked, "--out", tmp_path / "run.csv")
     assert status == 0
     assert "of 260 queries were done before" in err
     assert (tmp_path / "run.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert out.startswith(f"{tmp_path / 'run.csv'}: 260 queries searched, 0 could not be used\n")
 
 
-def test_a_wrong_query_list_is_no_begun_run(indexed: Any, many: Path, tmp_path: Path) -> None:
+def test_a_wrong_query_list_is_no_begun_run(search: Search, indexed: Any, many: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text(str(many / "polyps" / "000.jpg"))
     asked = ("--batch", tmp_path / "list.txt", "--out", tmp_path / "run.csv", indexed.path)
     for wrong in (("-k", 0), ("--class", "none")):
-        assert shell(*asked, *wrong)[0] == 2
-    assert shell(*asked, "-k", 2)[0] == 0
+        assert search(*asked, *wrong)[0] == 2
+    assert search(*asked, "-k", 2)[0] == 0
     assert len((tmp_path / "run.csv").read_text().splitlines()) == 3
-    status, _, err = shell(*asked, "-k", 3)
+    status, _, err = search(*asked, "-k", 3)
     assert status == 2
     assert "begun with another k" in err
 
 
 def test_quality_of_classes_is_told_and_bad_pictures_end_with_status_1(
-    indexed: Any, tmp_path: Path, draw: Draw, encode_file: EncodeFile
+    search: Search, indexed: Any, tmp_path: Path, draw: Draw, encode_file: EncodeFile
 ) -> None:
     for name, colour in (("polyps", (90, 160, 60)), ("stomach", (200, 120, 90))):
         (tmp_path / "q" / name).mkdir(parents=True)
@@ -91,7 +75,7 @@ def test_quality_of_classes_is_told_and_bad_pictures_end_with_status_1(
     (tmp_path / "q" / "polyps" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     asked = ("--batch", tmp_path / "q", "--out", tmp_path / "run.jsonl", indexed.path, "--json")
     for _ in range(2):  # the second time all is done, and it says the same
-        status, out, err = shell(*asked)
+        status, out, err = search(*asked)
         told = json.loads(out)
         assert status == 1
         assert told["searched"] == 2
@@ -103,9 +87,9 @@ def test_quality_of_classes_is_told_and_bad_pictures_end_with_status_1(
         assert told["quality"]["classes"]["polyps"]["precision"] == first["quality"]["precision"]
 
 
-def test_a_batch_of_nothing_but_bad_pictures_ends_with_status_2(indexed: Any, tmp_path: Path) -> None:
+def test_a_batch_of_nothing_but_bad_pictures_ends_with_status_2(search: Search, indexed: Any, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("nowhere.jpg\n")
-    status, out, err = shell("--batch", tmp_path / "list.txt", "--out", tmp_path / "run.trec", indexed.path)
+    status, out, err = search("--batch", tmp_path / "list.txt", "--out", tmp_path / "run.trec", indexed.path)
     assert status == 2
     assert "0 queries searched, 1 could not be used" in out
     assert "nowhere.jpg" in err
@@ -114,16 +98,16 @@ def test_a_batch_of_nothing_but_bad_pictures_ends_with_status_2(indexed: Any, tm
 @pytest.mark.parametrize(
     "arguments", [["--batch", "q", "c"], ["--out", "o.csv", "c"], ["--batch", "q", "--out", "o.csv", "1", "c"]]
 )
-def test_an_incomplete_command_is_refused(arguments: list[str]) -> None:
-    status, _, err = shell(*arguments)
+def test_an_incomplete_command_is_refused(search: Search, arguments: list[str]) -> None:
+    status, _, err = search(*arguments)
     assert status == 2
     assert "--batch" in err
 
 
-def test_a_list_of_words_is_searched_and_measured(indexed: Any, tmp_path: Path) -> None:
+def test_a_list_of_words_is_searched_and_measured(search: Search, indexed: Any, tmp_path: Path) -> None:
     (tmp_path / "words.csv").write_text("id,text,class\na,sessile polyp,polyps\nb,zebra,polyps\nc,caecum,cecum\n")
     out = tmp_path / "out.jsonl"
-    status, printed, err = shell("--batch", tmp_path / "words.csv", "--out", out, "-k", 4, indexed.path)
+    status, printed, err = search("--batch", tmp_path / "words.csv", "--out", out, "-k", 4, indexed.path)
     assert status == 1
     assert "b: no class of the collection is described by “zebra”" in err
     assert "2 queries searched, 1 could not be used" in printed

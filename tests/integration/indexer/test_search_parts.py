@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,8 @@ import numpy as np
 import pytest
 
 from indexer.commands.query_parts import text_part
-from retrieval.command_line import main
 from retrieval.query import Part, Query
 from retrieval.search import open_collection
-
-
-@pytest.fixture
-def search(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """`kvasir search` with these arguments: its exit status, output and messages."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["kvasir", "search", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), *capfd.readouterr()
-
-    return run
-
 
 Search = Callable[..., tuple[int, str, str]]
 

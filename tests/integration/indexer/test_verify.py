@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -212,15 +212,14 @@ def shipped(indexed: Any, tmp_path: Path) -> Path:
 # The first batch writes its eight vectors at 5 to 12, syncs at 13 and commits at 15; the second one writes from 19 on.
 @pytest.mark.parametrize("step", [1, 5, 9, 13, 15, 16, 22])
 def test_a_repair_that_is_killed_loses_no_vector_and_the_next_one_mends_all(
-    step: int, indexed: Any, tmp_path: Path
+    step: int, fork: Callable[..., Any], indexed: Any, tmp_path: Path
 ) -> None:
-    path = tmp_path / "c"
+    path, said = tmp_path / "c", tmp_path / "said"
     shutil.copytree(indexed.path, path)
     before = vectors(path)["tf_efficientnet_lite0"]
     (path / "vectors" / "tf_efficientnet_lite0.float32").unlink()
-    program = [sys.executable, "-c", textwrap.dedent(WORKER), "verify", str(path), "--quick", "--repair", str(step)]
-    killed = subprocess.run(program, cwd=ROOT, capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    killed = fork(WORKER, "verify", path, "--quick", "--repair", step, stdout=tmp_path / "out", stderr=said)
+    assert killed.wait(120) == -signal.SIGKILL, said.read_text()
     assert len(Collection.open(path).positions("tf_efficientnet_lite0")) == 26
     told = run("verify", path, "--quick")
     assert told.exit_code == 1

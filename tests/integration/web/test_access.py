@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +16,7 @@ from PIL import Image
 
 from web.keys import create_key
 
-ROOT = Path(__file__).parents[3]
+SERVE = "from retrieval.command_line import main; main()"
 
 
 def problem(answer: httpx.Response, status: int) -> str:
@@ -32,7 +30,9 @@ def problem(answer: httpx.Response, status: int) -> str:
 
 
 @pytest.fixture(params=["::1", "127.0.0.2"])
-def listening(request: pytest.FixtureRequest, two_spaces: Path, tmp_path: Path) -> Iterator[tuple[str, str]]:
+def listening(
+    request: pytest.FixtureRequest, fork: Callable[..., Any], two_spaces: Path, tmp_path: Path
+) -> Iterator[tuple[str, str]]:
     """The address and what `kvasir serve` said of it, at another address of this machine than usual."""
     host = request.param
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -43,9 +43,7 @@ def listening(request: pytest.FixtureRequest, two_spaces: Path, tmp_path: Path) 
     except OSError as error:
         pytest.skip(f"this machine has no {host}: {error}")
     log = tmp_path / "serve.log"
-    command = [sys.executable, "-c", "from retrieval.command_line import main; main()", "serve", str(two_spaces)]
-    with log.open("wb") as stderr:
-        server = subprocess.Popen([*command, "--host", host, "--port", str(port)], stderr=stderr, cwd=ROOT)
+    server = fork(SERVE, "serve", two_spaces, "--host", host, "--port", port, stderr=log)
     url = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
     try:
         for _ in range(600):
@@ -68,16 +66,15 @@ def test_every_loopback_address_answers_under_its_own_name_and_no_other(listenin
     assert problem(httpx.get(url, headers={"Host": "evil.example"}), 400) == "urn:kvasir:foreign-host"
 
 
-def test_a_taken_port_is_told_and_nothing_else(two_spaces: Path) -> None:
+def test_a_taken_port_is_told_and_nothing_else(fork: Callable[..., Any], two_spaces: Path, tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        program = "from retrieval.command_line import main; main()"
-        command = [sys.executable, "-c", program, "serve", str(two_spaces), "--port", str(other.getsockname()[1])]
-        run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert run.returncode == 2
-    assert "cannot listen" in run.stderr
-    assert "images at" not in run.stderr
+        server = fork(SERVE, "serve", two_spaces, "--port", other.getsockname()[1], stderr=tmp_path / "said")
+        assert server.wait(60) == 2
+    said = (tmp_path / "said").read_text()
+    assert "cannot listen" in said
+    assert "images at" not in said
 
 
 def test_names_and_origins_come_from_the_environment_with_spaces_between(
