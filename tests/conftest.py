@@ -376,6 +376,7 @@ import os, sys
 for descriptor, path in outputs:
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
 os.chdir(root)
+os.environ.clear()
 os.environ.update(environment)
 sys.argv = ["kvasir", *arguments]
 """
@@ -435,9 +436,9 @@ def fork() -> Callable[..., Forked]:
             "root": str(ROOT),
             "arguments": [str(argument) for argument in arguments],
             "outputs": [(number, str(path)) for number, path in ((1, stdout), (2, stderr)) if path is not None],
-            "environment": {"PYTHONPATH": str(ROOT), **(environment or {})},
+            "environment": os.environ | {"PYTHONPATH": str(ROOT)} | dict(environment or {}),
         }
-        process = context.Process(target=exec, args=(f"{BEGIN}\n{textwrap.dedent(program)}", names))
+        process = context.Process(target=exec, args=(f"{BEGIN}\n{textwrap.dedent(program)}", names), daemon=True)
         process.start()
         return Forked(process)
 

@@ -127,7 +127,7 @@ def test_a_host_that_dies_in_the_middle_is_made_up_for(
         "RAY_health_check_initial_delay_ms": "1000",
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "5000",
-        "RAY_health_check_failure_threshold": "6",
+        "RAY_health_check_failure_threshold": "4",
     }
     folder = Path("/tmp") / f"{first}-ray"  # sockets in it have names of 107 bytes at most
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1", "--object-store-memory=100000000"]
