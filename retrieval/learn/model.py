@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from retrieval.cores import prefetch
 from retrieval.errors import CollectionError, LearningError
 from retrieval.learn.mark_directions import mark_directions, without
 from retrieval.learn.methods import DEFAULT_METHOD, SEEDED, Progress, method_named, step_named
@@ -151,16 +153,20 @@ def fit(
             if directions.shape[1]:
                 arrays["base.marks"] = directions.astype(np.float32)
     of_class = np.unique(labels[known], return_inverse=True)[1].astype(np.int64)
+    fits = [(part, at) for part in parts for at in range(options.seeds if part in SEEDED else 1)]
+    names = {(part, at): part if at == 0 else f"{part}#{at + 1}" for part, at in fits}
     for part in parts:
-        step = step_named(part)
-        fits = options.seeds if part in SEEDED else 1
+        own = [names[one] for one in fits if one[0] == part]
         share = shares.pop(part)
-        for at in range(fits):
-            name = part if at == 0 else f"{part}#{at + 1}"
-            shares[name] = share / fits
-            made = step.fit(components[known], of_class, options.seed + at)
-            arrays |= {f"{name}.{parameter}": array for parameter, array in made.items()}
-            progress("learning", at + 1, fits)
+        shares |= dict.fromkeys(own, share / len(own))
+
+    def fitted(one: tuple[str, int]) -> dict[str, NDArray[np.float32]]:
+        return step_named(one[0]).fit(components[known], of_class, options.seed + one[1])
+
+    with threadpool_limits(1):  # a fit on each core, rather than each on all
+        for done, (one, made) in enumerate(prefetch(fitted, fits, len(fits)), 1):
+            arrays |= {f"{names[one]}.{parameter}": array for parameter, array in made.items()}
+            progress("learning", done, len(fits))
     return Model(shares, arrays)
 
 

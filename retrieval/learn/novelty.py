@@ -49,9 +49,13 @@ class Detector:
     bounds: Mapping[str, float]
     rates: Mapping[str, Mapping[str, float]]
 
+    def scores(self, vectors: NDArray[Any]) -> Floats:
+        """Both scores (2, n), in the order of FALSE_ALARMS, of vectors (n, d) of the frozen space."""
+        return _scores(self.arrays, np.asarray(vectors, np.float64))
+
     def levels(self, vectors: NDArray[Any]) -> list[Level | None]:
         """The level of each of vectors (n, d) of the frozen space."""
-        foreign, unlike = _scores(self.arrays, np.asarray(vectors, np.float64))
+        foreign, unlike = self.scores(vectors)
         return [
             "foreign" if f > self.bounds["foreign"] else "unlike" if u > self.bounds["unlike"] else None
             for f, u in zip(foreign.tolist(), unlike.tolist(), strict=True)
@@ -81,17 +85,25 @@ def fit_detector(
     space: str, vectors: NDArray[Any], labels: NDArray[np.integer], clusters: NDArray[np.integer], seed: int = 0
 ) -> Detector:
     """A detector of LEAST or more vectors (n, d), with labels and clusters (n,); bounds are of scores across folds."""
+    bounds = {
+        level: float(np.quantile(of_level, 1 - FALSE_ALARMS[level]))
+        for level, of_level in zip(FALSE_ALARMS, cross_scores(vectors, labels, clusters, seed), strict=True)
+    }
+    fitted = _fit(np.asarray(vectors, np.float64), np.asarray(labels, np.int64))
+    return Detector(space, fitted, bounds, {"the pictures here": dict(FALSE_ALARMS)})
+
+
+def cross_scores(
+    vectors: NDArray[Any], labels: NDArray[np.integer], clusters: NDArray[np.integer], seed: int = 0
+) -> Floats:
+    """Both scores (2, n) of each of vectors (n, d), by a detector that is fitted on the other folds."""
     given, classes = np.asarray(vectors, np.float64), np.asarray(labels, np.int64)
     part_of = stratified_parts(classes, cluster_numbers(clusters), (1 / FOLDS,) * FOLDS, seed)
     scores = np.empty((2, len(given)))
     for fold in np.unique(part_of):
         of_fold = part_of == fold
         scores[:, of_fold] = _scores(_fit(given[~of_fold], classes[~of_fold]), given[of_fold])
-    bounds = {
-        level: float(np.quantile(of_level, 1 - FALSE_ALARMS[level]))
-        for level, of_level in zip(FALSE_ALARMS, scores, strict=True)
-    }
-    return Detector(space, _fit(given, classes), bounds, {"the pictures here": dict(FALSE_ALARMS)})
+    return scores
 
 
 def _fit(vectors: Floats, labels: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:

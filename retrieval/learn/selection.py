@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
+from retrieval.cores import prefetch
 from retrieval.learn.learner import TrainingSet
 from retrieval.learn.mark_directions import mark_directions, without
 from retrieval.learn.methods import AUTO, METHODS, Progress, method_named, step_named
@@ -94,12 +96,12 @@ def choices(
     ]
     if not rounds:
         raise NothingToLearnError("too few clusters of near duplicates to validate; give the method by --method")
-    folds: dict[tuple[str, float], list[Floats]] = {}
-    left: dict[tuple[str, float], list[Floats]] = {}
-    for done, (queries, gallery) in enumerate([*rounds, *outs]):
-        progress("choosing the method", done, len(rounds) + len(outs))
-        is_fold = done < len(rounds)
-        taught = np.isin(training.rows, gallery if is_fold else np.setdiff1d(everything, queries))
+    every = [*rounds, *outs]
+
+    def judged(at: int) -> dict[tuple[str, float], Floats]:
+        """P@1 and AP of each combination in one round, and without learning."""
+        queries, gallery = every[at]
+        taught = np.isin(training.rows, gallery if at < len(rounds) else np.setdiff1d(everything, queries))
         of_class = np.unique(labels[training.rows[taught]], return_inverse=True)[1].astype(np.int64)
         frozen = _similarities(frames, queries, gallery)
         similar = {"base": frozen}
@@ -113,14 +115,24 @@ def choices(
             )
         hidden = clusters[queries][:, None] == clusters[gallery][None]
         relevant = (labels[queries][:, None] == labels[gallery][None]) & ~hidden
+        figures = {}
         for method, share in [*combinations, ("", 1.0)]:
             total = share * (similar["base"] if method else frozen)
             learned = sum(METHODS[method].parts.values()) if method else 1.0
             for part, of_part in (METHODS[method].parts if method else {}).items():
                 total += of_part / learned * (1 - share) * similar[part]
             total[hidden] = -np.inf
-            (folds if is_fold else left).setdefault((method, share), []).append(_measured(total, relevant))
-    progress("choosing the method", len(rounds) + len(outs), len(rounds) + len(outs))
+            figures[method, share] = _measured(total, relevant)
+        return figures
+
+    folds: dict[tuple[str, float], list[Floats]] = {}
+    left: dict[tuple[str, float], list[Floats]] = {}
+    progress("choosing the method", 0, len(every))
+    with threadpool_limits(1):  # a round on each core, rather than each on all
+        for at, figures in prefetch(judged, range(len(every)), len(every)):
+            for combination, measured in figures.items():
+                (folds if at < len(rounds) else left).setdefault(combination, []).append(measured)
+            progress("choosing the method", at + 1, len(every))
     without_learning = _figures(left.get(("", 1.0), []))
     tried = [
         Choice(method, share, _figures(folds[method, share]), _figures(left.get((method, share), [])), without_learning)

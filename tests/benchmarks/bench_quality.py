@@ -1,6 +1,6 @@
 """The ledger of retrieval quality: each step as a gain over the one before, with its paired interval, time and memory.
 
-    python tests/benchmarks/bench_quality.py DATA [OTHER] [--only WORDS]
+    python tests/benchmarks/bench_quality.py DATA [OTHER] [--strange FOLDER] [--only WORDS] [--minutes M] [--made DIR]
 
 DATA is a folder or zip of class folders, OTHER one of pictures of other sources, whose classes have the same names.
 Unlearned spaces are searched by leave-cluster-out; learned ones in five folds over clusters, each learned from the
@@ -8,29 +8,37 @@ other four. The interval of a gain is of its mean over the same queries, by boot
 Steps that do not pay stay in the list. Beside each: how far hits of the query's class follow its mark of the device, as
 the excess over chance, and the calibration error of chances that were fitted on the other folds.
 
-Last, the time that `kvasir learn` takes to choose a method and fit it on 8,000 vectors of 1,280 numbers, which are
-mixed from DATA's last layer, each a cluster of its own.
+Fine-tuned encoders have seen four of the five folds, so the queries of their steps are those of the first fold, which
+they are compared on. Scenes are looked for and left out; their step shows what other frames of a scene flatter.
 
---only: steps whose name has one of these words, separated by commas, and those that they are compared with.
+Last, how well strange pictures are told: those of installed packages and of the folders --strange; and the time that
+`kvasir learn` takes to choose a method and fit it on 8,000 vectors of 1,280 numbers, which are mixed from DATA's last
+layer, each a cluster of its own, with marks at random.
+
+--only: steps whose name has one of these words, separated by commas, and those that they are compared with. --minutes:
+of fine-tuning. --made: a folder for the collections, which a later run takes from there.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mixed_vectors import Mixture
 from numpy.typing import NDArray
+from strange_pictures import print_strange
 
 from indexer.datasets import open_dataset
 from indexer.run import run_dataset
+from indexer.scenes import update_scenes
 from indexer.transfer_queries import with_queries
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import EncoderOptions
@@ -40,10 +48,12 @@ from retrieval.evaluation.calibrated import hits_of_result
 from retrieval.evaluation.chances import cross_fitted, measured
 from retrieval.evaluation.learned import evaluate_learning
 from retrieval.evaluation.mark_bias import DeviceMarks
-from retrieval.evaluation.protocols import Protocol, k_fold, leave_cluster_out
+from retrieval.evaluation.protocols import Protocol, k_fold, leave_cluster_out, leave_scene_out
 from retrieval.evaluation.retrievers import RerankedRetriever, Retriever, SpaceRetriever
 from retrieval.evaluation.run import evaluate_retriever
 from retrieval.evaluation.space_result import SpaceResult
+from retrieval.finetune.training import FinetuneOptions, finetune
+from retrieval.finetune.weights import write_weights
 from retrieval.index import Cosine
 from retrieval.learn.learner import TrainingSet
 from retrieval.learn.methods import AUTO
@@ -54,14 +64,18 @@ from retrieval.learn.sources import learner_of
 MEASURES = MeasureOptions(ks=(1, 10), samples=0)
 SAMPLES = 1000
 MULTI, LAST = "tf_efficientnet_lite0-multi", "tf_efficientnet_lite0"
+TUNED = "tuned"
+"""The name of the fine-tuned encoder's file, of which its spaces take theirs."""
 LEARNING = "learning from 8,000 vectors of 1,280 numbers"
+STRANGE = "strange pictures"
 
 
 @dataclass(frozen=True)
 class Step:
     """One line: its name, the line that it is compared with, and what measures it in a collection by a protocol.
 
-    made: the collection that it needs, of MADE.
+    made: the collection that it needs, of MADE. learned: by folds instead of leave-cluster-out. moves: whether pictures
+    of other sources are searched as well.
     """
 
     name: str
@@ -69,6 +83,7 @@ class Step:
     made: str
     result: Callable[[Collection, Protocol], SpaceResult]
     learned: bool = False
+    moves: bool = True
 
 
 def frozen(space: str, rerank: str | None = None) -> Callable[[Collection, Protocol], SpaceResult]:
@@ -97,13 +112,29 @@ def frozen(space: str, rerank: str | None = None) -> Callable[[Collection, Proto
 
 
 def learned(
-    method: str, unlearned: float, views: str = "none", seeds: int = 3, unmarked: bool = False
+    method: str, unlearned: float, views: str = "none", seeds: int = 3, unmarked: bool = False, source: str = MULTI
 ) -> Callable[[Collection, Protocol], SpaceResult]:
     """A space that is learned from the gallery of each round."""
     options = LearnOptions(method, unlearned=unlearned, seeds=seeds, unmarked=unmarked)
     return lambda opened, protocol: evaluate_learning(
-        opened, protocol, learner_of(opened, options, [MULTI], views), method, MEASURES
+        opened, protocol, learner_of(opened, options, [source], views), method, MEASURES
     )
+
+
+def tuned(method: str, unlearned: float) -> Callable[[Collection, Protocol], SpaceResult]:
+    """The same on the fine-tuned encoder, of the queries that it has not seen: of the first round."""
+    result = learned(method, unlearned, source=f"{LAST}-{TUNED}-multi")
+    return lambda opened, protocol: result(opened, replace(protocol, rounds=protocol.rounds[:1]))
+
+
+def without_scenes(opened: Collection, protocol: Protocol) -> SpaceResult:
+    """The default space by leave-scene-out, once scenes have been looked for in a copy."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(shutil.copytree(opened.path, Path(scratch) / "copy"))
+        with CollectionWriter(path) as writer:
+            update_scenes(writer)
+        looked = Collection.open(path)
+        return frozen(f"{MULTI}-pca")(looked, leave_scene_out(looked.images.scenes))
 
 
 MADE: dict[str, dict[str, Any]] = {
@@ -111,8 +142,9 @@ MADE: dict[str, dict[str, Any]] = {
     "field": {"fit": "field"},
     "fill": {"fit": "field", "marks": "fill", "features": ("multi",)},
     "320": {"fit": "field", "size": (320, 320), "features": ("multi",)},
+    TUNED: {},
 }
-"""How the encoder of each collection sees a picture."""
+"""How the encoder of each collection sees a picture; the tuned one is `field` with a second encoder."""
 
 STEPS = (
     Step("last layer, whole frame", None, "squash", frozen(LAST)),
@@ -126,6 +158,7 @@ STEPS = (
     ),
     Step("the same, boxes filled", "all blocks, components, field of view", "fill", frozen(f"{MULTI}-pca")),
     Step("the same, 320 pixels", "all blocks, components, field of view", "320", frozen(f"{MULTI}-pca")),
+    Step("the same, by scenes", "all blocks, components, field of view", "field", without_scenes, moves=False),
     Step("in folds: components, field of view", None, "field", learned("pca", 1.0), True),
     Step("in folds: LDA, whole frame", "in folds: components, field of view", "squash", learned("lda", 0.3), True),
     Step("the same and the central view", "in folds: LDA, whole frame", "squash", learned("lda", 0.3, "central"), True),
@@ -151,6 +184,8 @@ STEPS = (
         Step(f"LDA and {view} views", "in folds: LDA, field of view", "field", learned("lda", 0.3, view), True)
         for view in ("central", "varied", "reencoded", "resized", "boxed", "unboxed", "bordered", "lettered")
     ),
+    Step("one fold: fine-tuned, components", "in folds: components, field of view", TUNED, tuned("pca", 1.0), True),
+    Step("one fold: fine-tuned, LDA", "in folds: LDA, field of view", TUNED, tuned("lda", 0.3), True),
 )
 
 
@@ -158,16 +193,28 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("other", type=Path, nargs="?")
+    parser.add_argument("--strange", type=Path, action="append", default=[])
     parser.add_argument("--only", default="")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--made", type=Path)
     options = parser.parse_args()
     words = options.only.split(",")
     wanted = {step.name for step in STEPS if any(word in step.name for word in words)}
     wanted |= {step.base for step in STEPS if step.name in wanted and step.base}
     steps = [step for step in STEPS if step.name in wanted]
-    timed = any(word in LEARNING for word in words)
+    extra = [name for name in (STRANGE, LEARNING) if any(word in name for word in words)]
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        needed = dict.fromkeys([*(step.made for step in steps), *(["field"] if timed else [])])
-        collections = {made: indexed(options.data, Path(scratch) / made, MADE[made]) for made in needed}
+        needed = {*(step.made for step in steps), *(["field"] if extra else [])}
+        needed |= {"field"} if TUNED in needed else set()
+        folder = options.made or Path(scratch)
+        collections: dict[str, Collection] = {}
+        for made in (name for name in MADE if name in needed):
+            cost = Cost()
+            if made == TUNED:
+                collections[made] = fine_tuned(collections["field"], options.data, folder, options.minutes)
+            else:
+                collections[made] = indexed(options.data, folder / made, MADE[made])
+            print(f"collection {made}: {cost}", flush=True)
         images = next(iter(collections.values())).images
         print(f"{len(images):,} pictures, {len(set(images.clusters.tolist())):,} clusters")
         print(
@@ -176,23 +223,21 @@ def main() -> None:
         )
         whole, folds = leave_cluster_out(images.clusters), k_fold(images.labels, images.clusters)
         results: dict[str, SpaceResult] = {}
-        grown = {}
-        if options.other is not None:
-            for made, opened in collections.items():
-                grown[made] = stack.enter_context(with_queries(opened, options.other, None))
+        grown: dict[str, tuple[Collection, Protocol]] = {}
         for step in steps:
-            Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
-            start = time.perf_counter()
+            if options.other is not None and step.moves and step.made not in grown:
+                grown[step.made] = stack.enter_context(with_queries(collections[step.made], options.other, None))
+            cost = Cost()
             opened = collections[step.made]
             result = step.result(opened, folds if step.learned else whole)
-            seconds, memory = time.perf_counter() - start, peak_memory()
+            spent = str(cost)
             results[step.name] = result
             line = f"{step.name:42}" + "".join(f"{np.nanmean(result.measures[m]):7.3f}" for m in ("precision@1", "mAP"))
             line += f"{result.means('precision@1').macro:7.3f}"
             line += f"  {gain(result, results[step.base]) if step.base in results else '':30}{followed(result):7.2f}"
             calibration, figures = cross_fitted(hits_of_result(result, opened.images, scores), opened.classes)
             line += f"{figures.error:7.3f}"
-            if options.other is not None:
+            if options.other is not None and step.moves:
                 new, protocol = grown[step.made]
                 moved = step.result(new, protocol)
                 first = moved.measures["precision@1"]
@@ -200,9 +245,26 @@ def main() -> None:
                 error = measured([(calibration, hits_of_result(moved, new.images, scores))], new.classes).error
                 line += f"{first.mean():12.3f}{moved.measures['mAP'].mean():7.3f}{least:7.3f}"
                 line += f"{followed(moved):7.2f}{error:7.3f}"
-            print(f"{line}{seconds:8.1f} s{memory:7,} MiB", flush=True)
-        if timed:
+            print(f"{line}  {spent}", flush=True)
+        if STRANGE in extra:
+            cost = Cost()
+            print_strange(collections["field"], MULTI, options.strange)
+            print(f"  {cost}", flush=True)
+        if LEARNING in extra:
             time_learning(collections["field"])
+
+
+class Cost:
+    """Processor time, time and memory from its making to its printing (Linux)."""
+
+    def __init__(self) -> None:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
+        self._processor, self._wall = time.process_time(), time.perf_counter()
+
+    def __str__(self) -> str:
+        processor, wall = time.process_time() - self._processor, time.perf_counter() - self._wall
+        (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        return f"{processor:.1f} s of processor time, {wall:.1f} s in all, {int(line.split()[1]) // 1024:,} MiB"
 
 
 def time_learning(opened: Collection) -> None:
@@ -210,18 +272,11 @@ def time_learning(opened: Collection) -> None:
     labels = opened.images.labels[opened.positions(LAST)]
     vectors, of_class = Mixture(opened.vectors(LAST)[1], labels, 1280).block(8000, 0)
     rows = np.arange(len(vectors))
-    training = TrainingSet(rows, of_class, rows, rows, (vectors,))
-    wall, processor = time.perf_counter(), time.process_time()
-    model, chosen, _ = fit_chosen(training, rows, LearnOptions(AUTO))
+    training = TrainingSet(rows, of_class, rows, rows, (vectors,), np.random.default_rng(0).integers(0, 3, len(rows)))
+    cost = Cost()
+    model, chosen, _ = fit_chosen(training, rows, LearnOptions(AUTO, unmarked=True))
     model.transform([vectors])
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    print(f"{LEARNING}: {chosen.method}, {processor:.0f} s of processor time, {wall:.0f} s in all (asked: 90 s)")
-
-
-def peak_memory() -> int:
-    """MiB that the process has had in memory at most since its peak was cleared (Linux)."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) // 1024
+    print(f"{LEARNING}: {chosen.method}, {cost} (asked: 90 s)")
 
 
 def indexed(data: Path, path: Path, made: dict[str, Any]) -> Collection:
@@ -230,6 +285,23 @@ def indexed(data: Path, path: Path, made: dict[str, Any]) -> Collection:
     with open_dataset(data) as dataset, CollectionWriter(path, create=True) as writer:
         for features in made.get("features", ("last", "multi")):
             run_dataset(dataset, writer, fit=made["fit"], options=EncoderOptions(features=features, **others))
+    return Collection.open(path)
+
+
+def fine_tuned(opened: Collection, data: Path, folder: Path, minutes: float) -> Collection:
+    """The collection with an encoder that was fine-tuned for so long on all folds but the first."""
+    images = opened.images
+    taught = k_fold(images.labels, images.clusters).rounds[0].gallery
+    path = folder / TUNED
+    if not path.exists():
+        options = FinetuneOptions(minutes=minutes)
+        definition = opened.manifest.space(MULTI)
+        made = finetune(opened, definition, taught, options, folder / "unfinished", expected=print)
+        spec = write_weights(folder / f"{TUNED}.safetensors", opened, made, {})
+        print(f"fine-tuned: epoch {made.epoch} of {made.epochs}, {made.before} before, {made.after} after")
+        shutil.copytree(opened.path, path)
+        with open_dataset(data) as dataset, CollectionWriter(path) as writer:
+            run_dataset(dataset, writer, encoders=[spec], fit="field", options=EncoderOptions(features="multi"))
     return Collection.open(path)
 
 
@@ -245,8 +317,9 @@ def followed(result: SpaceResult) -> float:
 
 
 def gain(result: SpaceResult, base: SpaceResult) -> str:
-    """The mean gain in mAP over the same queries, and its 95 % interval."""
-    differences = (result.measures["mAP"] - base.measures["mAP"])[:, None]
+    """The mean gain in mAP over the queries of the result, which its base has too, and its 95 % interval."""
+    same = np.searchsorted(base.ids, result.ids)
+    differences = (result.measures["mAP"] - base.measures["mAP"][same])[:, None]
     drawn = resampled_means(differences, result.labels, result.clusters, len(result.class_names), SAMPLES, 0).micro
     low, high = np.quantile(drawn, (0.025, 0.975))
     return f"{differences.mean():+.3f} ({low:+.3f} to {high:+.3f})"

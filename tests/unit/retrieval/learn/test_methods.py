@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from retrieval.learn import (
     UnknownMethodError,
     discriminant,
     fit,
+    head,
     pooled,
     within_class,
 )
@@ -93,6 +96,20 @@ def test_every_method_gives_unit_vectors_the_same_for_one_seed_and_alone_as_amon
     assert np.array_equal(fit([vectors], labels, options).transform([vectors]), made)
     assert np.allclose(model.transform([vectors[7:8]]), made[7:8], atol=1e-6)
     assert sum(model.shares.values()) == pytest.approx(1)
+
+
+def test_networks_that_are_fitted_at_once_are_those_that_are_fitted_alone() -> None:
+    import torch
+
+    vectors, labels = three_classes()
+    features, state = vectors.astype(np.float64), torch.get_rng_state()
+    alone = {seed: head.fit(features, labels, seed) for seed in (1, 2)}
+    with ThreadPoolExecutor(2) as pool:
+        at_once = list(pool.map(lambda seed: head.fit(features, labels, seed), (1, 2, 1, 2)))
+    for seed, made in zip((1, 2, 1, 2), at_once, strict=True):
+        assert all(np.array_equal(array, alone[seed][name]) for name, array in made.items())
+    assert not np.array_equal(alone[1]["second"], alone[2]["second"])
+    assert torch.equal(torch.get_rng_state(), state)  # PyTorch's global state is left as it was
 
 
 @pytest.mark.parametrize("method", ["wccn", "lda", "nystroem", "head", "blend", "ensemble"])

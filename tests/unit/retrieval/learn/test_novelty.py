@@ -12,6 +12,7 @@ from retrieval.learn.fitted_files import FittedFiles
 from retrieval.learn.novelty import (
     FALSE_ALARMS,
     Detector,
+    cross_scores,
     detector_path,
     faulty_detectors,
     fit_detector,
@@ -38,6 +39,10 @@ def detector() -> Detector:
 
 
 def test_pictures_of_the_same_kind_reach_a_level_as_seldom_as_stated(detector: Detector) -> None:
+    own = cross_scores(drawn(LABELS), LABELS, np.arange(COUNT))
+    for level, scores in zip(FALSE_ALARMS, own, strict=True):
+        assert (scores > detector.bounds[level]).mean() == pytest.approx(FALSE_ALARMS[level], abs=1 / COUNT)
+    assert (detector.scores(drawn(LABELS)).mean(axis=1) < own.mean(axis=1)).all()  # of pictures that it was fitted on
     rates = detector.rates_of(drawn(LABELS, seed=2))
     assert rates["foreign"] < 0.02
     assert rates["unlike"] < 2 * FALSE_ALARMS["unlike"]
