@@ -40,7 +40,7 @@ def print_strange(opened: Collection, name: str, folders: list[Path]) -> None:
         with open_dataset(folder, class_map=map_to_collection(None, opened.classes)) as dataset:
             for item in dataset.items:
                 finding = "known" if item.class_name in opened.classes else "other"
-                made = sets.setdefault(f"{finding} findings of {dataset.name}", [])
+                made = sets.setdefault(f"{finding} findings of {folder.name}", [])
                 made += prepared(space, dataset.read(item))
     print(f"{'strange pictures':50}{'number':>7}{'AUROC: kind':>13}{'hint':>7}{'told: kind':>13}{'hint':>7}")
     for of, made in sets.items():
