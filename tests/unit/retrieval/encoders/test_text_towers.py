@@ -136,7 +136,9 @@ def save_tokenizer(folder: Path, kind: str) -> None:
     """A small tokenizer in the files of its kind: BERT's word pieces, or SigLIP's, which ends a text by </s>."""
     tokenizers = pytest.importorskip("tokenizers", reason="the extra texts is not installed")
     if kind == "bert":
-        made = tokenizers.Tokenizer(tokenizers.models.WordPiece({word: at for at, word in enumerate(WORDS)}, "[UNK]"))
+        made = tokenizers.Tokenizer(
+            tokenizers.models.WordPiece({word: at for at, word in enumerate(WORDS)}, unk_token="[UNK]")
+        )
         made.normalizer = tokenizers.normalizers.BertNormalizer()
         made.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
         made.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
@@ -149,7 +151,7 @@ def save_tokenizer(folder: Path, kind: str) -> None:
             ("▁polyp", -3.0),
             *((letter, -9.0) for letter in "aefgilmnopsyz"),
         ]
-        made = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, 0))
+        made = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk_id=0))
         made.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
         made.post_processor = tokenizers.processors.TemplateProcessing("$A </s>", None, [("</s>", 1)])
         special = {"pad_token": "</s>", "unk_token": "<unk>", "eos_token": "</s>"}
