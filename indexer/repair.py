@@ -156,7 +156,12 @@ def _recompute(
     if made:
         outcome.done.append(f"{made:,} of {counted(len(files), 'image')} computed anew")
     now = Collection.open(writer.path, damaged_rows=True).images
-    ids = {(now.source_paths[at], file): int(i) for i, at, file in zip(now.ids, now.sources, now.files, strict=True)}
+    wanted = set(files.values())
+    ids = {
+        (now.source_paths[at], file): int(i)
+        for i, at, file in zip(now.ids, now.sources, now.files, strict=True)
+        if file in wanted
+    }
     for image_id, file in files.items():
         place = collection.images.source_paths[collection.images.sources[collection.position(image_id)]]
         if (new := ids.get((place, file), image_id)) != image_id:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,10 +18,12 @@ from numpy.typing import NDArray
 
 from indexer.errors import VectorsError
 from indexer.near_duplicates import ClusterForest
-from indexer.vector_file import open_vectors
+from indexer.vector_file import open_vectors, release
 from indexer.vector_table import VectorTable, read_vector_table
 from retrieval.collection import Collection, CollectionWriter, NewImage, SpaceDefinition
 from retrieval.collection.catalog import checksum
+from retrieval.collection.file_names import FileNames
+from retrieval.collection.rows import ImportedImage
 from retrieval.collection.scene_rows import COUNTER
 from retrieval.errors import TableError
 from retrieval.learn.completion import complete_derived_spaces
@@ -151,6 +152,20 @@ def imported_again(collection: Collection, definition: SpaceDefinition, ids: Seq
     return vectors
 
 
+@dataclass
+class _Faults:
+    """Why rows cannot be stored: how many cannot, and the reasons of the first, by row."""
+
+    count: int = 0
+    first: dict[int, str] = field(default_factory=dict)
+
+    def add(self, reasons: Mapping[int, str]) -> None:
+        """Rows that cannot be stored, all after those before."""
+        self.count += len(reasons)
+        for row in sorted(reasons)[: _LISTED - len(self.first)]:
+            self.first[row] = reasons[row]
+
+
 class _Import:
     """One call of `import_vectors`: its steps, in order, and what they count."""
 
@@ -171,7 +186,8 @@ class _Import:
         self.done = Import(writer.path, space.name)
         self._progress = on_progress
         self._source = writer.source(writer.path.resolve() / "vectors", Vectors.kind)
-        self._stored = Collection.open(writer.path)
+        self._ids = np.full(len(array), -1, np.int64)
+        self._unchanged = np.zeros(len(array), bool)
 
     def check(self) -> None:
         """Raise VectorsFitError unless every row can be stored."""
@@ -182,21 +198,35 @@ class _Import:
                 f"'{self.space.name}' of {definition.dimension:,}; give the vectors of the same encoder, or another "
                 "--space NAME"
             )
-        faults: dict[int, str] = {}
-        checksums = np.zeros(len(self.array), np.uint32)
+        bad, other = _Faults(), _Faults()
         for start in range(0, len(self.array), _BLOCK):
-            rows, bad = self._rows(np.arange(start, min(start + _BLOCK, len(self.array))))
-            faults |= {start + at: reason for at, reason in bad.items()}
-            checksums[start : start + len(rows)] = [checksum(row.tobytes()) for row in rows]
+            places = np.arange(start, min(start + _BLOCK, len(self.array)))
+            rows, reasons = self._rows(places)
+            bad.add({start + at: reason for at, reason in reasons.items()})
+            files = map(self.table.files.__getitem__, places.tolist())
+            for at, row, stored in zip(places.tolist(), rows, self.writer.imported(files), strict=True):
+                if stored is not None:
+                    self._compare(at, checksum(row.tobytes()), stored, other)
             self._progress(len(rows))
-        if faults:
-            self._raise(faults, "mend them where they were made, or leave these rows out of both files")
-        self._places = self._stored_positions()
-        numbers = self._stored.images.checksums[self._places, definition.number] if len(self._stored) else checksums * 0
-        known = self._places >= 0
-        self._require_same(known, numbers, checksums)
-        self._unchanged = known & (numbers == checksums)
-        self._lacking = known & ~self._unchanged
+        if bad.count:
+            self._raise(bad, "mend them where they were made, or leave these rows out of both files")
+        if other.count:
+            ids = " ".join(str(self._ids[at]) for at in other.first)
+            self._raise(
+                other,
+                f"take those images out first (`kvasir remove {self.writer.path} {ids}`), or import into another "
+                "collection",
+            )
+
+    def _compare(self, at: int, made: int, stored: ImportedImage, other: _Faults) -> None:
+        """Note what is stored of a row, and the fault where that has another class or vector than the row states."""
+        self._ids[at] = stored.id
+        known = stored.checksum(self.space.definition)
+        self._unchanged[at] = known == made
+        if stored.class_name != self.table.class_of(at):
+            other.add({at: f"is stored as image {stored.id} of {stored.class_name or 'no class'}"})
+        elif known not in (0, made):
+            other.add({at: f"is stored as image {stored.id} with another vector"})
 
     def store(self) -> None:
         """Write what is new, block by block; a stop leaves the blocks before it."""
@@ -204,17 +234,18 @@ class _Import:
             self._record(self.origin)
         self.done.unchanged = int(self._unchanged.sum())
         self._progress(self.done.unchanged)
-        lacking = np.flatnonzero(self._lacking)
+        lacking = np.flatnonzero((self._ids >= 0) & ~self._unchanged)
         for start in range(0, len(lacking), _BLOCK):
             some = lacking[start : start + _BLOCK]
-            ids = self._stored.images.ids[self._places[some]].tolist()
+            ids = self._ids[some].tolist()
             self.writer.fill({i: {self.space.name: row} for i, row in zip(ids, self._counted(some), strict=True)})
             self._progress(len(some))
         self.done.completed = len(lacking)
-        new = np.flatnonzero(self._places < 0)
+        new = np.flatnonzero(self._ids < 0)
         ids = self._new_ids(new)
         order = np.argsort(ids)
         new, ids = new[order], ids[order]
+        self._ids[new] = ids
         for start in range(0, len(new), _BLOCK):
             some = new[start : start + _BLOCK]
             images = [self._image(at, row) for at, row in zip(some.tolist(), self._counted(some), strict=True)]
@@ -223,45 +254,32 @@ class _Import:
         self.done.added = len(new)
 
     def join_clusters(self) -> None:
-        """Give the images of each cluster of the table one cluster."""
-        self._stored = Collection.open(self.writer.path)
-        by_name = self._places_by(self.table.clusters)
-        forest = ClusterForest(self._stored.images)
-        for first, *others in by_name.values():
-            for other in others:
-                forest.join(first, other)
-        changed = forest.changed()
-        if changed:
+        """Give the images of each cluster of the table one cluster, and those of each scene one scene."""
+        clusters, scenes = _groups(self.table.clusters), _groups(self.table.scenes)
+        if clusters and (changed := self._forest(clusters).changed()):
             self.writer.set_clusters(changed, {})
-        self._join_scenes()
-        self.done.clusters = sum(len(members) > 1 for members in by_name.values())
-        if not self.table.has_clusters:
+        if scenes and (joined := self._forest(scenes, by_scene=True).members()):
+            self.writer.set_scenes(joined, self.writer.counter(COUNTER))
+        self.done.clusters = len(clusters)
+        if self.table.clusters is None:
             self.done.notes.append("the table has no column cluster, so each image is a cluster of its own")
 
-    def _join_scenes(self) -> None:
-        """Give the images of each scene of the table one scene."""
+    def _forest(self, groups: Sequence[Sequence[int]], by_scene: bool = False) -> ClusterForest:
+        """The clusters or scenes of the collection as it is now, joined by groups of rows."""
         images = Collection.open(self.writer.path).images
-        forest = ClusterForest(images, images.scenes)
-        for first, *others in self._places_by(self.table.scenes).values():
+        forest = ClusterForest(images, images.scenes if by_scene else None)
+        places = np.searchsorted(images.ids, self._ids)
+        for first, *others in groups:
             for other in others:
-                forest.join(first, other)
-        if joined := forest.members():
-            self.writer.set_scenes(joined, self.writer.counter(COUNTER))
-
-    def _places_by(self, names: Sequence[str | None]) -> dict[str, list[int]]:
-        """Positions of the table's images by the name of their cluster or scene."""
-        by_name: defaultdict[str, list[int]] = defaultdict(list)
-        if all(name is None for name in names):
-            return by_name
-        for place, name in zip(self._stored_positions().tolist(), names, strict=True):
-            if name is not None:
-                by_name[name].append(place)
-        return by_name
+                forest.join(int(places[first]), int(places[other]))
+        return forest
 
     def _rows(self, places: NDArray[np.int64]) -> tuple[NDArray[Any], dict[int, str]]:
         """Rows of the array as the space stores them, and by row why one cannot be stored."""
         consecutive = places[-1] - places[0] == len(places) - 1
-        return self.space.import_rows(self.array[places[0] : places[-1] + 1] if consecutive else self.array[places])
+        made = self.space.import_rows(self.array[places[0] : places[-1] + 1] if consecutive else self.array[places])
+        release(self.array)
+        return made
 
     def _counted(self, places: NDArray[np.int64]) -> NDArray[Any]:
         """Rows to store; those whose length was changed are counted."""
@@ -275,7 +293,7 @@ class _Import:
         return NewImage(
             source=self._source,
             file=file,
-            class_name=self.table.classes[at],
+            class_name=self.table.class_of(at),
             width=SIZE[0],
             height=SIZE[1],
             file_size=0,
@@ -284,52 +302,23 @@ class _Import:
             vectors={self.space.name: row},
         )
 
-    def _stored_positions(self) -> NDArray[np.int64]:
-        """Where the image of each row stands in the collection, (n,); -1 for a new one."""
-        images = self._stored.images
-        places = np.flatnonzero(~images.with_pictures).tolist()
-        if not places:
-            return np.full(len(self.table.files), -1)
-        known = dict(zip(map(images.files.__getitem__, places), places, strict=True))
-        return np.array([known.get(file, -1) for file in self.table.files], np.int64)
-
-    def _require_same(self, known: NDArray[np.bool_], numbers: NDArray[Any], checksums: NDArray[np.uint32]) -> None:
-        """Raise VectorsFitError where a stored image has another class, id or vector than its row states."""
-        images, table, faults = self._stored.images, self.table, {}
-        for at in np.flatnonzero(known).tolist():
-            place = int(self._places[at])
-            label = int(images.labels[place])
-            class_name = images.classes[label] if label >= 0 else None
-            if class_name != table.classes[at]:
-                faults[at] = f"is stored as image {images.ids[place]} of {class_name or 'no class'}"
-            elif numbers[at] not in (0, checksums[at]):
-                faults[at] = f"is stored as image {images.ids[place]} with another vector"
-        if faults:
-            ids = " ".join(str(images.ids[self._places[at]]) for at in list(faults)[:_LISTED])
-            self._raise(
-                faults,
-                f"take those images out first (`kvasir remove {self.writer.path} {ids}`), or import into another "
-                "collection",
-            )
-
-    def _raise(self, faults: dict[int, str], remedy: str) -> NoReturn:
+    def _raise(self, faults: _Faults, remedy: str) -> NoReturn:
         listed = "; ".join(
-            f"row {at}{self._line(at)}, {one_line(self.table.files[at])}, {faults[at]}"
-            for at in sorted(faults)[:_LISTED]
+            f"row {at}{self._line(at)}, {one_line(self.table.files[at])}, {reason}"
+            for at, reason in faults.first.items()
         )
-        more = f", and {len(faults) - _LISTED:,} more" if len(faults) > _LISTED else ""
+        more = f", and {faults.count - _LISTED:,} more" if faults.count > _LISTED else ""
         raise VectorsFitError(f"{_named(self.origin, 0)}: {listed}{more}; {remedy}")
 
     def _line(self, at: int) -> str:
-        line = self.table.lines[at]
-        return "" if line is None else f" (line {line} of the table)"
+        return "" if self.table.lines is None else f" (line {self.table.lines[at]} of the table)"
 
     def _new_ids(self, new: NDArray[np.int64]) -> NDArray[np.int64]:
         """The ids of new images: those of the table, but for ids that were given already, which never come back."""
         first = self.writer.counter("next image")
         if self.table.ids is None:
             return np.arange(first, first + len(new))
-        ids = np.array(self.table.ids, np.int64)[new]
+        ids = self.table.ids[new]
         given = np.flatnonzero(ids < first)
         ids[given] = np.arange(len(given)) + max(first, int(ids.max(initial=-1)) + 1)
         self.done.renumbered = len(given)
@@ -346,6 +335,14 @@ class _Import:
         pair = {"vectors": str(origin[0]), "table": str(origin[1])}
         if pair not in space.imports:
             self.writer.update_recipe(space.name, space.definition.recipe | {IMPORTED: [*space.imports, pair]})
+
+
+def _groups(names: FileNames | None) -> list[list[int]]:
+    """Rows that have the same name, of each name that several have; "" is none."""
+    if names is None:
+        return []
+    named = np.flatnonzero(names.lengths)
+    return [named[group].tolist() for group in names.taken(named).equal()]
 
 
 def _named(origin: tuple[Path, Path] | None, which: int) -> str:

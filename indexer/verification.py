@@ -123,30 +123,25 @@ def rows_without_digest(path: Path) -> int:
 def check_vectors(collection: Collection, space: SpaceDefinition) -> Iterator[Finding]:
     """The vectors of a space that are not what the catalog knows, or that it cannot have made."""
     positions = collection.positions(space.name)
-    ids = collection.images.ids[positions]
-    expected = collection.images.checksums[positions, space.number]
+    ids = collection.ids(space.name)
     path = vectors_path(collection.path, space)
     stride = space.dimension * np.dtype(space.dtype).itemsize
     plausible = open_space(collection.path, space).plausible
     bad: list[int] = []
-    intact: dict[int, bytes] = {}
-
-    def require_plausible() -> None:
-        rows = np.frombuffer(b"".join(intact.values()), space.dtype).reshape(-1, space.dimension)
-        bad.extend(image_id for image_id, good in zip(intact, plausible(rows).tolist(), strict=True) if not good)
-        intact.clear()
-
     with path.open("rb") if path.exists() else BytesIO() as file:
-        for image_id, crc in zip(ids.tolist(), expected.tolist(), strict=True):
-            file.seek(image_id * stride)
-            data = file.read(stride)
-            if len(data) == stride and checksum(data) == crc:
-                intact[image_id] = data
-            else:
-                bad.append(image_id)
-            if len(intact) == _BLOCK:
-                require_plausible()
-    require_plausible()
+        for start in range(0, len(ids), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            expected = collection.images.checksums[positions[block], space.number]
+            intact: dict[int, bytes] = {}
+            for image_id, crc in zip(ids[block].tolist(), expected.tolist(), strict=True):
+                file.seek(image_id * stride)
+                data = file.read(stride)
+                if len(data) == stride and checksum(data) == crc:
+                    intact[image_id] = data
+                else:
+                    bad.append(image_id)
+            rows = np.frombuffer(b"".join(intact.values()), space.dtype).reshape(-1, space.dimension)
+            bad += [image_id for image_id, good in zip(intact, plausible(rows).tolist(), strict=True) if not good]
     if bad:
         yield Finding(
             "vectors",
@@ -193,15 +188,14 @@ def _check_leftovers(collection: Collection) -> Iterator[Finding]:
 
 
 def _check_pictures(collection: Collection, on_progress: Callable[[int], None]) -> Iterator[Finding]:
-    with closing(connect(collection.path)) as connection, raising_damage(collection.path):
-        expected = dict(connection.execute("SELECT id, sha256 FROM images"))
-    ids = collection.images.ids[collection.images.with_pictures].tolist()
+    images = collection.images
+    ids = images.ids[images.with_pictures]
 
     def fault(image_id: int) -> tuple[str, str] | None:
         """Which fault a picture has, and the reason where it needs one."""
         try:
             data = collection.read(image_id)
-            if hashlib.sha256(data).digest() == expected.get(image_id):
+            if hashlib.sha256(data).digest() == images.contents[collection.position(image_id)].tobytes():
                 return None
             decode(data)
         except SourceGoneError as error:
@@ -215,11 +209,14 @@ def _check_pictures(collection: Collection, on_progress: Callable[[int], None]) 
     faults: dict[str, dict[int, str]] = {kind: {} for kind in _PICTURES}
     closed: defaultdict[Path, dict[int, str]] = defaultdict(dict)
     with ThreadPoolExecutor(available_cores()) as pool:
-        for done, (image_id, reported) in enumerate(zip(ids, pool.map(fault, ids), strict=True), start=1):
-            if reported is not None:
-                kind, reason = reported
-                (closed[collection.source_of(image_id)] if kind == "source gone" else faults[kind])[image_id] = reason
-            on_progress(done)
+        for start in range(0, len(ids), _BLOCK):  # a pool takes a kilobyte for each that waits
+            block = ids[start : start + _BLOCK].tolist()
+            for done, (image_id, reported) in enumerate(zip(block, pool.map(fault, block), strict=True), start + 1):
+                if reported is not None:
+                    kind, reason = reported
+                    of_kind = closed[collection.source_of(image_id)] if kind == "source gone" else faults[kind]
+                    of_kind[image_id] = reason
+                on_progress(done)
     place = quote(str(collection.path))
     for path, reasons in closed.items():
         remedy = f"or take its images out with `kvasir remove {place} --source {quote(str(path))}`"

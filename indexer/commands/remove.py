@@ -8,11 +8,13 @@ from pathlib import Path
 from shlex import quote
 
 import click
+import numpy as np
 
 from indexer.missing import missing_picture
 from indexer.uploads import remove_images
 from retrieval.arguments import ImageId, LocalPath
 from retrieval.collection import Collection, CollectionWriter, SourceGoneError
+from retrieval.collection.reading import DamagedRowError
 from retrieval.sources.address import expanded
 from retrieval.terminal import counted, one_line
 
@@ -42,24 +44,24 @@ def command(collection: Path, ids: tuple[int, ...], missing: bool, sources: tupl
     if not ids and not missing and not sources:
         raise click.UsageError("give ids of images, --missing or --source")
     with CollectionWriter(collection) as writer:
-        opened = Collection.open(collection, damaged_rows=True)
-        known = set(opened.images.ids.tolist())
+        opened = _opened(collection)
         wanted = set(ids) | _of_sources(opened, sources)
         closed: dict[Path, str] = {}
-        for image_id in known - wanted if missing else ():
-            error = missing_picture(opened, image_id)
+        for image_id in opened.images.ids.tolist() if missing else ():
+            error = None if image_id in wanted else missing_picture(opened, image_id)
             if isinstance(error, SourceGoneError):
                 closed[opened.source_of(image_id)] = str(error)
             elif error is not None:
                 wanted.add(image_id)
-        unknown = sorted(wanted - known)
-        removed = remove_images(writer, sorted(wanted & known))
+        known = sorted(image_id for image_id in wanted if opened.images.position(image_id) is not None)
+        unknown = sorted(wanted.difference(known))
+        removed = remove_images(writer, known)
     if as_json:
         not_opened = [{"path": str(path), "reason": closed[path]} for path in sorted(closed)]
-        facts = {"removed": sorted(wanted & known), "unknown": unknown, "sources_not_opened": not_opened}
+        facts = {"removed": known, "unknown": unknown, "sources_not_opened": not_opened}
         click.echo(json.dumps(facts))
     else:
-        click.echo(f"{opened.path}: {removed:,} removed, {counted(len(known) - removed, 'image')} left")
+        click.echo(f"{opened.path}: {removed:,} removed, {counted(len(opened) - removed, 'image')} left")
     for image_id in unknown:
         click.echo(f"no image {image_id}", err=True)
     for path in sorted(closed):
@@ -69,11 +71,21 @@ def command(collection: Path, ids: tuple[int, ...], missing: bool, sources: tupl
         sys.exit(1 if removed or closed else 2)
 
 
+def _opened(path: Path) -> Collection:
+    """The collection, also where rows of its catalog are damaged: removing them is the remedy."""
+    try:
+        return Collection.open(path)
+    except DamagedRowError:
+        return Collection.open(path, damaged_rows=True)
+
+
 def _of_sources(opened: Collection, sources: tuple[Path, ...]) -> set[int]:
     wanted: set[int] = set()
+    images = opened.images
     for source in sources:
         path = expanded(source)
-        of_source = {i for i in opened.images.ids.tolist() if opened.source_of(i) in (path.absolute(), path.resolve())}
+        places = [at for at, (place, _) in enumerate(images.source_paths) if place in (path.absolute(), path.resolve())]
+        of_source = set(images.ids[np.isin(images.sources, places)].tolist())
         if not of_source:
             raise click.UsageError(f"no image was indexed in {source}; `kvasir info` lists the folders and zips")
         wanted |= of_source

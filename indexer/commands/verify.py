@@ -14,6 +14,7 @@ from indexer.repair import Repair, repair
 from indexer.verification import Finding, check, check_engine, rows_without_digest
 from retrieval.arguments import LocalPath
 from retrieval.collection import Collection
+from retrieval.collection.reading import stored_count
 from retrieval.index.engines import Engine, connect
 from retrieval.terminal import LISTED, counted, list_faults, note, progress_bar
 
@@ -90,7 +91,7 @@ def _checked(collection: Path, quick: bool, engine: Engine | None) -> list[Findi
     if quick:
         findings = check(collection, pictures=False)
     else:
-        total = len(Collection.open(collection, damaged_rows=True))
+        total = stored_count(collection)
         with progress_bar(transient=True) as bar:
             task = bar.add_task("reading pictures", total=total)
             findings = check(collection, on_progress=lambda done: bar.update(task, completed=done))

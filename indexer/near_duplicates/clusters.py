@@ -66,8 +66,8 @@ class Cluster:
 
 def clusters(collection: Collection) -> list[Cluster]:
     """The clusters of more than one image, those that span classes first, then by id."""
-    numbers, counts = np.unique(collection.images.clusters, return_counts=True)
-    several = [_cluster(collection, number) for number in numbers[counts > 1].tolist()]
+    numbers = np.sort(collection.images.clusters)
+    several = [_cluster(collection, number) for number in np.unique(numbers[1:][numbers[1:] == numbers[:-1]]).tolist()]
     return sorted(several, key=lambda cluster: (not cluster.spans_classes, cluster.id))
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress, pairwise
 from pathlib import Path
@@ -30,6 +30,12 @@ _PIECES = 64
 """Rows that leave up to which an array is copied in pieces between them."""
 _PACKED_FROM = 20_000
 """Images from which file names are packed; fewer are looked up faster as strings."""
+
+_BLOCK = 8_192
+"""Rows of the catalog that are read at once."""
+
+COLUMNS = ("ids", "labels", "clusters", "sizes", "checksums", "contents", "marks", "scene_rows", "sources")
+"""The arrays of `Images`; file names lie apart."""
 
 Row = tuple[Any, ...]
 """(id, class, cluster, width, height, file, source, checksums, SHA-256, bits of its marks, scene, its digest)."""
@@ -71,6 +77,11 @@ class Images:
             return image_id
         at = int(np.searchsorted(self.ids, image_id))
         return at if at < len(self.ids) and self.ids[at] == image_id else None
+
+    def part(self, start: int, stop: int) -> Images:
+        """Images from one position up to another."""
+        columns = {name: getattr(self, name)[start:stop] for name in COLUMNS}
+        return replace(self, files=self.files[start:stop], damaged=(), **columns)
 
     @cached_property
     def with_pictures(self) -> NDArray[np.bool_]:
@@ -139,11 +150,51 @@ class Images:
 
 def read_images(connection: sqlite3.Connection, columns: int, folder: Path) -> Images:
     """Every image; to be called within a transaction. Sources inside the collection's own folder move with it."""
-    rows = connection.execute(
-        f"SELECT id, {_COLUMNS}, bits, scene, digest FROM images {_joined(connection)} ORDER BY id"  # noqa: S608
-    ).fetchall()
+    return _together(list(read_blocks(connection, columns, folder)))
+
+
+def read_blocks(connection: sqlite3.Connection, columns: int, folder: Path) -> Iterator[Images]:
+    """Every image, some thousand at a time, at least one block; classes of a block are its own.
+
+    To be called within a transaction. Rows are several times as large as their arrays, so few are in memory at once.
+    """
     numbers, paths = read_sources(connection, folder)
-    return _from_rows(rows, columns, numbers, paths, _damaged(connection, rows))
+    cursor = connection.execute(
+        f"SELECT id, {_COLUMNS}, bits, scene, digest FROM images {_joined(connection)} ORDER BY id"  # noqa: S608
+    )
+    rows = cursor.fetchmany(_BLOCK)
+    while True:
+        yield _from_rows(rows, columns, numbers, paths, _damaged(connection, rows))
+        if not (rows := cursor.fetchmany(_BLOCK)):
+            return
+
+
+def count_images(connection: sqlite3.Connection) -> int:
+    """How many images the catalog has."""
+    (count,) = connection.execute("SELECT COUNT(*) FROM images").fetchone()
+    return int(count)
+
+
+def _together(blocks: list[Images]) -> Images:
+    """Blocks of images as one, each column in turn, so that no more than one of them is in memory twice."""
+    if len(blocks) == 1:
+        return blocks[0]
+    classes = tuple(sorted({name for block in blocks for name in block.classes}))
+    names = [block.files if isinstance(block.files, FileNames) else FileNames.of(block.files) for block in blocks]
+    count = sum(map(len, blocks))
+    columns: dict[str, Any] = {
+        "labels": [_translated(block.labels, block.classes, classes) for block in blocks],
+        "files": names,
+    }
+    columns |= {name: [getattr(block, name) for block in blocks] for name in COLUMNS if name not in columns}
+    first, damaged = blocks[0], tuple(image_id for block in blocks for image_id in block.damaged)
+    blocks.clear()
+    for name, parts in columns.items():
+        columns[name] = FileNames.joined(parts) if name == "files" else np.concatenate(parts)
+        parts.clear()
+    if count < _PACKED_FROM:
+        columns["files"] = tuple(columns["files"])
+    return replace(first, classes=classes, damaged=damaged, **columns)
 
 
 def read_rows(connection: sqlite3.Connection, changed: str, since: int) -> list[Row]:
@@ -164,9 +215,9 @@ def _joined(connection: sqlite3.Connection) -> str:
     return f"LEFT JOIN {marks} marks ON marks.image = id LEFT JOIN {scenes} scenes ON scenes.image = id"
 
 
-def _damaged(connection: sqlite3.Connection, rows: Sequence[Row], all_rows: bool = True) -> tuple[int, ...]:
+def _damaged(connection: sqlite3.Connection, rows: Sequence[Row], consecutive: bool = True) -> tuple[int, ...]:
     scenes = scene_rows.damaged_scenes((row[0], row[10], row[11]) for row in rows)
-    return tuple(sorted({*damaged_rows(connection, rows, all_rows), *scenes}))
+    return tuple(sorted({*damaged_rows(connection, rows, consecutive), *scenes}))
 
 
 def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path) -> Images:
@@ -176,7 +227,7 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
     """
     numbers, paths = read_sources(connection, folder)
     changed = [row for row in rows if row[5] is not None]
-    damaged = _damaged(connection, changed, all_rows=False)
+    damaged = _damaged(connection, changed, consecutive=False)
     new = _from_rows(changed, images.checksums.shape[1], numbers, paths, damaged)
     touched = np.array([row[0] for row in rows], np.int64)
     places = np.searchsorted(images.ids, touched)
@@ -214,6 +265,19 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
         sources=merged(_translated(images.sources, images.source_numbers, numbers), new.sources),
         damaged=tuple(sorted({*images.damaged} - {row[0] for row in rows} | {*damaged})),
     )
+
+
+def updated_blocks(
+    images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path
+) -> Iterator[Images]:
+    """The same, some thousand images at a time, so that no whole column is copied; rows ascend by id."""
+    at = 0
+    for start in range(0, max(1, len(images)), _BLOCK):
+        block, stop = images.part(start, start + _BLOCK), at
+        while stop < len(rows) and (start + _BLOCK >= len(images) or rows[stop][0] < images.ids[start + _BLOCK]):
+            stop += 1
+        yield updated(block, rows[at:stop], connection, folder) if stop > at else block
+        at = stop
 
 
 def _spliced(old: NDArray[Any], leaves: NDArray[np.int64], added: NDArray[Any]) -> NDArray[Any]:

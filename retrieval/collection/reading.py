@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,13 @@ from retrieval.collection.changes import (
     read_changed_rows,
 )
 from retrieval.collection.columns import FROM as COLUMNS_FROM
-from retrieval.collection.columns import load_images, store_images, stored_position
+from retrieval.collection.columns import load_images, renew_columns, stored_position, uncached_images
 from retrieval.collection.device_marks import read_marks
-from retrieval.collection.images import Images, read_images, updated
+from retrieval.collection.images import Images, count_images, read_images, updated
 from retrieval.collection.manifest import Manifest, SpaceDefinition, read_manifest
 from retrieval.collection.pictures import read_picture
 from retrieval.collection.table_digests import MARKS, NAMES, damaged_tables
-from retrieval.collection.vectors import StoredRows, vectors_path
+from retrieval.collection.vectors import COPIED_UP_TO, GatheredVectors, StoredRows, vectors_path
 from retrieval.errors import CollectionError, QueryError
 from retrieval.marks import Marks
 from retrieval.sources import has_pictures
@@ -80,14 +81,17 @@ class Collection:
         """cached: read from the columns of a large catalog, where they are stored, instead of from the catalog."""
         with catalog.reading(connection):
             images = None
-            position = log_position(connection, folder / catalog.NAME)
+            position, width = log_position(connection, folder / catalog.NAME), manifest.columns
             if cached and position is not None:
-                images = load_images(connection, manifest.columns, folder.resolve(), position)
+                images = load_images(connection, width, folder.resolve(), position)
             from_columns = images is not None
+            if images is None and position is not None and count_images(connection) >= COLUMNS_FROM:
+                if not cached:
+                    images = uncached_images(connection, width, folder.resolve())
+                elif renew_columns(connection, width, folder.resolve(), position):
+                    images = load_images(connection, width, folder.resolve(), position)
             if images is None:
-                images = read_images(connection, manifest.columns, folder.resolve())
-                if cached and position is not None and len(images) >= COLUMNS_FROM and not images.damaged:
-                    store_images(folder, images, position)
+                images = read_images(connection, width, folder.resolve())
             # Of marks there are as many as images: what the columns say was compared when they were written.
             tables = damaged_tables(connection, set(NAMES) - {MARKS} if from_columns else set(NAMES))
         return Collection(folder, manifest, images, position, tables)
@@ -95,14 +99,15 @@ class Collection:
     @staticmethod
     def store_columns(path: Path) -> None:
         """Bring the stored columns of a large catalog up to date, where they are far behind; for the writer's end."""
-        with closing(catalog.connect(path)) as connection, catalog.raising_damage(path):
-            position = log_position(connection, path / catalog.NAME)
-            stored = stored_position(path)
-            if position is None or (stored is not None and stored.is_near(position)):
-                return
-            opened = Collection._read(path, read_manifest(path), connection)
-        if len(opened) >= COLUMNS_FROM and not opened.images.damaged and opened._position is not None:
-            store_images(path, opened.images, opened._position)
+        with (
+            closing(catalog.connect(path)) as connection,
+            catalog.raising_damage(path),
+            catalog.reading(connection),
+        ):
+            position, stored = log_position(connection, path / catalog.NAME), stored_position(path)
+            is_near = position is None or (stored is not None and stored.is_near(position))
+            if position is not None and not is_near and count_images(connection) >= COLUMNS_FROM:
+                renew_columns(connection, read_manifest(path).columns, path.resolve(), position)
 
     def _require_sound_rows(self) -> Collection:
         if self.images.damaged:
@@ -181,7 +186,8 @@ class Collection:
 
     def ids(self, space: str) -> NDArray[np.int64]:
         """The ids of the images that have a vector in a space, (m,) int64 ascending."""
-        return self.images.ids[self.positions(space)]
+        positions = self.positions(space)
+        return self.images.ids if len(positions) == len(self.images) else self.images.ids[positions]
 
     def rows(self, space: str) -> StoredRows:
         """The stored vectors of a space by image id, memory-mapped. Raises SpaceNameError.
@@ -197,11 +203,15 @@ class Collection:
     def vectors(self, space: str) -> tuple[NDArray[np.int64], NDArray[np.generic]]:
         """The ids (m,) ascending and vectors (m, d) of all images that have one in a space.
 
-        Where no image in between was removed, the vectors are a view of the file, else a copy; see `rows`.
+        Where no image in between was removed, the vectors are a view of the file, else a copy or, of many, the
+        `GatheredVectors` that are read as they are indexed; see `rows`.
         Raises SpaceNameError, FormatError where the file is shorter than the catalog says.
         """
-        ids = self.ids(space)
-        return ids, self.rows(space).take(ids)
+        ids, rows = self.ids(space), self.rows(space)
+        gathered = GatheredVectors(rows, ids)
+        if len(ids) and int(ids[-1]) - int(ids[0]) >= len(ids) and gathered.nbytes > COPIED_UP_TO:
+            return ids, cast(NDArray[np.generic], gathered)
+        return ids, rows.take(ids)
 
     def vector(self, space: str, image_id: int) -> NDArray[np.generic] | None:
         """One image's vector (d,), or None where it has none in this space.
@@ -301,6 +311,14 @@ class Collection:
     @cached_property
     def _positions(self) -> dict[str, NDArray[np.int64]]:
         return {}
+
+
+def stored_count(path: Path) -> int:
+    """How many images a collection has; opens nothing but its catalog. Raises what `Collection.open` raises."""
+    folder = expanded(path).absolute()
+    read_manifest(folder)
+    with closing(catalog.connect(folder)) as connection, catalog.raising_damage(folder):
+        return count_images(connection)
 
 
 def damaged_rows_sentence(folder: Path, ids: Sequence[int]) -> str:

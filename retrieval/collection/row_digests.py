@@ -113,13 +113,17 @@ def follow_changes(connection: sqlite3.Connection) -> None:
 
 
 def damaged_rows(
-    connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], all_rows: bool = True
+    connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], consecutive: bool = True
 ) -> tuple[int, ...]:
-    """Ids of rows that are not what was written. rows: the columns of SHOWN and others; all_rows: of every image."""
-    if not has_table(connection):
+    """Ids of rows that are not what was written.
+
+    rows: the columns of SHOWN and others, ascending by id. consecutive: no image lies between them.
+    """
+    if not rows or not has_table(connection):
         return ()
-    if all_rows:
-        digests = dict(connection.execute("SELECT image, shown FROM digests WHERE NOT stale"))
+    if consecutive:
+        between = "SELECT image, shown FROM digests WHERE image BETWEEN ? AND ? AND NOT stale"
+        digests = dict(connection.execute(between, (rows[0][0], rows[-1][0])))
     else:
         one = "SELECT image, shown FROM digests WHERE image = ? AND NOT stale"
         digests = dict(found for row in rows for found in connection.execute(one, (row[0],)))

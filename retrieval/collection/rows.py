@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection.device_marks import store_marks
+from retrieval.collection.manifest import SpaceDefinition
 from retrieval.collection.scene_rows import rename_scene
 from retrieval.marks import Marks
 from retrieval.names import nfc
+from retrieval.sources import has_pictures
 from retrieval.sources.address import stored_place
 
 
@@ -46,6 +48,19 @@ class KnownImage:
     class_name: str | None
     spaces: frozenset[str]
     marked: bool
+
+
+@dataclass(frozen=True)
+class ImportedImage:
+    """What the catalog knows of an image that was stored as vectors alone."""
+
+    id: int
+    class_name: str | None
+    checksums: bytes
+
+    def checksum(self, space: SpaceDefinition) -> int:
+        """CRC-32 of its vector in a space, 0 where it has none."""
+        return int.from_bytes(self.checksums[4 * space.number : 4 * space.number + 4], "little")
 
 
 class Sources:
@@ -126,6 +141,17 @@ class KnownImages(Mapping[str, KnownImage]):
             return sum(file in self for file in self._files)
         (count,) = self._connection.execute("SELECT COUNT(*) FROM images WHERE source = ?", (self._source,)).fetchone()
         return int(count)
+
+
+def imported_images(connection: sqlite3.Connection, files: Iterable[str]) -> Iterator[ImportedImage | None]:
+    """What is stored as vectors alone under each of these files, None where nothing is."""
+    rows = connection.execute("SELECT id, kind FROM sources").fetchall()
+    numbers = [number for number, kind in rows if not has_pictures(kind)]
+    select = "SELECT id, class, checksums FROM images WHERE source = ? AND file = ?"
+    for file in files:
+        found = (connection.execute(select, (number, file)).fetchone() for number in numbers)
+        row = next((row for row in found if row is not None), None)
+        yield None if row is None else ImportedImage(row[0], row[1] and nfc(row[1]), row[2])
 
 
 def image_places(connection: sqlite3.Connection, folder: Path, ids: Iterable[int]) -> dict[int, tuple[Path, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,11 @@ from retrieval.collection.catalog import NAME as CATALOG
 from retrieval.collection.catalog import checksum
 from retrieval.collection.manifest import FormatError, SpaceDefinition
 from retrieval.errors import CollectionError
+
+COPIED_UP_TO = 64 << 20
+"""Bytes of vectors up to which they are rather copied than gathered from the file again and again."""
+_BLOCK = 4096
+"""Vectors that are read together where they are gone through one by one."""
 
 
 class ShortVectorsError(FormatError):
@@ -170,6 +175,56 @@ class StoredRows:
             f"{vectors_path(self._collection, self._space)} does not hold the vectors that the catalog lists "
             f"({error}); `kvasir verify --repair {self._collection}` makes them anew"
         )
+
+
+class GatheredVectors(np.lib.mixins.NDArrayOperatorsMixin):
+    """Vectors (m, d) between whose ids others were removed: indexed as an array of them, read as they are indexed.
+
+    An array of all of them would be a copy of the file in memory. Whatever else an array has, `mean` or `@`, is
+    computed from such a copy, which is not retained.
+    """
+
+    def __init__(self, rows: StoredRows, ids: NDArray[np.int64]) -> None:
+        self._rows = rows
+        self._ids = ids
+        self.dtype = rows.take(ids[-1:]).dtype  # raises where the file is too short for the last one
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, d)."""
+        return len(self._ids), self._rows.dimension
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the vectors."""
+        return len(self._ids) * self._rows.dimension * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: Any) -> Any:
+        rows, *columns = index if isinstance(index, tuple) else (index,)
+        ids = self._ids[rows]
+        taken = self._rows.take(ids) if np.ndim(ids) == 1 else self._rows.take(np.ravel(ids)).reshape(*ids.shape, -1)
+        return taken[(slice(None),) * np.ndim(ids) + tuple(columns)] if columns else taken
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        for start in range(0, len(self), _BLOCK):
+            yield from self[start : start + _BLOCK]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("vectors between which others were removed are no array without a copy")
+        return np.asarray(self._rows.take(self._ids), dtype)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        arrays = [np.asarray(value) if isinstance(value, GatheredVectors) else value for value in inputs]
+        return getattr(ufunc, method)(*arrays, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # copying and pickling look for methods that arrays have and this class has not
+            raise AttributeError(name)
+        return getattr(np.asarray(self), name)
 
 
 class RowFile:

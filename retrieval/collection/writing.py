@@ -39,12 +39,14 @@ from retrieval.collection.manifest import (
 )
 from retrieval.collection.reading import Collection
 from retrieval.collection.rows import (
+    ImportedImage,
     KnownImage,
     KnownImages,
     NewImage,
     Sources,
     delete_image,
     image_places,
+    imported_images,
     insert_images,
 )
 from retrieval.collection.vectors import VectorFile, vectors_path
@@ -296,6 +298,10 @@ class CollectionWriter:
     def known(self, source: int, files: Sequence[str] | None = None) -> Mapping[str, KnownImage]:
         """What is stored from one source, by file: of all files, or only of some; read as it is looked up."""
         return KnownImages(self._catalog, source, files, self._spaces_in)
+
+    def imported(self, files: Iterable[str]) -> Iterator[ImportedImage | None]:
+        """What is stored as vectors alone under each of these files, None where nothing is."""
+        return imported_images(self._catalog, files)
 
     def vectors_of_content(self, sha256: bytes) -> dict[str, NDArray[np.generic]]:
         """The vectors, by space, of an image of the same bytes; damaged ones are left out."""

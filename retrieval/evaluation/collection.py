@@ -129,7 +129,7 @@ def _feedback(
         task = f"{name}, feedback"
         curve = feedback_curve(
             name,
-            opened.vectors(name)[1],
+            np.asarray(opened.vectors(name)[1]),
             metric_of(opened.manifest.space(name)),
             opened.images.labels[positions],
             opened.images.clusters[positions],

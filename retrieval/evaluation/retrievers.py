@@ -230,6 +230,8 @@ def distances_to_vectors(
     Cosine is one matrix product in double precision. A BLAS does not promise that equal vectors get equal products, so
     every copy of a vector takes the distance of the first one, and ties stay ties.
     """
+    if metric.name != "cosine":
+        gallery = np.asarray(gallery)  # read once, where it is gathered from a file
     if isinstance(metric, NativeDistance):
         compact = metric.compact(gallery)  # once, not for every block
         return lambda queries: metric.compact_distances(metric.compact(queries), compact)

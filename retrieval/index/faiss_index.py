@@ -78,7 +78,7 @@ class _State:
             return True
         assert self.exact is not None
         first = self.exact.segments[0]
-        changed = len(self.ids) - len(first.live) + len(first.ids) - len(first.live)
+        changed = len(self.ids) - first.count + len(first.ids) - first.count
         return GROWN * changed > len(first.ids)
 
 
@@ -153,7 +153,8 @@ class FaissIndex:
             exact = None if state.exact is None else state.exact.copy()
             if exact is not None:
                 exact.add(ids, vectors)
-            self._state = _State(with_ids(state.ids, np.unique(ids)), exact, state.proposer)
+            later = with_ids(state.ids, np.unique(ids)) if exact is None else exact.ids
+            self._state = _State(later, exact, state.proposer)
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Remove images; see the `Index` protocol."""
@@ -162,7 +163,8 @@ class FaissIndex:
             exact = None if state.exact is None else state.exact.copy()
             if exact is not None:
                 exact.remove(ids)
-            self._state = _State(without_ids(state.ids, np.unique(ids)), exact, state.proposer)
+            later = without_ids(state.ids, np.unique(ids)) if exact is None else exact.ids
+            self._state = _State(later, exact, state.proposer)
 
     def flush(self) -> None:
         """Build what proposes anew where a quarter of its vectors has changed, tune it, and store it.

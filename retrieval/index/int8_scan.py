@@ -204,7 +204,7 @@ class State:
         if not len(present):
             return self
         segments = (segment.without(present, rows) for segment in self.segments)
-        return State(without_ids(self.ids, present), tuple(segment for segment in segments if len(segment.live)))
+        return State(without_ids(self.ids, present), tuple(segment for segment in segments if segment.count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +227,7 @@ class Segment:
     def scope(self, selection: Selection | None) -> Scope:
         """What a search within a selection reads; computed once for each selection."""
         if selection is None or selection.is_everything or drops(selection):
-            return Scope(self, self.selector, len(self.live), self.alive)
+            return Scope(self, self.selector, self.count, self.alive)
         scope = self._scopes.get(selection)
         if scope is None:
             scope = self._scopes[selection] = Scope.of(self, selection)
@@ -249,6 +249,11 @@ class Segment:
         return Segment(ids, codes, step, lost, length)
 
     @cached_property
+    def count(self) -> int:
+        """How many were not removed."""
+        return len(self.ids) if self.alive is None else int(np.count_nonzero(self.alive))
+
+    @cached_property
     def live(self) -> NDArray[np.int64]:
         """The ids that were not removed, ascending."""
         return self.ids if self.alive is None else self.ids[self.alive]
@@ -265,10 +270,8 @@ class Segment:
             return self
         alive = np.ones(len(self.ids), bool) if self.alive is None else self.alive.copy()
         alive[np.searchsorted(self.ids, present)] = False
-        left = self.ids[alive]
-        if len(left) and 4 * len(left) < 3 * len(self.ids):
-            return Segment.of(rows, left)
-        return replace(self, alive=alive)
+        left = replace(self, alive=alive)
+        return Segment.of(rows, left.live) if left.count and 4 * left.count < 3 * len(self.ids) else left
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,20 +1,22 @@
-"""Images per second of `kvasir index`, beside the encoder alone and beside a plain loop.
+"""Images per second of `kvasir index`, beside the encoder alone and beside a plain loop, or by precision.
 
-    python tests/benchmarks/bench_index.py DATA [FEATURES]
+    python tests/benchmarks/bench_index.py DATA [FEATURES] [--precisions f32,bf16,auto] [--rounds 5] [--scratch DIR]
 
 Times begin when the encoder is loaded: with 8,000 pictures what comes before is a two-hundredth of the whole. The run
 also looks for near duplicates at its end, which the last ratio includes.
 The three are timed in turns, several rounds, and the medians of the rounds' ratios are what to quote: the speed of a
-shared machine drifts from minute to minute.
+shared machine drifts from minute to minute. With --precisions whole runs in each precision are timed in turns instead;
+choosing and converting come before, once, and the collections stay in DIR for bench_serve.py.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import faiss
@@ -31,15 +33,52 @@ from retrieval.encoders import DEFAULT, build_tower
 from retrieval.images import decode
 from retrieval.spaces.encoder import load_encoder
 
-ROUNDS = 5
 PLAIN = 64
 """Pictures that the plain loop is timed on; it is slow and its time grows evenly."""
 
 
 def main() -> None:
-    features = open_features(Path(sys.argv[2])) if len(sys.argv) > 2 else None
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("features", type=Path, nargs="?")
+    parser.add_argument("--precisions", help="such as f32,bf16,int8,auto; the first is what others are compared with")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scratch", type=Path, default=Path("/tmp/bench-index"))
+    options = parser.parse_args()
+    features = None if options.features is None else open_features(options.features)
+    with open_dataset(options.data) as dataset:
+        if options.precisions is None:
+            beside_others(dataset, features, options.rounds)
+        else:
+            by_precision(dataset, features, options.precisions.split(","), options.rounds, options.scratch)
+
+
+def by_precision(
+    dataset: Dataset, features: FeatureArchive | None, precisions: Sequence[str], rounds: int, scratch: Path
+) -> None:
+    """Whole runs in each precision, in turns."""
+    for precision in precisions:
+        if not (scratch / precision).exists():
+            with CollectionWriter(scratch / precision, create=True) as writer:
+                run_dataset(dataset, writer, features, precision=precision, say=print)
+    taken: dict[str, list[float]] = {precision: [] for precision in precisions}
+    for _ in range(rounds):
+        for precision in precisions:
+            with CollectionWriter(scratch / precision) as writer:
+                writer.remove(Collection.open(scratch / precision).images.ids.tolist())
+                taken[precision].append(rates(dataset, writer, features)[1])
+        print("pictures a second: " + ", ".join(f"{name} {each[-1]:.1f}" for name, each in taken.items()), flush=True)
+    for precision, each in taken.items():
+        ratios = [rate / first for rate, first in zip(each, taken[precisions[0]], strict=True)]
+        print(
+            f"{precision}: {statistics.median(each):.1f} a second, {statistics.median(ratios):.2f} of {precisions[0]}"
+        )
+
+
+def beside_others(dataset: Dataset, features: FeatureArchive | None, rounds: int) -> None:
+    """Indexing, the encoder alone and a plain loop, in turns."""
     rows = []
-    with open_dataset(Path(sys.argv[1])) as dataset, tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         template = Path(scratch) / "template"
         with CollectionWriter(template, create=True) as writer:  # converts the encoder, which is not what is timed
             run_dataset(first(dataset, 1), writer, features)
@@ -49,7 +88,7 @@ def main() -> None:
         prepared = np.stack([encoder.recipe.prepare(decode(d, draft=encoder.recipe.draft)) for d in data])
         encoder.encode(prepared[:16])
         print(f"{len(dataset.items)} pictures, encoder {DEFAULT}, {'with' if features else 'without'} shipped features")
-        for number in range(ROUNDS):
+        for number in range(rounds):
             alone = len(prepared) / timed(lambda: encoder.encode(prepared))
             with CollectionWriter(template) as writer:
                 writer.remove(Collection.open(template).images.ids.tolist())

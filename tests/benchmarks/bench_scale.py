@@ -1,11 +1,12 @@
 """Search at sizes from 100,000 vectors on, beside FAISS Flat and hnswlib in the same run, on one thread.
 
     python tests/benchmarks/bench_scale.py COLLECTION [--sizes 50000x512] [--scratch DIR] [--memory BYTES] [--filters]
-        [--peers] [--duplicates]
+        [--peers] [--duplicates] [--build]
 
 COLLECTION: where real embeddings come from, its first space; galleries are mixed from them (see mixed_vectors.py).
-Vectors lie in DIR and are used again, indexes too. Figures are medians of single queries; recall is of the true 10
-nearest, by Flat. What is timed of ours is the whole search of an index, and `engine.search` with its hits.
+Vectors lie in DIR and are used again, indexes too, so that `--build` may come first and timings be made on a quiet
+machine. Figures are medians of single queries; recall is of the true 10 nearest, by Flat. What is timed of ours is the
+whole search of an index, and `engine.search` with its hits.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +37,13 @@ from retrieval.index.faiss_index import FaissIndex
 from retrieval.index.storage import index_folder
 from retrieval.search import Searcher
 
+SEARCHES = """
+import sys, retrieval
+engine = retrieval.open(sys.argv[1])
+for at in range(200):
+    engine.search(7 * at)
+print(*(line for line in open("/proc/self/status") if line.startswith("Rss")), sep="")
+"""
 K = 10
 QUERIES = 200
 SELECTIVITIES = (0.5, 0.2, 0.05, 0.01, 0.001, 0.0001)
@@ -48,6 +58,7 @@ def main() -> None:
     parser.add_argument("--filters", action="store_true", help="filters of every selectivity, random and disagreeing")
     parser.add_argument("--peers", action="store_true", help="hnswlib too, which takes minutes to build")
     parser.add_argument("--duplicates", action="store_true", help="near duplicates too, by small pictures of noise")
+    parser.add_argument("--build", action="store_true", help="only make what later runs use: vectors and indexes")
     parser.add_argument("--memory", type=int, help="bytes that an index may take, as `kvasir tune` has it")
     options = parser.parse_args()
     opened = Collection.open(options.collection)
@@ -63,27 +74,23 @@ def measure(mixture: Mixture, count: int, dimension: int, options: argparse.Name
     path = options.scratch / f"{count}x{dimension}.collection"
     if not path.exists():
         print(f"  imported in {timed_once(lambda: make_collection(mixture, count, dimension, path)):.1f} s")
-    queries, _ = mixture.block(QUERIES, 1 << 30)
-    opening(path)
     opened = Collection.open(path)
     ids, vectors = opened.vectors("mixed")
+    folder = index_folder(path, "mixed")
+    index = FaissIndex(opened.rows("mixed"), ids, folder, Wanted(memory=options.memory))
+    build(index, folder)
+    hnsw = hnswlib_index(np.asarray(vectors), path.with_suffix(".hnswlib")) if options.peers else None
+    if options.build:
+        return
+    queries, _ = mixture.block(QUERIES, 1 << 30)
+    opening(path)
 
     faiss.omp_set_num_threads(1)
     flat = faiss.IndexFlatIP(dimension)
     flat.add(np.ascontiguousarray(vectors))
     flat_ms = median(lambda query: flat.search(query, K), queries[:15])
-    true = truth(flat, queries, K)
+    true = ids[truth(flat, queries, K)]
     print(f"  FAISS Flat: {flat_ms:.2f} ms")
-
-    folder = index_folder(path, "mixed")
-    index = FaissIndex(opened.rows("mixed"), ids, folder, Wanted(memory=options.memory))
-    began: dict[str, float] = {}
-    if stored_tuning(folder) is None:
-        with reported_to(lambda step, done, total: began.setdefault(step, time.perf_counter()) and None):
-            seconds = timed_once(index.flush)
-        ends = [*list(began.values())[1:], time.perf_counter()]
-        steps = ", ".join(f"{name} {end - start:.0f}" for (name, start), end in zip(began.items(), ends, strict=True))
-        print(f"  built in {seconds:.0f} s ({steps})")
     tuning = stored_tuning(folder)
     assert tuning is not None
     print(f"  {tuning.name}: {(folder / 'proposer.faiss').stat().st_size / 1e6:,.0f} MB, {tuning.settings[0]}")
@@ -107,11 +114,12 @@ def measure(mixture: Mixture, count: int, dimension: int, options: argparse.Name
     print(f"  engine.search with hits: {whole:.3f} ms, 1/{flat_ms / whole:.0f} of Flat")
     if options.filters:
         filters(engine, index, flat, queries)
+    memory(path)
     changes(path, queries)
     if options.duplicates:
         duplicates(path)
-    if options.peers:
-        peer(np.ascontiguousarray(vectors), queries, true, flat_ms)
+    if hnsw is not None:
+        peer(hnsw, queries, true, flat_ms)
 
 
 def make_collection(mixture: Mixture, count: int, dimension: int, path: Path) -> None:
@@ -187,14 +195,20 @@ def changes(path: Path, queries: Array) -> None:
         later = engine.refreshed()
         seen = time.perf_counter()
         assert later.search(vector, 1)[0].id == new
-        print(f"  adding one: written in {1000 * (written - start):.1f} ms, seen in {1000 * (seen - written):.1f} ms")
+        print(f"  adding one: {changed(start, written, seen)}")
         start = time.perf_counter()
         writer.remove([new])
         written = time.perf_counter()
         last = later.refreshed()
         seen = time.perf_counter()
         assert last.search(vector, 1)[0].id != new
-        print(f"  removing one: written in {1000 * (written - start):.1f} ms, seen in {1000 * (seen - written):.1f} ms")
+        print(f"  removing one: {changed(start, written, seen)}")
+
+
+def changed(start: float, written: float, seen: float) -> str:
+    """How long a change took, to be printed after the first search that has it."""
+    steps = [1000 * (end - begin) for begin, end in ((start, written), (written, seen), (seen, time.perf_counter()))]
+    return "written in {:.1f} ms, seen in {:.1f} ms, first search in {:.1f} ms".format(*steps)
 
 
 def duplicates(path: Path) -> None:
@@ -217,23 +231,55 @@ def duplicates(path: Path) -> None:
     )
 
 
-def peer(vectors: Array, queries: Array, true: Array, flat_ms: float) -> None:
+def build(index: FaissIndex, folder: Path) -> None:
+    """Build our index, where it is not stored yet."""
+    began: dict[str, float] = {}
+    if stored_tuning(folder) is None:
+        with reported_to(lambda step, done, total: began.setdefault(step, time.perf_counter()) and None):
+            seconds = timed_once(index.flush)
+        ends = [*list(began.values())[1:], time.perf_counter()]
+        steps = ", ".join(f"{name} {end - start:.0f}" for (name, start), end in zip(began.items(), ends, strict=True))
+        print(f"  built in {seconds:.0f} s ({steps})", flush=True)
+
+
+def hnswlib_index(vectors: Array, file: Path) -> Any:
+    """hnswlib's index of vectors (n, d), stored now and then, so that a build that was ended goes on."""
     import hnswlib
 
     index = hnswlib.Index(space="ip", dim=vectors.shape[1])
-    index.init_index(max_elements=len(vectors), ef_construction=80, M=32)
-    seconds = timed_once(lambda: index.add_items(vectors))
+    if file.exists():
+        index.load_index(str(file), max_elements=len(vectors))
+    else:
+        index.init_index(max_elements=len(vectors), ef_construction=80, M=32)
+    start, stored = time.perf_counter(), index.get_current_count()
+    for at in range(stored, len(vectors), 10_000):
+        index.add_items(vectors[at : at + 10_000])
+        if (count := index.get_current_count()) == len(vectors) or count >= stored + 250_000:
+            index.save_index(str(file))
+            print(f"  hnswlib: {count - stored:,} added in {time.perf_counter() - start:.0f} s", flush=True)
+            start, stored = time.perf_counter(), count
     index.set_num_threads(1)
+    return index
+
+
+def peer(index: Any, queries: Array, true: Array, flat_ms: float) -> None:
     for ef in (32, 64, 128, 256):
         index.set_ef(ef)
         found = np.concatenate([index.knn_query(query, K)[0] for query in rows(queries)]).astype(np.int64)
         if ef == 256 or recall(found, true) >= 0.995:
             ms = median(lambda query: index.knn_query(query, K), queries)
             print(
-                f"  hnswlib, M 32, ef {ef}: {ms:.3f} ms, recall {recall(found, true):.4f}, "
-                f"1/{flat_ms / ms:.0f} of Flat, built in {seconds:.0f} s"
+                f"  hnswlib, M 32, ef {ef}: {ms:.3f} ms, recall {recall(found, true):.4f}, 1/{flat_ms / ms:.0f} of Flat"
             )
             return
+
+
+def memory(path: Path) -> None:
+    """Memory of a process of its own that has searched: what is its own, and the mapped files that it has read of."""
+    result = subprocess.run([sys.executable, "-c", SEARCHES, str(path)], check=True, capture_output=True, text=True)
+    sizes = dict(line.split(":") for line in result.stdout.splitlines())
+    own, files = (int(sizes[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
+    print(f"  memory after 200 searches: {own:,.0f} MiB, and {files:,.0f} of mapped files and libraries")
 
 
 def truth(flat: Any, queries: Array, k: int) -> Array:

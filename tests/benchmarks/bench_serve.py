@@ -1,9 +1,10 @@
 """How `kvasir serve` holds up: each answer beside the time of its parts alone, many clients, memory.
 
-    python tests/benchmarks/bench_serve.py [COLLECTION PICTURE] [--seconds 60]
+    python tests/benchmarks/bench_serve.py [COLLECTION PICTURE] [--seconds 60] [--beside COLLECTION,COLLECTION]
 
 Without arguments it draws its own pictures and fills a collection up to 8,000 images with random
-unit vectors, which have no pictures.
+unit vectors, which have no pictures. With --beside only the uploads a second of 8 clients are timed,
+of each collection in turns, such as those that bench_index.py leaves by precision.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import httpx
@@ -216,12 +217,37 @@ def many_clients(server: Server, picture: bytes, clients: int, seconds: float) -
     return times, statuses
 
 
+def uploads_beside(collections: Sequence[Path], picture: bytes, rounds: int = 3) -> None:
+    """Uploads a second that each collection's server answers, in turns."""
+    servers = [Server(collection) for collection in collections]
+    rates: list[list[float]] = [[] for _ in servers]
+    try:
+        for _ in range(rounds):
+            for server, each in zip(servers, rates, strict=True):
+                many_clients(server, picture, 8, 2)
+                times, statuses = many_clients(server, picture, 8, 8)
+                for status in statuses:
+                    answered(status)
+                each.append(len(times) / 8)
+    finally:
+        for server in servers:
+            server.process.terminate()
+            server.process.wait()
+    for collection, each in zip(collections, rates, strict=True):
+        ratio = statistics.median(rate / first for rate, first in zip(each, rates[0], strict=True))
+        print(f"{collection}: {statistics.median(each):.1f} uploads a second, {ratio:.2f} of {collections[0]}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("collection", nargs="?", type=Path)
     parser.add_argument("picture", nargs="?", type=Path)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--beside", help="paths of collections, with commas between")
     args = parser.parse_args()
+    if args.beside is not None:
+        uploads_beside([args.collection, *map(Path, args.beside.split(","))], args.picture.read_bytes())
+        return
     with tempfile.TemporaryDirectory() as folder:
         collection = args.collection or filled_collection(Path(folder))
         picture = args.picture.read_bytes() if args.picture else drawn(99)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from indexer import vector_import
 from indexer.vector_file import VectorFileError, open_vectors
 from indexer.vector_import import Import, VectorsFitError, import_vectors, named_space
 from indexer.vector_table import VectorTable, VectorTableError, read_vector_table
+from indexer.verification import check
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.errors import TableError
 from retrieval.export import export
@@ -125,6 +127,7 @@ def test_what_is_no_array_of_vectors_is_refused(write: Callable[[Path], Any], re
         ("id,file\n-1,a\n", "the id '-1' is not a whole number"),
         ("id,file\n1.0,a\n", "the id '1.0' is not a whole number"),
         ("id,file\n99999999999,a\n", "too large for 1 image"),
+        pytest.param(f"id,file\n{'9' * 5000},a\n", "line 2: the id 999.* is too large", id="an id of 5,000 digits"),
     ],
 )
 def test_a_table_that_does_not_say_what_each_row_is_of_is_refused(text: str, reason: str, tmp_path: Path) -> None:
@@ -149,8 +152,10 @@ def test_a_table_is_read_as_others_are(tmp_path: Path) -> None:
     path.write_text("sep=;\nFile Name; Label ;Split\n# a remark\n a.jpg ; polyps ;1\n\nb.jpg;;2\n")
     table = read_vector_table(path)
     assert table.files == ("a.jpg", "b.jpg")
-    assert table.classes == ("polyps", None)
-    assert (table.ids, table.has_clusters, table.lines) == (None, False, (4, 6))
+    assert [table.class_of(0), table.class_of(1)] == ["polyps", None]
+    assert (table.ids, table.clusters, table.scenes) == (None, None, None)
+    assert table.lines is not None
+    assert table.lines.tolist() == [4, 6]
 
 
 @pytest.mark.parametrize(
@@ -265,6 +270,33 @@ def test_any_name_survives_export_and_import(files: list[str], classes: list[str
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VectorTableError, match=r"'\\udcff.jpg' is not text"):
         stored(tmp_path / "c", unit(1), VectorTable.of([b"\xff.jpg".decode(errors="surrogateescape")]))
+
+
+def test_memory_hardly_grows_with_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector_import, "_BLOCK", 128)
+    for module in ("reading", "writing"):
+        monkeypatch.setattr(f"retrieval.collection.{module}.COLUMNS_FROM", 100)
+    for module in ("retrieval.collection.images", "indexer.verification"):
+        monkeypatch.setattr(f"{module}._BLOCK", 128)
+
+    def peaks(count: int) -> tuple[int, int]:
+        """Bytes that importing rows and then checking all takes at most."""
+        path = tmp_path / str(count)
+        csv = path.with_suffix(".csv")
+        csv.write_text("file,class\n" + "".join(f"{row:08d}.jpg,class {row % 5}\n" for row in range(count)))
+        array = open_vectors(saved(path.with_suffix(".npy"), unit(count, 64)))
+        tracemalloc.start()
+        stored(path, array, read_vector_table(csv))
+        imported = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        assert check(path) == []
+        checked = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return imported, checked
+
+    peaks(100)  # what is imported and cached at first use
+    few, many = np.array(peaks(500)), np.array(peaks(2500))
+    assert ((many - few) / 2000 < 128).all(), (many - few) / 2000  # a vector alone has 256 bytes, a row of Python 1,000
 
 
 def test_scenes_come_from_tables_and_have_whole_clusters(tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from retrieval.collection import Collection, CollectionWriter, Images, NewImage
+from retrieval.collection.catalog import connect
 from retrieval.collection.columns import NAME, stored_position
 from retrieval.collection.file_names import FileNames
+from retrieval.collection.images import read_images
 
 SPACE = "dots"
 
@@ -22,6 +25,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("reading", "writing"):
         monkeypatch.setattr(f"retrieval.collection.{module}.COLUMNS_FROM", 5)
     monkeypatch.setattr("retrieval.collection.images._PACKED_FROM", 5)
+    monkeypatch.setattr("retrieval.collection.images._BLOCK", 4)
+    monkeypatch.setattr("retrieval.collection.columns._BLOCK", 4)
     monkeypatch.setattr("retrieval.collection.changes.FEW", 3)
 
 
@@ -48,9 +53,11 @@ def rows_of(images: Images) -> list[object]:
 
 
 def require_current(path: Path) -> Images:
-    """What is opened by the columns, compared with what the catalog itself says."""
+    """What is opened by the columns, compared with what the catalog itself says, by a file and in memory."""
     opened = Collection.open(path).images
     assert rows_of(opened) == rows_of(Collection.open(path, damaged_rows=True).images)
+    with closing(connect(path)) as connection:
+        assert rows_of(opened) == rows_of(read_images(connection, opened.checksums.shape[1], path.resolve()))
     return opened
 
 
@@ -89,6 +96,19 @@ def test_what_changed_since_is_read_from_the_catalog(tmp_path: Path) -> None:
     images = require_current(path)
     assert images.files[-1] == "größe/25.jpg"
     assert "another class" in images.classes
+
+
+def test_columns_are_brought_up_to_date_by_what_changed_in_every_part(tmp_path: Path) -> None:
+    path = made(tmp_path / "c", 30)
+    position = stored_position(path)
+    with CollectionWriter(path) as writer:
+        writer.remove([0, 7, 8, 9, 10, 11, 12, 29])
+        writer.set_clusters({5: 4, 28: 27}, {})
+        writer.append([image(at, writer.source(Path("/others"), "folder"), "a class") for at in range(40, 46)])
+    assert stored_position(path) != position
+    images = require_current(path)
+    assert images.classes == ("a class", "class 0", "class 1", "class 2")
+    assert images.ids.tolist() == [1, 2, 3, 4, 5, 6, *range(13, 29), *range(30, 36)]
 
 
 @pytest.mark.parametrize("cut", [0, 10, 60, 500, -1])
@@ -151,3 +171,14 @@ def test_names_are_those_that_were_packed() -> None:
     assert list(FileNames.of([])) == []
     assert list(packed[::-1].compact()) == names[::-1]
     assert list(packed[1:4].compact()) == names[1:4]
+    assert list(FileNames.joined([packed[2:], packed[::-1]])) == names[2:] + names[::-1]
+    assert list(packed.taken(np.array([3, 1]))) == [names[3], names[1]]
+
+
+def test_names_that_stand_there_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["b", "a", "c", "a", "", "b", "a", "d", ""]
+    expected = [[0, 5], [1, 3, 6], [4, 8]]
+    assert FileNames.of(names).equal() == expected
+    monkeypatch.setattr(FileNames, "_hashes", lambda self: self.lengths.astype(np.int64))  # different ones collide
+    assert FileNames.of(names).equal() == expected
+    assert FileNames.of(["a", "b"]).equal() == FileNames.of([]).equal() == []

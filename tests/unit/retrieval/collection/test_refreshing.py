@@ -14,6 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrieval.collection import Collection, CollectionWriter, Difference, FormatError, Images, NewImage, changes
+from retrieval.collection.vectors import GatheredVectors
+from retrieval.evaluation.retrievers import SpaceRetriever
+from retrieval.index.cosine import Cosine
 
 Make = Callable[..., NewImage]
 
@@ -76,6 +79,26 @@ def test_removed_images_are_named_and_the_map_of_the_vectors_is_shared(writer: C
     assert np.shares_memory(later.rows("s").take(left[1:]), rows.take(left[1:]))
     assert np.array_equal(later.rows("s").take(left), [image(n).vectors["s"] for n in left.tolist()])
     require_equal(later.images, opened(writer).images)
+
+
+def test_many_vectors_are_not_copied_for_a_removal_and_retrieve_alike(
+    writer: CollectionWriter, image: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.append([image(n) for n in range(9)])
+    writer.remove([1, 4])
+    copied = opened(writer).vectors("s")[1]
+    monkeypatch.setattr("retrieval.collection.reading.COPIED_UP_TO", 0)
+    gathered: Any = opened(writer).vectors("s")[1]
+    assert isinstance(gathered, GatheredVectors)
+    assert np.array_equal(gathered, copied)
+    monkeypatch.setattr("retrieval.evaluation.retrievers.IN_DOUBLE", 3)
+    gallery, queries = np.array([0, 2, 3, 6]), np.array([1, 5])
+    of_gathered, of_copied = (
+        SpaceRetriever(vectors, Cosine()).distances_to(gallery)(queries) for vectors in (gathered, copied)
+    )
+    assert np.array_equal(of_gathered, of_copied)
+    every = np.arange(7)
+    assert np.array_equal(*(SpaceRetriever(v, Cosine()).distances_to(every)(queries) for v in (gathered, copied)))
 
 
 def test_consecutive_rows_are_no_copy_and_see_what_is_appended(writer: CollectionWriter, image: Make) -> None:

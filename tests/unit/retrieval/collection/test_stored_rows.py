@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from retrieval.collection import FormatError, SpaceDefinition
-from retrieval.collection.vectors import StoredRows, VectorFile, vectors_path
+from retrieval.collection.vectors import GatheredVectors, StoredRows, VectorFile, vectors_path
 
 SPACE = SpaceDefinition("s", 0, "encoder", 3, "float32", "cosine", {})
 
@@ -83,3 +84,24 @@ def test_rows_are_read_where_they_lie_unless_some_were_appended(tmp_path: Path) 
     assert array[[3, 38]].tolist() == [vector(3), vector(38)]
     append(tmp_path, range(40, 42))
     assert stored.mapped(np.array([3, 41])) is None
+
+
+def test_vectors_between_which_others_were_removed_are_read_as_they_are_indexed(tmp_path: Path) -> None:
+    append(tmp_path, range(3000))
+    rows = StoredRows(tmp_path, SPACE)
+    ids = np.delete(np.arange(3000), [1, 77, 2500])
+    gathered, whole = GatheredVectors(rows, ids), rows.take(ids)
+    assert (gathered.shape, gathered.dtype, len(gathered), gathered.nbytes) == ((2997, 3), np.float32, 2997, 35964)
+    for index in (5, -1, slice(70, 90), slice(None, None, -7), [3, 1], np.array([[1, 2], [3, 4]]), ids > 2000):
+        np.testing.assert_array_equal(gathered[index], whole[index])
+    np.testing.assert_array_equal(gathered[2:80, 1], whole[2:80, 1])
+    np.testing.assert_array_equal(list(gathered), whole)
+    for made, expected in ((gathered @ whole[0], whole @ whole[0]), (2 * gathered, 2 * whole), (gathered.T, whole.T)):
+        np.testing.assert_array_equal(made, expected)
+    np.testing.assert_array_equal(np.asarray(gathered, np.float64), whole.astype(np.float64))
+    tracemalloc.start()
+    total = sum(float(gathered[start : start + 100].sum()) for start in range(0, 2997, 100))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total == pytest.approx(float(whole.sum(dtype=np.float64)), rel=1e-4)
+    assert peak < gathered.nbytes / 4  # a copy of all would take as much
