@@ -189,8 +189,10 @@ class Embedder:
 
     def text_matches(self, query: Query, spaces: Sequence[str]) -> tuple[TextMatch, ...]:
         """What each text of a query was matched to, in the spaces without a text encoder. Raises UnknownWordsError."""
-        without = tuple(name for name in spaces if not self.space(name).embeds_texts)
-        texts = [part.text for part in query.parts if part.text is not None] if without else []
+        texts = [part.text for part in query.parts if part.text is not None]
+        without = tuple(name for name in spaces if not self.space(name).embeds_texts) if texts else ()
+        if not without:
+            return ()
         return tuple(replace(self.class_words.match(text), spaces=without) for text in texts)
 
     def zero_shot(self, query: Query, vectors: Mapping[str, QueryVectors]) -> dict[str, float] | None:
@@ -199,10 +201,12 @@ class Embedder:
         None for other queries, images of the collection and vectors among them, where there are no two classes, and
         where the text encoder cannot be loaded.
         """
-        name = next((name for name in vectors if self.space(name).embeds_texts), None)
         part = query.parts[0]
         classes = self.collection.classes
-        if name is None or len(query.parts) > 1 or part.picture is None or len(classes) < 2:
+        if len(query.parts) > 1 or part.picture is None or len(classes) < 2:
+            return None
+        name = next((name for name in vectors if self.space(name).embeds_texts), None)
+        if name is None:
             return None
         space = self.space(name)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ class QueryVectors:
     vectors: NDArray[Any]
     weights: NDArray[np.float64]
 
-    @property
+    @cached_property
     def positive(self) -> float:
         """The sum of the positive weights, by which a sum of weighted distances is divided."""
         return float(self.weights.sum(where=self.weights > 0))
@@ -28,7 +29,7 @@ class QueryVectors:
         """The sum of the magnitudes of the negative weights, as a share of that of the positive ones."""
         return 1 - float(self.weights.sum()) / self.positive
 
-    @property
+    @cached_property
     def is_signed(self) -> bool:
         """Whether a part has a negative weight, so that distances may be below 0."""
         return bool((self.weights < 0).any())

@@ -55,6 +55,8 @@ _FUSED_AT_ONCE = 64
 """Queries whose lists are fused together: their scores are dense over all images that any of them lists."""
 
 
+_NONE = np.empty(0, np.int64)
+
 Weights = Sequence[float] | Mapping[str, float]
 """How much each space counts: in the order of the spaces, or by name, 1 for those that are not named."""
 
@@ -593,9 +595,10 @@ class Searcher:
             part if part.space is None else replace(part, space=self.collection.manifest.space(part.space).name)
             for part in query.parts
         )
+        spelled = Query(parts) if query.spaces else query
         detector = self._detector(parts, names)
         embedded = names if detector is None else list(dict.fromkeys([*names, detector.space]))
-        vectors = self._embedder.vectors(Query(parts), embedded, self._deviations)
+        vectors = self._embedder.vectors(spelled, embedded, self._deviations)
         strange = None if detector is None else novelties(detector, vectors[detector.space].vectors)[0]
         by_space = {name: vectors[name] for name in names}
         zero_shot = self._embedder.zero_shot(query, by_space)
@@ -688,6 +691,8 @@ class Searcher:
         self, query: EmbeddedQuery, exclude_self: bool, groups: NDArray[np.int64] | None
     ) -> NDArray[np.int64]:
         """Ids, ascending, that this query leaves out in addition to the filter."""
+        if not query.image_ids and query.feedback is None:
+            return _NONE
         images = self.collection.images
         own = np.array(sorted({*query.image_ids}), np.int64)
         seen = np.array(query.feedback.seen if query.feedback else (), np.int64)

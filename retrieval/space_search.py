@@ -57,9 +57,10 @@ class SpaceSearch:
         several = any(len(rows) > 1 for rows in searched)
         proposed = max(DEPTH, 10 * depth) if several else depth
         together = np.concatenate(searched)
-        distances, ids = empty_neighbours(0, proposed)
         if len(together):
             distances, ids = self.index.search(together, proposed, selection, left_out)
+        else:
+            distances, ids = empty_neighbours(0, proposed)
         results = []
         for made, excluded, start, end in zip(vectors, without, starts[:-1], starts[1:], strict=True):
             if len(made.vectors) == 1:

@@ -8,6 +8,7 @@ codes are scanned, which is exact.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
@@ -28,12 +29,12 @@ from retrieval.index.cosine_batch import PAYS_FROM, search_many
 from retrieval.index.int8_scan import Int8Index, Scope, code_query, drops, padded_to
 from retrieval.index.neighbours import (
     FEW,
-    contenders,
     empty_neighbours,
     excluded_by,
     measured_distances,
     merged,
     put_nearest,
+    ranked,
     scan,
     selected,
     with_ids,
@@ -277,27 +278,24 @@ class FaissIndex:
         k, first = result[0].shape[1], scopes[0]
         codes = code_query(query)
         products, positions = state.proposer.propose(padded_to(state.proposer.codes.d, codes.whole), setting)
-        ids = first.segment.ids[positions]
-        ranks = np.arange(len(ids))
-        if first.passes is not None:
-            passing = first.passes[positions]
-            products, ids, ranks = products[passing], ids[passing], ranks[passing]
-        if len(excluded):
-            left = ~among(ids, excluded)
-            products, ids, ranks = products[left], ids[left], ranks[left]
-        if complete and (
-            len(ids) < k or ranks[k - 1] >= setting.serves
-        ):  # too few of those that the setting returns reliably
+        ids, last = first.segment.ids[positions], k - 1
+        if first.passes is not None or len(excluded):
+            passing = np.ones(len(ids), bool) if first.passes is None else first.passes[positions]
+            if len(excluded):
+                passing &= ~among(ids, excluded)
+            ranks = np.flatnonzero(passing)
+            products, ids, last = products[ranks], ids[ranks], int(ranks[k - 1]) if len(ranks) >= k else len(positions)
+        if complete and (len(ids) < k or last >= setting.serves):  # too few of those that the setting returns reliably
             nearest = exact.search_segments(query, k, scopes, excluded)
             result[0][at], result[1][at] = nearest[0][0], nearest[1][0]
             return
         if len(ids) > k:
             segment = first.segment
-            hidden = (codes.lost * segment.length + float(np.linalg.norm(query)) * segment.lost) / codes.step
+            norm = math.sqrt(np.einsum("d,d->", query, query))
+            hidden = (codes.lost * segment.length + norm * segment.lost) / codes.step
             near = products >= products[k - 1] - 2 * hidden  # descending; in units of the query's step
             ids = ids[near]
-        ids = contenders(self._rows, query, np.sort(ids), k)
-        distances = self._metric.distances(query[None], self._rows.take(ids))[0]
+        distances, ids = ranked(self._metric, self._rows, query, np.sort(ids), k)
         if len(scopes) > 1:
             recent = exact.search_segments(query, k, scopes[1:], excluded)
             distances, ids = merged(distances, ids, recent[0][0], recent[1][0])

@@ -26,6 +26,8 @@ def empty_neighbours(queries: int, k: int) -> Neighbours:
 
 def nearest(distances: NDArray[np.float64], k: int) -> NDArray[np.int64]:
     """Positions of the k smallest of distances (n,), ascending; equal ones by position."""
+    if len(distances) <= FEW:
+        return np.argsort(distances, kind="stable")[:k]
     if k < len(distances):
         candidates = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1]) if k else np.arange(0)
     else:
@@ -130,29 +132,37 @@ def measured_distances(
     return result
 
 
-def contenders(rows: Rows, query: NDArray[np.float32], ids: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Those of images (m,) ascending that may be among the k nearest to a unit vector (d,).
+def ranked(
+    metric: Metric, rows: Rows, query: NDArray[np.float32], ids: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Distances and ids of those of images (m,) ascending that may be among the k nearest to a unit vector (d,).
 
     By single precision and the most that it can err: rounding n products and their sum takes at most (n + 1) halves of
     the last place from the sum of their sizes, which is at most 1 for unit vectors. So double precision has k vectors
     to compare and few others.
     """
     if len(ids) <= k:
-        return ids
-    products = _products(rows, query, ids)
-    error = _ROUNDING * (len(query) + 8) * max(1.0, float(np.linalg.norm(query)))
-    chosen: NDArray[np.int64] = ids[products >= np.partition(products, -k)[-k] - 2 * error]
-    return chosen
-
-
-def _products(rows: Rows, query: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Inner products (m,) of a query and images in single precision; reads vectors where they lie."""
-    import faiss  # not for every import of the engine
-
+        return metric.distances(query[None], rows.take(ids))[0], ids
     array = rows.mapped(ids)
     if array is None or array.dtype != np.float32:
-        alone: NDArray[np.float32] = rows.take(ids) @ query
-        return alone
+        vectors = rows.take(ids)
+        near = _contenders(vectors @ query, query, k)
+        return metric.distances(query[None], vectors[near])[0], ids[near]
+    ids = ids[_contenders(_products(array, query, ids), query, k)]
+    return metric.distances(query[None], array[ids])[0], ids
+
+
+def _contenders(products: NDArray[np.float32], query: NDArray[np.float32], k: int) -> NDArray[np.bool_]:
+    """Which of images may be among the k nearest, by inner products (m,) in single precision, m > k."""
+    error = _ROUNDING * (len(query) + 8) * max(1.0, float(np.linalg.norm(query)))
+    near: NDArray[np.bool_] = products >= np.partition(products, -k)[-k] - 2 * error
+    return near
+
+
+def _products(array: NDArray[Any], query: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Inner products (m,) of a query and rows of an array in single precision; reads vectors where they lie."""
+    import faiss  # not for every import of the engine
+
     products = np.empty(len(ids), np.float32)
     ids, query = np.ascontiguousarray(ids), np.ascontiguousarray(query)
     faiss.fvec_inner_products_by_idx(*map(faiss.swig_ptr, (products, query, array, ids)), len(query), 1, len(ids))

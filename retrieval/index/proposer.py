@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import faiss
@@ -96,20 +97,28 @@ class Proposer:
 
         FAISS compares codes as whole numbers, and would cut off what a query has behind the point.
         """
+        if setting not in self._parameters:
+            self._parameters[setting] = self._parameters_of(setting)
+        products, positions = self._searched.search(query, setting.fetched, params=self._parameters[setting])
+        products, positions = products[0] * np.float32(self.step), positions[0]
+        if positions[-1] < 0:  # fewer than were to be fetched
+            products, positions = products[positions >= 0], positions[positions >= 0]
+        return products, positions
+
+    def _parameters_of(self, setting: Setting) -> Any:
+        """FAISS's parameters of a search, which take longer to make than many a step of it."""
         if self.is_graph:
-            parameters = faiss.SearchParametersHNSW(efSearch=max(setting.width, setting.fetched))
-            products, positions = self.index.search(query, setting.fetched, params=parameters)
-        else:
-            probing = faiss.SearchParametersIVF(nprobe=setting.lists)
-            parameters = faiss.IndexRefineSearchParameters(k_factor=setting.factor, base_index_params=probing)
-            products, positions = self._refined.search(query, setting.fetched, params=parameters)
-        listed = positions[0] >= 0
-        return products[0][listed] * np.float32(self.step), positions[0][listed]
+            return faiss.SearchParametersHNSW(efSearch=max(setting.width, setting.fetched))
+        probing = faiss.SearchParametersIVF(nprobe=setting.lists)
+        return faiss.IndexRefineSearchParameters(k_factor=setting.factor, base_index_params=probing)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_refined", None if self.is_graph else faiss.IndexRefine(self.index, self.codes))
+    @cached_property
+    def _parameters(self) -> dict[Setting, Any]:
+        return {}
 
-    _refined: Any = None
+    @cached_property
+    def _searched(self) -> Any:
+        return self.index if self.is_graph else faiss.IndexRefine(self.index, self.codes)
 
 
 def tuned(proposer: Proposer, queries: NDArray[np.float32], recall: Callable[[Setting], float]) -> tuple[Setting, ...]:

@@ -28,12 +28,12 @@ from retrieval.index.milvus.kinds import EXACT_KIND, parameters
 from retrieval.index.milvus.stamp import Stamp, alias_of, definition_of, stamp_of, state_of
 from retrieval.index.neighbours import (
     FEW,
-    contenders,
     empty_neighbours,
     excluded_by,
     measured_distances,
     merged,
     put_nearest,
+    ranked,
     scan,
     selected,
     with_ids,
@@ -352,8 +352,7 @@ class _Search:
         outside = ~among(candidates, excluded)
         candidates, products = candidates[outside], products[outside]
         unseen = -np.inf if whole else float(products.min(initial=np.inf))
-        near = contenders(self.rows, query, candidates, self.k)
-        distances = self.metric.distances(query[None], self.rows.take(near))[0]
+        distances, near = ranked(self.metric, self.rows, query, candidates, self.k)
         tolerance = _TOLERANCE.get(self.view.stamp.kind, 1e-3)
         if (np.abs(1 - distances - products[np.searchsorted(candidates, near)]) > tolerance).any():
             raise RemoteAnswerError(f"{name} has other vectors than the collection; {_ADVICE}")

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from retrieval.index.neighbours import contenders, with_ids
+from retrieval.index.cosine import Cosine
+from retrieval.index.neighbours import ranked, with_ids
 from retrieval.index.rows import ArrayRows
 
 
@@ -35,9 +36,10 @@ def test_single_precision_leaves_out_none_of_the_nearest_and_nearly_all_others(c
     for query in vectors[:50]:
         exact = 1 - vectors[ids].astype(np.float64) @ query.astype(np.float64)
         nearest = ids[np.argsort(exact, kind="stable")[:9]]
-        chosen = contenders(rows, query, ids, 9)
+        distances, chosen = ranked(Cosine(), rows, query, ids, 9)
+        assert np.array_equal(distances, Cosine().distances(query[None], vectors[chosen])[0])
         assert set(nearest) <= set(chosen.tolist())
         assert len(chosen) <= 11
         assert (np.diff(chosen) > 0).all()
-    assert contenders(rows, vectors[0], ids[:9], 9).tolist() == ids[:9].tolist()
-    assert contenders(rows, vectors[0], ids[:0], 9).tolist() == []
+    assert ranked(Cosine(), rows, vectors[0], ids[:9], 9)[1].tolist() == ids[:9].tolist()
+    assert ranked(Cosine(), rows, vectors[0], ids[:0], 9)[1].tolist() == []
