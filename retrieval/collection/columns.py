@@ -59,15 +59,13 @@ class _Header:
     source_numbers: tuple[int, ...]
     columns: dict[str, tuple[str, tuple[int, ...], int, int]]
 
-    def to_json(self) -> bytes:
-        """The header as it stands at the file's end."""
-        position = [self.position.log, self.position.inode, self.position.sequence]
-        return json.dumps(asdict(self) | {"position": position}).encode()
+    def to_dict(self) -> dict[str, Any]:
+        """The header as plain values."""
+        return asdict(self) | {"position": [self.position.log, self.position.inode, self.position.sequence]}
 
     @staticmethod
-    def of_json(text: bytes) -> _Header:
-        """What `to_json` made."""
-        stated = json.loads(text)
+    def from_dict(stated: Mapping[str, Any]) -> _Header:
+        """What `to_dict` made."""
         return _Header(
             LogPosition(*stated["position"]),
             tuple(stated["classes"]),
@@ -206,7 +204,7 @@ def _write(stream: BinaryIO, blocks: Iterable[Images], count: int, position: Log
     columns["labels"].translate(stream, np.array([*(rank[name] for name in classes), -1], np.int32))
     stream.seek(0, os.SEEK_END)
     header = _Header(position, tuple(order), numbers, {name: column.stated for name, column in columns.items()})
-    text = header.to_json()
+    text = json.dumps(header.to_dict()).encode()
     stream.write(text + len(text).to_bytes(8, "little") + zlib.crc32(text).to_bytes(4, "little"))
     stream.flush()
     return header
@@ -273,7 +271,7 @@ def _read_header(file: Path) -> _Header | None:
             text = stream.read(length)
     except OSError:
         return None
-    return _Header.of_json(text) if zlib.crc32(text) == crc else None
+    return _Header.from_dict(json.loads(text)) if zlib.crc32(text) == crc else None
 
 
 def _map_columns(stream: BinaryIO, header: _Header) -> dict[str, NDArray[Any]] | None:
