@@ -51,6 +51,8 @@ _UNCODED = 8
 _SEVERAL = 8
 """Queries from which a search uses every core."""
 _AWAY = 0.35
+_SCATTERED, _MOST_SCATTERED = 5.0, 1.25
+"""How much longer a scan takes for each vector where a selector passes few, and at most by a scan of all."""
 _SKIP = 1.0e-6
 """Milliseconds that a scan takes for each vector that a selector leaves out."""
 
@@ -228,7 +230,9 @@ class FaissIndex:
             return None
         restricts = selection is not None and not selection.is_everything and not drops(selection)
         setting = tuning.setting_for((2 if restricts else 1) * ranks / share)
-        scanned = tuning.scan * share + (_SKIP * len(first.ids) if scope.selector is not None else 0)
+        scanned = tuning.scan
+        if scope.selector is not None:
+            scanned = scanned * min(_MOST_SCATTERED, _SCATTERED * share) + _SKIP * len(first.ids)
         if setting is None or setting.milliseconds >= scanned:
             return None
         return setting

@@ -12,6 +12,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.index.huge_pages import advise_huge_pages
+
 DEPTHS = ((16, 64), (64, 160), (256, 512), (1024, 1536))
 """(ranks that a setting serves, candidates that it fetches): more, since the codes order coarsely."""
 _WIDTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -86,6 +88,10 @@ class Proposer:
     index: Any
     step: float
     tuning: Tuning
+
+    def __post_init__(self) -> None:
+        links = (self.index.hnsw.neighbors,) if self.is_graph else ()
+        advise_huge_pages((self.codes, self.index), self.codes.codes, *links)
 
     @property
     def is_graph(self) -> bool:

@@ -76,6 +76,8 @@ def measure(mixture: Mixture, count: int, dimension: int, options: argparse.Name
         print(f"  imported in {timed_once(lambda: make_collection(mixture, count, dimension, path)):.1f} s")
     opened = Collection.open(path)
     ids, vectors = opened.vectors("mixed")
+    if not np.array_equal(mixture.block(min(16_384, count), 0)[0][0], vectors[0]):
+        raise SystemExit(f"{path} was mixed from another collection; delete it, or give that one")
     folder = index_folder(path, "mixed")
     index = FaissIndex(opened.rows("mixed"), ids, folder, Wanted(memory=options.memory))
     build(index, folder)
@@ -110,8 +112,12 @@ def measure(mixture: Mixture, count: int, dimension: int, options: argparse.Name
         print(f"    of which FAISS: {raw:.3f} ms; ratio {ours / raw:.2f}")
     engine = retrieval.open(path)
     engine.search(queries[0], K)
+    first = median_of(lambda at: engine.search(queries[at], K), len(queries))
     whole = median_of(lambda at: engine.search(queries[at], K), len(queries))
-    print(f"  engine.search with hits: {whole:.3f} ms, 1/{flat_ms / whole:.0f} of Flat")
+    print(
+        f"  engine.search with hits: {whole:.3f} ms, 1/{flat_ms / whole:.0f} of Flat; {first:.3f} ms when the vectors "
+        "of the candidates are mapped for the first time"
+    )
     if options.filters:
         filters(engine, index, flat, queries)
     memory(path)
@@ -277,7 +283,7 @@ def peer(index: Any, queries: Array, true: Array, flat_ms: float) -> None:
 def memory(path: Path) -> None:
     """Memory of a process of its own that has searched: what is its own, and the mapped files that it has read of."""
     result = subprocess.run([sys.executable, "-c", SEARCHES, str(path)], check=True, capture_output=True, text=True)
-    sizes = dict(line.split(":") for line in result.stdout.splitlines())
+    sizes = dict(line.split(":") for line in result.stdout.splitlines() if line)
     own, files = (int(sizes[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
     print(f"  memory after 200 searches: {own:,.0f} MiB, and {files:,.0f} of mapped files and libraries")
 
