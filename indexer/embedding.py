@@ -9,9 +9,11 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,6 +31,8 @@ from retrieval.spaces import Space, open_space, prepare_all
 
 BATCH = 128
 """Pictures that are embedded and committed together, cut by position: every run of the same tasks cuts alike."""
+LARGE_FILE = 64 * 2**20
+"""Bytes of a file, or of what a zip's member expands to, beyond which one is in memory at a time."""
 
 Vectors = dict[str, NDArray[Any]]
 """One picture's vectors by space."""
@@ -145,6 +149,7 @@ class Embedder:
     folder: Path
     shipped: ShippedVectors | None = None
     large: LargePictures | None = None
+    _large_file: Lock = field(default_factory=Lock)
 
     def embedded(
         self, tasks: Iterable[Task], copies: Callable[[bytes], Mapping[str, NDArray[Any]]] = lambda sha256: {}
@@ -169,6 +174,10 @@ class Embedder:
 
     def _prepare(self, task: Task) -> _Prepared | RetrievalError:
         """Read, decode and prepare one picture, in a worker thread; an error is returned, not raised."""
+        with self._large_file if task.item.bytes > LARGE_FILE else nullcontext():
+            return self._prepared(task)
+
+    def _prepared(self, task: Task) -> _Prepared | RetrievalError:
         try:
             data = self.read(task.item)
             sha256 = hashlib.sha256(data).digest()

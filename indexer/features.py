@@ -29,6 +29,9 @@ SHIPPED: Mapping[str, tuple[int, DTypeLike]] = {d.name: (d.length, d.dtype) for 
 """Descriptor -> (dimension, dtype), in the order of the file's lines. All but Tamura's first two values are
 multiples of a half, which float32 holds exactly."""
 
+MAX_BYTES = 2**20
+"""Bytes of a `.features` file that are read; Kvasir's have some 5,000."""
+
 Key = tuple[str | None, str]
 """(class, picture's name without extension), both in NFC."""
 
@@ -97,9 +100,11 @@ class FeatureArchive:
         if file is None:
             raise FeaturesNotFoundError(f"{self.source}: no features for {class_name or 'no class'}/{stem}")
         try:
-            data = self._source.read(file)
+            data = self._source.head(file, MAX_BYTES + 1)
         except FileUnreadableError as error:
             raise FeaturesUnreadableError(f"{self.source}: {error}") from error
+        if len(data) > MAX_BYTES:
+            raise FeaturesUnreadableError(f"{self.source}/{file}: more than the {MAX_BYTES:,} bytes that are read")
         return parse_features(data, f"{self.source}/{file}")
 
     def close(self) -> None:

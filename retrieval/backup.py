@@ -39,6 +39,8 @@ _KIND = "kvasir backup"
 _FORMAT = 1
 _ATTEMPTS = 5
 _BLOCK = 1 << 20
+_MAX_FACTS = 1 << 28
+"""Bytes of `backup.json`, which has 110 for each file."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 """fcntl.h and linux/fs.h of Linux."""
 _OMITTED = (".lock", PARTIAL, "-journal", "-wal", "-shm")
@@ -250,36 +252,63 @@ def _extract(file: Path, folder: Path) -> Backup:
     try:
         with tarfile.open(file, "r:") as tar:
             for member in tar:
-                if facts is not None or not member.isfile() or not _is_inside(member.name):
+                if facts is not None or not _is_plain(member) or member.name in digests:
                     raise BackupError(f"{file} is not a backup of a collection, or is damaged at '{member.name[:80]}'")
                 stream = tar.extractfile(member)
                 assert stream is not None
                 if member.name == NAME:
-                    facts = json.loads(stream.read())
+                    facts = _Facts.parse(stream.read(_MAX_FACTS))
                     continue
                 place = folder / member.name
                 place.parent.mkdir(parents=True, exist_ok=True)
                 hashed = _Hashed(stream)  # type: ignore[arg-type]
-                with place.open("wb") as target:
+                opener = _private if place.name.startswith("keys.") else None
+                with open(place, "xb", opener=opener) as target:  # Path.open takes no opener
                     shutil.copyfileobj(hashed, target, _BLOCK)
-                if place.name.startswith("keys."):
-                    place.chmod(0o600)
                 digests[member.name] = hashed.digest.hexdigest()
                 size += member.size
-    except (tarfile.TarError, EOFError, ValueError) as error:
-        raise BackupError(f"{file} is not a backup of a collection, or is damaged ({error})") from error
     except FileNotFoundError as error:
         raise BackupError(f"{file}: there is no such file") from error
-    if not isinstance(facts, dict) or facts.get("kind") != _KIND:
+    # A name below that of a file, one that is too long; a number that is none.
+    except (tarfile.TarError, EOFError, ValueError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise BackupError(f"{file} is not a backup of a collection, or is damaged ({error})") from error
+    if facts is None:
         raise BackupError(f"{file} is not a backup of a collection, or is cut short: its end is missing")
-    if facts.get("format") != _FORMAT:
-        raise BackupError(f"{file} has format {facts.get('format')!r}; this version reads {_FORMAT}")
-    if different := sorted(digests.items() ^ dict(facts["sha256"]).items()):
+    if facts.format != _FORMAT:
+        raise BackupError(f"{file} has format {facts.format!r}; this version reads {_FORMAT}")
+    if different := sorted(digests.items() ^ facts.digests.items()):
         raise BackupError(f"{file} is damaged: the SHA-256 of {different[0][0]} differs")
-    return Backup(len(digests), size, int(facts["images"]))
+    return Backup(len(digests), size, facts.images)
 
 
-def _is_inside(name: str) -> bool:
-    """Whether a member's name is a plain path below the folder."""
-    path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+@dataclass(frozen=True)
+class _Facts:
+    """What the last member says. digests: SHA-256 of every other one, by name."""
+
+    format: object
+    images: int
+    digests: dict[str, str]
+
+    @staticmethod
+    def parse(data: bytes) -> _Facts | None:
+        """The facts; None where they are of something else. Raises ValueError."""
+        try:
+            fields = json.loads(data)
+            if not isinstance(fields, dict) or fields.get("kind") != _KIND:
+                return None
+            digests = {str(name): str(digest) for name, digest in fields["sha256"].items()}
+            return _Facts(fields.get("format"), int(fields["images"]), digests)
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"{NAME} says {error!r}") from error
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that nobody but its owner may read, at any moment."""
+    return os.open(path, flags, 0o600)
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    """Whether a member is a file with a plain path below the folder; a sparse one has more bytes than the backup."""
+    path = PurePosixPath(member.name)
+    inside = bool(path.parts) and not path.is_absolute() and ".." not in path.parts and "\\" not in member.name
+    return inside and member.isfile() and not member.issparse()

@@ -33,6 +33,7 @@ DAMAGE: tuple[type[Exception], ...] = (
     zlib.error,
 )
 """What reading a damaged .npz or JSON file raises."""
+_SAID = os.strerror(errno.ENOSPC)
 _NO_ROOM = 1 << 20
 """Free bytes below which a library's failure to write is taken for a full disk."""
 
@@ -74,10 +75,17 @@ def raising_full_disk(place: Path, advice: str) -> Iterator[None]:
 
 
 def library_full_disk(error: BaseException, place: Path) -> DiskFullError | None:
-    """The same for an error of a C++ library that wrote to `place`: FAISS and OpenVINO raise RuntimeError for all."""
+    """The same for an error of a library that wrote to `place`.
+
+    FAISS and OpenVINO raise RuntimeError for all, NumPy's tofile an OSError without a number, and safetensors an error
+    of its own.
+    """
     full = full_disk(error, place)
+    if full is not None or not isinstance(error, Exception) or isinstance(error, RetrievalError):
+        return full
+    vague = isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno is None)
     folder = next(folder for folder in place.absolute().parents if folder.exists())
-    if full is None and isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < _NO_ROOM:
+    if _SAID in str(error) or (vague and shutil.disk_usage(folder).free < _NO_ROOM):
         full = DiskFullError(f"{place}: no space left on the disk; make room and try again")
     return full
 

@@ -10,7 +10,6 @@ import pickle
 import select
 import struct
 import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -21,6 +20,7 @@ from typing import IO, Any, Concatenate, ParamSpec, TypeVar
 from retrieval.errors import RetrievalError
 from retrieval.headers import Claim, CostlyPictureError, examine
 from retrieval.images import MAX_PIXELS
+from retrieval.module_process import module_command, module_environment
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,8 +105,10 @@ class LargePictures:
             return None
         deadline = time.monotonic() + self.seconds
         received = bytearray()
+        poller = select.poll()  # select() knows no file beyond 1,024, and a server has a connection in each
+        poller.register(process.stdout, select.POLLIN)
         while (left := deadline - time.monotonic()) > 0:
-            if not select.select([process.stdout], [], [], left)[0]:
+            if not poller.poll(1000 * left):
                 break
             part = process.stdout.read1(1 << 20)  # type: ignore[attr-defined]
             if not part:
@@ -122,8 +124,10 @@ class LargePictures:
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self._end()
-            command = [sys.executable, "-m", "retrieval.picture_process", str(self.memory)]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
+            command = module_command("retrieval.picture_process", str(self.memory))
+            self._process = subprocess.Popen(  # noqa: S603  # a module of ours and a number
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=module_environment()
+            )
             self._ending = weakref.finalize(self, _end, self._process)
         return self._process
 

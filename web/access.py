@@ -32,6 +32,7 @@ from web.errors import (
     TooManyKeysError,
 )
 from web.keys import FILE, Key, find_key, read_keys
+from web.serving.client import network_of
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ def _refuse(scope: Literal["read", "write"]) -> NoReturn:
     """
     if g.key is None and any(_credentials()):
         failures: MovingWindowRateLimiter = current_app.extensions["kvasir failed keys"]
-        client = request.remote_addr or ""
+        client = network_of(request.remote_addr or "")
         if not failures.hit(_FAILED_KEYS, client):
             again = failures.get_window_stats(_FAILED_KEYS, client).reset_time
             raise TooManyKeysError(max(1, ceil(again - time.time())))
@@ -256,9 +257,9 @@ def _refuse(scope: Literal["read", "write"]) -> NoReturn:
 
 
 def client_name() -> str:
-    """Whom a rate limit counts: the key, or else the address."""
+    """Whom a rate limit counts: the key, or else the address, of IPv6 its network."""
     key: Key | None = g.get("key")
-    return f"key {key.id}" if key else f"address {request.remote_addr}"
+    return f"key {key.id}" if key else f"address {network_of(request.remote_addr or '')}"
 
 
 def _credentials() -> tuple[str, str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from importlib.metadata import version
-from typing import IO, Any
 
-from flask import Request, request
+from flask import request
 from flask_openapi3 import Info, OpenAPI
 from jinja2 import ChoiceLoader
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -20,6 +18,7 @@ from retrieval.report.store import remove_unfinished
 from retrieval.terminal import finalize
 from web.access import SCHEMES, client_name, register_auth, register_security
 from web.blueprints import collection, evaluations, maps, pages, reasons, search, service
+from web.bounded_request import BoundedRequest
 from web.context import Settings, State
 from web.jobs import Jobs
 from web.limits import ByteCache, ConcurrencyLimit, register_rate
@@ -30,19 +29,14 @@ from web.served_collection import CHECK_SECONDS, ServedCollection
 
 LARGE_QUEUE = 16
 """Large pictures that are decoded and wait; each takes seconds."""
+DOWNLOADS = 8
+"""ZIPs that are sent at once; each keeps a thread for as long as its client reads, so a further one is refused."""
 PICTURE_CACHE = 64 * 2**20
 """Bytes of memory for thumbnails and previews."""
 
 
-class _InMemoryRequest(Request):
-    """A request whose uploads stay in memory: nothing is written outside the collection, not even to /tmp."""
-
-    def _get_file_stream(self, *_: Any, **__: Any) -> IO[bytes]:
-        return io.BytesIO()
-
-
 class _App(OpenAPI):
-    request_class = _InMemoryRequest
+    request_class = BoundedRequest
 
 
 def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
@@ -78,6 +72,7 @@ def create_app(settings: Settings, *, background: bool = True) -> OpenAPI:
         large_pictures=large_pictures,
         # A small file may be a picture of a quarter of a gigabyte: as few as that are decoded at once.
         drawings=ConcurrencyLimit(available_cores(), settings.queue),
+        downloads=ConcurrencyLimit(DOWNLOADS, DOWNLOADS),
         writes=ConcurrencyLimit(1, settings.queue),
         uploads=ByteCache(settings.upload_cache),
         pictures=ByteCache(PICTURE_CACHE),

@@ -49,10 +49,11 @@ class Settings:
 class State:
     """What Flask's application does not hold itself.
 
-    searches, decodings, drawings, writes: limit how many searches, pictures to be decoded and embedded, pictures to be
-    drawn and pictures to be stored there are at once; of large pictures one, which large_decodings limits and
-    large_pictures decodes. A search by image or vector waits for other searches alone. uploads: query pictures by name.
-    pictures: thumbnails and previews by kind and version, which names their content. jobs: evaluations; layouts: maps.
+    searches, decodings, drawings, downloads, writes: limit how many searches, pictures to be decoded and embedded,
+    pictures, maps and reports to be drawn, ZIPs to be sent and pictures to be stored there are at once; of large
+    pictures one, which large_decodings limits and large_pictures decodes. A search by image or vector waits for other
+    searches alone. uploads: query pictures by name. pictures: thumbnails and previews by kind and version, which names
+    their content. jobs: evaluations; layouts: maps.
     """
 
     settings: Settings
@@ -62,6 +63,7 @@ class State:
     large_decodings: ConcurrencyLimit
     large_pictures: LargePictures
     drawings: ConcurrencyLimit
+    downloads: ConcurrencyLimit
     writes: ConcurrencyLimit
     uploads: ByteCache
     pictures: ByteCache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from retrieval.collection import PictureGoneError
@@ -16,10 +16,25 @@ from web.context import state
 from web.pictures import drawn
 from web.responses import hits_to_dict
 from web.served_picture import without_metadata
+from web.serving.connection import Output
 
+MOST_UNSENT = 4 * 2**20
+"""Bytes of a ZIP that wait in memory for its client."""
 MEDIA_TYPES = {"csv": "text/csv", "json": "application/json", "zip": "application/zip"}
 
 _UNSAFE = re.compile(r"[^\w.-]+")
+
+
+def paced(parts: Iterable[bytes], sent_by: object, most: int = MOST_UNSENT) -> Iterator[bytes]:
+    """The parts of a long response, each made once the client has read those before it but `most` bytes.
+
+    sent_by: the connection's Output, where the production server runs. Ends early for a client that reads too slowly,
+    whose connection closes then.
+    """
+    for part in parts:
+        yield part
+        if isinstance(sent_by, Output) and not sent_by.wait(most):
+            return
 
 
 def hits_as_csv(hits: Hits, pictures: dict[int, str] | None = None) -> str:

@@ -114,7 +114,7 @@ class BadSearchError(RequestError):
 
 
 class BatchTooLargeError(RequestError):
-    """A batch has too many searches, hits, pictures or pixels."""
+    """A request has too many searches, hits, pictures, texts or pixels."""
 
 
 class UnsupportedBodyError(RequestError):

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import click
 
 from retrieval.errors import RetrievalError
+from retrieval.module_process import module_command, module_environment
 from retrieval.report.store import StoredEvaluation, store_evaluation
 from web.errors import BusyError, JobFailedError, JobRunningError
 
@@ -128,18 +129,15 @@ def run_process(collection: Path, job: Job) -> None:
     Raises JobFailedError.
     """
     arguments = [job.kind, str(collection), job.id, job.created]
-    # The modules of this very server, and not those of a folder that happens to be where it was started.
-    command = [sys.executable, "-P", "-m", "web.jobs", *arguments]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(part or str(Path.cwd()) for part in sys.path)}
     output: list[str] = []
     with subprocess.Popen(  # noqa: S603  # no word of the client's is among them
-        command,
+        module_command("web.jobs", *arguments),
         stdin=subprocess.PIPE,  # the request, and then nothing until the server ends: see _end_with_the_server
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         encoding="utf-8",
-        env=environment,
+        env=module_environment(),
         start_new_session=True,  # Ctrl-C stops the server, and the server stops this
     ) as child:
         job.process = child

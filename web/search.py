@@ -34,11 +34,11 @@ MAX_WEIGHT = 1e6
 MAX_MARKS = 200
 """Images of a search that are marked as fitting, and as not fitting."""
 MAX_BATCH = 100
-"""Searches of a batch, and pictures that they have together."""
+"""Searches of a batch, and pictures and texts that they have together."""
 MAX_BATCH_HITS = 20_000
 """Hits of all searches of a batch: the sum of their k."""
 MAX_BATCH_PIXELS = 8
-"""Pixels that the pictures of a batch have together, in times the limit of a single picture."""
+"""Pixels that the pictures of a batch, or of a query of several parts, have together, in times the limit of one."""
 
 
 def _region(region: list[float] | None) -> list[float] | None:
@@ -288,14 +288,16 @@ def parsing_turn() -> Iterator[None]:
 def embedding_turn(query: Query) -> Iterator[None]:
     """A turn for the vectors of a query: among searches where they are known, else among decodings.
 
-    Large pictures have a queue of their own, so that others do not wait behind them. Raises BusyError, and what
-    `examine` raises.
+    Large pictures have a queue of their own, so that others do not wait behind them. Raises BatchTooLargeError,
+    BusyError, and what `examine` raises.
     """
     shared = state()
-    if all(part.vector is not None or (part.image_id is not None and part.region is None) for part in query.parts):
+    if not any(map(_is_embedded, query.parts)):
         yield
         return
     with shared.decodings.slot():
+        if len(query.parts) > 1:
+            _require_pixels(query.parts)
         large = [part for part in query.parts if isinstance(part.picture, bytes) and _is_large(part.picture)]
         if not large:
             yield
@@ -379,11 +381,21 @@ def _require_batch(queries: Sequence[Query], hits: int) -> None:
     """Raise BatchTooLargeError where a batch as a whole is beyond its limits."""
     if hits > MAX_BATCH_HITS:
         raise BatchTooLargeError(f"the searches have {hits:,} hits together; the limit is {MAX_BATCH_HITS:,}")
-    seen = [part for query in queries for part in query.parts if part.picture is not None or part.region is not None]
-    if len(seen) > MAX_BATCH:
-        raise BatchTooLargeError(f"the searches have {len(seen)} pictures together; the limit is {MAX_BATCH}")
+    embedded = sum(_is_embedded(part) for query in queries for part in query.parts)
+    if embedded > MAX_BATCH:
+        raise BatchTooLargeError(f"the searches have {embedded} pictures and texts together; the limit is {MAX_BATCH}")
+    _require_pixels([part for query in queries for part in query.parts])
+
+
+def _is_embedded(part: Part) -> bool:
+    """Whether a part has no vector yet."""
+    return part.vector is None and (part.image_id is None or part.region is not None)
+
+
+def _require_pixels(parts: Sequence[Part]) -> None:
+    """Raise BatchTooLargeError where the pictures of a request have too many pixels together."""
     limit = MAX_BATCH_PIXELS * state().settings.max_pixels
-    if (pixels := sum(map(_pixels, seen))) > limit:
+    if (pixels := sum(map(_pixels, filter(_is_embedded, parts)))) > limit:
         raise BatchTooLargeError(
             f"the pictures have {pixels / 1e6:.1f} megapixels together; the limit is {limit / 1e6:g}"
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from retrieval.arguments import LocalPath, space_option
+from retrieval.disk import new_file
 from retrieval.errors import OutputError
 from retrieval.terminal import TaskBars, note, one_line, progress_bar
 
@@ -129,7 +130,8 @@ def _write(searcher: Searcher, query: Query, told: Reasons, out: Path) -> None:
         decoded(one, None, images.MAX_PIXELS).upright() for one in (source, searcher.collection.read(told.image_id))
     ]
     try:
-        overlay(pictures[0], pictures[1], (shown.query, shown.hit)).save(out, "PNG")
+        with new_file(out, sync=False) as stream:
+            overlay(pictures[0], pictures[1], (shown.query, shown.hit)).save(stream, "PNG")
     except OSError as error:
         raise OverlayError(f"{out} cannot be written ({error.strerror or error})") from error
     note(f"{out}: where they agree in {one_line(shown.space)}")

@@ -6,13 +6,16 @@ A page that includes `report/overview.html`, `report/space.html` or `report/meas
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from jinja2 import BaseLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
 
 from retrieval.report.definitions import DEFINITIONS, NOTATION
 from retrieval.report.document import Report, Table, map_points
@@ -69,16 +72,18 @@ def render_page(report: Report, opened: Collection, folder: Files | None = None)
 
     folder: the files that the page is stored with, if there are any.
     """
+    points = htmlsafe_json_dumps(map_points(report.spaces))
+    program = "\n".join([f"const pictures = {points};", *map(map_script, MAP_SCRIPTS), script()])
     return (
         _environment()
         .get_template("report/page.html")
         .render(
             report=report,
             folder=folder,
-            points=map_points(report.spaces),
             thumbnails=thumbnails(opened, report.images),
             stylesheet=stylesheet(),
-            script="\n".join([*map(map_script, MAP_SCRIPTS), script()]),
+            script=program,
+            script_digest=b64encode(sha256(program.encode()).digest()).decode(),
         )
     )
 

@@ -93,10 +93,13 @@ def test_a_full_disk_is_told_with_the_file_and_what_to_do_and_the_run_goes_on_wh
 
 
 WRITERS = """
-    import http.server, io, json, logging, pathlib, shutil, sys, threading
-    import faiss, numpy as np
+    import gc, http.server, io, json, logging, pathlib, shutil, sys, threading
+    import faiss, numpy as np, torch
     from click.testing import CliRunner
+    from safetensors.torch import save_file
     from retrieval.command_line import kvasir
+    from retrieval.disk import new_path
+    from retrieval.errors import RetrievalError
     from retrieval.fusion import statistics
     from retrieval.index.storage import write_index
 
@@ -130,6 +133,20 @@ WRITERS = """
         "learn": ("learn", disk / "c", "learned", "--from", space, "--method", "pca"),
         "download": ("download", "v1", disk / "data", "--base-url", site),
     }
+    nowhere = {  # where there is no room at all
+        "remove": ("remove", disk / "c", 1),
+        "scenes": ("scenes", disk / "c"),
+        "calibrate": ("calibrate", disk / "c"),
+        "export": ("export", disk / "c", disk / "exported"),
+        "tune": ("tune", disk / "c", "--target-recall", 0.9),
+        "finetune": ("finetune", disk / "c", disk / "tuned.safetensors", "--views", 1, "--epochs", 1),
+        "vectors": ("index", "--vectors", made.parent / "v.npy", "--table", made.parent / "v.csv", disk / "imported"),
+        "map": ("map", disk / "c"),
+        "reasons": ("reasons", disk / "c"),
+        "views": ("learn", disk / "c", "viewed", "--from", space, "--method", "lda", "--views", "central"),
+    }
+    np.save(made.parent / "v.npy", np.eye(4, dtype=np.float32))
+    (made.parent / "v.csv").write_text("file\\n" + "".join(f"{number}.jpg\\n" for number in range(4)))
     log = io.StringIO()
     logging.basicConfig(stream=log, format="%(message)s")
 
@@ -145,12 +162,19 @@ WRITERS = """
         if log.tell() > start:
             raise RuntimeError(log.getvalue()[start:])
 
+    def store_weights():
+        with new_path(disk / "w.safetensors") as partial:
+            save_file({"w": torch.zeros(100_000)}, partial)
+
     told = {}
-    for name, arguments in (commands | {"faiss": store_index, "statistics": store_statistics}).items():
-        for left in (0, 8, 300):
+    writers = commands | nowhere | {"faiss": store_index, "statistics": store_statistics, "weights": store_weights}
+    for name, arguments in writers.items():
+        for left in (0,) if name in nowhere else (0, 8, 300):
             for entry in disk.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             shutil.copytree(made, disk / "c")
+            error = None
+            gc.collect()  # files that the last command has mapped take room until then
             with (disk / "filler").open("wb") as filler:
                 filler.write(bytes(shutil.disk_usage(disk).free - 1024 * left))
             before = {*disk.rglob("*")}
@@ -160,7 +184,7 @@ WRITERS = """
             else:
                 try:
                     arguments()
-                except RuntimeError as caught:
+                except (RetrievalError, RuntimeError) as caught:
                     error = caught
             (disk / "filler").unlink()
             new = sorted(str(path.relative_to(disk)) for path in {*disk.rglob("*")} - before if path.is_file())
@@ -197,7 +221,8 @@ def test_every_writer_says_that_the_disk_is_full_and_leaves_no_partial_file(
             assert left in (set(), {"run.csv", "run.csv.journal"}), name
     assert {name.partition(" ")[0] for name, (kind, *_) in told.items() if kind != "NoneType"} == {
         "sample", "features", "key", "batch", "report", "keep", "index", "learn", "faiss", "statistics",
-        "download",
+        "download", "remove", "scenes", "calibrate", "export", "tune", "finetune", "vectors", "map", "reasons", "views",
+        "weights",
     }  # fmt: skip
 
 

@@ -31,6 +31,7 @@ import pytest
 from PIL import Image
 
 from retrieval.collection import Collection
+from retrieval.headers import CostlyPictureError, examine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
@@ -283,6 +284,43 @@ def test_a_search_by_id_or_vector_is_answered_meanwhile_and_memory_stays(
     )
     if rounds(0) >= 60:  # by hand alone: a ratio of times means nothing where other tests run
         assert p95(meanwhile) < 3 * p95(idle)
+
+
+COSTLY_HEADERS = ("fill bytes", "comments", "chunks")
+MOST_OF_HEADER = 0.2
+"""Seconds of processor time of one file with a costly header, whole, and of the server for one upload of it."""
+
+
+@pytest.mark.parametrize("kind", COSTLY_HEADERS)
+def test_a_costly_header_costs_little(
+    served: Any, kind: str, rounds: Callable[[int], int], tally: Callable[..., None]
+) -> None:
+    data, uploads = ATTACKS[kind].make(), rounds(3)
+    begun = time.process_time()
+    with pytest.raises(CostlyPictureError):
+        examine(data, SIDE * SIDE)
+    whole = time.process_time() - begun
+    doors = {  # a batch is not judged before it is whole
+        "body": lambda api: api.post("/api/v1/search", content=data, headers={"Content-Type": "image/png"}),
+        "form": lambda api: api.post("/api/v1/search", files={"image": data}),
+        "batch": lambda api: api.post("/api/v1/search/batch", files={"image": data}),
+    }
+    costs = {}
+    with httpx.Client(base_url=served.url, timeout=60) as api:
+        for door, upload in doors.items():
+            used = processor_seconds(served.process.pid)
+            for _ in range(uploads):
+                response = upload(api)
+                assert response.status_code == 422 or response.json()["results"][0]["status"] == 422
+            costs[door] = (processor_seconds(served.process.pid) - used) / uploads
+    tally(
+        bytes=len(data),
+        milliseconds_of_the_whole_header=round(1000 * whole),
+        **{f"milliseconds_of_the_server_by_{door}": round(1000 * cost) for door, cost in costs.items()},
+    )
+    assert whole < MOST_OF_HEADER
+    if rounds(0):  # by hand alone: what else the server does counts as well
+        assert max(costs.values()) < MOST_OF_HEADER
 
 
 def deep_tiff() -> bytes:

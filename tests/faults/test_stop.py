@@ -9,6 +9,7 @@ import collections
 import http.client
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from retrieval.collection import Collection
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 
@@ -87,7 +90,7 @@ def test_a_reload_goes_on_answering(serve: Callable[..., Any], collection: Path)
 
 
 def processes_of(collection: Path) -> list[int]:
-    """Processes of evaluations of a collection."""
+    """Processes of evaluations and maps of a collection."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -99,13 +102,15 @@ def processes_of(collection: Path) -> list[int]:
     return found
 
 
-def started(server: Any) -> int:
-    """The process of an evaluation that has just begun."""
+def started(server: Any) -> list[int]:
+    """The processes of an evaluation and a map that have just begun."""
     answer = httpx.post(f"{server.url}/api/v1/evaluations", json={"samples": 2000}, timeout=60)
     assert answer.status_code == 202
+    space = Collection.open(server.collection).spaces[0].name
+    assert httpx.post(f"{server.url}/map/", data={"space": space, "shown": space}, timeout=60).status_code == 303
     for _ in range(600):
-        if processes := processes_of(server.collection):
-            return processes[0]
+        if len(processes := processes_of(server.collection)) == 2:
+            return processes
         time.sleep(0.05)
     raise AssertionError(server.log.read_text())
 
@@ -121,23 +126,24 @@ def is_gone(process: int) -> bool:
 
 
 @pytest.mark.parametrize("ends_by", [signal.SIGTERM, signal.SIGINT])
-def test_an_evaluation_ends_with_its_server_and_the_log_says_so(
+def test_evaluations_and_maps_end_with_their_server_and_the_log_says_so(
     serve: Callable[..., Any], collection: Path, ends_by: signal.Signals
 ) -> None:
     server = serve(collection)
-    process = started(server)
+    processes = started(server)
     server.process.send_signal(ends_by)
     server.process.wait(60)
-    assert not Path(f"/proc/{process}").exists()  # it was waited for
+    assert not any(Path(f"/proc/{process}").exists() for process in processes)  # they were waited for
     said = server.log.read_text()
-    assert "is stopped, because the server stops" in said
+    for what in ("evaluation", "map"):
+        assert re.search(rf"{what} \w+ is stopped, because the server stops", said)
     assert "Traceback" not in said
 
 
-def test_an_evaluation_ends_with_a_server_that_is_killed(serve: Callable[..., Any], collection: Path) -> None:
+def test_they_end_with_a_server_that_is_killed(serve: Callable[..., Any], collection: Path) -> None:
     server = serve(collection)
-    process = started(server)
-    parent = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    processes = started(server)
+    parent = int(Path(f"/proc/{processes[0]}/stat").read_text().rpartition(")")[2].split()[1])
     subprocess.run(["kill", "-9", str(server.process.pid), str(parent)], check=True)
     server.process.wait(60)
-    assert is_gone(process)
+    assert all(map(is_gone, processes))

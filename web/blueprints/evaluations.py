@@ -226,7 +226,7 @@ def whole() -> Response:
     """The whole report as one self-contained file."""
     shared = state()
     report = load_report(shared.served.path, _chosen())
-    with shared.searches.slot():
+    with shared.drawings.slot():
         text = render_page(report, collection())
     return Response(text, mimetype="text/html", headers={"Content-Disposition": "attachment; filename=report.html"})
 
@@ -274,7 +274,7 @@ def _start(wanted: EvaluationRequest) -> Job:
 def _compared(pair: RunPair) -> RunComparison:
     shared = state()
     first, second = (stored_evaluation(shared.served.path, one) for one in (pair.first, pair.second))
-    with shared.searches.slot():
+    with shared.drawings.slot():
         return compare_runs(shared.served.path, first, second, pair.measure)
 
 

@@ -35,7 +35,7 @@ blueprint = Blueprint("map", __name__, url_prefix="/map")
 @rate_limited
 def space_map(query: MapQuery) -> Response:
     """The images of a space in two dimensions, laid out by `kvasir map` or on the page Map, as columns."""
-    with state().searches.slot():
+    with state().drawings.slot():  # twenty thousand images: searches must not wait for it
         return jsonify(map_to_dict(collection(), query.space or _first_space()))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from typing import Any
 from urllib.parse import urlencode
@@ -40,7 +40,7 @@ from retrieval.spaces import Space, embedding_spaces
 from web.access import may_read
 from web.context import collection, searcher, state
 from web.copies import copies_of
-from web.download import MEDIA_TYPES, hits_as_csv, hits_as_json, hits_as_zip
+from web.download import MEDIA_TYPES, hits_as_csv, hits_as_json, hits_as_zip, paced
 from web.errors import BadOptionError, NoPictureError
 from web.figures import HEIGHT, WIDTH, class_stylesheet, colour_number, curves
 from web.forms import (
@@ -195,13 +195,16 @@ def download(kind: str) -> Response:
     page = page_search(filled_fields(request.args))
     hits, _ = _hits(page)
     k, queries = page.options.k, [part.picture for part in page.parts if part.picture is not None]
-    body: Any
-    if kind == "csv":
-        body = hits_as_csv(hits)
-    else:
-        body = hits_as_json(hits, k) if kind == "json" else stream_with_context(hits_as_zip(hits, k, queries))
     headers = {"Content-Disposition": f"attachment; filename=hits.{kind}"}
-    return Response(body, mimetype=MEDIA_TYPES[kind], headers=headers)
+    if kind != "zip":
+        body = hits_as_csv(hits) if kind == "csv" else hits_as_json(hits, k)
+        return Response(body, mimetype=MEDIA_TYPES[kind], headers=headers)
+    with ExitStack() as turn:
+        turn.enter_context(state().downloads.slot())
+        parts = paced(hits_as_zip(hits, k, queries), request.environ.get("gunicorn.socket"))
+        response = Response(stream_with_context(parts), mimetype=MEDIA_TYPES[kind], headers=headers)
+        response.call_on_close(turn.pop_all().close)
+    return response
 
 
 @blueprint.get("/answer")

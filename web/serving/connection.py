@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
+import time
 from enum import Enum
 from typing import Any
 
@@ -71,6 +73,24 @@ class Output:
             del self._unsent[:count]
         self._unsent.clear()
         return True
+
+    def wait(self, most: int) -> bool:
+        """Wait until all but `most` bytes are sent, in the thread that makes a long response; whether that was in time.
+
+        Such a response is made piece by piece, so that memory has a few pieces of it and not the whole.
+        """
+        poller = select.poll()
+        poller.register(self._socket, select.POLLOUT)
+        began = heard = time.monotonic()
+        before = last = self.sent
+        while not self.flush() and len(self._unsent) > most:
+            poller.poll(1000)
+            now = time.monotonic()
+            if self.sent > last:
+                heard, last = now, self.sent
+            if now - heard > STALLED or now - began > BODY_SECONDS + (self.sent - before) / LEAST_SPEED:
+                self.broken = True
+        return not self.broken
 
     def shutdown(self, how: int) -> None:
         """Part of a socket that gunicorn uses where an application fails in the middle of its response."""

@@ -27,7 +27,7 @@ SWITCH_SECONDS = 0.0005
 """After how long a thread of Python gives way to another, by default 5 ms: as long as a search by image takes."""
 QUEUES = 4
 """Searches, pictures to be decoded, to be drawn and to be stored; what waits in any of them keeps a thread."""
-SPARE_THREADS = 24
+SPARE_THREADS = 32
 """Threads beyond the queues, so that other requests are served, and a full queue is refused at once."""
 
 _M_ARENA_MAX = -8

@@ -25,6 +25,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from werkzeug.exceptions import RequestTimeout, ServiceUnavailable
 from werkzeug.http import HTTP_STATUS_CODES
 
+from web.serving.client import network_of
 from web.serving.connection import MAX_LINGER, Connection, Phase
 from web.serving.precedence import MOST_WAIT, PAUSE, before_waiting, is_probe, is_search, least_wait
 from web.serving.request_reader import InvalidHost, RequestReader
@@ -447,12 +448,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 
 def client_name(client: Any) -> str:
-    """Whom a connection counts for: its address, of IPv6 the network of 64 bits that one client has."""
-    address = str(client[0])
-    if ":" not in address or address.startswith("::ffff:"):
-        return address
-    packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
-    return socket.inet_ntop(socket.AF_INET6, packed[:8] + bytes(8))
+    """Whom a connection counts for, by its address as the socket has it."""
+    return network_of(str(client[0]))
 
 
 def room_for_connections() -> int:

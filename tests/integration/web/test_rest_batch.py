@@ -161,7 +161,13 @@ def test_a_batch_has_limits_together(two_spaces: Path, pictures: list[bytes]) ->
     parts = {"searches": [{"query": [one, *[{"image_id": 1, "region": [0, 0, 1, 1]}] * 19]}] * 6}
     refused = few.post(BATCH, json=parts)
     assert problem(refused, 413) == "batch-too-large"
-    assert "120 pictures together; the limit is 100" in refused.get_json()["detail"]
+    assert "120 pictures and texts together; the limit is 100" in refused.get_json()["detail"]
+
+    words = {"searches": [{"query": [{"text": "polyps"}] * 20}] * 6}  # each runs the text tower six times
+    assert problem(few.post(BATCH, json=words), 413) == "batch-too-large"
+
+    assert few.post("/api/v1/search", json={"query": [one] * 8}).status_code == 200
+    assert problem(few.post("/api/v1/search", json={"query": [one] * 9}), 413) == "batch-too-large"
 
     assert few.post(BATCH, json={"searches": [one] * 8}).status_code == 200
     for ninth in (one, {"image_id": 1, "region": [0, 0, 1, 1]}):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -143,6 +144,48 @@ def test_a_file_outside_of_the_collection_is_never_written(tmp_path: Path, name:
     with tarfile.open(tmp_path / "b.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo(name))
     with pytest.raises(BackupError, match="damaged at"):
+        restore_backup(tmp_path / "b.tar", tmp_path / "r")
+    assert {path.name for path in tmp_path.iterdir()} == {"b.tar"}
+
+
+def hostile(*members: tuple[str, dict[str, object], bytes]) -> bytes:
+    """A tar of members: name, further fields of the header, content."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, fields, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            for field, value in fields.items():
+                setattr(member, field, value)
+            tar.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+def facts(**changed: object) -> tuple[str, dict[str, object], bytes]:
+    fields = {"kind": "kvasir backup", "format": 1, "images": 1, "sha256": {}} | changed
+    return "backup.json", {}, json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+
+
+SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "big", "GNU.sparse.realsize": str(2**50)}
+HOSTILE: dict[str, bytes] = {
+    "a symbolic link": hostile(("keys.json", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}, b"")),
+    "a hard link": hostile(("keys.json", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"}, b"")),
+    "a device": hostile(("keys.json", {"type": tarfile.CHRTYPE}, b"")),
+    "a petabyte of zeros": hostile(("big", {"pax_headers": SPARSE}, b"0\n".ljust(512, b"\0"))),
+    "a file twice": hostile(("a", {}, b"1"), ("a", {}, b"2"), facts()),
+    "a file as a folder": hostile(("a", {}, b"1"), ("a/b", {}, b"2"), facts()),
+    "a name of its folder": hostile(("a/b", {}, b"1"), ("a", {}, b"2"), facts()),
+    "no digests": hostile(facts(sha256=None)),
+    "digests that are none": hostile(facts(sha256=[[1]])),
+    "a number that is none": hostile(facts(images="many")),
+    "nested a thousand times": hostile(("backup.json", {}, b'{"kind": ' + b"[" * 100_000)),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_backup_is_refused_in_words_and_leaves_nothing(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "b.tar").write_bytes(HOSTILE[kind])
+    with pytest.raises(BackupError, match=r"b\.tar is not a backup of a collection, or is damaged"):
         restore_backup(tmp_path / "b.tar", tmp_path / "r")
     assert {path.name for path in tmp_path.iterdir()} == {"b.tar"}
 

@@ -6,8 +6,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
-from retrieval.disk import DiskFullError, full_disk, locked, new_file, write_atomically
+from retrieval.disk import DiskFullError, full_disk, locked, new_file, new_path, write_atomically
 from retrieval.errors import RetrievalError
 
 
@@ -38,6 +39,14 @@ def test_a_disk_that_is_full_is_one_error_that_names_the_file(tmp_path: Path) ->
     with pytest.raises(DiskFullError, match=f"{tmp_path}/a: no space left on the disk; make room and try again"):
         write_atomically(tmp_path / "a", b"text")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_so_is_that_of_a_library_which_has_an_error_of_its_own(tmp_path: Path) -> None:
+    full = f"{tmp_path}/a: no space left on the disk; make room and try again"
+    with pytest.raises(DiskFullError, match=full), new_path(tmp_path / "a"):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+    with pytest.raises(SafetensorError), new_path(tmp_path / "a"):
+        raise SafetensorError("invalid header")
 
 
 def test_only_errors_that_mean_a_full_disk_are_told_as_such() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -82,6 +85,29 @@ def test_the_result_and_the_error_are_those_of_this_process(large: LargePictures
     assert np.array_equal(large.run(corner, data, 50), corner(data, 50))
     with pytest.raises(UnknownFormatError, match="not a picture of a known format"):
         large.run(corner, b"text", 50)
+
+
+def test_the_process_imports_nothing_of_the_folder_where_the_program_was_started(
+    large: LargePictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which may be that of a data set of somebody else."""
+    for name in ("pickle.py", "retrieval.py", "numpy.py"):
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'run')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert large.run(corner, saved("PNG", (30, 20)), 2).shape == (2, 2, 3)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_server_with_thousands_of_connections_decodes_them_too(large: LargePictures) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1300:
+        pytest.skip("so many files cannot be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1300), hard))
+    with contextlib.ExitStack() as opened:
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        for _ in range(1100):
+            opened.enter_context(open(os.devnull, "rb"))  # noqa: PTH123
+        assert large.run(corner, saved("PNG", (30, 20)), 2).shape == (2, 2, 3)
 
 
 def test_a_picture_beyond_the_time_ends_the_process_and_the_next_one_has_another(large: LargePictures) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,21 @@ def test_texts_are_escaped_and_plots_are_not(empty: Collection) -> None:
     for plot in (FIGURES.over_k, FIGURES.precision_recall, FIGURES.per_class, FIGURES.confusion, FIGURES.flow):
         assert page.count(plot) == 1
     assert "what its 7 nearest elect" in page
+
+
+def test_the_page_runs_its_own_script_and_no_other(empty: Collection) -> None:
+    """A report is stored in the collection, which may come from somebody else."""
+    stored = replace(FIGURES, over_k="<svg><script>alert(1)</script></svg>")
+    page = render_page(replace(REPORT, spaces=(SpaceSection("space-0", "s", (), stored),)), empty)
+    policy = re.search(r'<meta http-equiv="Content-Security-Policy" content="(.*?)">', page)
+    assert policy is not None
+    assert page.index(policy[0]) < page.index("<script>")
+    own, other = (
+        f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
+        for script in reversed(re.findall(r"<script>(.*?)</script>", page, re.DOTALL))
+    )
+    assert policy[1] == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {own}"
+    assert other not in policy[1]
 
 
 def test_a_name_may_break_after_a_plus(empty: Collection) -> None:

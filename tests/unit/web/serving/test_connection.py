@@ -4,12 +4,16 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from gunicorn.config import Config
 
+from web.download import paced
+from web.serving.client import network_of
 from web.serving.connection import KEPT_ALIVE, LEAST_SPEED, Connection, Output, Phase
 from web.serving.request_reader import RequestReader
 from web.serving.worker import client_name
@@ -92,6 +96,49 @@ def test_a_response_waits_for_a_client_that_reads_slowly_without_blocking(
     assert output.flush()
 
 
+def test_a_long_response_is_made_as_fast_as_its_client_reads(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    ours.setblocking(False)
+    output, parts, most = Output(ours), 40, 300_000
+    unsent: list[int] = []
+
+    def made() -> Iterator[bytes]:
+        for number in range(parts):
+            unsent.append(len(output))
+            yield bytes([number]) * 200_000
+
+    def send() -> None:
+        for part in paced(made(), output, most):
+            output.sendall(part)
+        while not output.flush():
+            time.sleep(0.001)
+        ours.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    read = bytearray()
+    while data := theirs.recv(1 << 16):
+        read += data
+    sender.join()
+    assert read == b"".join(bytes([number]) * 200_000 for number in range(parts))
+    assert max(unsent) <= most
+
+
+def test_a_long_response_ends_for_a_client_that_does_not_read(
+    pair: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, _ = pair
+    ours.setblocking(False)
+    monkeypatch.setattr("web.serving.connection.STALLED", 0.1)
+    output = Output(ours)
+    made = 0
+    for part in paced((bytes(200_000) for _ in range(100)), output, 300_000):
+        output.sendall(part)
+        made += 1
+    assert made < 10
+    assert output.broken
+
+
 def test_a_response_to_a_client_that_has_gone_is_dropped(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
     theirs.close()
@@ -119,3 +166,5 @@ def test_a_client_is_an_address_or_a_network_of_ipv6() -> None:
     assert client_name(("::ffff:10.0.0.1", 5, 0, 0)) == "::ffff:10.0.0.1"
     assert client_name(("2001:db8::1", 5, 0, 0)) == client_name(("2001:db8::abcd:2", 6, 0, 0))
     assert client_name(("2001:db8:0:1::1", 5, 0, 0)) != client_name(("2001:db8::1", 5, 0, 0))
+    assert network_of("2001:db8::1") == network_of("2001:db8::2") != network_of("2001:db8:0:1::1")
+    assert network_of("[::1]:80, unknown") == "[::1]:80, unknown"  # as a proxy may say
