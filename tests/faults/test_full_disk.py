@@ -141,8 +141,7 @@ WRITERS = """
         "tune": ("tune", disk / "c", "--target-recall", 0.9),
         "finetune": ("finetune", disk / "c", disk / "tuned.safetensors", "--views", 1, "--epochs", 1),
         "vectors": ("index", "--vectors", made.parent / "v.npy", "--table", made.parent / "v.csv", disk / "imported"),
-        "map": ("map", disk / "c"),
-        "reasons": ("reasons", disk / "c"),
+        "map": ("map", disk / "c", "--again"),
         "views": ("learn", disk / "c", "viewed", "--from", space, "--method", "lda", "--views", "central"),
     }
     np.save(made.parent / "v.npy", np.eye(4, dtype=np.float32))
@@ -221,7 +220,7 @@ def test_every_writer_says_that_the_disk_is_full_and_leaves_no_partial_file(
             assert left in (set(), {"run.csv", "run.csv.journal"}), name
     assert {name.partition(" ")[0] for name, (kind, *_) in told.items() if kind != "NoneType"} == {
         "sample", "features", "key", "batch", "report", "keep", "index", "learn", "faiss", "statistics",
-        "download", "remove", "scenes", "calibrate", "export", "tune", "finetune", "vectors", "map", "reasons", "views",
+        "download", "remove", "scenes", "calibrate", "export", "tune", "finetune", "vectors", "map", "views",
         "weights",
     }  # fmt: skip
 
