@@ -23,8 +23,8 @@ SMALL_BODY = 256 * 2**10
 """Bytes of a body that is parsed in a few milliseconds."""
 
 _SIMILAR = re.compile(r"/api/v1/images/[0-9]+/similar")
-_COSTLY = (b'"image"', b'"text"', b'"region"')
-"""Fields for which a picture is decoded or the text tower runs."""
+_COSTLY = (b'"image"', b'"text"', b'"region"', b'relevant"', b"\\")
+"""Fields for which a picture is decoded, the text tower runs, or marks move the query; and what could spell them."""
 _PROBES = frozenset(("/healthz", "/readyz"))
 
 before_waiting: ContextVar[Callable[[], None]] = ContextVar("before_waiting", default=lambda: None)
@@ -34,7 +34,8 @@ before_waiting: ContextVar[Callable[[], None]] = ContextVar("before_waiting", de
 def is_search(request: Any) -> bool:
     """Whether a request is a search by image id or by vector. request: gunicorn's, whole."""
     if request.method == "GET":
-        return _SIMILAR.fullmatch(request.path) is not None and "region" not in request.query
+        costly = "region" in request.query or "relevant" in request.query
+        return _SIMILAR.fullmatch(request.path) is not None and not costly
     if request.method != "POST" or request.path != "/api/v1/search" or not hasattr(request.body, "getbuffer"):
         return False
     body = request.body.getvalue()  # of BytesIO: no copy
