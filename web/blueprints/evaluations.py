@@ -261,8 +261,11 @@ def _start(wanted: EvaluationRequest) -> Job:
     rerank = list(dict.fromkeys(reranker_named(way).name for way in wanted.rerank))
     if wanted.query_ids is not None:
         images = opened.images
-        if not (images.labels[np.isin(images.ids, wanted.query_ids)] >= 0).any():
+        queries = np.isin(images.ids, wanted.query_ids)
+        if not (images.labels[queries] >= 0).any():
             raise BadOptionError("none of the selected images has a class, so there is nothing to measure")
+        # Ids that are of no image are not stored: every page reads what is stored of an evaluation.
+        wanted = wanted.model_copy(update={"query_ids": images.ids[queries].tolist()})
     request = wanted.model_dump(exclude_none=True) | {
         "spaces": spaces,
         "fusions": [fusion.name for fusion in fusions],
