@@ -112,7 +112,7 @@ def _operation(path: str, method: str, stated: Mapping[str, Any], fields: tuple[
         pictures=0 if not image else image.get("maxItems", 1),
         example=EXAMPLES.get(stated["operationId"]) if "application/json" in content else None,
         guarded=bool(stated.get("security")),
-        statuses=tuple(responses),
+        statuses=tuple(sorted(responses)),
         response=_type(schema) if schema else None,
     )
 

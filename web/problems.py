@@ -64,6 +64,12 @@ STATUS: dict[type[RetrievalError], int] = {
 }
 """The HTTP status of each error; the first class that fits counts, and any other is the server's own fault, 500."""
 
+_TITLES = {
+    413: "Too many bytes were sent",
+    429: "Too many searches in a short time",
+    500: "The server has failed",
+}
+"""What pages say in place of the status's name."""
 MAX_FAULTS = 20
 """Fields of one request that a problem lists; a vector could have a hundred thousand that do not fit."""
 
@@ -189,7 +195,8 @@ def _on_http(error: HTTPException) -> Response:
         detail = f"this server takes {detail} of searches and writes from one client; Retry-After says when to go on"
     if error.response is not None and status < 400:
         return error.response  # type: ignore[return-value]  # a redirect that was raised
-    response = _response(status, f"urn:kvasir:{error.name.lower().replace(' ', '-')}", error.name, detail)
+    title = error.name if wants_json() else _TITLES.get(status, error.name)
+    response = _response(status, f"urn:kvasir:{error.name.lower().replace(' ', '-')}", title, detail)
     for name, value in error.get_headers():
         if name in ("Allow", "Retry-After"):
             response.headers[name] = value

@@ -15,6 +15,7 @@ _EXAMPLES: tuple[tuple[str, dict[str, object]], ...] = (
         "query": [{"image_id": 5}, {"image": _PICTURE, "weight": 0.5}],
     }),
     ("Like one image and unlike another", {"query": [{"image_id": 5}, {"image_id": 17, "weight": -0.5}]}),
+    ("Words, with a picture or alone", {"query": [{"text": "pedunculated polyp"}, {"image_id": 5, "weight": 0.5}]}),
     ("A vector of one space", {"query": [{"vector": [0.1, 0.2, 0.3], "space": "NAME"}]}),
     ("Hits that fit and that do not, and only images not shown yet", {
         "image_id": 5, "relevant": [12, 21], "irrelevant": [7], "exclude_ids": [12, 21, 7],

@@ -75,7 +75,7 @@ def precision_recall(result: SpaceResult) -> str:
 @styled
 def reliability(figures: ChanceFigures, name: str) -> str:
     """The share of hits that are right over their mean chance, in bins whose areas are their numbers of hits."""
-    figure, axes = new_figure(4.2, 3.6)
+    figure, axes = new_figure(7.4, 4.2)
     chances, right = ([getattr(one, field) for one in figures.reliability] for field in ("chance", "right"))
     hits = np.array([one.hits for one in figures.reliability])
     axes.plot([0, 1], [0, 1], ":", color=FAINT, linewidth=1.2)
@@ -88,7 +88,7 @@ def reliability(figures: ChanceFigures, name: str) -> str:
 @styled
 def feedback(curves: Sequence[FeedbackCurve]) -> str:
     """Precision on images not shown yet over the marks given: solid with the marks, dotted without them."""
-    figure, axes = new_figure(5.6, 3.2)
+    figure, axes = new_figure(7.4, 3.6)
     for at, curve in enumerate(curves):
         marks = np.arange(len(curve.marked)) * curve.users.marks
         line = _LINES[at // len(CLASS_COLOURS) % 3]

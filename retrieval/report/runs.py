@@ -56,7 +56,7 @@ def compare_runs(
         (one,) = compared.differences
         means = {standing.name: standing.mean for standing in compared.standings}
         sign = 1 if one.better == "second" else -1  # a difference of 0 stays 0 by adding it to 0
-        low, high = sorted((sign * one.low, sign * one.high))
+        low, high = sorted((sign * one.low + 0.0, sign * one.high + 0.0))
         differences.append(
             RunDifference(
                 name, means["first"], means["second"], sign * one.by + 0.0, low, high, one.p, bool(one.significant)

@@ -363,7 +363,7 @@ def test_the_whole_report_is_in_the_site_under_its_policy(
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_axe_finds_no_violation_in_the_report(page: Any, evaluated: Any, theme: str) -> None:
     page.context.add_cookies([{"name": "theme", "value": theme, "url": evaluated.url}])
-    for part in ("", "?part=tf_efficientnet_lite0", "?part=Measures"):
+    for part in ("", "?part=tf_efficientnet_lite0", "?part=tf_efficientnet_lite0&view=labels"):
         for width in (1280, 360):
             page.set_viewport_size({"width": width, "height": 800})
             page.goto(f"/evaluation/{part}")

@@ -113,7 +113,7 @@ async function load(place) {
   } catch (fault) {
     state.className = "error";
     state.setAttribute("role", "alert");
-    state.textContent = `The map could not be loaded: ${fault.message}. `;
+    state.textContent = `The map could not be loaded: ${fault instanceof TypeError ? "the server does not answer" : fault.message}. `;
     state.append(make("button", { type: "button", className: "quiet", textContent: "Try again", onclick: () => { state.className = "note"; state.removeAttribute("role"); state.textContent = "Loading the map …"; load(place).then(ready); } }));
   }
 }

@@ -110,6 +110,7 @@ function takePicture(form) {
       const response = await fetch(form.action, { method: "POST", body: fields, headers: { Accept: "application/json" }, signal });
       const body = await response.json();
       if (response.ok) return location.assign(body.location);
+      if (!preview.querySelector(".framed")) preview.hidden = true; // that it might be read after all
       say(response.status === 503 ? "Many searches are running at this moment. Wait a second, and search again." : body.detail);
     } catch {
       if (!signal.aborted) say("The server does not answer. Your picture is still here: search again when the server is back.");
