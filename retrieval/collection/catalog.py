@@ -117,6 +117,6 @@ def _open(path: Path, mode: str, schema: str = "") -> sqlite3.Connection:
     return connection
 
 
-def checksum(vector: bytes) -> int:
+def checksum(vector: bytes | memoryview) -> int:
     """CRC-32 of a vector's bytes, never 0."""
     return zlib.crc32(vector) or 1

@@ -239,7 +239,7 @@ class Collection:
         present = expected != 0
         vectors = self.rows(space).take_unchecked(ids[present])
         for at, checksum in enumerate(expected[present].tolist()):
-            if catalog.checksum(vectors[at].tobytes()) != checksum:
+            if catalog.checksum(vectors[at].data) != checksum:
                 raise self._damaged(definition, int(ids[present][at]))
 
     def _damaged(self, definition: SpaceDefinition, image_id: int) -> DamagedVectorError:

@@ -131,7 +131,8 @@ def tuned(proposer: Proposer, queries: NDArray[np.float32], recall: Callable[[Se
     """The cheapest measured setting for each of DEPTHS that reaches the target half way to 1.
 
     queries: codes (q, d), padded, to time by. recall: of searches by a setting, at the ranks that it serves. Half way,
-    since it is measured on few queries. Where no setting reaches it, the best is taken and its recall says so.
+    since it is measured on few queries; but where one of them has neighbours that the graph does not lead to at any
+    price, the target itself. Where no setting reaches that, the best is taken and its recall says so.
     """
     wanted = (1 + proposer.tuning.target) / 2
     settings = []
@@ -141,7 +142,9 @@ def tuned(proposer: Proposer, queries: NDArray[np.float32], recall: Callable[[Se
         tried: list[Setting] = []
         for setting in _swept(proposer, serves, fetched, tried, wanted):  # which looks at those tried before
             tried += [replace(setting, recall=recall(setting))]
-        good = [setting for setting in tried if setting.recall >= wanted]
+        good = [one for one in tried if one.recall >= wanted] or [
+            one for one in tried if one.recall >= proposer.tuning.target
+        ]
         timed = [replace(one, milliseconds=_milliseconds(proposer, one, queries)) for one in good]
         best = max(tried, key=lambda one: one.recall)
         settings.append(

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -185,36 +186,34 @@ def filters(engine: Any, index: FaissIndex, flat: Any, queries: Array) -> None:
 
 
 def changes(path: Path, queries: Array) -> None:
-    """Adding one image and removing it again: the write, and what a running searcher does about it."""
+    """Adding one image and removing it again, in turns: the write, what a running searcher does, its first search."""
     engine = retrieval.open(path)
     engine.search(queries[0], K)
     vector = queries[-1]
-    file = f"new-{time.time_ns()}.jpg"
+    steps: dict[str, list[list[float]]] = {"adding": [], "removing": []}
     with CollectionWriter(path) as writer:
         source = writer.source(path.resolve() / "vectors", "vectors")
-        image = NewImage(
-            source, file, "class 0", 640, 480, 0, 0, hashlib.sha256(file.encode()).digest(), {"mixed": vector}
-        )
-        start = time.perf_counter()
-        (new,) = writer.append([image])
-        written = time.perf_counter()
-        later = engine.refreshed()
-        seen = time.perf_counter()
-        assert later.search(vector, 1)[0].id == new
-        print(f"  adding one: {changed(start, written, seen)}")
-        start = time.perf_counter()
-        writer.remove([new])
-        written = time.perf_counter()
-        last = later.refreshed()
-        seen = time.perf_counter()
-        assert last.search(vector, 1)[0].id != new
-        print(f"  removing one: {changed(start, written, seen)}")
-
-
-def changed(start: float, written: float, seen: float) -> str:
-    """How long a change took, to be printed after the first search that has it."""
-    steps = [1000 * (end - begin) for begin, end in ((start, written), (written, seen), (seen, time.perf_counter()))]
-    return "written in {:.1f} ms, seen in {:.1f} ms, first search in {:.1f} ms".format(*steps)
+        for _ in range(7):
+            file = f"new-{time.time_ns()}.jpg"
+            image = NewImage(
+                source, file, "class 0", 640, 480, 0, 0, hashlib.sha256(file.encode()).digest(), {"mixed": vector}
+            )
+            new = 0
+            for kind, each in steps.items():
+                times = [time.perf_counter()]
+                if kind == "adding":
+                    (new,) = writer.append([image])
+                else:
+                    writer.remove([new])
+                times.append(time.perf_counter())
+                engine = engine.refreshed()
+                times.append(time.perf_counter())
+                assert (engine.search(vector, 1)[0].id == new) == (kind == "adding")
+                times.append(time.perf_counter())
+                each.append([1000 * (end - start) for start, end in pairwise(times)])
+    for kind, each in steps.items():
+        written, seen, searched = np.median(each, axis=0)
+        print(f"  {kind} one: written in {written:.1f} ms, seen in {seen:.1f} ms, first search in {searched:.1f} ms")
 
 
 def duplicates(path: Path) -> None:
