@@ -127,6 +127,7 @@ def test_a_researcher_exports_hits_and_tables_for_a_paper(visitor: Visitor) -> N
         visitor.click(page.get_by_role("link", name="ZIP with pictures"))
     with zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())) as files:
         assert sum(name.startswith("pictures/") for name in files.namelist()) == page.locator(".hit").count()
+    visitor.arrive()
     visitor.clicks = 0
     visitor.click(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Evaluation"))
     with page.expect_download():
