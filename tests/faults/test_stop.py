@@ -82,9 +82,10 @@ def test_sigterm_under_load_resets_nobody(
 def test_a_reload_goes_on_answering(serve: Callable[..., Any], collection: Path) -> None:
     server = serve(collection, "--rate", "off")
     server.process.send_signal(signal.SIGHUP)
-    for _ in range(100):  # while one worker ends and another begins, and beyond
-        assert httpx.get(f"{server.url}/healthz", timeout=60).status_code == 200
-        time.sleep(0.05)
+    with httpx.Client(base_url=server.url, timeout=60, headers={"Connection": "close"}) as api:
+        for _ in range(100):  # while one worker ends and another begins, and beyond
+            assert api.get("/healthz").status_code == 200
+            time.sleep(0.05)
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(60) == 0
 
