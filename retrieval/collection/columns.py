@@ -34,6 +34,7 @@ from retrieval.collection.images import (
     updated_blocks,
 )
 from retrieval.disk import DiskFullError, new_path
+from retrieval.errors import CollectionError
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ def uncached_images(connection: sqlite3.Connection, width: int, folder: Path) ->
         return None
 
 
-class _DamagedRowsError(Exception):
+class _DamagedRowsError(CollectionError):
     """A row of the catalog is not what was written."""
 
 
