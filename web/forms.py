@@ -25,8 +25,10 @@ from web.search import MAX_PARTS, MAX_WEIGHT, SearchOptions
 
 REGION = ("left", "top", "width", "height")
 SEVERAL = ("more", "text", "part_weights", "part_regions")
-"""Fields of a query of several parts: ids of further images; words; the weights of all, the first one's first; the part
-of each further image that counts, as four numbers in percent, or `whole`."""
+"""Fields of a query of several parts: further pictures, images by id and uploads by name; words; the weights of all, the
+first one's first; the part of each further picture that counts, as four numbers in percent, or `whole`."""
+UPLOAD = re.compile("[0-9a-f]{32}")
+"""The name of an upload; longer than any id."""
 WHOLE = "whole"
 MAX_TEXT = 1000
 """Characters of the words of a query."""
@@ -75,6 +77,11 @@ class PagePart:
         """The image of the collection that it is."""
         return self.picture if isinstance(self.picture, int) else None
 
+    @property
+    def name(self) -> str | None:
+        """What an address calls a picture: its id, or the name of the upload."""
+        return self.upload if self.image_id is None else str(self.image_id)
+
 
 @dataclass(frozen=True)
 class PageSearch:
@@ -97,6 +104,16 @@ class PageSearch:
     def words(self) -> str | None:
         """The words of the query."""
         return self.parts[-1].text
+
+    @property
+    def uploads(self) -> dict[str, bytes]:
+        """Its uploaded pictures by name."""
+        return {part.upload: part.picture for part in self.parts if part.upload and isinstance(part.picture, bytes)}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as many parts as it may."""
+        return len(self.parts) >= MAX_PARTS
 
     @property
     def query(self) -> Query:
@@ -166,11 +183,19 @@ class PageSearch:
 
     def link_with(self, image_id: int) -> str | None:
         """An address of the same search by one more image of the collection; None where it has as many as it may."""
-        if len(self.parts) == MAX_PARTS:
-            return None
-        pictures = [part for part in self.parts if part.text is None]
+        return None if self.is_full else self._link_by(self._parts_and([PagePart(image_id)]))
+
+    def with_parts(self, added: list[PagePart]) -> PageSearch:
+        """The same search by further parts."""
+        return replace(self, parts=self._parts_and(added))
+
+    def address(self) -> str:
+        """An address of it, which may have other parts than its fields."""
+        return self._link_by(self.parts)
+
+    def _parts_and(self, added: list[PagePart]) -> tuple[PagePart, ...]:
         words = [part for part in self.parts if part.text is not None]
-        return self._link_by((*pictures, PagePart(image_id), *words))
+        return (*self.parts[: len(self.parts) - len(words)], *added, *words)
 
     def link_without(self, at: int) -> str | None:
         """An address of the same search without one of its parts; None for the only one."""
@@ -181,14 +206,15 @@ class PageSearch:
             return self._link_by(rest)
         edges = rest[0].region or (None,) * 4  # the second picture becomes the first
         first = {name: None if edge is None else f"{edge:g}" for name, edge in zip(REGION, edges, strict=True)}
-        return self._link_by(rest, **first, upload=None)
+        return self._link_by(rest, **first)
 
     def _link_by(self, parts: tuple[PagePart, ...], **changes: Any) -> str:
         weights = [f"{part.weight:g}" for part in parts]
         equal = set(weights) == {"1"}
-        further = [part for part in parts[1:] if part.image_id is not None]
-        more = ",".join(str(part.image_id) for part in further) or None
-        own: dict[str, Any] = {"image": parts[0].image_id, "more": more, "text": parts[-1].text}
+        further = [part for part in parts[1:] if part.text is None]
+        more = ",".join(str(part.name) for part in further) or None
+        own: dict[str, Any] = {"image": parts[0].image_id, "upload": parts[0].upload}
+        own |= {"more": more, "text": parts[-1].text}
         own["part_regions"] = ",".join(map(_percents, further)) if any(part.region for part in further) else None
         return self.link(part_weights=None if equal else ",".join(weights), **own, **changes)
 
@@ -201,7 +227,7 @@ def page_search(fields: MultiDict[str, str], options: SearchOptions | None = Non
     options = options or search_options(fields)
     pictures: list[PagePart] = []
     if "upload" in fields:
-        pictures.append(PagePart(cached_query(fields["upload"]), upload=fields["upload"]))
+        pictures.append(uploaded(fields["upload"]))
     elif "image" in fields:
         pictures.append(PagePart(image_number(fields["image"])))
     elif "text" not in fields:
@@ -213,7 +239,8 @@ def page_search(fields: MultiDict[str, str], options: SearchOptions | None = Non
             f"Parts of the pictures: give one for each further picture ({len(further)}), not {len(regions)}"
         )
     for text, region in zip(further, regions, strict=True):
-        pictures.append(PagePart(image_number(text), region=_region(region)))
+        part = uploaded(text) if UPLOAD.fullmatch(text) else PagePart(image_number(text))
+        pictures.append(replace(part, region=_region(region)))
     parts = (*pictures, *_words(fields))
     if options.region is not None and not pictures:
         raise BadOptionError("words have no framed part: choose a picture")
@@ -228,6 +255,11 @@ def page_search(fields: MultiDict[str, str], options: SearchOptions | None = Non
     if all(part.weight < 0 for part in weighed):
         raise BadOptionError("Weights of the parts: one of them must be more than 0, for hits to be like it")
     return PageSearch(weighed, options, fields)
+
+
+def uploaded(name: str) -> PagePart:
+    """A cached upload as a part. Raises QueryGoneError."""
+    return PagePart(cached_query(name), upload=name)
 
 
 def _words(fields: MultiDict[str, str]) -> list[PagePart]:

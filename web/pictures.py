@@ -66,10 +66,15 @@ def chosen_picture(part: str) -> bytes | None:
 
     Raises SeveralPicturesError, UploadTooLargeError.
     """
-    files = [data for file in request.files.getlist(part) if (data := file.read())]
+    files = chosen_pictures(part)
     if len(files) > 1:
         raise SeveralPicturesError(f"{len(files)} pictures are chosen; choose one")
     return checked(files[0]) if files else None
+
+
+def chosen_pictures(part: str) -> list[bytes]:
+    """The files that a person chose in a page's form, in order and not yet checked."""
+    return [data for file in request.files.getlist(part) if (data := file.read())]
 
 
 def body_picture() -> bytes:

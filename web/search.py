@@ -302,7 +302,7 @@ def embedding_turn(query: Query, options: SearchOptions | None = None) -> Iterat
         return
     with shared.decodings.slot():
         if len(query.parts) > 1:
-            _require_pixels(query.parts)
+            require_pixels(query.parts)
         large = [part for part in query.parts if isinstance(part.picture, bytes) and _is_large(part.picture)]
         if not large:
             yield
@@ -389,7 +389,7 @@ def _require_batch(queries: Sequence[Query], hits: int) -> None:
     embedded = sum(_is_embedded(part) for query in queries for part in query.parts)
     if embedded > MAX_BATCH:
         raise BatchTooLargeError(f"the searches have {embedded} pictures and texts together; the limit is {MAX_BATCH}")
-    _require_pixels([part for query in queries for part in query.parts])
+    require_pixels([part for query in queries for part in query.parts])
 
 
 def _is_embedded(part: Part) -> bool:
@@ -397,7 +397,7 @@ def _is_embedded(part: Part) -> bool:
     return part.vector is None and (part.image_id is None or part.region is not None)
 
 
-def _require_pixels(parts: Sequence[Part]) -> None:
+def require_pixels(parts: Sequence[Part]) -> None:
     """Raise BatchTooLargeError where the pictures of a request have too many pixels together."""
     limit = MAX_BATCH_PIXELS * state().settings.max_pixels
     if (pixels := sum(map(_pixels, filter(_is_embedded, parts)))) > limit:

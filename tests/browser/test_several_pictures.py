@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any
 
@@ -43,6 +44,36 @@ def test_hits_are_added_to_an_uploaded_part_weighed_and_taken_out(page: Any, ind
     page.get_by_role("link", name=re.compile("^Take image")).first.click()
     expect(several).to_have_count(0)
     expect(page.locator(".hit")).to_have_count(12)
+
+
+def test_further_pictures_of_ones_own_are_chosen_and_dropped(page: Any, indexed: Any) -> None:
+    pictures = indexed.data / "polyps"
+    page.goto("/results?image=3")
+    several = page.get_by_role("group", name=re.compile("Pictures of the query"))
+    fault = page.locator("[data-error]")
+    page.locator("#further").set_input_files({"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"no picture"})
+    expect(fault).to_have_text("not a picture of a known format (JPEG, PNG, TIFF, BMP, WebP)")
+    # What the fields say goes along
+    page.get_by_role("spinbutton", name="Hits").fill("7")
+    page.locator("#further").set_input_files(pictures / "4.jpg")
+    expect(several.get_by_role("spinbutton")).to_have_count(2)
+    expect(page.locator(".hit")).to_have_count(7)
+    several.get_by_label("Weight of your picture").fill("-0.5")
+    data = base64.b64encode((pictures / "5.jpg").read_bytes()).decode()
+    page.evaluate(
+        """data => {
+            const transfer = new DataTransfer();
+            const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+            transfer.items.add(new File([bytes], "5.jpg", { type: "image/jpeg" }));
+            document.querySelector(".add").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        data,
+    )
+    expect(several.get_by_role("spinbutton")).to_have_count(3)
+    expect(several.get_by_label("Weight of your picture", exact=True)).to_have_value("-0.5")
+    expect(page.get_by_text("no link to it is offered")).to_be_visible()
+    page.get_by_role("link", name="Take your picture 2 out of the query").click()
+    expect(several.get_by_role("spinbutton")).to_have_count(2)
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

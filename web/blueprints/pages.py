@@ -33,6 +33,7 @@ from retrieval.errors import PictureError, QueryError
 from retrieval.fusion import METHODS
 from retrieval.hits import Hits
 from retrieval.learn.calibration_store import stored_calibrations
+from retrieval.query import Part
 from retrieval.reasons.overlay import boxes
 from retrieval.report.best import best_of
 from retrieval.rerank import METHODS as RERANKERS
@@ -45,6 +46,7 @@ from web.errors import BadOptionError, NoPictureError
 from web.figures import HEIGHT, WIDTH, class_stylesheet, colour_number, curves
 from web.forms import (
     AMONG,
+    PagePart,
     PageSearch,
     cache_selection,
     filled_fields,
@@ -62,7 +64,9 @@ from web.pictures import (
     PREVIEW,
     cache_query,
     cached_query,
+    checked,
     chosen_picture,
+    chosen_pictures,
     draw_once,
     drawn,
     not_modified,
@@ -72,7 +76,17 @@ from web.pictures import (
 )
 from web.problems import status_of, wants_json
 from web.responses import image_links, image_to_dict, images_to_dicts, without_folders
-from web.search import MAX_K, SearchOptions, embedding_turn, parsing_turn, reasons, search, search_classes
+from web.search import (
+    MAX_K,
+    MAX_PARTS,
+    SearchOptions,
+    embedding_turn,
+    parsing_turn,
+    reasons,
+    require_pixels,
+    search,
+    search_classes,
+)
 from web.served_picture import reduced
 
 blueprint = Blueprint("pages", __name__)
@@ -145,10 +159,7 @@ def submit() -> BaseResponse | tuple[str, int]:
             raise
         return _query_page(fields, options, str(error)), status_of(error)
     values: dict[str, Any] = {name: fields.getlist(name) for name in fields}
-    address = url_for("pages.results", **values)
-    if wants_json():
-        return make_response(jsonify({"location": address}), 201, {"Location": address})
-    return redirect(address, 303)
+    return _led_on(url_for("pages.results", **values))
 
 
 @blueprint.post("/search/among")
@@ -162,9 +173,23 @@ def among() -> BaseResponse:
 @rate_limited
 def results() -> str:
     """The hits of a search."""
-    page = page_search(filled_fields(request.args))
-    hits, copies = _hits(page)
-    return render_template("results.html", search=page, copies=copies, more=_more(hits, page), **_shown(page, hits))
+    return _results_page(page_search(filled_fields(request.args)))
+
+
+@blueprint.post("/results/parts")
+@rate_limited
+def add_parts() -> BaseResponse | tuple[str, int]:
+    """Take further pictures of a search, cache them, and lead on to the address of its hits with them as parts."""
+    with parsing_turn():
+        page = page_search(filled_fields(request.form))
+    try:
+        grown = page.with_parts(_added_parts(page))
+        require_encoders(grown)
+    except (PictureError, QueryError) as error:
+        if wants_json():
+            raise
+        return _results_page(page, str(error)), status_of(error)
+    return _led_on(grown.address())
 
 
 @blueprint.get("/results/classes")
@@ -419,6 +444,36 @@ def _query_page(fields: MultiDict[str, str], options: SearchOptions | None = Non
     )
 
 
+def _led_on(address: str) -> BaseResponse:
+    """To the hits of a form; a script goes there itself."""
+    if wants_json():
+        return make_response(jsonify({"location": address}), 201, {"Location": address})
+    return redirect(address, 303)
+
+
+def _added_parts(page: PageSearch) -> list[PagePart]:
+    """The pictures that a form adds to a search, cached once all of them fit.
+
+    Raises NoPictureError, BadOptionError, BatchTooLargeError, a PictureError.
+    """
+    pictures = [checked(data) for data in chosen_pictures("picture")]
+    if not pictures:
+        raise NoPictureError("choose a picture to add first")
+    if (count := len(page.parts) + len(pictures)) > MAX_PARTS:
+        raise BadOptionError(f"a query has at most {MAX_PARTS} parts, not {count}")
+    with state().decodings.slot():
+        for data in pictures:
+            require_picture(data)
+        require_pixels([*page.query.parts, *(Part(picture=data) for data in pictures)])
+    return [PagePart(data, upload=cache_query(data)) for data in pictures]
+
+
+def _results_page(page: PageSearch, error: str | None = None) -> str:
+    hits, copies = _hits(page)
+    shown = _shown(page, hits)
+    return render_template("results.html", search=page, copies=copies, more=_more(hits, page), error=error, **shown)
+
+
 def _suggested(opened: Collection, among: list[int] | None = None) -> list[dict[str, Any]]:
     """Some images from every class in turn, the same ones each time; among: of these alone."""
     ids, labels = opened.images.ids, opened.images.labels
@@ -490,16 +545,19 @@ def _headline(hits: Hits) -> str:
 
 
 def _hits(page: PageSearch) -> tuple[Hits, Copies | None]:
-    """The hits, and the images that show an uploaded query, left out with its near duplicates or its scene."""
+    """The hits, and the images that show an uploaded picture, left out with its near duplicates or its scene."""
     options = page.options.model_copy(update={"region": None})  # its first part has it
-    first, copies = page.first, None
-    if first.upload is None or not isinstance(first.picture, bytes):
+    uploads, copies = page.uploads, None
+    if not uploads:
         return search(page.query, options), None
-    name, data, whole = first.upload, first.picture, page.is_whole_picture
+    whole = page.is_whole_picture
 
     def adjusted(embedded: EmbeddedQuery) -> SearchOptions:
         nonlocal copies
-        copies = copies_of(name, data, embedded if whole else None)
+        each = [copies_of(name, data, embedded if whole else None) for name, data in uploads.items()]
+        if known := [one for one in each if one is not None]:
+            ids = sorted({image_id for one in known for image_id in one.ids})
+            copies = Copies(tuple(ids), all(one.exact for one in known))
         if copies is None or not (options.exclude_cluster or options.exclude_scene):
             return options
         left_out = {*(options.exclude_ids or ()), *copies.ids}
@@ -521,7 +579,7 @@ def _more(hits: Hits, page: PageSearch) -> int | None:
 def _pictures(page: PageSearch) -> list[dict[str, Any]]:
     """What shows of each part of a query: its picture or words, name, class, weight, and the address without it."""
     links, opened = image_links(), collection()
-    shown = []
+    shown: list[dict[str, Any]] = []
     for at, part in enumerate(page.parts):
         if part.text is not None:
             addresses = {"text": part.text}
@@ -532,6 +590,8 @@ def _pictures(page: PageSearch) -> list[dict[str, Any]]:
         shown.append(
             {
                 "image_id": part.image_id,
+                "name": part.name,
+                "called": _called(part, sum(one["image_id"] is None for one in shown) + 1),
                 "class": None if part.image_id is None else opened.class_of(part.image_id),
                 "weight": f"{part.weight:g}",
                 "without": page.link_without(at),
@@ -540,6 +600,15 @@ def _pictures(page: PageSearch) -> list[dict[str, Any]]:
             }
         )
     return shown
+
+
+def _called(part: PagePart, number: int) -> str:
+    """What a page calls a part of a query; number: of the parts so far that are no images of the collection."""
+    if part.text is not None:
+        return "the words"
+    if part.image_id is not None:
+        return f"image {part.image_id}"
+    return "your picture" if number == 1 else f"your picture {number}"
 
 
 def _distances(page: PageSearch, hit_id: int) -> dict[str, float | None]:

@@ -104,18 +104,73 @@ function takePicture(form) {
     if (chosen) fields.append("picture", chosen, chosen.name || "pasted");
     sending.abort(); // another picture was chosen meanwhile
     sending = new AbortController();
-    const { signal } = sending;
-    const done = working();
-    try {
-      const response = await fetch(form.action, { method: "POST", body: fields, headers: { Accept: "application/json" }, signal });
-      const body = await response.json();
-      if (response.ok) return location.assign(body.location);
-      if (!preview.querySelector(".framed")) preview.hidden = true; // that it might be read after all
-      say(response.status === 503 ? "Many searches are running at this moment. Wait a second, and search again." : body.detail);
-    } catch {
-      if (!signal.aborted) say("The server does not answer. Your picture is still here: search again when the server is back.");
-    }
+    const fault = await send(form.action, fields, sending.signal);
+    if (!fault) return;
+    if (!preview.querySelector(".framed")) preview.hidden = true; // that it might be read after all
+    say(fault);
+  });
+}
+
+/** Send a form, and go on to what it leads to; returns what went wrong, in words. */
+async function send(action, fields, signal) {
+  const done = working();
+  try {
+    const response = await fetch(action, { method: "POST", body: fields, headers: { Accept: "application/json" }, signal });
+    const body = await response.json();
+    if (response.ok) { location.assign(body.location); return null; }
     done();
+    return response.status === 503 ? "Many searches are running at this moment. Wait a second, and search again." : body.detail;
+  } catch {
+    done();
+    return signal?.aborted ? null : "The server does not answer. What you chose is still here: search again when the server is back.";
+  }
+}
+
+const adding = document.getElementById("add");
+if (adding) addParts(adding);
+
+/** Choose, drop or paste further pictures: each becomes a part of the query, which stays as the fields are filled. */
+function addParts(form) {
+  const again = document.querySelector("form[data-again]");
+  const drop = again.querySelector("[data-drop]");
+  const fault = drop.querySelector("[data-error]");
+  const [file] = drop.querySelectorAll('input[type="file"]');
+
+  async function add(pictures) {
+    const fields = new FormData(again);
+    for (const one of pictures) fields.append("picture", one, one.name || "pasted");
+    const size = pictures.reduce((sum, one) => sum + one.size, 0);
+    const limit = Number(form.dataset.maxBytes);
+    say("");
+    say(size > limit ? `That is ${(size / 2 ** 20).toFixed(1)} MiB; what is added at once may have at most ${Number((limit / 2 ** 20).toPrecision(3))} MiB.` : await send(form.action, fields));
+    if (file) file.value = ""; // so that the same one can be chosen again
+  }
+  function say(text) {
+    fault.hidden = !text;
+    fault.textContent = text ?? "";
+    if (text) fault.scrollIntoView({ block: "nearest" });
+  }
+
+  form.addEventListener("submit", (event) => { event.preventDefault(); add([...file?.files ?? []]); });
+  if (!file) return;
+  file.addEventListener("change", () => { if (file.files.length) add([...file.files]); });
+  for (const name of ["dragenter", "dragover"]) {
+    addEventListener(name, (event) => {
+      if (!event.dataTransfer.types.includes("Files")) return;
+      event.preventDefault();
+      drop.classList.add("over");
+    });
+  }
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) drop.classList.remove("over"); });
+  addEventListener("drop", (event) => {
+    drop.classList.remove("over");
+    if (!event.dataTransfer.files.length) return;
+    event.preventDefault();
+    add([...event.dataTransfer.files]);
+  });
+  addEventListener("paste", (event) => {
+    const pictures = [...event.clipboardData.files].filter((one) => one.type.startsWith("image/"));
+    if (pictures.length) add(pictures);
   });
 }
 

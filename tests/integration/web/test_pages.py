@@ -310,6 +310,62 @@ def test_a_query_of_several_pictures_that_does_not_fit_is_told(
     assert told in unescape(text(client, f"/results?image=3&{fields}", status))
 
 
+def test_further_pictures_of_ones_own_are_parts_of_the_query(client: FlaskClient, uploaded: str, indexed: Any) -> None:
+    files = [(indexed.data / "polyps" / f"{number}.jpg").read_bytes() for number in (3, 4, 5)]
+
+    def add(address: str, *pictures: bytes, accept: str = "application/json", **more: str) -> Any:
+        fields = parse_qs(urlsplit(address).query) | {"picture": [(io.BytesIO(one), "a.jpg") for one in pictures]}
+        return client.post("/results/parts", data=fields | more, headers={"Accept": accept})
+
+    image = add("/results?image=3&k=5&part_weights=2&left=10&top=10&width=60&height=60", files[1])
+    assert image.status_code == 201
+    several = add(f"{uploaded.replace('k=3', 'k=5')}&text=polyps", *files[1:], accept="text/html")
+    assert several.status_code == 303
+    second, third = parse_qs(urlsplit(several.location).query)["more"][0].split(",")
+    weighed = f"{several.location}&part_weights=1,-0.5,2,1&part_regions=whole,10+20+60+50"
+    own = [{"image": base64.b64encode(one).decode()} for one in files]
+    cases = [
+        (image.location, [{"image_id": 3, "weight": 2, "region": [0.1, 0.1, 0.6, 0.6]}, own[1]]),
+        (several.location, [*own, {"text": "polyps"}]),
+        (weighed, [own[0], own[1] | {"weight": -0.5}, own[2] | {"weight": 2, "region": [0.1, 0.2, 0.6, 0.5]}]),
+    ]
+    cases[2][1].append({"text": "polyps"})
+    for address, query in cases:
+        shown = [int(number) for number in re.findall(r"Hit \d+: image (\d+),", client.get(address).text)]
+        by_api = client.post("/api/v1/search", json={"query": query, "k": 5}).get_json()
+        assert shown == [hit["id"] for hit in by_api["hits"]]
+        # Whoever opened a link would see the pictures.
+        assert "no link to it is offered" in text(client, address)
+    # All that are in the collection are told and can be left out.
+    assert "This very picture is in the collection" in text(client, several.location)
+    copies = {str(client.post("/api/v1/search", json={**one, "k": 1}).get_json()["hits"][0]["id"]) for one in own}
+    left = client.get(f"{several.location}&exclude_cluster=true&k=30").text
+    assert not copies & set(re.findall(r"Hit \d+: image (\d+),", left))
+    # Out again: what remains keeps its region, and the next upload becomes the first picture.
+    without = links(client, weighed, "Take")
+    assert (without[0]["upload"], without[0]["more"], without[0]["part_weights"]) == ([second], [third], ["-0.5,2,1"])
+    assert (without[2]["more"], without[2]["part_weights"]) == ([second], ["1,-0.5,1"])
+    assert [name for name, _ in form_of(client.get(weighed).text)].count("more") == 2
+    assert "your picture 3" in client.get(weighed).text
+
+
+def test_a_further_picture_that_cannot_be_one_is_told_and_the_hits_stay(client: FlaskClient, indexed: Any) -> None:
+    picture = (indexed.data / "polyps" / "3.jpg").read_bytes()
+    full = "&more=" + ",".join(["4"] * 18)
+    for fields, data, status, told in (
+        ("", b"", 422, "choose a picture to add first"),
+        ("", b"no picture", 415, "not a picture of a known format"),
+        (full, picture, 303, "Redirecting"),
+        (f"{full}&more=4", picture, 422, "a query has at most 20 parts, not 21"),
+    ):
+        form = parse_qs(f"image=3&k=3{fields}") | {"picture": (io.BytesIO(data), "a.jpg")}
+        answer = client.post("/results/parts", data=form)
+        assert answer.status_code == status
+        assert told in unescape(answer.text)
+        assert status == 303 or "Hit 3: image" in answer.text
+    assert "no longer among them: give the picture again" in text(client, f"/results?image=3&more={'0' * 32}", 410)
+
+
 def test_a_query_has_no_more_pictures_than_it_may(client: FlaskClient) -> None:
     assert "Add to query" in text(client, f"/results?image=3&k=3&more={'4,' * 17}4")
     assert "Add to query" not in text(client, f"/results?image=3&k=3&more={'4,' * 18}4")
