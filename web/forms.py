@@ -25,8 +25,8 @@ from web.search import MAX_PARTS, MAX_WEIGHT, SearchOptions
 
 REGION = ("left", "top", "width", "height")
 SEVERAL = ("more", "text", "part_weights", "part_regions")
-"""Fields of a query of several parts: further pictures, images by id and uploads by name; words; the weights of all, the
-first one's first; the part of each further picture that counts, as four numbers in percent, or `whole`."""
+"""Fields of a query of several parts: further pictures, images by id and uploads by name; words; the weights of all,
+the first one's first; the part of each further picture that counts, as four numbers in percent, or `whole`."""
 UPLOAD = re.compile("[0-9a-f]{32}")
 """The name of an upload; longer than any id."""
 WHOLE = "whole"

@@ -65,7 +65,8 @@ def test_further_pictures_of_ones_own_are_chosen_and_dropped(page: Any, indexed:
             const transfer = new DataTransfer();
             const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
             transfer.items.add(new File([bytes], "5.jpg", { type: "image/jpeg" }));
-            document.querySelector(".add").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+            const dropped = { dataTransfer: transfer, bubbles: true, cancelable: true };
+            document.querySelector(".add").dispatchEvent(new DragEvent("drop", dropped));
         }""",
         data,
     )

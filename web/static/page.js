@@ -148,7 +148,7 @@ function addParts(form) {
   function say(text) {
     fault.hidden = !text;
     fault.textContent = text ?? "";
-    if (text) fault.scrollIntoView({ block: "nearest" });
+    if (text) fault.scrollIntoView({ block: "center" });
   }
 
   form.addEventListener("submit", (event) => { event.preventDefault(); add([...file?.files ?? []]); });
