@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 from flask import url_for
+from numpy.typing import NDArray
 from pydantic import ValidationError
 from werkzeug.datastructures import MultiDict
 
@@ -30,6 +32,8 @@ the first one's first; the part of each further picture that counts, as four num
 UPLOAD = re.compile("[0-9a-f]{32}")
 """The name of an upload; longer than any id."""
 WHOLE = "whole"
+VECTOR = b"vector\n"
+"""What the cached bytes of a vector begin with, which no picture does; its space and numbers follow as JSON."""
 MAX_TEXT = 1000
 """Characters of the words of a query."""
 AMONG = "among"
@@ -53,6 +57,7 @@ LABELS = {
 """What the form calls the options of a search."""
 REGION_FAULT = "must have a width and a height and lie inside it: left + width and top + height are at most 100 %"
 """What is wrong with a region, which the form has in percent and a search in fractions."""
+_APART = str.maketrans(",;[]()", "      ")
 
 
 Percents = tuple[float, float, float, float]
@@ -63,7 +68,8 @@ Percents = tuple[float, float, float, float]
 class PagePart:
     """A part of a query: an image of the collection by its id, a cached upload by its bytes and name, or words.
 
-    region: of a further picture, in percent; that of the first one is an option of the search.
+    vector: (d,) float64 of a space, which is cached as uploads are. region: of a further picture, in percent; that of
+    the first one is an option of the search.
     """
 
     picture: int | bytes | None = None
@@ -71,6 +77,8 @@ class PagePart:
     upload: str | None = None
     text: str | None = None
     region: Percents | None = None
+    vector: NDArray[np.float64] | None = None
+    space: str | None = None
 
     @property
     def image_id(self) -> int | None:
@@ -124,6 +132,8 @@ class PageSearch:
                     image_id=part.image_id,
                     picture=part.picture if isinstance(part.picture, bytes) else None,
                     text=part.text,
+                    vector=part.vector,
+                    space=part.space,
                     region=self.region_of(at),
                     weight=part.weight,
                 )
@@ -134,7 +144,7 @@ class PageSearch:
     def region_of(self, at: int) -> Any:
         """The region of a part as fractions, or None."""
         part = self.parts[at]
-        if at or part.text:
+        if at or part.text or part.vector is not None:
             return part.region and tuple(edge / 100 for edge in part.region)
         return self.options.region and tuple(self.options.region)
 
@@ -241,9 +251,11 @@ def page_search(fields: MultiDict[str, str], options: SearchOptions | None = Non
     for text, region in zip(further, regions, strict=True):
         part = uploaded(text) if UPLOAD.fullmatch(text) else PagePart(image_number(text))
         pictures.append(replace(part, region=_region(region)))
+    if any(part.vector is not None and part.region for part in pictures):
+        raise BadOptionError("Parts of the pictures: a vector has none")
     parts = (*pictures, *_words(fields))
-    if options.region is not None and not pictures:
-        raise BadOptionError("words have no framed part: choose a picture")
+    if options.region is not None and (not pictures or pictures[0].vector is not None):
+        raise BadOptionError(f"{'a vector has' if pictures else 'words have'} no framed part: choose a picture")
     if len(parts) > MAX_PARTS:
         raise BadOptionError(f"a query has at most {MAX_PARTS} parts, not {len(parts)}")
     weights = _values(fields, "part_weights")
@@ -259,7 +271,30 @@ def page_search(fields: MultiDict[str, str], options: SearchOptions | None = Non
 
 def uploaded(name: str) -> PagePart:
     """A cached upload as a part. Raises QueryGoneError."""
-    return PagePart(cached_query(name), upload=name)
+    data = cached_query(name)
+    if not data.startswith(VECTOR):
+        return PagePart(data, upload=name)
+    space, numbers = json.loads(data[len(VECTOR) :])
+    return PagePart(vector=np.array(numbers), space=space, upload=name)
+
+
+def vector_part(text: str, space: str, options: SearchOptions) -> PagePart:
+    """A vector in a form as a part, cached: numbers apart by commas, spaces or lines, in brackets or not.
+
+    Raises BadOptionError, VectorError, SpaceNameError.
+    """
+    try:
+        numbers = [float(number) for number in text.translate(_APART).split()]
+    except ValueError as error:
+        raise BadOptionError(f"Vector: {str(error)[:80]}; give numbers apart by commas, spaces or lines") from None
+    searched = searcher().space_names(options.spaces)
+    if space not in searched:
+        raise BadOptionError(f"Vector: '{space[:80]}' is not a space that is searched: {', '.join(searched)}")
+    if len(numbers) != (dimension := collection().manifest.space(space).dimension):
+        raise BadOptionError(f"Vector: the space '{space}' has vectors of {dimension:,} numbers, not {len(numbers):,}")
+    vector = np.array(numbers)
+    searcher().space(space).validate(vector)
+    return PagePart(vector=vector, space=space, upload=cache_query(VECTOR + json.dumps([space, numbers]).encode()))
 
 
 def _words(fields: MultiDict[str, str]) -> list[PagePart]:
@@ -336,7 +371,10 @@ def require_encoders(search: PageSearch) -> None:
     engine = searcher()
     if search.words is not None:
         engine.require_words(search.words, search.options.spaces)
-    if all(part.text or (part.image_id is not None and part.region is None) for part in search.query.parts):
+    if all(
+        part.text or part.vector is not None or (part.image_id is not None and part.region is None)
+        for part in search.query.parts
+    ):
         return
     for name in engine.space_names(search.options.spaces):
         if not engine.space(name).embeds_pictures:

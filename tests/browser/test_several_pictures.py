@@ -75,6 +75,14 @@ def test_further_pictures_of_ones_own_are_chosen_and_dropped(page: Any, indexed:
     expect(page.get_by_text("no link to it is offered")).to_be_visible()
     page.get_by_role("link", name="Take your picture 2 out of the query").click()
     expect(several.get_by_role("spinbutton")).to_have_count(2)
+    page.get_by_text("Add a vector").click()
+    page.get_by_label("Its numbers").fill("1, 2")
+    page.get_by_role("button", name="Add the vector").click()
+    expect(fault).to_contain_text("1,280")
+    page.get_by_label("Its numbers").fill(" ".join(["0.5"] * 1280))
+    page.get_by_role("button", name="Add the vector").click()
+    expect(several.get_by_role("spinbutton")).to_have_count(3)
+    expect(several.get_by_label("Weight of your vector")).to_have_value("1")
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

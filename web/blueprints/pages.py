@@ -58,6 +58,7 @@ from web.forms import (
     require_rerankable,
     search_options,
     selected_images,
+    vector_part,
 )
 from web.limits import rate_limited
 from web.pictures import (
@@ -181,9 +182,11 @@ def results() -> str:
 def add_parts() -> BaseResponse | tuple[str, int]:
     """Take further pictures of a search, cache them, and lead on to the address of its hits with them as parts."""
     with parsing_turn():
-        page = page_search(filled_fields(request.form))
+        fields = filled_fields(request.form)
+    numbers, space = fields.pop("vector", "").strip(), fields.pop("vector_space", "")
+    page = page_search(fields)
     try:
-        grown = page.with_parts(_added_parts(page))
+        grown = page.with_parts(_added_parts(page, numbers, space))
         require_encoders(grown)
     except (PictureError, QueryError) as error:
         if wants_json():
@@ -247,7 +250,7 @@ def compare() -> str:
     hit_id = image_number(fields.pop("hit", ""))
     agreement = fields.pop("agreement", None) is not None
     page = page_search(fields)
-    agreement &= page.first.text is None  # words have no places
+    agreement &= page.first.text is None and page.first.vector is None  # which have no places
     image = image_to_dict(collection(), hit_id)
     hits, _ = _hits(page)
     at = hits.ids.index(hit_id) if hit_id in hits.ids else None
@@ -451,21 +454,22 @@ def _led_on(address: str) -> BaseResponse:
     return redirect(address, 303)
 
 
-def _added_parts(page: PageSearch) -> list[PagePart]:
-    """The pictures that a form adds to a search, cached once all of them fit.
+def _added_parts(page: PageSearch, numbers: str, space: str) -> list[PagePart]:
+    """The pictures and the vector that a form adds to a search, cached once all pictures fit.
 
-    Raises NoPictureError, BadOptionError, BatchTooLargeError, a PictureError.
+    Raises NoPictureError, BadOptionError, VectorError, BatchTooLargeError, a PictureError.
     """
     pictures = [checked(data) for data in chosen_pictures("picture")]
-    if not pictures:
-        raise NoPictureError("choose a picture to add first")
-    if (count := len(page.parts) + len(pictures)) > MAX_PARTS:
+    if not pictures and not numbers:
+        raise NoPictureError("choose a picture to add, or give a vector, first")
+    if (count := len(page.parts) + len(pictures) + bool(numbers)) > MAX_PARTS:
         raise BadOptionError(f"a query has at most {MAX_PARTS} parts, not {count}")
     with state().decodings.slot():
         for data in pictures:
             require_picture(data)
         require_pixels([*page.query.parts, *(Part(picture=data) for data in pictures)])
-    return [PagePart(data, upload=cache_query(data)) for data in pictures]
+    vectors = [vector_part(numbers, space, page.options)] if numbers else []
+    return [*(PagePart(data, upload=cache_query(data)) for data in pictures), *vectors]
 
 
 def _results_page(page: PageSearch, error: str | None = None) -> str:
@@ -583,6 +587,8 @@ def _pictures(page: PageSearch) -> list[dict[str, Any]]:
     for at, part in enumerate(page.parts):
         if part.text is not None:
             addresses = {"text": part.text}
+        elif part.vector is not None:
+            addresses = {"vector": f"A vector of {len(part.vector):,} numbers, {part.space}"}
         elif part.image_id is None:
             addresses = dict.fromkeys(("picture", "thumbnail"), url_for("pages.query_picture", name=part.upload))
         else:
@@ -608,7 +614,8 @@ def _called(part: PagePart, number: int) -> str:
         return "the words"
     if part.image_id is not None:
         return f"image {part.image_id}"
-    return "your picture" if number == 1 else f"your picture {number}"
+    kind = "your picture" if part.vector is None else "your vector"
+    return kind if number == 1 else f"{kind} {number}"
 
 
 def _distances(page: PageSearch, hit_id: int) -> dict[str, float | None]:
@@ -620,6 +627,8 @@ def _distances(page: PageSearch, hit_id: int) -> dict[str, float | None]:
     for part in page.query.parts:
         if part.text is not None:
             known &= set(engine.spaces_of_text(part.text))
+        elif part.vector is not None:
+            known &= {part.space}
         elif part.image_id is not None and part.region is None:
             known &= set(_stored_vectors(engine.collection, part.image_id, names))
         else:

@@ -139,6 +139,7 @@ function addParts(form) {
   async function add(pictures) {
     const fields = new FormData(again);
     for (const one of pictures) fields.append("picture", one, one.name || "pasted");
+    for (const name of ["vector", "vector_space"]) fields.append(name, form.elements[name].value);
     const size = pictures.reduce((sum, one) => sum + one.size, 0);
     const limit = Number(form.dataset.maxBytes);
     say("");

@@ -353,7 +353,7 @@ def test_a_further_picture_that_cannot_be_one_is_told_and_the_hits_stay(client: 
     picture = (indexed.data / "polyps" / "3.jpg").read_bytes()
     full = "&more=" + ",".join(["4"] * 18)
     for fields, data, status, told in (
-        ("", b"", 422, "choose a picture to add first"),
+        ("", b"", 422, "choose a picture to add, or give a vector, first"),
         ("", b"no picture", 415, "not a picture of a known format"),
         (full, picture, 303, "Redirecting"),
         (f"{full}&more=4", picture, 422, "a query has at most 20 parts, not 21"),
@@ -364,6 +364,45 @@ def test_a_further_picture_that_cannot_be_one_is_told_and_the_hits_stay(client: 
         assert told in unescape(answer.text)
         assert status == 303 or "Hit 3: image" in answer.text
     assert "no longer among them: give the picture again" in text(client, f"/results?image=3&more={'0' * 32}", 410)
+
+
+def test_a_vector_is_a_part_of_the_query(client: FlaskClient, indexed: Any) -> None:
+    given = client.get("/api/v1/images/7/vectors").get_json()["vectors"]
+    space, numbers = next(iter(given.items()))
+
+    def add(vector: object, name: str = space, accept: str = "text/html") -> Any:
+        form = {"image": "3", "k": "5", "spaces": space, "vector": str(vector).replace("'", ""), "vector_space": name}
+        return client.post("/results/parts", data=form, headers={"Accept": accept})
+
+    address = add(numbers).location
+    for weights in ("1,1", "1,-0.5"):
+        own, other = map(float, weights.split(","))
+        query = [{"image_id": 3, "weight": own}, {"vector": numbers, "space": space, "weight": other}]
+        by_api = client.post("/api/v1/search", json={"query": query, "spaces": [space], "k": 5}).get_json()
+        page = client.get(f"{address}&part_weights={weights}").text
+        shown = [int(number) for number in re.findall(r"Hit \d+: image (\d+),", page)]
+        assert shown == [hit["id"] for hit in by_api["hits"]]
+        assert f"A vector of {len(numbers):,} numbers, {space}" in page
+    assert add(" ".join(map(str, numbers)).replace(" ", ";\n")).status_code == 303
+    alone = links(client, address, "Take")[0]
+    first = client.get("/results", query_string={name: values[0] for name, values in alone.items()})
+    assert "Your vector" in first.text
+    assert "Agreement" not in first.text
+    compared = client.get("/compare", query_string={"hit": 5} | {name: values[0] for name, values in alone.items()})
+    assert compared.status_code == 200
+    framed = {name: values[0] for name, values in alone.items()} | {"left": 0, "top": 0, "width": 50, "height": 50}
+    assert "A vector has no framed part" in client.get("/results", query_string=framed).text
+    for vector, name, told in (
+        ("1, two", space, "could not convert string to float: 'two'; give numbers apart by commas"),
+        (["nan", *numbers[1:]], space, "finite"),
+        ("1 2 3", space, f"{len(numbers):,}"),
+        (numbers, "none", "'none' is not a space that is searched"),
+        (" [] ", space, f"{len(numbers):,}"),
+    ):
+        answer = add(vector, name)
+        assert answer.status_code == 422, vector
+        assert told in unescape(answer.text)
+        assert "Hit 3: image" in answer.text
 
 
 def test_a_query_has_no_more_pictures_than_it_may(client: FlaskClient) -> None:
