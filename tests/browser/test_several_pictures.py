@@ -81,8 +81,9 @@ def test_further_pictures_of_ones_own_are_chosen_and_dropped(page: Any, indexed:
     expect(fault).to_contain_text("1,280")
     page.get_by_label("Its numbers").fill(" ".join(["0.5"] * 1280))
     page.get_by_role("button", name="Add the vector").click()
-    expect(several.get_by_role("spinbutton")).to_have_count(3)
-    expect(several.get_by_label("Weight of your vector")).to_have_value("1")
+    parts = page.get_by_role("group", name=re.compile("Parts of the query"))
+    expect(parts.get_by_role("spinbutton")).to_have_count(3)
+    expect(parts.get_by_label("Weight of your vector")).to_have_value("1")
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
