@@ -8,13 +8,13 @@ lie outside of the collection, are not in it.
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import io
 import json
 import os
 import shutil
 import sqlite3
-import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -142,7 +142,7 @@ def restore_backup(file: Path, collection: Path, *, replace: bool = False) -> Ba
 
 def _exchange(one: Path, other: Path) -> bool:
     """Let two folders change places in one step, so that no stop leaves a place empty; whether the system can."""
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         return False
     paths = os.fsencode(one), os.fsencode(other)
@@ -269,9 +269,13 @@ def _extract(file: Path, folder: Path) -> Backup:
                 size += member.size
     except FileNotFoundError as error:
         raise BackupError(f"{file}: there is no such file") from error
-    # A name below that of a file, one that is too long; a number that is none.
+    # A name below that of a file; a number that is none.
     except (tarfile.TarError, EOFError, ValueError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         raise BackupError(f"{file} is not a backup of a collection, or is damaged ({error})") from error
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise BackupError(f"{file} is not a backup of a collection: a name in it is too long") from error
     if facts is None:
         raise BackupError(f"{file} is not a backup of a collection, or is cut short: its end is missing")
     if facts.format != _FORMAT:

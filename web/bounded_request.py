@@ -22,6 +22,8 @@ MAX_DELIMITERS = 100_000
 """Places that look like the beginning of a part; by chance, pictures have one or two of a short delimiter."""
 
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_LINE_END = re.compile(rb"[^\S\r\n]*(?:\r\n|\n|\r)")
+"""What follows a delimiter that begins a part; a head begins behind it, if need be with an empty line."""
 
 
 class BoundedRequest(Request):
@@ -47,11 +49,13 @@ class BoundedRequest(Request):
 def require_short_heads(body: bytes, boundary: bytes) -> None:
     """Check the headers of a form's parts before they are parsed. Raises BadRequest."""
     delimiter = b"--" + boundary
-    at, heads, seen = body.find(delimiter), 0, 0
+    at, heads, seen, is_first = body.find(delimiter), 0, 0, True
     while at >= 0:
         start = at + len(delimiter)
         seen += 1
-        if (at == 0 or body[at - 1] in b"\r\n") and body[start : start + 1].isspace():
+        line = _LINE_END.match(body, start)
+        if line and (is_first or body[at - 1] in b"\r\n"):  # the first needs no line break before it
+            start, is_first = line.end(), False
             head = _BLANK_LINE.search(body, start, start + MAX_PART_HEAD)
             end = head.end() if head else min(len(body), start + MAX_PART_HEAD)
             heads += end - start

@@ -319,7 +319,7 @@ def _region(text: str) -> Percents | None:
         left, top, width, height = (float(number) for number in text.split())
     except ValueError:
         left = top = width = height = nan
-    if not (left >= 0 <= top and width > 0 < height and left + width <= 100.001 >= top + height):
+    if not (left >= 0 <= top and width > 0 < height and left + width <= 100.0001 >= top + height):
         raise BadOptionError(
             f"Parts of the pictures: '{text[:40]}' is not left, top, width and height in percent, such as 20 30 50 40, "
             f"and not '{WHOLE}'; a part {REGION_FAULT}"

@@ -269,6 +269,7 @@ class Agreement(_Response):
     query: AgreementSide
     hit: AgreementSide
     test: FaithfulnessTest
+    outdated: bool = Field(description="Whether the collection has changed since the test.")
 
 
 class ShareGroup(_Response):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-import sys
 import threading
 import time
 from pathlib import Path
@@ -121,8 +120,7 @@ class ServedCollection:
         A flush builds only what is missing or a quarter of whose vectors has changed, so it gets rarer as a collection
         grows. One that the end of the server cuts off goes on from its last checkpoint with the next start.
         """
-        if sys.platform == "linux":  # where the calling thread alone, and those that it starts, yield to searches
-            os.setpriority(os.PRIO_PROCESS, 0, FLUSH_NICENESS)
+        os.setpriority(os.PRIO_PROCESS, 0, FLUSH_NICENESS)  # of this thread and those that it starts: searches go first
         flushed = None
         while not stop.wait(CHECK_SECONDS):
             current = self._searcher

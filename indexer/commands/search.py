@@ -207,6 +207,8 @@ def command(
 
         large = LargePictures(least_pixels=RUN_PIXELS)
         searcher = open_collection(collection, "throughput", large=large, engine=engine)
+        if not spaces and not weights and rerank is None:
+            spaces, weights, fusion = _best_spaces(searcher, fusion)
         class_map = map_to_collection(parse_class_map(class_maps), searcher.collection.classes)
         options = BatchOptions(
             k=_HITS if k is None else k,
@@ -238,7 +240,8 @@ def command(
     searcher = open_collection(collection, engine=engine)
     by_text = query.has_text and searcher.text_spaces()
     if not spaces and not weights and rerank is None and not query.spaces and not by_text:
-        spaces, weights, fusion = _best_spaces(searcher, fusion)
+        pictures = any(part.picture is not None or part.region is not None for part in query.parts)
+        spaces, weights, fusion = _best_spaces(searcher, fusion, pictures)
     how: SearchOptions = {
         "spaces": spaces or None,
         "weights": _weights(weights, searcher, spaces or query.spaces),
@@ -262,12 +265,17 @@ def command(
     click.echo(json.dumps(hits.to_dict(), indent=2, allow_nan=False) if as_json else _table(hits))
 
 
-def _best_spaces(searcher: Searcher, fusion: str) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-    """Spaces, weights as `--weight` takes them, and fusion of what retrieves best, with a word; else of the first."""
+def _best_spaces(
+    searcher: Searcher, fusion: str, pictures: bool = True
+) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Spaces, weights as `--weight` takes them, and fusion of what retrieves best, with a word; else of the first.
+
+    pictures: whether the query has some that must be embedded, for which every space needs an encoder.
+    """
     from retrieval.report.best import best_of
 
     best = best_of(searcher.collection)
-    if best is None or not all(searcher.space(name).embeds_pictures for name in best.spaces):
+    if best is None or (pictures and not all(searcher.space(name).embeds_pictures for name in best.spaces)):
         return (), (), fusion
     note(f"searched in {one_line(best.name)}, which {best}; --space chooses another")
     pairs = zip(best.spaces, best.weights or (), strict=False)

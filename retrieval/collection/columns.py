@@ -180,6 +180,7 @@ def _write(stream: BinaryIO, blocks: Iterable[Images], count: int, position: Log
     """Write all columns block by block, each at its place, then the header. Raises _DamagedRowsError, OSError."""
     columns: dict[str, _Written] = {}
     classes: dict[str, int] = {}
+    present: set[int] = set()
     numbers: tuple[int, ...] = ()
     stream.write(_MARK)
     for block in blocks:
@@ -189,6 +190,7 @@ def _write(stream: BinaryIO, blocks: Iterable[Images], count: int, position: Log
         names, numbers = names.compact(), block.source_numbers
         own = np.array([*(classes.setdefault(name, len(classes)) for name in block.classes), -1], np.int32)
         arrays: dict[str, NDArray[Any]] = {name: np.ascontiguousarray(getattr(block, name)) for name in COLUMNS}
+        present.update(np.unique(own[block.labels]).tolist())
         arrays |= {"labels": own[block.labels], "lengths": names.lengths, "text": names.text}
         arrays["starts"] = names.starts + (columns["text"].rows if columns else 0)
         if not columns:
@@ -200,9 +202,9 @@ def _write(stream: BinaryIO, blocks: Iterable[Images], count: int, position: Log
             columns[name].append(stream, array)
     if columns["ids"].rows != count:
         raise OSError(f"the catalog has {columns['ids'].rows} images, not {count}")
-    order = sorted(classes)
+    order = sorted(name for name, at in classes.items() if at in present)  # a block may name classes that it lacks
     rank = {name: at for at, name in enumerate(order)}
-    columns["labels"].translate(stream, np.array([*(rank[name] for name in classes), -1], np.int32))
+    columns["labels"].translate(stream, np.array([*(rank.get(name, -1) for name in classes), -1], np.int32))
     stream.seek(0, os.SEEK_END)
     header = _Header(position, tuple(order), numbers, {name: column.stated for name, column in columns.items()})
     text = json.dumps(header.to_dict()).encode()

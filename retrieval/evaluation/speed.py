@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -164,5 +163,4 @@ def _timed(work: Callable[[_In], _Out], inputs: Sequence[_In]) -> tuple[list[_Ou
 
 def _peak_memory() -> int:
     """Bytes."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

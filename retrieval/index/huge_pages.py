@@ -6,7 +6,6 @@ The kernel is only advised. Where it cannot (another system, no transparent huge
 from __future__ import annotations
 
 import ctypes
-import sys
 from threading import Thread
 from typing import Any
 
@@ -23,7 +22,7 @@ def advise_huge_pages(owner: Any, *vectors: Any) -> None:
     In the background: it takes a second for some hundred MB, in which searches go on.
     """
     large = [vector for vector in vectors if vector.byte_size() >= _FROM]
-    if large and sys.platform == "linux":
+    if large:
         ranges = [(int(vector.data()), vector.byte_size()) for vector in large]
         Thread(target=_advise, args=(owner, ranges), name="huge pages", daemon=True).start()
 

@@ -64,13 +64,17 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """A pair in one space of embeddings; similarity: their cosine. test: the outcome by which this may be shown."""
+    """A pair in one space of embeddings; similarity: their cosine. test: the outcome by which this may be shown.
+
+    outdated: whether the collection has changed since that test.
+    """
 
     space: str
     similarity: float
     query: Side
     hit: Side
     test: Faithfulness
+    outdated: bool
 
     def to_dict(self) -> dict[str, Any]:
         """The agreement as plain values."""
@@ -80,6 +84,7 @@ class Agreement:
             "query": self.query.to_dict(),
             "hit": self.hit.to_dict(),
             "test": self.test.to_dict(),
+            "outdated": self.outdated,
         }
 
 
@@ -103,11 +108,12 @@ class SeenPicture:
         return self.cells.nbytes + made.whole.nbytes + made.alone.nbytes + made.together.nbytes
 
 
-def agreement(space: str, query: SeenPicture, hit: SeenPicture, test: Faithfulness) -> Agreement:
+def agreement(space: str, query: SeenPicture, hit: SeenPicture, test: Faithfulness, outdated: bool) -> Agreement:
     """Where two pictures agree in a space."""
     first, second = query.erasures.whole.astype(np.float64), hit.erasures.whole.astype(np.float64)
     likeness = _likeness(query.cells, hit.cells)
-    return Agreement(space, float(first @ second), _side(query, second, likeness), _side(hit, first, likeness.T), test)
+    sides = _side(query, second, likeness), _side(hit, first, likeness.T)
+    return Agreement(space, float(first @ second), *sides, test, outdated)
 
 
 def _side(picture: SeenPicture, other: NDArray[np.float64], likeness: NDArray[np.floating]) -> Side:

@@ -109,7 +109,7 @@ def _tell_agreement(
         told.unshown[space.name] = "one of the pictures is too large to be taken apart here"
         return
     query, hit = seen.see(tower, space, stored.passed.way, looks)
-    told.agreements[space.name] = agreement(space.name, query, hit, stored.passed)
+    told.agreements[space.name] = agreement(space.name, query, hit, stored.passed, stored.outdated)
 
 
 def _at_random(collection: Collection, space: str) -> NDArray[Any]:

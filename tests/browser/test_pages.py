@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from retrieval.collection import Collection, CollectionWriter, NewImage
@@ -222,7 +223,8 @@ PAGES = [
     "/results?image=24&k=6",
     "/results?image=3&k=6&left=10&top=10&width=50&height=50",
     "/compare?image=3&hit=9",
-    "/results/classes?image=3",
+    "/results?text=polyps",
+    "/results/classes?text=polyps",
     "/api/v1/docs",
     "/collection/",
     "/collection/images/",
@@ -363,7 +365,15 @@ def test_the_whole_report_is_in_the_site_under_its_policy(
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_axe_finds_no_violation_in_the_report(page: Any, evaluated: Any, theme: str) -> None:
     page.context.add_cookies([{"name": "theme", "value": theme, "url": evaluated.url}])
-    for part in ("", "?part=tf_efficientnet_lite0", "?part=tf_efficientnet_lite0&view=labels"):
+    first = httpx.get(f"{evaluated.url}/api/v1/evaluations").json()["evaluations"][0]["id"]
+    space = "part=tf_efficientnet_lite0"
+    for part in (
+        "",
+        f"?{space}",
+        f"?{space}&view=labels",
+        f"?{space}&view=queries",
+        f"compare?first={first}&second={first}",
+    ):
         for width in (1280, 360):
             page.set_viewport_size({"width": width, "height": 800})
             page.goto(f"/evaluation/{part}")

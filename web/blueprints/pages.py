@@ -351,13 +351,14 @@ def tip_id() -> str:
 
 
 def _default_options() -> SearchOptions:
-    """What a search begins with: the spaces that retrieve best, where that was measured and all embed pictures."""
-    return SearchOptions.model_validate(_default_values())
+    """What a search begins with: the spaces that retrieve best, where that was measured and they can be searched."""
+    takes_pictures = any(searcher().space(space.name).embeds_pictures for space in collection().spaces)
+    return SearchOptions.model_validate(_default_values(takes_pictures))
 
 
 def _default_fields() -> dict[str, Any]:
     """The same as an address states it."""
-    values = _default_values()
+    values = _default_values(pictures=False)
     return values | ({"weights": ",".join(map(str, values["weights"]))} if "weights" in values else {})
 
 
@@ -375,9 +376,10 @@ def _link_by_default() -> Callable[[int], str]:
     return link
 
 
-def _default_values() -> dict[str, Any]:
+def _default_values(pictures: bool) -> dict[str, Any]:
+    """pictures: whether the query may be one from outside, for which every space needs an encoder."""
     best = best_of(collection())
-    if best is None or not all(searcher().space(name).embeds_pictures for name in best.spaces):
+    if best is None or (pictures and not all(searcher().space(name).embeds_pictures for name in best.spaces)):
         return {"k": DEFAULT_K, "fold": "true"}
     weights = {} if best.weights is None else {"weights": list(best.weights)}
     fusion = {"fusion": best.fusion} if len(best.spaces) > 1 else {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
-import sys
 
 _SO_ATTACH_FILTER = 26
 _SYN, _ACK = 0x02, 0x10
@@ -25,11 +24,11 @@ _DROP_NEW = (
 def refuse_new(listener: socket.socket) -> None:
     """Let no further connection begin, while those that have begun can still be accepted.
 
-    Closing a listening socket resets what the system has accepted and the process has not. A filter (Linux) drops the
-    first packet of a connection; a client repeats it after a second and is refused once the socket is closed. Other
-    systems have no such filter: there the shortest queue leaves one connection that may be reset.
+    Closing a listening socket resets what the system has accepted and the process has not. A filter drops the first
+    packet of a connection; a client repeats it after a second and is refused once the socket is closed. Sockets of
+    other families have no such filter: there the shortest queue leaves one connection that may be reset.
     """
-    if sys.platform == "linux" and listener.family in (socket.AF_INET, socket.AF_INET6):
+    if listener.family in (socket.AF_INET, socket.AF_INET6):
         program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_NEW))
         listener.setsockopt(
             socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(_DROP_NEW), ctypes.addressof(program))

@@ -383,6 +383,7 @@ def test_a_vector_is_a_part_of_the_query(client: FlaskClient, indexed: Any) -> N
         shown = [int(number) for number in re.findall(r"Hit \d+: image (\d+),", page)]
         assert shown == [hit["id"] for hit in by_api["hits"]]
         assert f"A vector of {len(numbers):,} numbers, {space}" in page
+        assert "Your vector is part of this search, so no link to it is offered" in page
     assert add(" ".join(map(str, numbers)).replace(" ", ";\n")).status_code == 303
     alone = links(client, address, "Take")[0]
     first = client.get("/results", query_string={name: values[0] for name, values in alone.items()})

@@ -29,6 +29,9 @@ FORMS: dict[str, Callable[[], bytes]] = {
     "many heads of parameters": lambda: (HEAD + b"; a=b" * 1500 + b"\r\n\r\nx\r\n") * 900 + b"--part--\r\n",
     "a head without end": lambda: HEAD + b"x" * 5_000_000,
     "parts behind one that looks like the last": lambda: HEAD + b"\r\n\r\n--part--x\r\n" + HEAD + b"; a" * 90_000 + END,
+    "a head behind an empty line": lambda: HEAD.replace(b"\r\n", b"\r\n\r\n") + b"; a=b" * 90_000 + END,
+    "a head behind other line breaks": lambda: HEAD.replace(b"\r\n", b" \t\n\n") + b"; a=b" * 90_000 + END,
+    "a first head within a line": lambda: b"x" + HEAD + b"; a=b" * 90_000 + END,
     "places that look like parts": lambda: HEAD + b"\r\n\r\n" + b"--part" * 900_000,
 }
 

@@ -111,6 +111,16 @@ def test_columns_are_brought_up_to_date_by_what_changed_in_every_part(tmp_path: 
     assert images.ids.tolist() == [1, 2, 3, 4, 5, 6, *range(13, 29), *range(30, 36)]
 
 
+def test_a_class_without_an_image_is_gone(tmp_path: Path) -> None:
+    path = made(tmp_path / "c", 30)
+    with CollectionWriter(path) as writer:
+        ids = writer.append([image(at, writer.source(Path("/others"), "folder"), "a class") for at in range(40, 46)])
+    assert "a class" in require_current(path).classes
+    with CollectionWriter(path) as writer:
+        writer.remove(ids)
+    assert require_current(path).classes == ("class 0", "class 1", "class 2")
+
+
 @pytest.mark.parametrize("cut", [0, 10, 60, 500, -1])
 @pytest.mark.parametrize("flip", [True, False])
 def test_a_damaged_file_is_made_again(cut: int, flip: bool, tmp_path: Path) -> None:
