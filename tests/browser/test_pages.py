@@ -377,7 +377,10 @@ def test_axe_finds_no_violation_in_the_report(page: Any, evaluated: Any, theme: 
         for width in (1280, 360):
             page.set_viewport_size({"width": width, "height": 800})
             page.goto(f"/evaluation/{part}")
-            page.locator(".parts a").last.evaluate("link => { link.textContent = 'AutoColorCorrelogram+'.repeat(5) }")
+            if not part.startswith("compare"):
+                page.locator(".parts a").last.evaluate(
+                    "link => { link.textContent = 'AutoColorCorrelogram+'.repeat(5) }"
+                )
             assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), f"{part} at {width}"
         expect_no_violation(page)
 
