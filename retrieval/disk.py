@@ -33,10 +33,10 @@ DAMAGE: tuple[type[Exception], ...] = (
     zlib.error,
 )
 """What reading a damaged .npz or JSON file raises."""
-_SAID = os.strerror(errno.ENOSPC)
+_NO_SPACE = os.strerror(errno.ENOSPC)
+"""What an error says that a library made of the system's."""
 _NO_ROOM = 1 << 20
 """Free bytes below which a library's failure to write is taken for a full disk."""
-
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def library_full_disk(error: BaseException, place: Path) -> DiskFullError | None
         return full
     vague = isinstance(error, RuntimeError) or (isinstance(error, OSError) and error.errno is None)
     folder = next(folder for folder in place.absolute().parents if folder.exists())
-    if _SAID in str(error) or (vague and shutil.disk_usage(folder).free < _NO_ROOM):
+    if _NO_SPACE in str(error) or (vague and shutil.disk_usage(folder).free < _NO_ROOM):
         full = DiskFullError(f"{place}: no space left on the disk; make room and try again")
     return full
 

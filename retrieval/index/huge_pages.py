@@ -1,6 +1,6 @@
 """Index memory in huge pages: a search jumps through its codes, and in pages of 4 KB nearly every jump misses the TLB.
 
-The kernel is only advised. Where it cannot (another system, no transparent huge pages), searches take a third longer.
+The kernel is only advised. Without transparent huge pages searches take a third longer.
 """
 
 from __future__ import annotations

@@ -122,3 +122,7 @@ def test_kvasir_search_uses_it_with_a_word_where_no_space_is_named(two_spaces: P
     assert f"searched in {best.name}, which retrieves best of the 3" in chosen.stderr
     assert json.loads(named.stdout)["spaces"] == [first]
     assert named.stderr == ""
+    (tmp_path / "queries").mkdir()
+    (tmp_path / "queries" / "3.jpg").write_bytes(Collection.open(path).read(3))
+    batch = ["search", "--batch", str(tmp_path / "queries"), "--out", str(tmp_path / "run.csv"), str(path)]
+    assert f"searched in {best.name}, which retrieves best of the 3" in CliRunner().invoke(kvasir, batch).stderr
