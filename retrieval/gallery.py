@@ -36,7 +36,7 @@ class Gallery:
             return 0
         label = self.images.classes.index(class_name)
         out = left_out[among(left_out, self.ids)]
-        labels = self.images.labels[np.searchsorted(self.images.ids, out)]
+        labels = self.images.taken("labels", self.images.places(out))
         return int(self._label_counts[label + 1]) - int(np.count_nonzero(labels == label))
 
     @property
@@ -45,7 +45,7 @@ class Gallery:
 
     @cached_property
     def _label_counts(self) -> NDArray[np.int64]:
-        labels = self.images.labels
-        if not self._is_everything:
-            labels = labels[np.searchsorted(self.images.ids, self.ids)]
+        if self._is_everything:
+            return self.images.label_counts
+        labels = self.images.taken("labels", self.images.places(self.ids))
         return np.bincount(labels + 1, minlength=len(self.images.classes) + 1)

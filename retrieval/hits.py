@@ -93,7 +93,7 @@ def hits_of(
     chances: (m,), NaN where a hit has none.
     """
     stored = collection.images
-    positions = np.searchsorted(stored.ids, ids)
+    positions = stored.places(ids)
     by_space = {
         space: [None if value != value else value for value in values.tolist()] for space, values in distances.items()
     }
@@ -103,10 +103,10 @@ def hits_of(
         ids.tolist(),
         np.asarray(scores, np.float64).tolist(),
         positions.tolist(),
-        stored.labels[positions].tolist(),
-        stored.clusters[positions].tolist(),
-        stored.scenes[positions].tolist(),
-        stored.marks[positions].tolist(),
+        stored.taken("labels", positions).tolist(),
+        stored.taken("clusters", positions).tolist(),
+        stored.scenes_at(positions).tolist(),
+        stored.taken("marks", positions).tolist(),
         strict=True,
     )
     return tuple(
@@ -117,7 +117,7 @@ def hits_of(
             distance=by_space[first][at],
             distances={space: values[at] for space, values in by_space.items()},
             class_name=stored.classes[label] if label >= 0 else None,
-            file=stored.files[position],
+            file=stored.file(position),
             cluster=cluster,
             scene=scene,
             marks=names_of(marks),
@@ -218,8 +218,8 @@ class Hits(Sequence[Hit]):
         scenes: dict[int, str] = {}
         if self.query_id is not None:
             position = self.collection.position(self.query_id)
-            pictures[int(images.clusters[position])] = "same picture as the query"
-            scenes[int(images.scenes[position])] = "same examination as the query?"
+            pictures[int(images.value("clusters", position))] = "same picture as the query"
+            scenes[images.scene_at(position)] = "same examination as the query?"
         for hit in self.hits:
             note = pictures.get(hit.cluster) or scenes.get(hit.scene)
             if note is not None and hit.id != self.query_id:

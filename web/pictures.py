@@ -177,10 +177,10 @@ def version_of(opened: Collection, image_id: int) -> str:
     An id may come to stand for another picture: in a catalog that is restored or replaced. Raises NoSuchImageError.
     """
     position, images = opened.position(image_id), opened.images
-    if images.with_pictures[position]:
-        digest: bytes = images.contents[position].tobytes()
+    if images.has_picture(position):
+        digest: bytes = images.value("contents", position).tobytes()
         return digest.hex()
-    return hashlib.sha256(f"{opened.class_of(image_id)}\n{images.files[position]}".encode()).hexdigest()
+    return hashlib.sha256(f"{opened.class_of(image_id)}\n{images.file(position)}".encode()).hexdigest()
 
 
 def read_version(opened: Collection, image_id: int) -> tuple[str, bytes]:
@@ -189,7 +189,7 @@ def read_version(opened: Collection, image_id: int) -> tuple[str, bytes]:
     Raises what `Collection.display` raises.
     """
     data = opened.display(image_id)
-    if opened.images.with_pictures[opened.position(image_id)]:
+    if opened.images.has_picture(opened.position(image_id)):
         return hashlib.sha256(data).hexdigest(), data
     return version_of(opened, image_id), data
 

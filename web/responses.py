@@ -435,18 +435,18 @@ def images_to_dicts(opened: Collection, image_ids: Sequence[int]) -> list[dict[s
 
     def to_dict(image_id: int) -> dict[str, Any]:
         position = opened.position(image_id)
-        label = int(images.labels[position])
-        width, height = images.sizes[position].tolist() if images.with_pictures[position] else (None, None)
+        label = int(images.value("labels", position))
+        width, height = images.value("sizes", position).tolist() if images.has_picture(position) else (None, None)
         return {
             "id": image_id,
             "class": images.classes[label] if label >= 0 else None,
-            "file": images.files[position],
+            "file": images.file(position),
             "width": width,
             "height": height,
-            "cluster": int(images.clusters[position]),
-            "scene": int(images.scenes[position]),
-            "marks": list(names_of(int(images.marks[position]))),
-            "spaces": [name for name, number in spaces if images.checksums[position, number]],
+            "cluster": int(images.value("clusters", position)),
+            "scene": images.scene_at(position),
+            "marks": list(names_of(int(images.value("marks", position)))),
+            "spaces": [name for name, number in spaces if images.value("checksums", position)[number]],
             "links": links(image_id),
         }
 

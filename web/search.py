@@ -414,7 +414,7 @@ def _pixels(part: Part) -> int:
             return width * height
         if part.image_id is not None:
             opened = collection()
-            width, height = opened.images.sizes[opened.position(part.image_id)].tolist()
+            width, height = opened.images.value("sizes", opened.position(part.image_id)).tolist()
             return int(width * height)
     return 0
 

@@ -181,15 +181,18 @@ class ClusterForest:
     """
 
     def __init__(self, images: Images, numbers: NDArray[np.int64] | None = None) -> None:
-        self._ids = images.ids
-        self._numbers = images.clusters if numbers is None else numbers
+        self._images = images
+        self._numbers = numbers
         self._parents: dict[int, int] = {}
 
     def join(self, first: int, second: int) -> None:
         """Make one cluster of those of two images, given as positions in `images`."""
-        roots = {self._root(int(self._numbers[position])) for position in (first, second)}
+        roots = {self._root(self._number(position)) for position in (first, second)}
         if len(roots) == 2:
             self._parents[max(roots)] = min(roots)
+
+    def _number(self, position: int) -> int:
+        return int(self._images.value("clusters", position) if self._numbers is None else self._numbers[position])
 
     def _root(self, cluster: int) -> int:
         root = cluster
@@ -208,6 +211,9 @@ class ClusterForest:
         return self._roots({*self._parents, *map(self._root, self._parents)})
 
     def _roots(self, numbers: Iterable[int]) -> dict[int, int]:
-        places = np.flatnonzero(np.isin(self._numbers, list(numbers)))
-        pairs = zip(self._ids[places].tolist(), self._numbers[places].tolist(), strict=True)
+        if not (joined := list(numbers)):
+            return {}
+        of_images = self._images.clusters if self._numbers is None else self._numbers
+        places = np.flatnonzero(np.isin(of_images, joined))
+        pairs = zip(self._images.ids[places].tolist(), of_images[places].tolist(), strict=True)
         return {image_id: self._root(cluster) for image_id, cluster in pairs}

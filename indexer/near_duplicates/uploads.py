@@ -33,16 +33,15 @@ def grey_of(data: bytes, max_pixels: int = MAX_PIXELS) -> Greys:
 
 def exact_copies(collection: Collection, data: bytes) -> list[int]:
     """The ids of images whose files have these very bytes."""
-    images = collection.images
-    digest = np.frombuffer(hashlib.sha256(data).digest(), np.uint8)
-    return [int(image_id) for image_id in images.ids[(images.contents == digest).all(1) & images.with_pictures]]
+    ids = collection.images.ids_of_content(hashlib.sha256(data).digest()).tolist()
+    return [image_id for image_id in ids if collection.images.has_picture(collection.position(image_id))]
 
 
 def copies_among(collection: Collection, grey: Greys, candidates: Sequence[int]) -> list[int]:
     """Those of the candidates, by id, that show the picture of a small grey."""
     known = stored_greys(collection.path, candidates)
     for image_id in candidates:
-        if image_id not in known and collection.images.with_pictures[collection.position(image_id)]:
+        if image_id not in known and collection.images.has_picture(collection.position(image_id)):
             try:
                 known[image_id] = grey_of(collection.read(image_id))
             except RetrievalError:  # a picture that is missing resembles nothing
@@ -56,7 +55,7 @@ def copies_among(collection: Collection, grey: Greys, candidates: Sequence[int])
 def with_near_duplicates(collection: Collection, ids: Sequence[int], *, exact: bool) -> Copies | None:
     """Copies of these ids and all that share a cluster with one; None where there are none."""
     images = collection.images
-    clusters = {int(images.clusters[collection.position(image_id)]) for image_id in ids}
+    clusters = {int(images.value("clusters", collection.position(image_id))) for image_id in ids}
     members = sorted({int(i) for cluster in clusters for i in images.ids_of_cluster(cluster)})
     rest = [image_id for image_id in members if image_id not in ids]
     return Copies((*ids, *rest), exact) if ids else None

@@ -140,9 +140,10 @@ def difference(before: Images, after: Images, ids: NDArray[np.int64], spaces: Ma
 
 def _checksums(images: Images, ids: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
     """Which ids exist, (m,) bool, and their checksums, (m, columns) uint32, 0 where they do not."""
-    checksums = np.zeros((len(ids), images.checksums.shape[1]), np.uint32)
-    places = np.searchsorted(images.ids, ids)
+    places = images.places(ids)
     exists = places < len(images)
     exists[exists] = images.ids[places[exists]] == ids[exists]
-    checksums[exists] = images.checksums[places[exists]]
+    stored = images.taken("checksums", places[exists])
+    checksums = np.zeros((len(ids), stored.shape[1]), np.uint32)
+    checksums[exists] = stored
     return exists, checksums

@@ -21,18 +21,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.collection.changed_images import updated, updated_blocks
 from retrieval.collection.changes import LogPosition, read_changed_rows
 from retrieval.collection.file_names import FileNames
-from retrieval.collection.images import (
-    COLUMNS,
-    Images,
-    Row,
-    count_images,
-    read_blocks,
-    read_sources,
-    updated,
-    updated_blocks,
-)
+from retrieval.collection.images import COLUMNS, Images, Row, count_images, read_blocks, read_sources
 from retrieval.disk import DiskFullError, new_path
 from retrieval.errors import CollectionError
 

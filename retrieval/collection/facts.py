@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -22,14 +21,14 @@ def marks_counted(marks: NDArray[np.int32]) -> dict[str, int]:
 def facts_of(collection: Collection) -> dict[str, Any]:
     """Images, classes, clusters of duplicates, scenes, marks of the device and spaces, as plain values."""
     images = collection.images
-    counts = Counter(images.labels.tolist())
+    unlabelled, *of_classes = images.label_counts.tolist()
     return {
         "name": collection.manifest.name,
         "created": collection.manifest.created,
         "images": len(images),
-        "classes": {name: counts[label] for label, name in enumerate(images.classes)},
-        "unlabelled": counts[-1],
-        "clusters_of_duplicates": sum(size > 1 for size in Counter(images.clusters.tolist()).values()),
+        "classes": dict(zip(images.classes, of_classes, strict=True)),
+        "unlabelled": unlabelled,
+        "clusters_of_duplicates": int((np.unique(images.clusters, return_counts=True)[1] > 1).sum()),
         "scenes": len(np.unique(images.scenes[images.scene_rows >= 0])),
         "marks": marks_counted(images.marks),
         "spaces": [

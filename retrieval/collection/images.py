@@ -1,12 +1,11 @@
-"""The rows of the catalog as arrays, read as a whole or brought up to date by the rows that changed."""
+"""The rows of the catalog as arrays."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import compress, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,13 @@ _UNMARKED = "SELECT NULL AS image, NULL AS bits WHERE 0"
 _WITHOUT_SCENES = "SELECT NULL AS image, NULL AS scene, NULL AS digest WHERE 0"
 """The same for the table of scenes."""
 
-_PIECES = 64
-"""Rows that leave up to which an array is copied in pieces between them."""
 _PACKED_FROM = 20_000
 """Images from which file names are packed; fewer are looked up faster as strings."""
 
 _BLOCK = 8_192
 """Rows of the catalog that are read at once."""
+_COUNTED = 1 << 16
+"""Images whose labels are counted at once."""
 
 COLUMNS = ("ids", "labels", "clusters", "sizes", "checksums", "contents", "marks", "scene_rows", "sources")
 """The arrays of `Images`; file names lie apart."""
@@ -51,6 +50,9 @@ class Images:
     are not known; scene_rows (n,) int64, an image's stored scene or -1, see `scenes`;
     files: the path inside its source; sources (n,) int32, an index into `source_paths`. source_numbers: the catalog's
     number of each source. damaged: ids of rows that are not what was written, see `row_digests`.
+
+    After a change of few rows a column is copied when it is first read as a whole, see `ChangedImages`: `taken`,
+    `value`, `file` and what else this class has read some rows without that.
     """
 
     classes: tuple[str, ...]
@@ -78,6 +80,27 @@ class Images:
         at = int(np.searchsorted(self.ids, image_id))
         return at if at < len(self.ids) and self.ids[at] == image_id else None
 
+    def places(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where ids (m,) of images stand in the arrays, (m,)."""
+        return np.searchsorted(self.ids, ids)
+
+    def taken(self, column: str, places: NDArray[np.int64]) -> NDArray[Any]:
+        """The values of a column at places (m,)."""
+        values: NDArray[Any] = getattr(self, column)[places]
+        return values
+
+    def value(self, column: str, place: int) -> Any:
+        """The value of a column at one place."""
+        return getattr(self, column)[place]
+
+    def file(self, place: int) -> str:
+        """The path inside its source of the image at one place."""
+        return self.files[place]
+
+    def has_picture(self, place: int) -> bool:
+        """Whether the image at one place has a picture."""
+        return has_pictures(self.source_paths[int(self.value("sources", place))][1])
+
     def part(self, start: int, stop: int) -> Images:
         """Images from one position up to another."""
         columns = {name: getattr(self, name)[start:stop] for name in COLUMNS}
@@ -86,7 +109,26 @@ class Images:
     @cached_property
     def with_pictures(self) -> NDArray[np.bool_]:
         """Which images have a picture, (n,); the others were stored as vectors alone."""
-        return np.array([has_pictures(kind) for _, kind in self.source_paths], bool)[self.sources]
+        kinds = np.array([has_pictures(kind) for _, kind in self.source_paths], bool)
+        return np.full(len(self), kinds[0]) if len(kinds) and (kinds == kinds[0]).all() else kinds[self.sources]
+
+    @cached_property
+    def label_counts(self) -> NDArray[np.int64]:
+        """How many images each class has, (classes + 1,), those without a class first."""
+        counts = np.zeros(len(self.classes) + 1, np.int64)
+        for start in range(0, len(self), _COUNTED):  # counting all at once copies them
+            counts += np.bincount(self.labels[start : start + _COUNTED] + 1, minlength=len(counts))
+        return counts
+
+    def with_vector(self, number: int) -> NDArray[np.int64]:
+        """Places of the images that have a vector in the space of a number, ascending."""
+        if number not in self._with_vector:
+            self._with_vector[number] = np.flatnonzero(self.checksums[:, number]).astype(np.int64)
+        return self._with_vector[number]
+
+    @cached_property
+    def _with_vector(self) -> dict[int, NDArray[np.int64]]:
+        return {}
 
     @cached_property
     def selections(self) -> dict[Any, Any]:
@@ -110,9 +152,9 @@ class Images:
 
         A scene is one place in one examination. It has whole clusters and is numbered, as they are, by its first image.
         """
-        known = self.scene_rows >= 0
-        if not known.any():
+        if not self.has_scene_rows:
             return self.clusters
+        known = self.scene_rows >= 0
         clusters, cluster_of = np.unique(self.clusters, return_inverse=True)
         first = np.full(len(clusters), np.iinfo(np.int64).max)
         np.minimum.at(first, cluster_of[known], self.scene_rows[known])
@@ -120,9 +162,28 @@ class Images:
         return scenes
 
     @cached_property
+    def has_scene_rows(self) -> bool:
+        """Whether a scene is stored for any image."""
+        return bool((self.scene_rows >= 0).any())
+
+    @cached_property
     def has_scenes(self) -> bool:
         """Whether a scene has more than one cluster, so that scenes and clusters are not the same."""
-        return bool((self.scenes != self.clusters).any())
+        return self.has_scene_rows and bool((self.scenes != self.clusters).any())
+
+    def scenes_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The scenes of the images at places (m,)."""
+        return self.scenes[places] if self.has_scene_rows else self.taken("clusters", places)
+
+    def scene_at(self, place: int) -> int:
+        """The scene of the image at one place."""
+        return int(self.scenes_at(np.array([place]))[0])
+
+    def ids_of_content(self, digest: bytes) -> NDArray[np.int64]:
+        """The ids of images whose file has a SHA-256, ascending int64."""
+        first = np.flatnonzero(self.contents[:, 0] == digest[0])
+        same: NDArray[np.int64] = self.ids[first[(self.contents[first] == np.frombuffer(digest, np.uint8)).all(axis=1)]]
+        return same
 
     def ids_of_scene(self, scene: int) -> NDArray[np.int64]:
         """The ids of one scene's images, ascending int64; none where there is no such scene."""
@@ -150,7 +211,7 @@ class Images:
 
 def read_images(connection: sqlite3.Connection, columns: int, folder: Path) -> Images:
     """Every image; to be called within a transaction. Sources inside the collection's own folder move with it."""
-    return _together(list(read_blocks(connection, columns, folder)))
+    return together(list(read_blocks(connection, columns, folder)))
 
 
 def read_blocks(connection: sqlite3.Connection, columns: int, folder: Path) -> Iterator[Images]:
@@ -164,7 +225,7 @@ def read_blocks(connection: sqlite3.Connection, columns: int, folder: Path) -> I
     )
     rows = cursor.fetchmany(_BLOCK)
     while True:
-        yield _from_rows(rows, columns, numbers, paths, _damaged(connection, rows))
+        yield from_rows(rows, columns, numbers, paths, damaged_ids(connection, rows))
         if not (rows := cursor.fetchmany(_BLOCK)):
             return
 
@@ -175,7 +236,7 @@ def count_images(connection: sqlite3.Connection) -> int:
     return int(count)
 
 
-def _together(blocks: list[Images]) -> Images:
+def together(blocks: list[Images]) -> Images:
     """Blocks of images as one, each column in turn, so that no more than one of them is in memory twice."""
     if len(blocks) == 1:
         return blocks[0]
@@ -183,7 +244,7 @@ def _together(blocks: list[Images]) -> Images:
     names = [block.files if isinstance(block.files, FileNames) else FileNames.of(block.files) for block in blocks]
     count = sum(map(len, blocks))
     columns: dict[str, Any] = {
-        "labels": [_translated(block.labels, block.classes, classes) for block in blocks],
+        "labels": [translated(block.labels, block.classes, classes) for block in blocks],
         "files": names,
     }
     columns |= {name: [getattr(block, name) for block in blocks] for name in COLUMNS if name not in columns}
@@ -215,96 +276,13 @@ def _joined(connection: sqlite3.Connection) -> str:
     return f"LEFT JOIN {marks} marks ON marks.image = id LEFT JOIN {scenes} scenes ON scenes.image = id"
 
 
-def _damaged(connection: sqlite3.Connection, rows: Sequence[Row], consecutive: bool = True) -> tuple[int, ...]:
+def damaged_ids(connection: sqlite3.Connection, rows: Sequence[Row], consecutive: bool = True) -> tuple[int, ...]:
+    """Ids of rows that are not what was written, those of the table of scenes as well; see `damaged_rows`."""
     scenes = scene_rows.damaged_scenes((row[0], row[10], row[11]) for row in rows)
     return tuple(sorted({*damaged_rows(connection, rows, consecutive), *scenes}))
 
 
-def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path) -> Images:
-    """The images with some rows changed, added or, where a row is None but for its id, removed.
-
-    Copies arrays but builds nothing anew of rows that stay as they are: a million images take 30 ms.
-    """
-    numbers, paths = read_sources(connection, folder)
-    changed = [row for row in rows if row[5] is not None]
-    damaged = _damaged(connection, changed, consecutive=False)
-    new = _from_rows(changed, images.checksums.shape[1], numbers, paths, damaged)
-    touched = np.array([row[0] for row in rows], np.int64)
-    places = np.searchsorted(images.ids, touched)
-    exists = places < len(images)
-    exists[exists] = images.ids[places[exists]] == touched[exists]
-    leaves = places[exists]
-
-    # Ids ascend and never come back: what is added stands at the end, and only changed rows are put back in between.
-    ids = _spliced(images.ids, leaves, new.ids)
-    left = len(ids) - len(new.ids)
-    in_order = not left or not len(new.ids) or new.ids[0] > ids[left - 1]
-    order = None if in_order else np.argsort(ids, kind="stable")
-
-    def merged(old: NDArray[Any], added: NDArray[Any]) -> NDArray[Any]:
-        spliced = _spliced(old, leaves, added)
-        return spliced if order is None else spliced[order]
-
-    counts = np.bincount(images.labels + 1, minlength=len(images.classes) + 1)  # those without a class first
-    counts -= np.bincount(images.labels[leaves] + 1, minlength=len(counts))
-    classes = tuple(sorted({*compress(images.classes, counts[1:]), *new.classes}))
-    labels = _translated(images.labels, images.classes, classes)
-    return Images(
-        classes=classes,
-        source_paths=paths,
-        source_numbers=numbers,
-        ids=ids if order is None else ids[order],
-        labels=merged(labels, _translated(new.labels, new.classes, classes)),
-        clusters=merged(images.clusters, new.clusters),
-        sizes=merged(images.sizes, new.sizes),
-        checksums=merged(images.checksums, new.checksums),
-        contents=merged(images.contents, new.contents),
-        marks=merged(images.marks, new.marks),
-        scene_rows=merged(images.scene_rows, new.scene_rows),
-        files=_merged_files(images.files, leaves, new.files, order, merged),
-        sources=merged(_translated(images.sources, images.source_numbers, numbers), new.sources),
-        damaged=tuple(sorted({*images.damaged} - {row[0] for row in rows} | {*damaged})),
-    )
-
-
-def updated_blocks(
-    images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path
-) -> Iterator[Images]:
-    """The same, some thousand images at a time, so that no whole column is copied; rows ascend by id."""
-    at = 0
-    for start in range(0, max(1, len(images)), _BLOCK):
-        block, stop = images.part(start, start + _BLOCK), at
-        while stop < len(rows) and (start + _BLOCK >= len(images) or rows[stop][0] < images.ids[start + _BLOCK]):
-            stop += 1
-        yield updated(block, rows[at:stop], connection, folder) if stop > at else block
-        at = stop
-
-
-def _spliced(old: NDArray[Any], leaves: NDArray[np.int64], added: NDArray[Any]) -> NDArray[Any]:
-    """Rows of `old` but for those at `leaves`, ascending, and then `added`; copied once."""
-    if len(leaves) > _PIECES:
-        return np.concatenate([np.delete(old, leaves, axis=0), added])
-    pieces = [old[left + 1 : right] for left, right in pairwise([-1, *leaves.tolist(), len(old)])]
-    return np.concatenate([*pieces, added])
-
-
-def _merged_files(
-    old: Sequence[str],
-    leaves: NDArray[np.int64],
-    added: Sequence[str],
-    order: NDArray[np.int64] | None,
-    merged: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]],
-) -> Sequence[str]:
-    if isinstance(old, FileNames):
-        return old.merged(merged, added)
-    files: list[str] = []
-    for left, right in pairwise([-1, *leaves.tolist(), len(old)]):
-        files += old[left + 1 : right]
-    files += added
-    return tuple(files if order is None else [files[at] for at in order.tolist()])
-
-
-def _translated(codes: NDArray[np.int32], old: Sequence[Any], new: Sequence[Any]) -> NDArray[np.int32]:
+def translated(codes: NDArray[np.int32], old: Sequence[Any], new: Sequence[Any]) -> NDArray[np.int32]:
     """Indexes into `old`, or -1, as indexes into `new`; -1 as well for what is not in it."""
     if old == new:
         return codes
@@ -319,13 +297,14 @@ def read_sources(connection: sqlite3.Connection, folder: Path) -> tuple[tuple[in
     return tuple(number for number, _, _ in rows), tuple((stored_place(folder, path), kind) for _, path, kind in rows)
 
 
-def _from_rows(
+def from_rows(
     rows: Sequence[Row],
     width: int,
     numbers: tuple[int, ...],
     paths: tuple[tuple[Path, str], ...],
     damaged: tuple[int, ...],
 ) -> Images:
+    """Rows as images. width: columns of checksums. numbers, paths: of `read_sources`. damaged: of `damaged_ids`."""
     columns: Any = zip(*rows, strict=True) if rows else ((),) * 12
     ids, names, clusters, widths, heights, files, sources, checksums, digests, bits, scenes, _ = columns
     composed = {name: nfc(name) for name in set(names) if name is not None}  # older catalogs hold other forms as well

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collection import catalog
+from retrieval.collection.changed_images import updated
 from retrieval.collection.changes import (
     Difference,
     LogPosition,
@@ -26,7 +27,7 @@ from retrieval.collection.changes import (
 from retrieval.collection.columns import FROM as COLUMNS_FROM
 from retrieval.collection.columns import load_images, renew_columns, stored_position, uncached_images
 from retrieval.collection.device_marks import read_marks
-from retrieval.collection.images import Images, count_images, read_images, updated
+from retrieval.collection.images import Images, count_images, read_images
 from retrieval.collection.manifest import Manifest, SpaceDefinition, read_manifest
 from retrieval.collection.pictures import read_picture
 from retrieval.collection.table_digests import MARKS, NAMES, damaged_tables
@@ -178,11 +179,7 @@ class Collection:
 
     def positions(self, space: str) -> NDArray[np.int64]:
         """Which images (positions in `images`) have a vector in a space, (m,) ascending."""
-        definition = self.manifest.space(space)
-        if definition.name not in self._positions:
-            present = np.flatnonzero(self.images.checksums[:, definition.number]).astype(np.int64)
-            self._positions[definition.name] = present
-        return self._positions[definition.name]
+        return self.images.with_vector(self.manifest.space(space).number)
 
     def ids(self, space: str) -> NDArray[np.int64]:
         """The ids of the images that have a vector in a space, (m,) int64 ascending."""
@@ -220,7 +217,7 @@ class Collection:
         Raises SpaceNameError, NoSuchImageError, FormatError, DamagedVectorError.
         """
         definition = self.manifest.space(space)
-        expected = self.images.checksums[self.position(image_id), definition.number]
+        expected = self.images.value("checksums", self.position(image_id))[definition.number]
         if not expected:
             return None
         vector = self.rows(space).row(image_id)
@@ -235,7 +232,7 @@ class Collection:
         Raises SpaceNameError, FormatError, DamagedVectorError.
         """
         definition = self.manifest.space(space)
-        expected = self.images.checksums[np.searchsorted(self.images.ids, ids), definition.number]
+        expected = self.images.taken("checksums", self.images.places(ids))[:, definition.number]
         present = expected != 0
         vectors = self.rows(space).take_unchecked(ids[present])
         for at, checksum in enumerate(expected[present].tolist()):
@@ -257,12 +254,12 @@ class Collection:
 
     def class_of(self, image_id: int) -> str | None:
         """The class of an image, or None where it is unknown."""
-        label = int(self.images.labels[self.position(image_id)])
+        label = int(self.images.value("labels", self.position(image_id)))
         return self.classes[label] if label >= 0 else None
 
     def file_of(self, image_id: int) -> str:
         """The path of an image inside its source."""
-        return self.images.files[self.position(image_id)]
+        return self.images.file(self.position(image_id))
 
     def marks_of(self, image_id: int) -> Marks | None:
         """The marks of the device on an image, with their regions; None where they are not known."""
@@ -280,7 +277,7 @@ class Collection:
         return path / self.file_of(image_id) if kind == "folder" else None
 
     def _source_of(self, image_id: int) -> tuple[Path, str]:
-        return self.images.source_paths[int(self.images.sources[self.position(image_id)])]
+        return self.images.source_paths[int(self.images.value("sources", self.position(image_id)))]
 
     def read(self, image_id: int) -> bytes:
         """The bytes of an image's file, from the folder or zip that it was indexed in.
@@ -306,10 +303,6 @@ class Collection:
     @cached_property
     def _stored(self) -> dict[str, StoredRows]:
         """Spaces' vectors, mapped once: to map a file for each vector takes longer than a search."""
-        return {}
-
-    @cached_property
-    def _positions(self) -> dict[str, NDArray[np.int64]]:
         return {}
 
 

@@ -15,7 +15,7 @@ from retrieval.collection import Collection, CollectionWriter, Images, NewImage
 from retrieval.collection.catalog import connect
 from retrieval.collection.columns import NAME, stored_position
 from retrieval.collection.file_names import FileNames
-from retrieval.collection.images import read_images
+from retrieval.collection.images import COLUMNS, read_images
 
 SPACE = "dots"
 
@@ -26,6 +26,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"retrieval.collection.{module}.COLUMNS_FROM", 5)
     monkeypatch.setattr("retrieval.collection.images._PACKED_FROM", 5)
     monkeypatch.setattr("retrieval.collection.images._BLOCK", 4)
+    monkeypatch.setattr("retrieval.collection.changed_images._BLOCK", 4)
+    monkeypatch.setattr("retrieval.collection.changed_images.COPIED_UP_TO", 4)
     monkeypatch.setattr("retrieval.collection.columns._BLOCK", 4)
     monkeypatch.setattr("retrieval.collection.changes.FEW", 3)
 
@@ -109,6 +111,58 @@ def test_columns_are_brought_up_to_date_by_what_changed_in_every_part(tmp_path: 
     images = require_current(path)
     assert images.classes == ("a class", "class 0", "class 1", "class 2")
     assert images.ids.tolist() == [1, 2, 3, 4, 5, 6, *range(13, 29), *range(30, 36)]
+
+
+def looked_up(images: Images) -> list[object]:
+    """What is read of an image, of a class and of a cluster, each by itself, without a column as a whole."""
+    places = np.arange(len(images))
+    some = np.random.default_rng(len(images)).permutation(places)[:7]
+    return [
+        [images.value(name, place).tolist() for name in COLUMNS for place in places.tolist()],
+        [images.taken(name, some).tolist() for name in COLUMNS],
+        [(images.file(place), images.scene_at(place), images.has_picture(place)) for place in places.tolist()],
+        [images.position(image_id) for image_id in range(60)],
+        [images.ids_of_label(label).tolist() for label in range(-1, len(images.classes))],
+        [images.ids_of_cluster(cluster).tolist() for cluster in range(60)],
+        [images.ids_of_content(hashlib.sha256(b"%d" % number).digest()).tolist() for number in range(60)],
+        images.label_counts.tolist(),
+        images.with_vector(0).tolist(),
+        images.scenes_at(some).tolist(),
+        images.has_scenes,
+    ]
+
+
+@pytest.mark.parametrize("changed", [5, 10_000])
+def test_every_change_is_seen_without_a_column_copied(
+    changed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrieval.collection.changed_images._CHANGED", changed)
+    path = made(tmp_path / "c", 20)
+    random = np.random.default_rng(7)
+    opened = Collection.open(path)
+    for step in range(12):
+        with CollectionWriter(path) as writer:
+            source = writer.source(Path("/others" if step > 5 else "/pictures"), "folder" if step % 3 else "vectors")
+            if step % 4 != 1:  # of a new class, of an old one, of none, and in the place of another
+                names = [f"new {step}", "class 1", None][: 1 + step % 3]
+                writer.append(
+                    [image(20 + 2 * step + at, source, name) for at, name in enumerate(names)]
+                    + [image(3 + step, writer.source(Path("/pictures"), "folder"), "class 0")]
+                )
+            ids = Collection.open(path).images.ids
+            writer.remove(random.choice(ids, 2, replace=False).tolist())
+            if step in (4, 7):
+                writer.fill({int(ids[-1]): {SPACE: np.full(2, step, np.float32)}})
+                writer.set_clusters({int(ids[-1]): int(ids[-3])}, {})
+            if step == 8:
+                writer.set_scenes({int(ids[-1]): int(ids[1]), int(ids[1]): int(ids[1])}, 1)
+        before, (opened, _) = rows_of(opened.images), opened.refreshed()
+        with closing(connect(path)) as connection:
+            expected = read_images(connection, 1, path.resolve())
+        assert looked_up(opened.images) == looked_up(expected), step
+        assert not {*COLUMNS, "files"} - {"ids", "clusters", "scene_rows"} & {*vars(opened.images)} or changed == 5
+        assert before != rows_of(opened.images) == rows_of(expected)
+    require_current(path)
 
 
 def test_a_class_without_an_image_is_gone(tmp_path: Path) -> None:

@@ -1,0 +1,282 @@
+"""The images of a collection after some rows changed, over the arrays as they were before.
+
+One change among a million images would copy 110 MB where each column were copied at once. So a column is copied when it
+is first read as a whole, and what a search reads of its hits is taken from the rows before or from those that changed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collection.file_names import FileNames
+from retrieval.collection.images import (
+    COLUMNS,
+    Images,
+    Row,
+    damaged_ids,
+    from_rows,
+    read_sources,
+    together,
+    translated,
+)
+
+COPIED_UP_TO = 20_000
+"""Images whose columns are copied at once, which takes less than a millisecond."""
+_CHANGED = 10_000
+"""Changed rows from which the columns are copied, for the next change to begin with."""
+_PIECES = 64
+"""Rows that are left out up to which an array is copied in pieces between them."""
+_BLOCK = 8_192
+"""Images that are brought up to date at once."""
+
+
+class ChangedImages(Images):
+    """The images `before` without those at places `removed` (r,) ascending, and with some rows changed or added.
+
+    rows: the changed rows, whose images `before` has at places `replaced` (c,) ascending, and then the added ones, all
+    ascending by id. Ids ascend and never come back, so that added ones stand at the end.
+    """
+
+    _length: int
+    _before: Images
+    _removed: NDArray[np.int64]
+    _replaced: NDArray[np.int64]
+    _rows: Images
+    _places: NDArray[np.int64]
+
+    def __init__(
+        self, before: Images, removed: NDArray[np.int64], replaced: NDArray[np.int64], rows: Images, damaged: set[int]
+    ) -> None:
+        counts = Counter(_counted(before))
+        counts.subtract(_names(before, np.concatenate([removed, replaced])))
+        counts.update(_names(rows, np.arange(len(rows))))
+        classes = tuple(sorted(name for name, count in counts.items() if count and name is not None))
+        kept = len(before) - len(removed)
+        added = np.arange(kept, kept + len(rows) - len(replaced))
+        vars(self).update(
+            classes=classes,
+            source_paths=rows.source_paths,
+            source_numbers=rows.source_numbers,
+            damaged=tuple(sorted(damaged)),
+            label_counts=np.array([counts[name] for name in (None, *classes)], np.int64),
+            _length=kept + len(added),
+            _before=before,
+            _removed=removed,
+            _replaced=replaced,
+            _rows=_with_classes(rows, classes),
+            _places=np.concatenate([replaced - np.searchsorted(removed, replaced), added]),
+        )
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getattr__(self, name: str) -> Any:
+        """A column as a whole, which is copied once; of several threads that read it first all get the same."""
+        if name == "files":
+            return vars(self).setdefault(name, self._files())
+        if name in COLUMNS:
+            column = self._merged(self._translated(name, getattr(self._before, name)), getattr(self._rows, name))
+            return vars(self).setdefault(name, column)
+        raise AttributeError(name)
+
+    def taken(self, column: str, places: NDArray[np.int64]) -> NDArray[Any]:
+        """The values of a column at places (m,)."""
+        if column in vars(self):
+            return super().taken(column, places)
+        of_rows, changed = self._changed(places)
+        left = self._places_before(places[~changed])
+        new = getattr(self._rows, column)[of_rows]
+        values = np.empty((len(places), *new.shape[1:]), new.dtype)
+        values[changed], values[~changed] = new, self._translated(column, self._before.taken(column, left))
+        return values
+
+    def value(self, column: str, place: int) -> Any:
+        """The value of a column at one place."""
+        return self.taken(column, np.array([place]))[0]
+
+    def file(self, place: int) -> str:
+        """The path inside its source of the image at one place."""
+        of_rows, changed = self._changed(np.array([place]))
+        if changed[0]:
+            return self._rows.file(int(of_rows[0]))
+        return self._before.file(int(self._places_before(np.array([place]))[0]))
+
+    @property
+    def has_scene_rows(self) -> bool:
+        """Whether a scene is stored for any image, or was before."""
+        return self._before.has_scene_rows or self._rows.has_scene_rows
+
+    def with_vector(self, number: int) -> NDArray[np.int64]:
+        """Places of the images that have a vector in the space of a number, ascending."""
+        all_have = len(self._before.with_vector(number)) == len(self._before) and self._rows.checksums[:, number].all()
+        if all_have and number not in self._with_vector:
+            self._with_vector[number] = np.arange(len(self))
+        return super().with_vector(number)
+
+    def ids_of_label(self, label: int) -> NDArray[np.int64]:
+        """The ids of one class's images, ascending int64; -1 is the label of those without a class."""
+        name = self.classes[label] if label >= 0 else None
+        if name is not None and name not in self._before.classes:
+            before = self._before.ids[:0]
+        else:
+            before = self._before.ids_of_label(-1 if name is None else self._before.classes.index(name))
+        return self._group(before, self._rows.labels == label)
+
+    def ids_of_cluster(self, cluster: int) -> NDArray[np.int64]:
+        """The ids of one cluster's images, ascending int64; none where there is no such cluster."""
+        return self._group(self._before.ids_of_cluster(cluster), self._rows.clusters == cluster)
+
+    def ids_of_content(self, digest: bytes) -> NDArray[np.int64]:
+        """The ids of images whose file has a SHA-256, ascending int64."""
+        return self._group(
+            self._before.ids_of_content(digest), np.isin(self._rows.ids, self._rows.ids_of_content(digest))
+        )
+
+    @property
+    def is_large(self) -> bool:
+        """Whether so many rows changed that the next change should begin with copied columns."""
+        return len(self._removed) + len(self._rows) > _CHANGED
+
+    def whole(self) -> Images:
+        """The same with every column copied."""
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        return Images(
+            self.classes, self.source_paths, self.source_numbers, files=self.files, damaged=self.damaged, **columns
+        )
+
+    def changed_by(self, rows: Images, removed: NDArray[np.int64], damaged: set[int]) -> ChangedImages:
+        """The same after further rows changed; rows and removed ids ascend."""
+        kept = np.flatnonzero(~np.isin(self._rows.ids, np.concatenate([rows.ids, removed])))
+        earlier = replace(
+            _at(self._rows, kept),
+            sources=translated(self._rows.sources[kept], self._rows.source_numbers, rows.source_numbers),
+            source_paths=rows.source_paths,
+            source_numbers=rows.source_numbers,
+        )
+        both = together([earlier, rows])
+        gone = np.concatenate([self._before.ids[self._removed], removed])
+        return _changed(self._before, _at(both, np.argsort(both.ids)), np.unique(gone), damaged)
+
+    def _changed(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Which of places (m,) are of changed rows, (m,) bool, and where those stand among them."""
+        at = np.searchsorted(self._places, places)
+        changed = at < len(self._places)
+        changed[changed] = self._places[at[changed]] == places[changed]
+        return at[changed], changed
+
+    def _places_before(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where images at places (m,), which did not change, stood before."""
+        return places + np.searchsorted(self._removed - np.arange(len(self._removed)), places, side="right")
+
+    def _group(self, before: NDArray[np.int64], changed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Ids (m,) ascending of a group as it was before, brought up to date by the changed rows that belong to it."""
+        touched = np.concatenate([self._before.ids[self._removed], self._rows.ids])
+        return np.union1d(before[~np.isin(before, touched)], self._rows.ids[changed])
+
+    def _translated(self, column: str, values: NDArray[Any]) -> NDArray[Any]:
+        """Values of a column as it was before in terms of the classes and sources that there are now."""
+        if column == "labels":
+            return translated(values, self._before.classes, self.classes)
+        if column == "sources":
+            return translated(values, self._before.source_numbers, self.source_numbers)
+        return values
+
+    def _merged(self, before: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
+        """A column as it was before, brought up to date by the same of the changed rows."""
+        count = len(self._replaced)
+        merged = _spliced(before, self._removed, rows[count:])
+        merged[self._places[:count]] = rows[:count]
+        return merged
+
+    def _files(self) -> Sequence[str]:
+        before, rows = self._before.files, self._rows.files
+        if isinstance(before, FileNames):
+            return before.merged(self._merged, rows)
+        files: list[str] = []
+        for left, right in pairwise([-1, *self._removed.tolist(), len(before)]):
+            files += before[left + 1 : right]
+        files += rows[len(self._replaced) :]
+        for at, place in enumerate(self._places[: len(self._replaced)].tolist()):
+            files[place] = rows[at]
+        return tuple(files)
+
+
+def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path) -> Images:
+    """The images with some rows, ascending by id, changed, added or, where a row is None but for its id, removed."""
+    numbers, paths = read_sources(connection, folder)
+    present = [row for row in rows if row[5] is not None]
+    damaged = damaged_ids(connection, present, consecutive=False)
+    new = from_rows(present, images.checksums.shape[1], numbers, paths, ())
+    removed = np.array([row[0] for row in rows if row[5] is None], np.int64)
+    now_damaged = {*images.damaged} - {row[0] for row in rows} | {*damaged}
+    if isinstance(images, ChangedImages):
+        later = images.changed_by(new, removed, now_damaged)
+        return later.whole() if later.is_large else later
+    later = _changed(images, new, removed, now_damaged)
+    return later.whole() if len(images) <= COPIED_UP_TO else later
+
+
+def updated_blocks(
+    images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path
+) -> Iterator[Images]:
+    """The same, some thousand images at a time, so that no whole column is copied."""
+    at = 0
+    for start in range(0, max(1, len(images)), _BLOCK):
+        block, stop = images.part(start, start + _BLOCK), at
+        while stop < len(rows) and (start + _BLOCK >= len(images) or rows[stop][0] < images.ids[start + _BLOCK]):
+            stop += 1
+        yield updated(block, rows[at:stop], connection, folder) if stop > at else block
+        at = stop
+
+
+def _changed(before: Images, rows: Images, removed: NDArray[np.int64], damaged: set[int]) -> ChangedImages:
+    """Images with changed or added rows, and without those of ids `removed`, where there were any; both ascend."""
+    replaced, known = _known(before, rows.ids)
+    if len(added := rows.ids[~known]) and len(before) and added[0] < before.ids[-1]:
+        raise ValueError(f"image {added[0]} was added after image {before.ids[-1]}")
+    return ChangedImages(before, _known(before, removed)[0], replaced, rows, damaged)
+
+
+def _known(images: Images, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Places of those of ids (m,) that images have, and which these are, (m,) bool."""
+    places = np.searchsorted(images.ids, ids)
+    known = places < len(images)
+    known[known] = images.ids[places[known]] == ids[known]
+    return places[known], known
+
+
+def _at(images: Images, places: NDArray[np.int64]) -> Images:
+    """The images at places (m,), with all columns."""
+    columns = {name: getattr(images, name)[places] for name in COLUMNS}
+    return replace(images, files=tuple(images.files[place] for place in places.tolist()), **columns)
+
+
+def _with_classes(images: Images, classes: tuple[str, ...]) -> Images:
+    return replace(images, labels=translated(images.labels, images.classes, classes), classes=classes)
+
+
+def _counted(images: Images) -> dict[str | None, int]:
+    """How many images each class has, with None for those without."""
+    return dict(zip((None, *images.classes), images.label_counts.tolist(), strict=True))
+
+
+def _names(images: Images, places: NDArray[np.int64]) -> list[str | None]:
+    """The classes of the images at places (m,)."""
+    return [images.classes[label] if label >= 0 else None for label in images.labels[places].tolist()]
+
+
+def _spliced(old: NDArray[Any], leaves: NDArray[np.int64], added: NDArray[Any]) -> NDArray[Any]:
+    """Rows of `old` but for those at `leaves`, ascending, and then `added`; copied once."""
+    if len(leaves) > _PIECES:
+        return np.concatenate([np.delete(old, leaves, axis=0), added])
+    pieces = [old[left + 1 : right] for left, right in pairwise([-1, *leaves.tolist(), len(old)])]
+    return np.concatenate([*pieces, added])
