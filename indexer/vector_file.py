@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +49,3 @@ def open_vectors(path: Path) -> NDArray[Any]:
         raise VectorFileError(f"{path} is empty: its shape is {array.shape}")
     plain: NDArray[Any] = array.view(np.ndarray)  # indexing numpy's own class for maps takes longer
     return plain
-
-
-def release(array: NDArray[Any]) -> None:
-    """Give back the memory of what was read of a mapped array; it is read from the file again where it is used."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        owner.madvise(mmap.MADV_DONTNEED)

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from indexer.errors import VectorsError
 from indexer.near_duplicates import ClusterForest
-from indexer.vector_file import open_vectors, release
+from indexer.vector_file import open_vectors
 from indexer.vector_table import VectorTable, read_vector_table
 from retrieval.collection import Collection, CollectionWriter, NewImage, SpaceDefinition
 from retrieval.collection.catalog import checksum
 from retrieval.collection.file_names import FileNames
 from retrieval.collection.rows import ImportedImage
 from retrieval.collection.scene_rows import COUNTER
+from retrieval.collection.vectors import release
 from retrieval.errors import TableError
 from retrieval.learn.completion import complete_derived_spaces
 from retrieval.placeholder import SIZE

@@ -6,6 +6,7 @@ for a damaged one that is mended, and whatever a stop left half written is never
 
 from __future__ import annotations
 
+import mmap
 import os
 import weakref
 from collections.abc import Iterator, Sequence
@@ -175,6 +176,15 @@ class StoredRows:
             f"{vectors_path(self._collection, self._space)} does not hold the vectors that the catalog lists "
             f"({error}); `kvasir verify --repair {self._collection}` makes them anew"
         )
+
+
+def release(array: NDArray[Any] | None) -> None:
+    """Give back the memory of what was read of a mapped array; it is read from the file again where it is used."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 class GatheredVectors(np.lib.mixins.NDArrayOperatorsMixin):

@@ -19,6 +19,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.collection.vectors import release
 from retrieval.cores import available_cores
 from retrieval.disk import write_atomically
 from retrieval.filters import among
@@ -31,6 +32,7 @@ from retrieval.index.shape import (
     Shape,
     codes_of,
     empty_index,
+    padded,
     parts_of,
     shape_of,
 )
@@ -40,6 +42,7 @@ from retrieval.index.storage import (
     WANTED_FILE,
     StoredIndex,
     building_lock,
+    code_blocks,
     read_stored,
     write_stored,
 )
@@ -50,6 +53,8 @@ log = logging.getLogger(__name__)
 _BLOCK = 4096
 """Vectors that are coded and added at once."""
 _CHECKPOINT_SECONDS = 30.0
+_OFFSET = 128
+"""What FAISS stores a code of 0 as."""
 _SAMPLE = 100
 """Vectors of the gallery that the index is tuned on."""
 
@@ -167,20 +172,21 @@ def load_proposer(folder: Path, rows: Rows, ids: NDArray[np.int64]) -> tuple[Pro
 
 def holds(file: Path, rows: Rows, ids: NDArray[np.int64]) -> bool:
     """Whether a file has the codes of the vectors of those of images (n,) that it knows."""
-    stored = read_stored(file)
+    stored, width = read_stored(file, load=False), padded(rows.dimension)
     if stored is None:
         return False
-    _, codes = _parts(stored.index)
-    if codes is None or codes.d < rows.dimension or codes.ntotal != len(stored.labels):
+    try:
+        for labels, codes in code_blocks(file, width):
+            present = among(labels, ids)
+            if not present.any():
+                continue
+            with np.errstate(over="ignore", invalid="ignore"):  # of damaged vectors
+                expected = padded_to(width, code(rows.take(labels[present]), stored.facts["step"]).whole)
+            if not np.array_equal(codes[present], expected + _OFFSET):
+                return False
+            release(rows.mapped(labels[present]))
+    except ValueError:
         return False
-    step = stored.facts["step"]
-    for start in range(0, len(stored.labels), _BLOCK):
-        block = stored.labels[start : start + _BLOCK]
-        present = among(block, ids)
-        with np.errstate(over="ignore", invalid="ignore"):  # of damaged vectors
-            expected = padded_to(codes.d, code(rows.take(block[present]), step).whole) if present.any() else None
-        if expected is not None and not np.array_equal(codes.reconstruct_n(start, len(block))[present], expected):
-            return False
     return True
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -36,6 +37,8 @@ WANTED_FILE = "wanted.json"
 """Recall and memory that the index is to be built for."""
 _MARK = b"kvasir index sha256 "
 _BLOCK = 1 << 20
+_CODES = 4_096
+"""Codes that are read at once."""
 
 
 def index_folder(collection: Path, space: str) -> Path:
@@ -152,6 +155,26 @@ def write_stored(stored: StoredIndex, file: Path, *, locked: bool = False) -> bo
     return True
 
 
+def code_blocks(file: Path, width: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Labels (m,) and 8-bit codes (m, width) of a stored graph or refined inverted file, without loading it.
+
+    FAISS writes the codes last, after their number: of a graph at the very end, of an inverted file that they refine
+    before one more number. Raises ValueError where they are not there, OSError.
+    """
+    with file.open("rb") as stream:
+        ids, _, end = _read_tail(stream)
+        for behind in (0, 4):
+            stream.seek(max(0, end - behind - len(ids) * width - 8))
+            if int.from_bytes(stream.read(8), "little") == len(ids) * width:
+                break
+        else:
+            raise ValueError(f"{file} has no codes of {width} numbers at its end")
+        for start in range(0, len(ids), _CODES):
+            labels = ids[start : start + _CODES]
+            codes = np.frombuffer(stream.read(len(labels) * width), np.uint8)
+            yield labels, codes.reshape(len(labels), width)
+
+
 def read_stored(file: Path, load: bool = True) -> StoredIndex | None:
     """An index with its labels and facts; None where there is none or it is damaged, which is logged.
 
@@ -162,18 +185,22 @@ def read_stored(file: Path, load: bool = True) -> StoredIndex | None:
         return None
     try:
         with file.open("rb") as stream:
-            end = file.stat().st_size - len(_MARK) - hashlib.sha256().digest_size - 16
-            if end < 0:
-                return None
-            stream.seek(end)
-            labels, facts = int.from_bytes(stream.read(8), "little"), int.from_bytes(stream.read(8), "little")
-            if stream.read(len(_MARK)) != _MARK or 8 * labels + facts > end:
-                return None
-            stream.seek(end - facts - 8 * labels)
-            ids = np.frombuffer(stream.read(8 * labels), "<i8").astype(np.int64)
-            return StoredIndex(index, ids, json.loads(stream.read(facts)))
+            ids, facts, _ = _read_tail(stream)
+            return StoredIndex(index, ids, facts)
     except (OSError, ValueError):
         return None
+
+
+def _read_tail(stream: BinaryIO) -> tuple[NDArray[np.int64], dict[str, Any], int]:
+    """What follows FAISS's index in a file: labels (n,), facts, and where they begin. Raises ValueError, OSError."""
+    end = stream.seek(0, os.SEEK_END) - len(_MARK) - hashlib.sha256().digest_size - 16
+    stream.seek(max(0, end))
+    labels, facts = int.from_bytes(stream.read(8), "little"), int.from_bytes(stream.read(8), "little")
+    if stream.read(len(_MARK)) != _MARK or 8 * labels + facts > end:
+        raise ValueError("it is not an index with labels and facts")
+    start = stream.seek(end - facts - 8 * labels)
+    ids = np.frombuffer(stream.read(8 * labels), "<i8").astype(np.int64)
+    return ids, json.loads(stream.read(facts)), start
 
 
 def read_index(file: Path) -> Any | None:

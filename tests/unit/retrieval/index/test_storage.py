@@ -12,15 +12,19 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from retrieval.index.shape import Shape, empty_index, graph_of, lists_of, padded
 from retrieval.index.storage import (
     LOCK,
+    StoredIndex,
     append_digest,
+    code_blocks,
     earlier_files,
     index_folder,
     is_intact,
     read_index,
     stored_size,
     write_index,
+    write_stored,
 )
 
 
@@ -42,6 +46,25 @@ def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert index.ntotal == 10
     assert stored_size(tmp_path, "s") == file.stat().st_size
     assert stored_size(tmp_path, "other") == 0
+
+
+@pytest.mark.parametrize("shape", [graph_of(300, 10), lists_of(300, 10)], ids=["graph", "lists"])
+def test_codes_are_read_from_the_file_as_faiss_has_them(shape: Shape, tmp_path: Path) -> None:
+    width = padded(10)
+    vectors = np.random.default_rng(3).integers(-127, 128, (300, width)).astype(np.float32)
+    index, codes = empty_index(shape, 10)
+    index.train(vectors)
+    index.add(vectors)
+    if not shape.is_graph:
+        codes.add(vectors)
+        index = faiss.IndexRefine(index, codes)
+    file, labels = tmp_path / "index.faiss", np.arange(0, 600, 2)
+    assert write_stored(StoredIndex(index, labels, {"name": "größe"}), file)
+    read_labels, read_codes = map(np.concatenate, zip(*code_blocks(file, width), strict=True))
+    assert read_labels.tolist() == labels.tolist()
+    assert (read_codes.astype(np.float32) - 128 == vectors).all()
+    with pytest.raises(ValueError, match="no codes of 16 numbers"):
+        next(code_blocks(file, 16))
 
 
 def test_a_trailer_shows_any_change(tmp_path: Path) -> None:
