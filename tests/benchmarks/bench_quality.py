@@ -4,16 +4,18 @@
 
 DATA is a folder or zip of class folders, OTHER one of pictures of other sources, whose classes have the same names.
 Unlearned spaces are searched by leave-cluster-out; learned ones in five folds over clusters, each learned from the
-other four. The interval of a gain is of its mean over the same queries, by bootstrap over clusters of near duplicates.
+other four. The interval of a gain is of its mean over the same queries, by bootstrap over clusters of near duplicates;
+the line below has those of the means themselves. Folds never part a cluster; scenes are not looked for here.
 Steps that do not pay stay in the list. Beside each: how far hits of the query's class follow its mark of the device, as
 the excess over chance, and the calibration error of chances that were fitted on the other folds.
 
 Fine-tuned encoders have seen four of the five folds, so the queries of their steps are those of the first fold, which
 they are compared on. Scenes are looked for and left out; their step shows what other frames of a scene flatter.
 
-Last, how well strange pictures are told: those of installed packages and of the folders --strange; and the time that
-`kvasir learn` takes to choose a method and fit it on 8,000 vectors of 1,280 numbers, which are mixed from DATA's last
-layer, each a cluster of its own, with marks at random.
+Last, how well strange pictures are told: those of installed packages and of the folders --strange; the time of a
+query that is re-ranked, in DATA and in 8,000 vectors mixed from its components; and the time that `kvasir learn` takes
+to choose a method and fit it on 8,000 vectors of 1,280 numbers, which are mixed from DATA's last layer, each a cluster
+of its own, with marks at random.
 
 --only: steps whose name has one of these words, separated by commas, and those that they are compared with. --minutes:
 of fine-tuning. --made: a folder for the collections, which a later run takes from there.
@@ -23,12 +25,14 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -36,6 +40,10 @@ from mixed_vectors import Mixture
 from numpy.typing import NDArray
 from strange_pictures import print_strange
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import store_vectors
+
+import retrieval
 from indexer.datasets import open_dataset
 from indexer.run import run_dataset
 from indexer.scenes import update_scenes
@@ -43,7 +51,7 @@ from indexer.transfer_queries import with_queries
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.encoders import EncoderOptions
 from retrieval.evaluation import MeasureOptions
-from retrieval.evaluation.bootstrap import resampled_means
+from retrieval.evaluation.bootstrap import interval, resampled_means
 from retrieval.evaluation.calibrated import hits_of_result
 from retrieval.evaluation.chances import cross_fitted, measured
 from retrieval.evaluation.learned import evaluate_learning
@@ -68,6 +76,8 @@ TUNED = "tuned"
 """The name of the fine-tuned encoder's file, of which its spaces take theirs."""
 LEARNING = "learning from 8,000 vectors of 1,280 numbers"
 STRANGE = "strange pictures"
+RERANKING = "a query re-ranked"
+WAYS = ("query-expansion", "database-augmentation", "expansion", "k-reciprocal")
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,12 @@ def frozen(space: str, rerank: str | None = None) -> Callable[[Collection, Proto
 
 
 def learned(
-    method: str, unlearned: float, views: str = "none", seeds: int = 3, unmarked: bool = False, source: str = MULTI
+    method: str,
+    unlearned: float | None,
+    views: str = "none",
+    seeds: int = 3,
+    unmarked: bool | None = False,
+    source: str = MULTI,
 ) -> Callable[[Collection, Protocol], SpaceResult]:
     """A space that is learned from the gallery of each round."""
     options = LearnOptions(method, unlearned=unlearned, seeds=seeds, unmarked=unmarked)
@@ -151,10 +166,19 @@ STEPS = (
     Step("last layer, field of view", "last layer, whole frame", "field", frozen(LAST)),
     Step("all blocks, whole frame", "last layer, whole frame", "squash", frozen(MULTI)),
     Step("all blocks, components, whole frame", "all blocks, whole frame", "squash", frozen(f"{MULTI}-pca")),
+    *(
+        Step(
+            f"whole frame by {way}",
+            "all blocks, components, whole frame",
+            "squash",
+            frozen(f"{MULTI}-pca", way),
+        )
+        for way in ("expansion", "k-reciprocal")
+    ),
     Step("all blocks, components, field of view", "last layer, field of view", "field", frozen(f"{MULTI}-pca")),
     *(
-        Step(f"the same, {way}", "all blocks, components, field of view", "field", frozen(f"{MULTI}-pca", way))
-        for way in ("query-expansion", "database-augmentation", "expansion", "k-reciprocal")
+        Step(f"re-ranked by {way}", "all blocks, components, field of view", "field", frozen(f"{MULTI}-pca", way))
+        for way in WAYS
     ),
     Step("the same, boxes filled", "all blocks, components, field of view", "fill", frozen(f"{MULTI}-pca")),
     Step("the same, 320 pixels", "all blocks, components, field of view", "320", frozen(f"{MULTI}-pca")),
@@ -175,6 +199,10 @@ STEPS = (
     Step("in folds: network", "in folds: LDA, field of view", "field", learned("head", 0.3), True),
     Step("in folds: LDA and network", "in folds: LDA, field of view", "field", learned("blend", 0.3), True),
     Step("in folds: ensemble", "in folds: LDA, field of view", "field", learned("ensemble", 0.3), True),
+    Step(
+        "ensemble with a tenth", "in folds: LDA, field of view", "field", learned("ensemble", 0.1, unmarked=True), True
+    ),
+    Step("chosen in each fold", "in folds: LDA, field of view", "field", learned(AUTO, None, unmarked=None), True),
     Step("ensemble without an unlearned share", "in folds: LDA, field of view", "field", learned("ensemble", 0), True),
     Step("320 pixels: ensemble", "in folds: LDA, field of view", "320", learned("ensemble", 0.3), True),
     Step(
@@ -202,7 +230,7 @@ def main() -> None:
     wanted = {step.name for step in STEPS if any(word in step.name for word in words)}
     wanted |= {step.base for step in STEPS if step.name in wanted and step.base}
     steps = [step for step in STEPS if step.name in wanted]
-    extra = [name for name in (STRANGE, LEARNING) if any(word in name for word in words)]
+    extra = [name for name in (STRANGE, RERANKING, LEARNING) if any(word in name for word in words)]
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         needed = {*(step.made for step in steps), *(["field"] if extra else [])}
         needed |= {"field"} if TUNED in needed else set()
@@ -237,6 +265,7 @@ def main() -> None:
             line += f"  {gain(result, results[step.base]) if step.base in results else '':30}{followed(result):7.2f}"
             calibration, figures = cross_fitted(hits_of_result(result, opened.images, scores), opened.classes)
             line += f"{figures.error:7.3f}"
+            moved = None
             if options.other is not None and step.moves:
                 new, protocol = grown[step.made]
                 moved = step.result(new, protocol)
@@ -245,11 +274,16 @@ def main() -> None:
                 error = measured([(calibration, hits_of_result(moved, new.images, scores))], new.classes).error
                 line += f"{first.mean():12.3f}{moved.measures['mAP'].mean():7.3f}{least:7.3f}"
                 line += f"{followed(moved):7.2f}{error:7.3f}"
-            print(f"{line}  {spent}", flush=True)
+            print(f"{line}  {spent}")
+            print(f"    95 %: {intervals(result)}", end="" if moved else "\n", flush=True)
+            if moved:
+                print(f"; others {intervals(moved)}", flush=True)
         if STRANGE in extra:
             cost = Cost()
             print_strange(collections["field"], MULTI, options.strange)
             print(f"  {cost}", flush=True)
+        if RERANKING in extra:
+            time_reranking(collections["field"])
         if LEARNING in extra:
             time_learning(collections["field"])
 
@@ -265,6 +299,27 @@ class Cost:
         processor, wall = time.process_time() - self._processor, time.perf_counter() - self._wall
         (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
         return f"{processor:.1f} s of processor time, {wall:.1f} s in all, {int(line.split()[1]) // 1024:,} MiB"
+
+
+def time_reranking(opened: Collection) -> None:
+    """Print the median time of a query by image id, as it is and re-ranked, in the collection and in 8,000 mixtures."""
+    space = f"{MULTI}-pca"
+    vectors = opened.vectors(space)[1]
+    labels = opened.images.labels[opened.positions(space)]
+    mixed, of_class = Mixture(vectors, labels, vectors.shape[1]).block(8000, 0)
+    with tempfile.TemporaryDirectory() as scratch:
+        crowd = store_vectors(Path(scratch) / "mixed", {space: mixed}, [opened.classes[label] for label in of_class])
+        for path in (opened.path, crowd):
+            engine = retrieval.open(path)
+            queries = np.random.default_rng(0).permutation(engine.collection.images.ids)[:22].tolist()
+            for way in (None, *WAYS):
+                times = []
+                for query in queries:
+                    began = time.perf_counter()
+                    engine.search(query, 20, spaces=[space], rerank=way)
+                    times.append(1e3 * (time.perf_counter() - began))
+                took = median(times[1:])  # the first one warms up
+                print(f"{RERANKING}, {len(engine):,} images, {way or 'none'}: {took:.1f} ms", flush=True)
 
 
 def time_learning(opened: Collection) -> None:
@@ -316,12 +371,23 @@ def followed(result: SpaceResult) -> float:
     return bias.within - bias.within_chance if bias else float("nan")
 
 
+def intervals(result: SpaceResult) -> str:
+    """The 95 % intervals of the means of P@1 and mAP over queries, and of P@1 over classes."""
+    values = np.column_stack([result.measures[name][result.scored] for name in ("precision@1", "mAP")])
+    labels, clusters = result.labels[result.scored], result.clusters[result.scored]
+    drawn = resampled_means(values, labels, clusters, len(result.class_names), SAMPLES, 0)
+    ends = interval(np.column_stack([drawn.micro, drawn.macro[:, 0]]))
+    return ", ".join(
+        f"{name} {low:.3f} to {high:.3f}" for name, (low, high) in zip(("P@1", "mAP", "macro P@1"), ends, strict=True)
+    )
+
+
 def gain(result: SpaceResult, base: SpaceResult) -> str:
     """The mean gain in mAP over the queries of the result, which its base has too, and its 95 % interval."""
     same = np.searchsorted(base.ids, result.ids)
     differences = (result.measures["mAP"] - base.measures["mAP"][same])[:, None]
     drawn = resampled_means(differences, result.labels, result.clusters, len(result.class_names), SAMPLES, 0).micro
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    low, high = interval(drawn)
     return f"{differences.mean():+.3f} ({low:+.3f} to {high:+.3f})"
 
 

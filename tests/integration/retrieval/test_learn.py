@@ -323,7 +323,7 @@ def test_cross_validation_chooses_method_and_share(learned: Path, tmp_path: Path
     with CollectionWriter(path) as writer:
         recipe = learn(writer, "chosen", options=LearnOptions(dimension=12, seeds=1)).recipe
     assert recipe["chosen"]
-    assert set(recipe["validation"]) == {"lda", "head", "blend"}
+    assert set(recipe["validation"]) == {"lda", "head", "blend", "ensemble"}
     figures = recipe["validation"][recipe["method"]]
     assert recipe["shares"]["base"] == pytest.approx(figures["unlearned"])
     assert {"precision@1", "mAP", "left-out mAP", "left-out mAP without learning"} <= set(figures)
