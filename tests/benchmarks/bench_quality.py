@@ -387,7 +387,7 @@ def gain(result: SpaceResult, base: SpaceResult) -> str:
     same = np.searchsorted(base.ids, result.ids)
     differences = (result.measures["mAP"] - base.measures["mAP"][same])[:, None]
     drawn = resampled_means(differences, result.labels, result.clusters, len(result.class_names), SAMPLES, 0).micro
-    low, high = interval(drawn)
+    ((low, high),) = interval(drawn)
     return f"{differences.mean():+.3f} ({low:+.3f} to {high:+.3f})"
 
 
