@@ -52,6 +52,16 @@ class EmbeddedQuery:
     text_matches: tuple[TextMatch, ...] = ()
     zero_shot: Mapping[str, float] | None = None
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether a part has a negative weight."""
+        return any(made.is_signed for made in self.vectors.values())
+
+    @property
+    def has_text(self) -> bool:
+        """Whether a part is a text."""
+        return self.query is not None and self.query.has_text
+
 
 class Embedder:
     """The spaces of one collection, each opened once, with its first use. Safe to share between threads.
@@ -107,13 +117,13 @@ class Embedder:
             if all(weight < 0 for _, weight in made):
                 raise BadQueryError(f"the parts that have a vector in the space '{name}' all have negative weights")
             weights = [weight for _, weight in made]
-            kinds = [part.text is not None for part, by_space in by_part if name in by_space]
-            if deviations is not None and len(set(kinds)) > 1 and self.space(name).embeds_texts:
+            texts = None
+            if query.has_text and self.space(name).embeds_texts:
+                texts = np.array([part.text is not None for part, by_space in by_part if name in by_space])
+            if deviations is not None and texts is not None and not texts.all():
                 of_images, of_texts = deviations(name)
-                weights = [
-                    weight / (of_texts if text else of_images) for weight, text in zip(weights, kinds, strict=True)
-                ]
-            vectors[name] = QueryVectors(np.stack([vector for vector, _ in made]), scaled_weights(weights))
+                weights = (np.array(weights) / np.where(texts, of_texts, of_images)).tolist()
+            vectors[name] = QueryVectors(np.stack([vector for vector, _ in made]), scaled_weights(weights), texts)
         return vectors
 
     def pictures(self, part: Part, spaces: Sequence[str]) -> dict[Draft, Picture]:
@@ -198,12 +208,12 @@ class Embedder:
     def zero_shot(self, query: Query, vectors: Mapping[str, QueryVectors]) -> dict[str, float] | None:
         """Shares of the classes for a query of one picture, the largest first, in the first space with a text encoder.
 
-        None for other queries, images of the collection and vectors among them, where there are no two classes, and
-        where the text encoder cannot be loaded.
+        None for texts, vectors and several parts, where there are no two classes, and where the text encoder cannot be
+        loaded.
         """
         part = query.parts[0]
         classes = self.collection.classes
-        if len(query.parts) > 1 or part.picture is None or len(classes) < 2:
+        if len(query.parts) > 1 or (part.picture is None and part.image_id is None) or len(classes) < 2:
             return None
         name = next((name for name in vectors if self.space(name).embeds_texts), None)
         if name is None:

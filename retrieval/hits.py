@@ -149,9 +149,13 @@ class Quality:
         return Quality(k, relevant, hits / k, hits / relevant, min(k, relevant) / relevant)
 
 
-SCORE_KINDS = ("similarity", "balance", "re-ranked similarity", "fused ranks", "fused scores")
-"""What a score is: of the one space that was searched, as it is, with negative weights (similarity to what is wanted
-less that to what is not) or after re-ranking; or of several spaces."""
+SCORE_KINDS = (
+    *("similarity", "text similarity", "class similarity", "balance", "re-ranked similarity"),
+    *("fused ranks", "fused scores"),
+)
+"""What a score is. Of one space: similarity to pictures; to words by a text encoder, or to the mean of the classes that
+they describe, each averaged with that to the query's pictures; with negative weights, similarity to what is wanted less
+that to what is not; or after re-ranking. Or of several spaces."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +166,8 @@ class Hits(Sequence[Hit]):
     shows, where what was searched is calibrated. novelty: of a query that is like no image here. query: what was
     searched for, and feedback the marks that moved it. Equality ignores both and which opened collection it was.
     text_matches: texts of the query that were searched by the classes they describe, for want of a text encoder.
-    zero_shot: shares of the classes for a query of one picture from outside, by its cosines with captions of the
-    classes, which no label was used for; the largest first; None where no space searched has a text encoder.
+    zero_shot: shares of the classes for a query of one picture, by its cosines with captions of the classes, which no
+    label was used for; the largest first; None where no space searched has a text encoder.
     """
 
     hits: tuple[Hit, ...]

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 class QueryVectors:
     """A query in one space: vectors (p, d) of the parts that it has there, in the stored dtype, and weights (p,), at
     least one of them positive, of which only the proportions count.
+
+    texts: (p,), which parts are texts by the space's text encoder; None for none.
     """
 
     vectors: NDArray[Any]
     weights: NDArray[np.float64]
+    texts: NDArray[np.bool_] | None = None
 
     @cached_property
     def positive(self) -> float:
@@ -28,6 +31,13 @@ class QueryVectors:
     def negative_share(self) -> float:
         """The sum of the magnitudes of the negative weights, as a share of that of the positive ones."""
         return 1 - float(self.weights.sum()) / self.positive
+
+    @property
+    def text_share(self) -> float:
+        """The share of texts in the positive weights."""
+        if self.texts is None:
+            return 0.0
+        return float(self.weights.sum(where=self.texts & (self.weights > 0))) / self.positive
 
     @cached_property
     def is_signed(self) -> bool:

@@ -310,8 +310,8 @@ class Searcher:
         gallery = self._gallery(names).restricted_to(selection)
         searches = {name: self._space_search(name) for name in names}
         reranker = None if rerank is None else self._reranker(rerank, names)
-        signed = [any(made.is_signed for made in query.vectors.values()) for query in queries]
-        calibration = self._calibration(names, shares, method, reranker, min_chance, any(signed))
+        of_pictures = not any(query.is_signed or query.has_text for query in queries)
+        calibration = self._calibration(names, shares, method, reranker, min_chance, of_pictures)
         listed = min(k if calibration is None else max(k, CALIBRATED), len(self.collection))
         depth = max(DEPTH, 10 * listed) if len(names) > 1 else listed if reranker is None else max(RERANKED, listed)
         for name in names:
@@ -358,7 +358,7 @@ class Searcher:
                 query.class_name,
                 quality,
                 self.collection,
-                method.score_kind if len(names) > 1 else _score_kind(reranker is not None, signed[at]),
+                method.score_kind if len(names) > 1 else _score_kind(reranker is not None, query, names[0]),
                 None if len(names) == 1 else method.name,
                 findings,
                 query.novelty,
@@ -390,7 +390,7 @@ class Searcher:
             if method.by_score:
                 measured = _measured(searches, queries[block], measured)
             fused_lists = [
-                search.scored_list(queries[block], lists, self.statistics(search.name))
+                search.scored_list(queries[block], lists, *self._backgrounds(search.name, queries[block]))
                 if method.by_score
                 else RankedList(padded([ids for ids, _ in lists], -1))
                 for search, lists in zip(searches.values(), measured, strict=True)
@@ -616,7 +616,9 @@ class Searcher:
             vectors = [self.collection.vector(name, image_id) for image_id in image_ids]
             return np.array([made.vectors[0], *(vector for vector in vectors if vector is not None)])[1:]
 
-        return moved(made, stored(feedback.relevant), stored(feedback.irrelevant), self.metric(name))
+        deviations = None if made.texts is None else self._deviations(name)
+        marks = stored(feedback.relevant), stored(feedback.irrelevant)
+        return moved(made, *marks, self.metric(name), deviations=deviations)
 
     def novelties(self, space: str, vectors: Mapping[str, NDArray[Any]]) -> list[Novelty | None] | None:
         """What is told of n whole pictures from outside that are searched in a space; None where nothing can be.
@@ -741,20 +743,23 @@ class Searcher:
         method: Method,
         reranker: Reranker | None,
         min_chance: float | None,
-        signed: bool,
+        of_pictures: bool,
     ) -> StoredCalibration | None:
-        """What scores in these spaces mean; None where that is not known. Raises NotCalibratedError, BadQueryError."""
+        """What scores in these spaces mean; None where that is not known. Raises NotCalibratedError, BadQueryError.
+
+        of_pictures: whether all queries are of pictures with positive weights, as those that it was fitted on.
+        """
         if min_chance is not None and not (is_number(min_chance) and 0 <= min_chance <= 1):
             raise BadQueryError(f"min_chance is {min_chance!r}; a chance is a number from 0 to 1")
         name = calibrated_name(names, [1.0] if len(names) == 1 else weights, method.name)
-        stored = self._calibrations.get(self.collection, name) if reranker is None and not signed else None
+        stored = self._calibrations.get(self.collection, name) if reranker is None and of_pictures else None
         if stored is None and min_chance is not None:
             how = f"--fuse '{name}'" if len(names) > 1 else f"--space {name}"
             raise NotCalibratedError(
                 f"scores after re-ranking have no chances; search {name} without it"
                 if reranker is not None
-                else "scores of a query with negative weights or marks have no chances; leave min_chance out"
-                if signed
+                else "scores of a query with words, negative weights or marks have no chances; leave min_chance out"
+                if not of_pictures
                 else f"{name} is not calibrated; `kvasir calibrate {self.collection.path} {how}` does it"
             )
         return stored
@@ -776,6 +781,11 @@ class Searcher:
     def _deviations(self, space: str) -> tuple[float, float]:
         """Standard deviations of the similarity of images, and of texts, to random images; 1 where nothing varies."""
         return self.statistics(space).deviation or 1.0, self.text_statistics(space).deviation or 1.0
+
+    def _backgrounds(self, space: str, queries: Sequence[EmbeddedQuery]) -> list[Statistics]:
+        """The background of a space's images, and that of texts where a query has one with a vector of its own."""
+        has_texts = any(query.vectors[space].texts is not None for query in queries)
+        return [self.statistics(space), *([self.text_statistics(space)] if has_texts else [])]
 
     def text_statistics(self, space: str) -> Statistics:
         """How similar texts and random images are in a space with a text encoder; the texts are captions of classes."""
@@ -834,10 +844,16 @@ def _query_of(hits: Hits) -> Query:
     return hits.query
 
 
-def _score_kind(reranked: bool, signed: bool) -> str:
+def _score_kind(reranked: bool, query: EmbeddedQuery, space: str) -> str:
+    """What scores in one space are; one of `retrieval.hits.SCORE_KINDS`."""
+    made = query.vectors[space]
     if reranked:
         return "re-ranked similarity"
-    return "balance" if signed else "similarity"
+    if made.is_signed:
+        return "balance"
+    if made.texts is not None:
+        return "text similarity"
+    return "class similarity" if query.text_matches else "similarity"
 
 
 def _ids_and_scores(hits: Hits) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -97,17 +97,26 @@ class SpaceSearch:
         return result
 
     def scored_list(
-        self, queries: Sequence[EmbeddedQuery], measured: Sequence[Nearest], statistics: Statistics
+        self,
+        queries: Sequence[EmbeddedQuery],
+        measured: Sequence[Nearest],
+        of_images: Statistics,
+        of_texts: Statistics | None = None,
     ) -> RankedList:
-        """Candidates of each query, from whatever space, with their similarities in this one.
+        """Candidates of each query, from whatever space, with their similarities in this one and its background.
 
-        Those of a query with negative weights are shifted so that a random image scores as it does for any other query.
+        of_images, of_texts: the background of the space's images, and where a query has a text with a vector of its
+        own, of texts. Similarities to a query with negative weights are shifted so that a random image scores as it
+        does for any other query.
         """
         made = [query.vectors[self.name] for query in queries]
         scores = [
-            self.scores(distances, each) + (statistics.mean * each.negative_share if each.is_signed else 0.0)
+            self.scores(distances, each) + (_shift(each, of_images, of_texts) if each.is_signed else 0.0)
             for each, (_, distances) in zip(made, measured, strict=True)
         ]
+        statistics = [of_images]
+        if of_texts is not None:
+            statistics = [of_images.blended(of_texts, each.text_share) for each in made]
         return RankedList(padded([ids for ids, _ in measured], -1), padded(scores, np.nan), statistics)
 
     def scores(self, distances: NDArray[np.float64], query: QueryVectors) -> NDArray[np.float64]:
@@ -139,6 +148,14 @@ class SpaceSearch:
         means = self.distances(query, candidates)
         order = nearest(means, depth)
         return candidates[order], means[order]
+
+
+def _shift(query: QueryVectors, of_images: Statistics, of_texts: Statistics | None) -> float:
+    """What the negative weights of a query take from the similarity of a random image."""
+    if query.texts is None or of_texts is None:
+        return of_images.mean * query.negative_share
+    means = np.where(query.texts, of_texts.mean, of_images.mean)
+    return -float((query.weights * means).sum(where=query.weights < 0)) / query.positive
 
 
 def padded(rows: Sequence[NDArray[Any]], value: float) -> NDArray[Any]:

@@ -200,7 +200,7 @@ class FusedRetriever:
         distances = distances_to_vectors(member.metric, vectors)
         labelled = self._unlabelled(gallery[columns])
         column_of = np.append(columns, -1)  # -1, no image, is the last
-        statistics = _statistics(member.metric, vectors) if by_score else None
+        statistics = [_statistics(member.metric, vectors)] if by_score else []
         seen = None if member.proposed is None else member.proposed.among(gallery[columns])
 
         def ranked_lists(queries: Rows) -> RankedList:

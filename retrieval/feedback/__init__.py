@@ -75,19 +75,34 @@ def moved(
     irrelevant: NDArray[Any],
     metric: Metric,
     movement: Movement = Movement(),
+    deviations: tuple[float, float] | None = None,
 ) -> QueryVectors:
-    """A query moved by the vectors (r, d) of relevant and (i, d) of irrelevant images, in one space."""
+    """A query moved by the vectors (r, d) of relevant and (i, d) of irrelevant images, in one space.
+
+    deviations: standard deviations of the similarities of images, and of texts, to random images, for a query that has
+    texts: marks and texts weigh as much as sums of standardised similarities have it. Texts, which lie apart from all
+    images, are no examples of the regression.
+    """
     if not len(relevant) and not len(irrelevant):
         return query
-    weights = rocchio_weights(
-        query.weights / query.positive, len(relevant), len(irrelevant), movement.relevant, movement.irrelevant
-    )
+    texts = scales = None
+    own, positive = query.weights, query.positive
+    if query.texts is not None and deviations is not None:
+        texts = np.concatenate([query.texts, np.zeros(len(relevant) + len(irrelevant), bool)])
+        scales = np.where(texts, deviations[1], deviations[0])
+        own = own * scales[: len(own)]
+        positive = float(own.sum(where=own > 0))
+    weights = rocchio_weights(own / positive, len(relevant), len(irrelevant), movement.relevant, movement.irrelevant)
     vectors = np.concatenate([query.vectors, relevant, irrelevant])
     if min(len(relevant), len(irrelevant)) >= LEAST_FOR_REGRESSION:
         wanted = np.concatenate([query.weights > 0, np.ones(len(relevant), bool), np.zeros(len(irrelevant), bool)])
-        distances = np.asarray(metric.distances(vectors, vectors), np.float64)
-        weights = logistic_weights(distances, wanted, weights, movement.strength, movement.prior)
-    return QueryVectors(vectors, weights)
+        examples = slice(None) if texts is None else ~texts
+        images = vectors[examples]
+        distances = np.asarray(metric.distances(images, images), np.float64)
+        fitted = logistic_weights(distances, wanted[examples], weights[examples], movement.strength, movement.prior)
+        weights *= movement.prior
+        weights[examples] = fitted
+    return QueryVectors(vectors, weights if scales is None else weights / scales, texts)
 
 
 def _ids(name: str, value: Any) -> tuple[int, ...]:

@@ -76,12 +76,14 @@ class Method(Protocol):
         """Whether points depend on scores: then the candidates of one list need their scores in all others."""
         ...
 
-    def points(self, share: float, scores: NDArray[np.float64], statistics: Statistics | None) -> NDArray[np.float64]:
+    def points(
+        self, share: float, scores: NDArray[np.float64], statistics: Sequence[Statistics]
+    ) -> NDArray[np.float64]:
         """Points of a list's images.
 
         share: the list's weight over the sum of all. scores: similarities (q, m), best first where the method is by
-        ranks; NaN for an image without a vector. statistics: the background of the list's space, where by_score.
-        Returns an array that broadcasts to (q, m).
+        ranks; NaN for an image without a vector. statistics: where by_score, the background of the list's space, for
+        all queries or for each. Returns an array that broadcasts to (q, m).
         """
         ...
 
@@ -97,12 +99,12 @@ class RankedList:
     """Ranked results of one space for q queries.
 
     ids: (q, m) int64, -1 where a query's list has ended. scores: similarities (q, m) float64, or None where the method
-    goes by ranks alone. statistics: of the space, where the method needs them.
+    goes by ranks alone. statistics: where the method needs them, of the space, or of each query in it.
     """
 
     ids: NDArray[np.int64]
     scores: NDArray[np.float64] | None = None
-    statistics: Statistics | None = None
+    statistics: Sequence[Statistics] = ()
 
 
 def method_named(name: str) -> Method:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,9 @@ class ReciprocalRank:
     summands: str = "reciprocal ranks"
     by_score: bool = False
 
-    def points(self, share: float, scores: NDArray[np.float64], statistics: Statistics | None) -> NDArray[np.float64]:
+    def points(
+        self, share: float, scores: NDArray[np.float64], statistics: Sequence[Statistics]
+    ) -> NDArray[np.float64]:
         """Points of the ranks 1 to m, (m,); see `retrieval.fusion.Method`."""
         points: NDArray[np.float64] = share * (CONSTANT + 1) / (CONSTANT + np.arange(1, scores.shape[1] + 1))
         return points

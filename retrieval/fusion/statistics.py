@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +28,21 @@ FOLDER = "statistics"
 
 @dataclass(frozen=True)
 class Statistics:
-    """Mean, standard deviation and minimum of the similarity of random pairs of different images."""
+    """Mean, standard deviation and minimum of the similarity of random pairs of different images, or of texts and
+    images.
+
+    maximum: the largest similarity that there is, of equal vectors; of texts, which no image equals, the largest seen.
+    """
 
     mean: float
     deviation: float
     minimum: float
+    maximum: float = 1.0
+
+    def blended(self, other: Statistics, share: float) -> Statistics:
+        """The statistics of a weighted mean of similarities, of which `other` has this share from 0 to 1."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Statistics(*((1 - share) * own + share * its for own, its in pairs))
 
 
 def of_scores(scores: NDArray[np.floating]) -> Statistics:
@@ -65,7 +75,7 @@ def stored_statistics(
     """
     digest = hashlib.sha256(ids.astype("<i8").tobytes())
     digest.update(checksums.astype("<u4").tobytes())
-    digest.update("\n".join(texts).encode())
+    digest.update("\n".join([*texts, *["with a maximum"] * bool(texts)]).encode())  # earlier files have none
     key = digest.hexdigest()
     file = collection / FOLDER / f"{space}{'.texts' if texts else ''}.json"
     stored = _load(file, key)
@@ -74,6 +84,8 @@ def stored_statistics(
     chosen = sampled(ids)
     measured = measure(chosen)
     statistics = of_scores(measured if texts else measured[np.triu_indices(len(chosen), 1)])
+    if texts and measured.size:
+        statistics = replace(statistics, maximum=float(measured.max()))
     _save(file, key, statistics)
     return statistics
 

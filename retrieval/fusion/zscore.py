@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,12 @@ class ZScore:
     summands: str = "standardised scores"
     by_score: bool = True
 
-    def points(self, share: float, scores: NDArray[np.float64], statistics: Statistics | None) -> NDArray[np.float64]:
+    def points(
+        self, share: float, scores: NDArray[np.float64], statistics: Sequence[Statistics]
+    ) -> NDArray[np.float64]:
         """Points of scores (q, m); see `retrieval.fusion.Method`."""
-        assert statistics is not None
-        standardised = (scores - statistics.mean) / (statistics.deviation or 1.0)
-        return share * np.nan_to_num(standardised, nan=0.0)
+        assert len(statistics) in (1, len(scores))
+        means, deviations = np.array([(each.mean, each.deviation or 1.0) for each in statistics]).T[:, :, None]
+        standardised = (scores - means) / deviations
+        points: NDArray[np.float64] = share * np.nan_to_num(standardised, nan=0.0)
+        return points

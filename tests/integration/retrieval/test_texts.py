@@ -15,6 +15,10 @@ import pytest
 from retrieval.collection import Collection, tower_folder
 from retrieval.encoders.runtime import DamagedTowerError
 from retrieval.encoders.text import TEMPLATES, TEXT_MODEL
+from retrieval.feedback import Feedback
+from retrieval.feedback.logistic import PRIOR
+from retrieval.feedback.rocchio import IRRELEVANT, RELEVANT
+from retrieval.fusion import METHODS
 from retrieval.query import Part, Query
 from retrieval.search import Searcher, open_collection
 from retrieval.spaces import open_space
@@ -89,7 +93,7 @@ def test_images_are_ranked_by_their_cosine_to_the_text(engine: Searcher) -> None
     scores = vectors @ engine.space(name).embed_texts(["zebra"])[0]
     order = np.lexsort((ids, -scores))
     assert [hit.score for hit in hits] == pytest.approx(scores[order].tolist(), abs=1e-5)
-    assert hits.text_matches == ()
+    assert (hits.text_matches, hits.score_kind) == ((), "text similarity")
 
 
 def test_kinds_are_brought_to_one_scale_by_the_collections_background(engine: Searcher) -> None:
@@ -110,6 +114,68 @@ def test_kinds_are_brought_to_one_scale_by_the_collections_background(engine: Se
     ranked = [by_id[hit.id] for hit in hits]
     assert ranked == pytest.approx(sorted(ranked, reverse=True), abs=1e-4)
     assert (engine.collection.path / "statistics" / f"{name}.texts.json").is_file()
+
+
+@pytest.fixture(scope="module")
+def fused(collection: Path, gallery_folder: Path, index_folder: Callable[..., Path], tmp_path_factory: Any) -> Searcher:
+    """The collection with a space that has no text encoder."""
+    copy = shutil.copytree(collection, tmp_path_factory.mktemp("fused") / "fused.collection")
+    return open_collection(index_folder(gallery_folder, copy, descriptors="ColorLayout"))
+
+
+def similarities(engine: Searcher, name: str, *texts: str) -> tuple[list[int], np.ndarray, np.ndarray, np.ndarray]:
+    """Ids, cosines of the images with each other, with captions of the classes, and with texts (n, t)."""
+    ids, vectors = engine.vectors(name)
+    rows, embed = vectors.astype(np.float64), engine.space(name).embed_texts
+    captions = [one.caption for one in engine._embedder.class_words.descriptions.values()]
+    return ids.tolist(), rows @ rows.T, rows @ embed(captions).T, rows @ embed(texts).T
+
+
+@pytest.mark.parametrize("fusion", ["zscore", "minmax"])
+def test_texts_are_fused_by_the_background_of_texts(fused: Searcher, fusion: str) -> None:
+    (name,) = fused.text_spaces()
+    ids, images, captions, texts = similarities(fused, name, "polyp", "a z-line")
+    pairs = images[np.triu_indices(len(ids), 1)]
+
+    def scaled(scores: Any, background: np.ndarray, greatest: float) -> Any:
+        if fusion == "zscore":
+            return (scores - background.mean()) / background.std()
+        return (scores - background.min()) / (greatest - background.min())
+
+    alone = scaled(texts[:, 0], captions, captions.max())
+    other = fused.statistics("ColorLayout")
+    for hit in fused.search(Part(text="polyp"), 30, spaces=[name, "ColorLayout"], fusion=fusion):
+        similar = float(fused.metric("ColorLayout").scores(np.array([hit.distances["ColorLayout"]]))[0])
+        low, width = (other.mean, other.deviation) if fusion == "zscore" else (other.minimum, 1 - other.minimum)
+        assert hit.score == pytest.approx((alone[ids.index(hit.id)] + (similar - low) / width) / 2, abs=1e-4)
+    if fusion == "zscore":
+        query = Query((Part(image_id=3), Part(text="polyp", weight=0.5), Part(text="a z-line", weight=-0.25)))
+        standard = [scaled(scores, captions, 1) for scores in texts.T]
+        mixed = (scaled(images[3], pairs, 1) + 0.5 * standard[0] - 0.25 * standard[1]) / 1.5
+        search = fused._space_search(name)
+        made = fused.embed(query, [name])
+        ids_of = np.array(ids)
+        listed = search.scored_list([made], [(ids_of, search.distances(made.vectors[name], ids_of))],
+                                    *fused._backgrounds(name, [made]))  # fmt: skip
+        assert ids[3] == 3
+        fused_scores = METHODS[fusion].points(1.0, listed.scores, listed.statistics)
+        assert fused_scores[0] == pytest.approx(mixed, abs=1e-4)
+
+
+def test_marks_and_texts_weigh_by_the_spread_of_their_kind(engine: Searcher) -> None:
+    (name,) = engine.text_spaces()
+    ids, images, captions, texts = similarities(engine, name, "polyp")
+    spread, of_texts = images[np.triu_indices(len(ids), 1)].std(), captions.std()
+    by_hand = texts[:, 0] / of_texts + (RELEVANT * images[4] - IRRELEVANT / 2 * (images[1] + images[2])) / spread
+    hits = engine.refine(Part(text="polyp"), relevant=[4], irrelevant=[1, 2], k=30)
+    ranked = [by_hand[ids.index(hit.id)] for hit in hits]
+    assert ranked == pytest.approx(sorted(ranked, reverse=True), abs=1e-3)
+    feedback = Feedback((4, 5, 6), (1, 2, 3))
+    made = engine.embed(Part(text="polyp"), [name], feedback=feedback).vectors[name]
+    assert made.weights[0] == pytest.approx(PRIOR / of_texts, rel=1e-4)  # the regression is among images alone
+    assert made.texts is not None
+    assert made.texts.tolist() == [True] + [False] * 6
+    assert (np.sign(made.weights) == [1, 1, 1, 1, -1, -1, -1]).all()
 
 
 def test_a_negative_text_pushes_images_like_it_away(engine: Searcher) -> None:
@@ -164,16 +230,16 @@ def test_a_picture_has_shares_of_the_classes_by_their_captions(engine: Searcher)
     shares = list(hits.zero_shot.values())
     assert shares == sorted(shares, reverse=True)
     assert hits.to_dict()["zero_shot"] == hits.zero_shot
+    assert engine.search(3, 2).zero_shot == pytest.approx(hits.zero_shot, abs=1e-4)
     assert engine.search(Part(text="polyp"), 2).zero_shot is None
     assert engine.search(Query((Part(image_id=3), Part(picture=picture))), 2).zero_shot is None
 
 
-def test_a_search_by_id_or_vector_needs_no_text_encoder(collection: Path) -> None:
+def test_a_search_by_vector_needs_no_text_encoder(collection: Path) -> None:
     engine = open_collection(collection)
     (name,) = engine.text_spaces()
     space = engine.space(name)
     assert isinstance(space, EncoderSpace)
-    assert engine.search(3, 2).zero_shot is None
     assert engine.search(engine.vectors(name)[1][3], 2).zero_shot is None
     assert "_run" not in vars(space._texts)
     space.warm_up()
@@ -218,11 +284,12 @@ def test_the_command_line_rest_and_the_page_show_shares_and_search_by_text(colle
     picture.write_bytes(opened.read(3))
     printed = CliRunner().invoke(command, [str(picture), str(collection)]).output
     assert "classes by words alone: " in printed
+    assert "classes by words alone: " in CliRunner().invoke(command, ["3", str(collection)]).output
     by_text = CliRunner().invoke(command, ["--text", "zebra", str(collection)]).output
     assert "was matched" not in by_text
     assert "texts" in by_text
     client = create_app(Settings(collection), background=False).test_client()
-    assert client.post("/api/v1/search", json={"image_id": 3}).json["zero_shot"] is None
+    assert len(client.post("/api/v1/search", json={"image_id": 3}).json["zero_shot"]) == len(opened.classes)
     answer = client.post("/api/v1/search", data={"image": (BytesIO(picture.read_bytes()), "query.jpg")}).json
     assert {one["class"] for one in answer["zero_shot"]} == set(Collection.open(collection).classes)
     assert sum(one["share"] for one in answer["zero_shot"]) == pytest.approx(1)
@@ -230,7 +297,9 @@ def test_the_command_line_rest_and_the_page_show_shares_and_search_by_text(colle
     assert (text["text_matches"], text["zero_shot"], len(text["hits"])) == ([], None, 10)
     sent = client.post("/search", data={"picture": (BytesIO(picture.read_bytes()), "query.jpg")})
     assert "By words alone" in client.get(sent.headers["Location"]).text
-    assert "By words alone" not in client.get("/results?image=3").text
+    assert "By words alone" in client.get("/results?image=3").text
     page = client.get("/results?text=zebra").text
+    assert "Similarity to the words" in page
+    assert "1 for equal pictures" not in page
     assert "data-text-match" not in page
     assert "data-said" in page

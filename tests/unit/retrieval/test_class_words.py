@@ -11,6 +11,7 @@ import pytest
 
 from retrieval.class_words import ClassDescription, ClassWords, UnknownWordsError
 from retrieval.collection import CollectionWriter
+from retrieval.learn.calibration_store import NotCalibratedError
 from retrieval.query import BadQueryError, Part, Query
 from retrieval.search import Searcher, open_collection
 
@@ -106,6 +107,9 @@ def test_a_text_is_searched_by_the_mean_vector_of_its_class(engine: Searcher) ->
     by_vector = engine.search(Part(vector=unit(10)[0]), 5, spaces="plane")
     assert by_vector.ids[2:] == hits.ids[2:]
     assert by_vector.text_matches == ()
+    assert (hits.score_kind, by_vector.score_kind) == ("class similarity", "similarity")
+    with pytest.raises(NotCalibratedError, match="words, negative weights or marks have no chances"):
+        engine.search(Part(text="caecum"), 5, spaces="plane", min_chance=0.5)
 
 
 def test_texts_have_weights_as_other_parts(engine: Searcher) -> None:

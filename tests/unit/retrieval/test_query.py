@@ -230,7 +230,7 @@ def test_a_query_needs_a_positive_weight_in_every_space(plane: Searcher) -> None
 
 
 def test_chances_are_not_of_queries_with_negative_weights(plane: Searcher) -> None:
-    with pytest.raises(NotCalibratedError, match="negative weights or marks have no chances"):
+    with pytest.raises(NotCalibratedError, match="words, negative weights or marks have no chances"):
         plane.search(Query((Part(image_id=0), Part(image_id=1, weight=-1))), min_chance=0.5)
 
 

@@ -15,7 +15,7 @@ def ranked(*ids: int) -> RankedList:
 
 
 def scored(ids: list[int], scores: list[float], statistics: Statistics) -> RankedList:
-    return RankedList(np.array([ids], np.int64), np.array([scores]), statistics)
+    return RankedList(np.array([ids], np.int64), np.array([scores]), [statistics])
 
 
 def fused(lists: list[RankedList], weights: list[float], method: str = "rrf") -> tuple[list[int], list[float]]:
@@ -68,6 +68,15 @@ def test_standardised_scores_by_hand() -> None:
     assert fused(lists, [1, 1], "zscore") == ([1, 2, 3], [1.0, 1.0, -1.0])
 
 
+def test_each_query_is_scored_by_its_own_background() -> None:
+    backgrounds = [Statistics(0.5, 0.2, 0.1), Statistics(0.25, 0.05, 0.1, 0.3)]  # of images; of texts
+    backgrounds.append(backgrounds[0].blended(backgrounds[1], 0.5))
+    assert backgrounds[2] == Statistics(0.375, 0.125, 0.1, 0.65)
+    ranked_lists = [RankedList(np.array([[1]] * 3), np.array([[0.7], [0.3], [0.5]]), backgrounds)]
+    assert fuse(ranked_lists, [1], "zscore")[1][:, 0] == pytest.approx([1, 1, 1])
+    assert fuse(ranked_lists, [1], "minmax")[1][:, 0] == pytest.approx([0.6 / 0.9, 1, 0.4 / 0.55])
+
+
 def test_scores_between_bounds_by_hand() -> None:
     lists = [
         scored([1, 2], [1.0, 0.6], Statistics(mean=0.7, deviation=0.2, minimum=0.5)),
@@ -105,9 +114,10 @@ def test_several_queries_are_fused_as_each_of_them_alone(method: str) -> None:
     ids[1, 2, 5:] = -1
     scores = -np.sort(-random.normal(size=(2, 4, 12)), axis=-1)
     background = [Statistics(0.1, 0.3, -2.0), Statistics(-0.2, 0.7, -1.5)]
-    together, values = fuse([RankedList(*each) for each in zip(ids, scores, background, strict=True)], [2, 1], method)
+    lists = [RankedList(ids[n], scores[n], [background[n]]) for n in range(2)]
+    together, values = fuse(lists, [2, 1], method)
     for query in range(4):
-        alone = [RankedList(ids[n, query : query + 1], scores[n, query : query + 1], background[n]) for n in range(2)]
+        alone = [RankedList(ids[n, query : query + 1], scores[n, query : query + 1], [background[n]]) for n in range(2)]
         expected, expected_values = fuse(alone, [2, 1], method)
         count = int((expected[0] >= 0).sum())
         assert together[query, :count].tolist() == expected[0, :count].tolist()
@@ -171,3 +181,10 @@ def test_the_sample_is_of_the_images_alone() -> None:
     assert np.array_equal(chosen, sampled(ids))
     assert np.isin(chosen, ids).all()
     assert of_scores(np.empty(0)) == Statistics(0.0, 0.0, 0.0)
+
+
+def test_the_largest_similarity_of_texts_is_measured(tmp_path: Path) -> None:
+    ids, checksums, similarities = np.arange(3), np.arange(3), np.array([[0.1, 0.2, 0.3]])
+    for _ in range(2):
+        measured = stored_statistics(tmp_path, "space", ids, checksums, lambda _: similarities, ["a text"])
+        assert measured == Statistics(pytest.approx(0.2), pytest.approx(0.0816497), 0.1, 0.3)
