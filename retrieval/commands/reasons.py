@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +14,6 @@ from retrieval.errors import OutputError
 from retrieval.terminal import TaskBars, note, one_line, progress_bar
 
 if TYPE_CHECKING:
-    from retrieval.query import Query
     from retrieval.reasons.telling import Reasons
     from retrieval.search import Searcher
 
@@ -87,20 +86,19 @@ def _test(searcher: Searcher, spaces: list[str], pairs: int, seed: int, as_json:
 
 
 def _tell(searcher: Searcher, query: str, image: str, spaces: list[str], out: Path | None, as_json: bool) -> None:
-    from retrieval.query import Part, Query
+    from retrieval.query import Part
 
     if not image.isdecimal():
         raise click.UsageError(f"IMAGE-ID is the number of an image of COLLECTION, not '{image}'")
     part = Part(image_id=int(query)) if query.isdecimal() else Part(picture=Path(query))
-    asked = Query((part,))
-    told = searcher.reasons(asked, int(image), spaces)
+    told = searcher.reasons(part, int(image), spaces)
     if as_json:
         click.echo(json.dumps(told.to_dict(), indent=2, allow_nan=False))
     else:
         for line in _lines(told):
             click.echo(line)
     if out is not None:
-        _write(searcher, asked, told, out)
+        _write(told, out)
 
 
 def _lines(told: Reasons) -> list[str]:
@@ -116,22 +114,13 @@ def _lines(told: Reasons) -> list[str]:
     return lines + [f"{one_line(name)}: {one_line(why)}" for name, why in told.unshown.items()]
 
 
-def _write(searcher: Searcher, query: Query, told: Reasons, out: Path) -> None:
-    from retrieval import images
-    from retrieval.embedder import decoded
-    from retrieval.reasons.overlay import overlay
-
+def _write(told: Reasons, out: Path) -> None:
     if not told.agreements:
         raise OverlayError(f"{out} is not written: no space shows where the two agree")
-    shown = next(iter(told.agreements.values()))
-    part = query.parts[0]
-    source: Any = part.picture if part.image_id is None else searcher.collection.read(int(part.image_id))
-    pictures = [
-        decoded(one, None, images.MAX_PIXELS).upright() for one in (source, searcher.collection.read(told.image_id))
-    ]
+    sheet = told.overlay()
     try:
         with new_file(out, sync=False) as stream:
-            overlay(pictures[0], pictures[1], (shown.query, shown.hit)).save(stream, "PNG")
+            sheet.save(stream, "PNG")
     except OSError as error:
         raise OverlayError(f"{out} cannot be written ({error.strerror or error})") from error
-    note(f"{out}: where they agree in {one_line(shown.space)}")
+    note(f"{out}: where they agree in {one_line(next(iter(told.agreements)))}")

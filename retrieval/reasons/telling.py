@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from retrieval.collection import Collection
-from retrieval.embedder import Embedder
+from retrieval.embedder import Embedder, decoded
 from retrieval.images import MAX_PIXELS
 from retrieval.query import Part, Query
 from retrieval.reasons.agreement import Agreement, agreement
+from retrieval.reasons.overlay import overlay
 from retrieval.reasons.seen import Look, SeenPictures
 from retrieval.reasons.shares import Shares, shares
 from retrieval.reasons.store import load_outcome
@@ -28,12 +31,25 @@ class Reasons:
     """Why an image is near a query, by space.
 
     agreements: of spaces of embeddings whose test was passed; shares: of descriptors; unshown: why others have none.
+    pictures: reads the query's picture and the image's, upright.
     """
 
     image_id: int
     agreements: dict[str, Agreement]
     shares: dict[str, Shares]
     unshown: dict[str, str]
+    pictures: Callable[[], tuple[Image.Image, Image.Image]] = field(repr=False, compare=False)
+
+    def overlay(self, space: str | None = None) -> Image.Image:
+        """Both pictures next to each other, with the cells coloured where they agree in a space, by default the first.
+
+        Raises UnsupportedQueryError where none is shown, a PictureError.
+        """
+        shown = next((one for name, one in self.agreements.items() if space in (None, name)), None)
+        if shown is None:
+            why = "; ".join(f"{name}: {reason}" for name, reason in self.unshown.items() if space in (None, name))
+            raise UnsupportedQueryError(f"no agreement is shown in {space or 'any space'}{f'; {why}' if why else ''}")
+        return overlay(*self.pictures(), (shown.query, shown.hit))
 
     def to_dict(self) -> dict[str, Any]:
         """The reasons as plain values."""
@@ -62,7 +78,7 @@ def reasons_for(
     if part is None:
         raise UnsupportedQueryError("the query has no picture, so there is nothing to compare place by place")
     part = replace(part, weight=1.0)
-    told = Reasons(image_id, {}, {}, {})
+    told = Reasons(image_id, {}, {}, {}, partial(_pictures, collection, embedder, part, image_id))
     for name in spaces:
         space = embedder.space(name)
         if space.shipped is not None:
@@ -110,6 +126,13 @@ def _tell_agreement(
         return
     query, hit = seen.see(tower, space, stored.passed.way, looks)
     told.agreements[space.name] = agreement(space.name, query, hit, stored.passed, stored.outdated)
+
+
+def _pictures(collection: Collection, embedder: Embedder, part: Part, image_id: int) -> tuple[Image.Image, Image.Image]:
+    """The whole picture of a part and that of an image, upright."""
+    pair = embedder.source(part), (collection.read(image_id), MAX_PIXELS)
+    query, hit = (decoded(source, None, max_pixels).upright() for source, max_pixels in pair)
+    return query, hit
 
 
 def _at_random(collection: Collection, space: str) -> NDArray[Any]:

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import retrieval
+from retrieval import UnsupportedQueryError
 from retrieval.encoders.spatial import SpatialTower
 from retrieval.images import MAX_PIXELS, from_image
 from retrieval.reasons.agreement import Side, within
@@ -151,6 +152,18 @@ def test_an_overlay_shows_both_pictures_and_marks_cells(engine: Any, name: str) 
     sheet = overlay(pictures[0], pictures[1], (shown.query, shown.hit))
     assert sheet.width == 2 * 640 + 12
     assert len(np.unique(np.asarray(sheet.crop((0, 0, 640, HEIGHT))).reshape(-1, 3), axis=0)) > 4
+
+
+def test_reasons_draw_their_overlay_themselves(engine: Any, name: str) -> None:
+    told = engine.reasons(0, 1, name)
+    pictures = [engine.search(i, 1, exclude_self=False)[0].picture for i in (0, 1)]
+    drawn = overlay(pictures[0], pictures[1], (told.agreements[name].query, told.agreements[name].hit))
+    assert np.array_equal(told.overlay(), drawn)
+    assert np.array_equal(told.overlay(name), drawn)
+    of_picture = engine.reasons(from_image(pictures[0]), 1, name)
+    assert of_picture.overlay().size == drawn.size
+    with pytest.raises(UnsupportedQueryError, match="no agreement is shown in JCD"):
+        told.overlay("JCD")
 
 
 @pytest.mark.parametrize("fit", ["squash", "pad", "crop", "field"])
