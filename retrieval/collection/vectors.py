@@ -214,6 +214,8 @@ class GatheredVectors(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, index: Any) -> Any:
         rows, *columns = index if isinstance(index, tuple) else (index,)
+        if np.ndim(rows) and any(map(np.ndim, columns)):
+            raise IndexError("rows and columns cannot both be arrays, which NumPy would pair: index the rows first")
         ids = self._ids[rows]
         taken = self._rows.take(ids) if np.ndim(ids) == 1 else self._rows.take(np.ravel(ids)).reshape(*ids.shape, -1)
         return taken[(slice(None),) * np.ndim(ids) + tuple(columns)] if columns else taken

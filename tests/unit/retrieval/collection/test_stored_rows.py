@@ -94,7 +94,10 @@ def test_vectors_between_which_others_were_removed_are_read_as_they_are_indexed(
     assert (gathered.shape, gathered.dtype, len(gathered), gathered.nbytes) == ((2997, 3), np.float32, 2997, 35964)
     for index in (5, -1, slice(70, 90), slice(None, None, -7), [3, 1], np.array([[1, 2], [3, 4]]), ids > 2000):
         np.testing.assert_array_equal(gathered[index], whole[index])
-    np.testing.assert_array_equal(gathered[2:80, 1], whole[2:80, 1])
+    for index in ((slice(2, 80), 1), ([3, 1], 2), ([3, 1], slice(1, 3)), (slice(2, 80), [2, 0]), (5, [2, 0])):
+        np.testing.assert_array_equal(gathered[index], whole[index])
+    with pytest.raises(IndexError, match="rows and columns cannot both be arrays"):
+        gathered[[0, 5], np.array([2, 0])]
     np.testing.assert_array_equal(list(gathered), whole)
     for made, expected in ((gathered @ whole[0], whole @ whole[0]), (2 * gathered, 2 * whole), (gathered.T, whole.T)):
         np.testing.assert_array_equal(made, expected)
