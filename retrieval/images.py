@@ -69,6 +69,10 @@ class BadRegionError(PictureError):
     """A region lies outside the picture or is too small."""
 
 
+FAR_EDGE = 1 + 1e-6
+"""Where a region may end, as a fraction of the picture: that its numbers are rounded is no fault."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A decoded picture.
@@ -181,7 +185,7 @@ def region_pixels(region: Region, size: tuple[int, int]) -> tuple[int, int, int,
     left, top, width, height = region
     edges = (left, top, left + width, top + height)
     x0, y0, x1, y1 = (round(edge * side) for edge, side in zip(edges, size * 2, strict=True))
-    inside = left >= 0 and top >= 0 and left + width <= 1 + 1e-6 and top + height <= 1 + 1e-6
+    inside = left >= 0 and top >= 0 and left + width <= FAR_EDGE and top + height <= FAR_EDGE
     if not inside or x1 - x0 < 8 or y1 - y0 < 8:
         raise BadRegionError(
             f"the region {list(region)} is not a part of the picture of at least 8x8 pixels; "

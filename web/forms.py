@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from werkzeug.datastructures import MultiDict
 
-from retrieval.images import BadRegionError, region_pixels, upright_size
+from retrieval.images import FAR_EDGE, BadRegionError, region_pixels, upright_size
 from retrieval.query import Part, Query
 from retrieval.spaces import embedding_spaces
 from web.context import collection, searcher, state
@@ -319,7 +319,8 @@ def _region(text: str) -> Percents | None:
         left, top, width, height = (float(number) for number in text.split())
     except ValueError:
         left = top = width = height = nan
-    if not (left >= 0 <= top and width > 0 < height and left + width <= 100.0001 >= top + height):
+    ends = left / 100 + width / 100, top / 100 + height / 100  # as the search adds them
+    if not (left >= 0 <= top and width > 0 < height and max(ends) <= FAR_EDGE):
         raise BadOptionError(
             f"Parts of the pictures: '{text[:40]}' is not left, top, width and height in percent, such as 20 30 50 40, "
             f"and not '{WHOLE}'; a part {REGION_FAULT}"
@@ -371,6 +372,11 @@ def require_encoders(search: PageSearch) -> None:
     engine = searcher()
     if search.words is not None:
         engine.require_words(search.words, search.options.spaces)
+    if all(part.vector is not None for part in search.parts):
+        given = dict.fromkeys(part.space for part in search.parts)
+        for name in engine.space_names(search.options.spaces):
+            if name not in given:
+                raise BadOptionError(f"{LABELS['spaces']}: the query has no vector in '{name}'; untick it")
     if all(
         part.text or part.vector is not None or (part.image_id is not None and part.region is None)
         for part in search.query.parts

@@ -61,17 +61,6 @@ def form_pictures() -> list[bytes]:
     return [part.read() for part in request.files.getlist("image")]
 
 
-def chosen_picture(part: str) -> bytes | None:
-    """The file that a person chose in a page's form, of several inputs of one name; None where there is none.
-
-    Raises SeveralPicturesError, UploadTooLargeError.
-    """
-    files = chosen_pictures(part)
-    if len(files) > 1:
-        raise SeveralPicturesError(f"{len(files)} pictures are chosen; choose one")
-    return checked(files[0]) if files else None
-
-
 def chosen_pictures(part: str) -> list[bytes]:
     """The files that a person chose in a page's form, in order and not yet checked."""
     return [data for file in request.files.getlist(part) if (data := file.read())]

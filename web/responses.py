@@ -181,7 +181,12 @@ class Hits(_Response):
     k: int
     spaces: list[str]
     fusion: str | None = Field(description="The method that fused several spaces.")
-    score_kind: str = Field(description="What a hit's score is.", json_schema_extra={"enum": list(SCORE_KINDS)})
+    score_kind: str = Field(
+        description="What a hit's score is; `text similarity` is the cosine with words, alone or averaged with that to "
+        "the query's pictures, which stays far below 1; `class similarity` that to the mean of the classes which the "
+        "words describe.",
+        json_schema_extra={"enum": list(SCORE_KINDS)},
+    )
     searched: int = Field(description="How many images could have been hits.")
     class_shares: dict[str, int] = Field(description="How many hits each class has; without class under an empty name.")
     precision_at_k: float | None
@@ -197,7 +202,7 @@ class Hits(_Response):
         "shows it."
     )
     zero_shot: list[ClassShare] | None = Field(
-        description="For one uploaded picture in a space with a text encoder: shares of the classes by captions, "
+        description="For one picture in a space with a text encoder: shares of the classes by captions, "
         "without any label, the largest first. They are not calibrated."
     )
     text_matches: list[TextMatch] = Field(

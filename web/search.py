@@ -17,10 +17,10 @@ from retrieval.feedback import Feedback
 from retrieval.filters import Filter
 from retrieval.fusion import DEFAULT_METHOD, METHODS
 from retrieval.hits import Hits
-from retrieval.images import probe
+from retrieval.images import FAR_EDGE, probe
 from retrieval.query import BadQueryError, Part, Query, QueryLike
 from retrieval.reasons.telling import Reasons
-from retrieval.rerank import METHODS as RERANKERS
+from retrieval.rerank import PATTERN as RERANKERS
 from web.context import collection, searcher, state
 from web.errors import BadSearchError, BatchTooLargeError, DataURLError, NoPictureError, NotBase64Error
 from web.pictures import decoded
@@ -48,7 +48,7 @@ def _region(region: list[float] | None) -> list[float] | None:
         left, top, width, height = region
         if not width or not height:
             raise ValueError("must have a width and a height")
-        if left + width > 1 + 1e-6 or top + height > 1 + 1e-6:
+        if left + width > FAR_EDGE or top + height > FAR_EDGE:
             raise ValueError("must lie inside the picture: left + width and top + height are at most 1")
     return region
 
@@ -77,10 +77,10 @@ class SearchOptions(RequestModel):
         description="How several spaces are fused: by ranks (rrf) or by scores (zscore, minmax).",
         json_schema_extra={"enum": list(METHODS)},
     )
-    rerank: str | None = Field(
+    rerank: Annotated[str, Field(json_schema_extra={"pattern": RERANKERS})] | None = Field(
         None,
-        description="How the nearest 1,000 images of one space of embeddings are ranked anew.",
-        json_schema_extra={"enum": [*RERANKERS, None]},
+        description="How the nearest 1,000 images of one space of embeddings are ranked anew; `mmr:0.5` is `mmr` with "
+        "another weight of relevance than 0.7, from 0 to 1.",
     )
     classes: Annotated[list[Name] | None, Field(min_length=1)] = Field(
         None, description="Only images of these classes."

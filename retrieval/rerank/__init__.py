@@ -21,7 +21,7 @@ from retrieval.rerank.k_reciprocal import KReciprocal
 from retrieval.rerank.mmr import MaximalMarginalRelevance
 from retrieval.rerank.query_expansion import QueryExpansion
 
-__all__ = ["DEPTH", "METHODS", "Reranker", "UnknownRerankingError", "reranked", "reranker_named"]
+__all__ = ["DEPTH", "METHODS", "PATTERN", "Reranker", "UnknownRerankingError", "reranked", "reranker_named"]
 
 DEPTH = 1000
 """Candidates that are ranked anew; the others follow as they were."""
@@ -51,8 +51,10 @@ _ALL: tuple[Reranker, ...] = (
     KReciprocal(),
     MaximalMarginalRelevance(),
 )
-_WEIGHED = re.compile(r"mmr:(0(?:\.\d{1,6})?|0?\.\d{1,6}|1(?:\.0{1,6})?)")
+_WEIGHED = re.compile(r"mmr:(0(?:\.[0-9]{1,6})?|0?\.[0-9]{1,6}|1(?:\.0{1,6})?)")
 METHODS: Mapping[str, Reranker] = MappingProxyType({method.name: method for method in _ALL})
+PATTERN = f"^({'|'.join(METHODS)}|{_WEIGHED.pattern})$"
+"""All names, as a regular expression."""
 
 
 def reranker_named(name: str) -> Reranker:

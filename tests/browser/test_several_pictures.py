@@ -84,6 +84,10 @@ def test_further_pictures_of_ones_own_are_chosen_and_dropped(page: Any, indexed:
     parts = page.get_by_role("group", name=re.compile("Parts of the query"))
     expect(parts.get_by_role("spinbutton")).to_have_count(3)
     expect(parts.get_by_label("Weight of your vector")).to_have_value("1")
+    # Several at once on the first page
+    page.goto("/")
+    page.locator("#file").set_input_files([pictures / "4.jpg", pictures / "5.jpg"])
+    expect(several.get_by_label("Weight of your picture 2")).to_have_value("1")
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])

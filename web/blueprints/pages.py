@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
 from typing import Any
@@ -66,7 +66,6 @@ from web.pictures import (
     cache_query,
     cached_query,
     checked,
-    chosen_picture,
     chosen_pictures,
     draw_once,
     drawn,
@@ -97,6 +96,16 @@ SCORES = {
         "Similarity",
         "Similarity: 1 for equal pictures, smaller the less alike they are in the space that was searched.",
     ),
+    "text similarity": (
+        "Similarity to the words",
+        "Cosine of the picture with the words, averaged with that to the query's pictures where it has some: larger is "
+        "better. Words and pictures are never alike, so even the best stays far below 1: compare within one search.",
+    ),
+    "class similarity": (
+        "Similarity to the classes",
+        "Similarity to the mean of the pictures of the classes that the words describe, averaged with that to the "
+        "query's pictures where it has some: 1 for a picture that equals it.",
+    ),
     "balance": (
         "Balance",
         "Similarity to what is wanted less that to what is not, by the weights: larger is better. It is no similarity.",
@@ -115,6 +124,8 @@ SCORES = {
     ),
 }
 """Name and explanation of each kind of score."""
+_WITHOUT_SCALE = ("text similarity", "balance")
+"""Kinds of scores whose bars are as long as their share of the largest, since no number is a perfect score."""
 _HERE = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
 """An address of this server; browsers drop tabs and the like, and take a backslash for a slash."""
 LOOKS = ("light", "dark")
@@ -137,19 +148,21 @@ def query() -> str:
 @blueprint.post("/search")
 @rate_limited
 def submit() -> BaseResponse | tuple[str, int]:
-    """Take a picture, cache it, and lead on to the address of its hits."""
+    """Take pictures and a vector, cache them, and lead on to the address of their hits."""
     with parsing_turn():
         fields = filled_fields(request.form)
+    vector = fields.pop("vector", "").strip(), fields.pop("vector_space", "")
     options = None
     try:
         options = search_options(fields)
-        data = chosen_picture("picture")
-        if data is not None:
-            with state().decodings.slot():
-                require_picture(data)
-            fields["upload"] = cache_query(data)
+        given = _given_parts(options, *vector)
+        if any(isinstance(part.picture, bytes) for part in given):
             fields.pop("image", None)
-        elif not {"image", "upload", "text"}.intersection(fields):
+        if given and "image" not in fields:
+            fields["upload"] = str(given.pop(0).name)
+        if given:
+            fields["more"] = ",".join(str(part.name) for part in given)
+        if not {"image", "upload", "text"}.intersection(fields):
             raise NoPictureError("choose a picture first, describe one in words, or pick one from the collection")
         chosen = page_search(fields, options)
         require_region(chosen)
@@ -186,7 +199,10 @@ def add_parts() -> BaseResponse | tuple[str, int]:
     numbers, space = fields.pop("vector", "").strip(), fields.pop("vector_space", "")
     page = page_search(fields)
     try:
-        grown = page.with_parts(_added_parts(page, numbers, space))
+        added = _given_parts(page.options, numbers, space, page.query.parts)
+        if not added:
+            raise NoPictureError("choose a picture to add, or give a vector, first")
+        grown = page.with_parts(added)
         require_encoders(grown)
     except (PictureError, QueryError) as error:
         if wants_json():
@@ -331,6 +347,7 @@ def common() -> dict[str, Any]:
         "ordered_weights": lambda options: _ordered_weights(opened.manifest, options),
         "offered_chances": _offered_chances,
         "rerankers": tuple(RERANKERS),
+        "offered_rerankers": _offered_rerankers,
         "rerankable": lambda: bool(embedding_spaces(opened.manifest)),
         "calibrations": lambda: [calibration.name for calibration in stored_calibrations(opened)],
         "takes_pictures": any(searcher().space(space.name).embeds_pictures for space in opened.spaces),
@@ -429,6 +446,12 @@ def _offered_chances(options: SearchOptions | None) -> list[float]:
     return sorted({0.5, 0.8, 0.9, 0.95} | (set() if chosen is None else {chosen}))
 
 
+def _offered_rerankers(options: SearchOptions | None) -> list[str]:
+    """The ways of re-ranking to choose from, with the one that is chosen, such as `mmr:0.5`."""
+    chosen = None if options is None else options.rerank
+    return list(dict.fromkeys([*RERANKERS, *([chosen] if chosen else [])]))
+
+
 def _colour_of(opened: Collection, name: str | None) -> int:
     return colour_number(opened.classes.index(name)) if name in opened.classes else -1
 
@@ -456,21 +479,20 @@ def _led_on(address: str) -> BaseResponse:
     return redirect(address, 303)
 
 
-def _added_parts(page: PageSearch, numbers: str, space: str) -> list[PagePart]:
-    """The pictures and the vector that a form adds to a search, cached once all pictures fit.
+def _given_parts(options: SearchOptions, numbers: str, space: str, known: Sequence[Part] = ()) -> list[PagePart]:
+    """The pictures and the vector that a form gives, beside the parts that a query has; cached once all pictures fit.
 
-    Raises NoPictureError, BadOptionError, VectorError, BatchTooLargeError, a PictureError.
+    Raises BadOptionError, VectorError, BatchTooLargeError, a PictureError.
     """
     pictures = [checked(data) for data in chosen_pictures("picture")]
-    if not pictures and not numbers:
-        raise NoPictureError("choose a picture to add, or give a vector, first")
-    if (count := len(page.parts) + len(pictures) + bool(numbers)) > MAX_PARTS:
+    if (count := len(known) + len(pictures) + bool(numbers)) > MAX_PARTS:
         raise BadOptionError(f"a query has at most {MAX_PARTS} parts, not {count}")
-    with state().decodings.slot():
-        for data in pictures:
-            require_picture(data)
-        require_pixels([*page.query.parts, *(Part(picture=data) for data in pictures)])
-    vectors = [vector_part(numbers, space, page.options)] if numbers else []
+    if pictures:
+        with state().decodings.slot():
+            for data in pictures:
+                require_picture(data)
+            require_pixels([*known, *(Part(picture=data) for data in pictures)])
+    vectors = [vector_part(numbers, space, options)] if numbers else []
     return [*(PagePart(data, upload=cache_query(data)) for data in pictures), *vectors]
 
 
@@ -503,9 +525,9 @@ def _shown(page: PageSearch, hits: Hits) -> dict[str, Any]:
     return {
         "score_name": score_name,
         "score_text": score_text,
-        "full_bar": max([1e-9 if hits.score_kind == "balance" else 1.0, *(hit.score for hit in hits)]),
+        "full_bar": max([1e-9 if hits.score_kind in _WITHOUT_SCALE else 1.0, *(hit.score for hit in hits)]),
         "marks": (marks := _marks(page.options)),
-        "unseen": _unseen(page.options, hits, marks),
+        **_unseen(page.options, hits, marks),
         "fused_by": METHODS[hits.fusion].summands if hits.fusion else None,
         "hits": hits,
         "findings": hits.findings,
@@ -530,10 +552,14 @@ def _marks(options: SearchOptions) -> list[dict[str, Any]]:
     return [{"image_id": i, "fits": fits, "thumbnail": links(i)["thumbnail"]} for i, fits in marks]
 
 
-def _unseen(options: SearchOptions, hits: Hits, marks: list[dict[str, Any]]) -> list[int]:
-    """Ids of what was shown or marked, which a search for new images leaves out; none where an address is too short."""
-    ids = {*(options.exclude_ids or ()), *hits.ids, *(mark["image_id"] for mark in marks)}
-    return sorted(ids) if len(ids) <= MAX_UNSEEN else []
+def _unseen(options: SearchOptions, hits: Hits, marks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Ids of what was shown or marked, which a search for new images leaves out, and how many an address is too short
+    for: the farthest hits.
+    """
+    before = options.exclude_ids or ()
+    ids = list(dict.fromkeys([*before, *(mark["image_id"] for mark in marks), *hits.ids]))
+    most = max(MAX_UNSEEN, len(before))
+    return {"unseen": ids[:most], "seen_again": max(0, len(ids) - most)}
 
 
 def _headline(hits: Hits) -> str:

@@ -20,18 +20,18 @@ const searchForm = document.querySelector("form[data-search-form]");
 if (searchForm) takePicture(searchForm);
 for (const figure of document.querySelectorAll("[data-preview] .framed, .query .framed")) drawRegion(figure);
 
-/** Drop, paste or choose a picture; preview it, search by it at once, and say in words what went wrong. */
+/** Drop, paste or choose pictures; preview the first, search by them at once, and say in words what went wrong. */
 function takePicture(form) {
   const [file, camera] = form.querySelectorAll('input[type="file"]');
   const drop = form.querySelector("[data-drop]");
   const preview = form.querySelector("[data-preview]");
   const fault = form.querySelector("[data-error]");
   const limit = Number(form.dataset.maxBytes);
-  let chosen = null;
+  let chosen = [];
   let sending = new AbortController();
 
   const hint = () => Object.assign(document.createElement("p"), {
-    className: "note hint", textContent: "Draw a box on it to search by that part alone.",
+    className: "note hint", textContent: `Draw a box on it to search by that part alone.${chosen.length > 1 ? ` Searched together with ${chosen.length - 1} more.` : ""}`,
   });
 
   form.classList.toggle("has-picture", !preview.hidden);
@@ -44,14 +44,17 @@ function takePicture(form) {
   }
 
   /** keep: the picture was there before, so its region stays and nothing is searched by itself. */
-  function take(picture, { keep = false } = {}) {
+  function take(pictures, { keep = false } = {}) {
+    const [picture] = pictures;
     if (!picture) return;
     say("");
-    if (picture.size > limit) {
-      say(`The file ${picture.name} has ${(picture.size / 2 ** 20).toFixed(1)} MiB; a picture may have at most ${Number((limit / 2 ** 20).toPrecision(3))} MiB.`);
+    const size = pictures.reduce((sum, one) => sum + one.size, 0);
+    if (size > limit) {
+      const [files, most] = pictures.length > 1 ? [`The ${pictures.length} files together have`, "they"] : [`The file ${picture.name} has`, "a picture"];
+      say(`${files} ${(size / 2 ** 20).toFixed(1)} MiB; ${most} may have at most ${Number((limit / 2 ** 20).toPrecision(3))} MiB.`);
       return;
     }
-    chosen = picture;
+    chosen = pictures;
     form.querySelector('input[name="image"]')?.remove();
     for (const one of form.querySelectorAll("[data-picked]")) one.remove();
     for (const one of form.querySelectorAll("[data-unpicked]")) one.hidden = false;
@@ -75,9 +78,9 @@ function takePicture(form) {
   }
 
   // Back from the hits the fields still have what was chosen.
-  addEventListener("pageshow", () => { if (!chosen) take(file.files[0] ?? camera.files[0], { keep: true }); });
+  addEventListener("pageshow", () => { if (!chosen.length) take([...file.files, ...camera.files], { keep: true }); });
 
-  for (const input of [file, camera]) input.addEventListener("change", () => take(input.files[0]));
+  for (const input of [file, camera]) input.addEventListener("change", () => take([...input.files]));
   for (const name of ["dragenter", "dragover"]) {
     addEventListener(name, (event) => { event.preventDefault(); drop.classList.add("over"); });
   }
@@ -85,15 +88,14 @@ function takePicture(form) {
   addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    const [picture] = event.dataTransfer.files;
+    const pictures = [...event.dataTransfer.files];
     const page = pageOf(event.dataTransfer.getData("text/uri-list"));
     if (page) location.assign(page);
-    else if (picture) take(picture);
+    else if (pictures.length) take(pictures);
     else say("That is not a picture file.");
   });
   addEventListener("paste", (event) => {
-    const picture = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
-    if (picture) take(picture);
+    take([...event.clipboardData.files].filter((one) => one.type.startsWith("image/")));
   });
 
   form.addEventListener("submit", async (event) => {
@@ -101,7 +103,7 @@ function takePicture(form) {
     const fields = new FormData(form);
     fields.delete("picture");
     say("");
-    if (chosen) fields.append("picture", chosen, chosen.name || "pasted");
+    for (const one of chosen) fields.append("picture", one, one.name || "pasted");
     sending.abort(); // another picture was chosen meanwhile
     sending = new AbortController();
     const fault = await send(form.action, fields, sending.signal);

@@ -204,6 +204,13 @@ def test_a_score_after_re_ranking_is_called_one(client: FlaskClient) -> None:
     assert "Similarity: 1 for equal pictures" not in page.text
 
 
+def test_a_score_of_words_says_what_it_is_like(client: FlaskClient) -> None:
+    for address in ("/results?text=polyps", "/results?image=3&text=polyps", "/compare?text=polyps&hit=3&k=25"):
+        page = client.get(address).text
+        assert "Similarity to the classes" in page
+        assert "Similarity: 1 for equal pictures" not in page
+
+
 def test_a_fused_score_is_not_called_a_similarity(client: FlaskClient, two_spaces: Path) -> None:
     fields = "&".join(f"spaces={space.name}" for space in Collection.open(two_spaces).spaces)
     for page in ("/results?image=3", "/compare?image=3&hit=9"):
@@ -300,6 +307,10 @@ def test_hits_are_added_to_the_query_and_taken_out_of_it_by_links(client: FlaskC
         ("more=12&part_weights=1,nan", 422, "'nan' is not a number other than 0"),
         ("more=12&part_weights=1,inf", 422, "'inf' is not a number other than 0"),
         ("more=12&part_regions=1,2", 422, "give one for each further picture (1), not 2"),
+        ("more=12&part_regions=20+30+80.00009+50", 200, "together with 1 more"),
+        ("more=12&part_regions=20+30+80.0001+50", 422, "left + width and top + height are at most 100 %"),
+        ("left=20&top=30&width=80.00009&height=50", 200, "only the framed part was searched"),
+        ("left=20&top=30&width=80.0001&height=50", 422, "left + width and top + height are at most 100 %"),
         ("more=12&part_regions=20+30+90+50", 422, "'20 30 90 50' is not left, top, width and height in percent"),
         ("more=" + "1," * 19 + "1", 422, "at most 20 parts, not 21"),
     ],
@@ -347,6 +358,41 @@ def test_further_pictures_of_ones_own_are_parts_of_the_query(client: FlaskClient
     assert (without[2]["more"], without[2]["part_weights"]) == ([second], ["1,-0.5,1"])
     assert [name for name, _ in form_of(client.get(weighed).text)].count("more") == 2
     assert "your picture 3" in client.get(weighed).text
+
+
+def test_the_first_page_takes_several_pictures_and_a_vector(
+    client: FlaskClient, two_spaces: Path, indexed: Any
+) -> None:
+    files = [(indexed.data / "polyps" / f"{number}.jpg").read_bytes() for number in (3, 4)]
+    space, numbers = next(iter(client.get("/api/v1/images/7/vectors").get_json()["vectors"].items()))
+    own = [{"image": base64.b64encode(one).decode()} for one in files]
+    vector = {"vector": numbers, "space": space}
+
+    def begin(pictures: list[bytes], **fields: object) -> Any:
+        data = {"picture": [(io.BytesIO(one), "a.jpg") for one in pictures], "k": "5", "spaces": space} | fields
+        return client.post("/search", data=data)
+
+    of_vector = {"vector": str(numbers), "vector_space": space}
+    for pictures, fields, query in (
+        (files, {"image": "9"}, own),
+        (files, {"text": "polyps"} | of_vector, [*own, vector, {"text": "polyps"}]),
+        ([], of_vector, [vector]),
+        ([], {"image": "9"} | of_vector, [{"image_id": 9}, vector]),
+    ):
+        address = begin(pictures, **fields).location
+        shown = [int(number) for number in re.findall(r"Hit \d+: image (\d+),", client.get(address).text)]
+        by_api = client.post("/api/v1/search", json={"query": query, "spaces": [space], "k": 5}).get_json()
+        assert shown == [hit["id"] for hit in by_api["hits"]]
+    other = Collection.open(two_spaces).spaces[-1].name
+    for pictures, fields, told in (
+        ([files[0]] * 21, {}, "a query has at most 20 parts, not 21"),
+        ([files[0], b"none"], {}, "not a picture of a known format"),
+        ([], of_vector | {"vector": "1 2"}, f"{len(numbers):,}"),
+        ([], of_vector | {"spaces": [space, other]}, f"the query has no vector in '{other}'; untick it"),
+    ):
+        refused = begin(pictures, **fields)
+        assert refused.status_code in (415, 422)
+        assert told in unescape(refused.text)
 
 
 def test_a_further_picture_that_cannot_be_one_is_told_and_the_hits_stay(client: FlaskClient, indexed: Any) -> None:
@@ -404,6 +450,17 @@ def test_a_vector_is_a_part_of_the_query(client: FlaskClient, indexed: Any) -> N
         assert answer.status_code == 422, vector
         assert told in unescape(answer.text)
         assert "Hit 3: image" in answer.text
+
+
+def test_more_images_than_an_address_takes_are_told(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.blueprints.pages.MAX_UNSEEN", 7)
+    page = client.get("/results?image=3&k=6&exclude_ids=1,2,4&relevant=9").text
+    left_out = re.search(r'name="exclude_ids" value="([\d,]+)" checked><span>([^<]*)', page)
+    assert left_out is not None
+    shown = re.findall(r"Hit \d+: image (\d+),", page)
+    assert left_out[1].split(",") == list(dict.fromkeys(["1", "2", "4", "9", *shown]))[:7]
+    assert left_out[2].startswith("only new images; an address has room for 7, so the last ")
+    assert "only new images</span>" in client.get("/results?image=3&k=5").text
 
 
 def test_a_query_has_no_more_pictures_than_it_may(client: FlaskClient) -> None:
@@ -517,6 +574,18 @@ def test_re_ranking_is_offered_on_the_first_page_and_stays_in_links(client: Flas
     hits = client.get(sent.headers["Location"]).text
     assert "<option selected>expansion</option>" in hits
     assert re.search(r'href="/results\?[^"]*rerank=expansion[^"]*" data-search', hits)
+
+
+def test_mmr_of_another_strength_stays_in_the_form(client: FlaskClient) -> None:
+    page = client.get("/results?image=5&rerank=mmr:0.25&k=3").text
+    assert ("rerank", "mmr:0.25") in form_of(page)
+    assert "<option selected>mmr:0.25</option>" in page
+    parameters = client.get("/api/v1/openapi.json").get_json()["paths"]["/api/v1/search"]["post"]["parameters"]
+    (schema,) = [one["schema"] for one in parameters if one["name"] == "rerank"]
+    (text_of,) = [one for one in schema["anyOf"] if one["type"] == "string"]
+    for name in ("mmr", "mmr:0.25", "k-reciprocal", "mmr:2", "mmr:", "magic", "mmr:0.25 "):
+        known = client.post("/api/v1/search", json={"image_id": 5, "rerank": name}).status_code == 200
+        assert bool(re.search(text_of["pattern"], name)) == known, name
 
 
 def test_re_ranking_of_several_spaces_is_refused_on_the_form(client: FlaskClient, two_spaces: Path) -> None:
