@@ -19,15 +19,19 @@ _LEAST = 0.25
 
 def field_of_view(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the field of view of (h, w, 3) uint8; the whole frame where none is detected."""
-    height, width = pixels.shape[:2]
     red, green, blue = np.moveaxis(pixels, 2, 0)
     lit = np.maximum(np.maximum(red, green), blue) > DARK  # ten times as fast as `max` over three neighbours
-    rows = np.flatnonzero(np.count_nonzero(lit, axis=1) / width > LIT_SHARE)
-    columns = np.flatnonzero(np.count_nonzero(lit, axis=0) / height > LIT_SHARE)
-    if not len(rows) or not len(columns):
+    return field_within(np.count_nonzero(lit, axis=1), np.count_nonzero(lit, axis=0))
+
+
+def field_within(rows: NDArray[np.integer], columns: NDArray[np.integer]) -> tuple[int, int, int, int]:
+    """The same from the number of lit pixels of each row (h,) and of each column (w,)."""
+    height, width = len(rows), len(columns)
+    lit_rows, lit_columns = np.flatnonzero(rows / width > LIT_SHARE), np.flatnonzero(columns / height > LIT_SHARE)
+    if not len(lit_rows) or not len(lit_columns):
         return 0, 0, width, height
-    left, right = int(columns[0]), int(columns[-1]) + 1
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left, right = int(lit_columns[0]), int(lit_columns[-1]) + 1
+    top, bottom = int(lit_rows[0]), int(lit_rows[-1]) + 1
     if right - left < _LEAST * width or bottom - top < _LEAST * height:
         return 0, 0, width, height
     return left, top, right, bottom

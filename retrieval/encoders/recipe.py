@@ -23,8 +23,8 @@ Features = Literal["last", "multi"]
 """`last`: the pooled last layer. `multi`: statistics of every stage's output, see `retrieval.encoders.stages`."""
 Precision = Literal["f32", "bf16", "int8"]
 """In which a converted encoder runs."""
-Resize = Callable[[Image.Image, tuple[int, int], str], NDArray[np.uint8]]
-"""(RGB picture, (width, height), interpolation) -> (height, width, 3) uint8."""
+Resize = Callable[[Image.Image, tuple[int, int], str, bool], NDArray[np.uint8]]
+"""(RGB picture, (width, height), interpolation, whether its field of view alone) -> (height, width, 3) uint8."""
 DEFAULT_MARKS: MarksHandling = "keep"
 """Filling gains on the subset, and loses on pictures of other sources, whose boxes differ."""
 DEFAULT_FIT: Fit = "field"
@@ -99,10 +99,10 @@ class Recipe:
         image = picture.upright()
         if self.marks == "fill":
             image = filled(image)
+        if self.fit in ("squash", "field") and resize is not None:
+            return resize(image, self.size, self.interpolation, self.fit == "field")
         if self.fit == "field":
             image = crop_to_field(image)
-        if self.fit in ("squash", "field") and resize is not None:
-            return resize(image, self.size, self.interpolation)
         resample = Image.Resampling[self.interpolation.upper()]
         if self.fit in ("squash", "field"):
             image = image.resize(self.size, resample)
