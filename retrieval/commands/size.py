@@ -23,6 +23,7 @@ def command(images: tuple[int, ...], dimension: int, memory: int | None, as_json
 
     Example:  kvasir size --images 4700000 --dim 1280 --memory 16G
     """
+    from retrieval.index.costs import PICTURE_BYTES
     from retrieval.index.sizing import MEASURED, estimates
 
     made = estimates(images or (10**5, 10**6, 10**7, 10**8), dimension, memory)
@@ -30,7 +31,10 @@ def command(images: tuple[int, ...], dimension: int, memory: int | None, as_json
         measured = [row.to_dict() for row in MEASURED]
         click.echo(json.dumps({"computed": [row.to_dict() for row in made], "measured": measured}, indent=2))
         return
-    click.echo(f"computed for vectors of {dimension} numbers, two cores to build, one to search")
+    click.echo(
+        f"computed for one space of {dimension} numbers, two cores to build, one to search; memory without pages of "
+        f"vectors that the system caches, disk without pictures: each has {PICTURE_BYTES / 1000:.1f} kB more"
+    )
     for row in made:
         click.echo(f"  {row}")
     click.echo("measured, two cores of an AMD EPYC (Zen 4)")

@@ -15,7 +15,7 @@ HNSW_UP_TO = 1_000_000
 TARGET_RECALL = 0.995
 """Share of the true nearest that a search of an approximate index returns, unless another is asked for."""
 _LINKS = 32
-_LINK_BYTES = 272
+LINK_BYTES = 272
 """Bytes of a vector's links: twice 32 on the lowest level, a few above."""
 _PART = 4
 """Numbers of a vector that one four-bit code stands for: a bit each, which orders candidates well enough to refine."""
@@ -56,7 +56,7 @@ def shape_of(count: int, dimension: int, memory: int | None = None) -> Shape:
 
 def graph_of(count: int, dimension: int) -> Shape:
     """A graph."""
-    size = count * (padded(dimension) + _LINK_BYTES + _ID_BYTES // 2)
+    size = count * (padded(dimension) + LINK_BYTES + _ID_BYTES // 2)
     return Shape(f"HNSW{_LINKS}", 0, 0, size, build_seconds("graph", count, dimension))
 
 
