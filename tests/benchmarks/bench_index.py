@@ -5,8 +5,9 @@
 Times begin when the encoder is loaded: with 8,000 pictures what comes before is a two-hundredth of the whole. The run
 also looks for near duplicates at its end, which the last ratio includes.
 The three are timed in turns, several rounds, and the medians of the rounds' ratios are what to quote: the speed of a
-shared machine drifts from minute to minute. With --precisions whole runs in each precision are timed in turns instead;
-choosing and converting come before, once, and the collections stay in DIR for bench_serve.py.
+shared machine drifts from minute to minute. With --precisions whole runs in each precision are timed in turns instead,
+statistics of stages with their components and near duplicates included; choosing and converting come before, once, and
+are told apart. The collections stay in DIR for bench_serve.py.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from indexer.datasets import Dataset, open_dataset
 from indexer.features import FeatureArchive, open_features
 from indexer.run import run_dataset
 from retrieval.collection import Collection, CollectionWriter
-from retrieval.encoders import DEFAULT, build_tower
+from retrieval.encoders import DEFAULT, EncoderOptions, build_tower
 from retrieval.images import decode
 from retrieval.spaces.encoder import load_encoder
 
@@ -60,12 +61,26 @@ def by_precision(
     for precision in precisions:
         if not (scratch / precision).exists():
             with CollectionWriter(scratch / precision, create=True) as writer:
-                run_dataset(dataset, writer, features, precision=precision, say=print)
+                reports: list[float] = []
+                start = time.perf_counter()
+                run_dataset(
+                    dataset,
+                    writer,
+                    features,
+                    options=EncoderOptions(features="auto"),
+                    precision=precision,
+                    say=print,
+                    on_progress=lambda outcome, reports=reports: reports.append(time.perf_counter()),
+                )
+                print(f"{precision}: {reports[0] - start:.1f} s to convert, to choose and to load, once")
     taken: dict[str, list[float]] = {precision: [] for precision in precisions}
     for _ in range(rounds):
         for precision in precisions:
             with CollectionWriter(scratch / precision) as writer:
                 writer.remove(Collection.open(scratch / precision).images.ids.tolist())
+                for space in writer.manifest.spaces:
+                    if space.replaces:
+                        writer.withdraw_space(space.name)
                 taken[precision].append(rates(dataset, writer, features)[1])
         print("pictures a second: " + ", ".join(f"{name} {each[-1]:.1f}" for name, each in taken.items()), flush=True)
     for precision, each in taken.items():
