@@ -30,6 +30,7 @@ def main(kvasir: str, work: Path) -> None:
     if not sample.exists():
         subprocess.run([kvasir, "sample", str(sample)], check=True)  # noqa: S603  # our own command
     subprocess.run([kvasir, "index", str(sample), str(collection)], check=True)  # noqa: S603
+    subprocess.run([kvasir, "evaluate", str(collection), "--keep"], check=True)  # noqa: S603
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -192,7 +192,8 @@ def _on_http(error: HTTPException) -> Response:
         elif (request.content_length or limit + 1) <= limit:  # so it is a field that has more than fields may
             detail = "A field of the form is too long. Send the picture as a file (with curl: -F image=@FILE)."
     if status == 429:
-        detail = f"this server takes {detail} of searches and writes from one client; Retry-After says when to go on"
+        limit = detail.replace(" per 1 ", " per ").replace(" per ", " searches and writes per ", 1)
+        detail = f"this server takes {limit} of one client; Retry-After says when to go on"
     if error.response is not None and status < 400:
         return error.response  # type: ignore[return-value]  # a redirect that was raised
     title = error.name if wants_json() else _TITLES.get(status, error.name)
@@ -237,7 +238,8 @@ def _response(status: int, kind: str, title: str, detail: str, faults: list[dict
         response.content_type = MEDIA_TYPE
     else:
         kind = kind.removeprefix("urn:kvasir:")
-        response = Response(render_template("problem.html", status=status, kind=kind, title=title, detail=detail))
+        told = {"kind": kind, "title": title, "detail": detail, "request_id": g.get("request_id", "")}
+        response = Response(render_template("problem.html", status=status, **told))
     response.status_code = status
     if request.endpoint in _PICTURES:
         response.vary.add("Accept")

@@ -17,6 +17,8 @@ _P = ParamSpec("_P")
 INK, FAINT, ACCENT = "#010203", "#040506", "#0a0b0c"
 _VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", ACCENT: "var(--accent)"}
 
+LARGE = 8.0
+"""Inches from which on a drawing scrolls sideways on a narrow screen: smaller, its words could not be read."""
 _STYLE: Any = {
     "font.size": 9,
     "font.family": "sans-serif",
@@ -52,8 +54,9 @@ def styled(draw: Callable[_P, str]) -> Callable[_P, str]:
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
     """A figure of this size in inches on no background, and its axes."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1))  # a reader's font may be wider
     figure.patch.set_alpha(0)
     return figure, figure.subplots(rows, columns)
 
@@ -71,9 +74,10 @@ def svg(figure: Figure, name: str) -> str:
     text = re.sub(r' style="([^"]*)"', _attributes, text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, variable)
-    return re.sub(
+    text = re.sub(
         r'(<svg [^>]*?) ?width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1), count=1
     )
+    return text.replace("<svg ", '<svg class="large" ', 1) if figure.get_figwidth() > LARGE else text
 
 
 def _attributes(style: re.Match[str]) -> str:

@@ -117,7 +117,7 @@ class SpaceMap {
     }
     for (const [number, [rest, chosen]] of paths.entries()) {
       pen.fillStyle = this.groups[number].colour;
-      pen.globalAlpha = some ? 0.22 : 0.8;
+      pen.globalAlpha = some ? 0.35 : 0.8;
       pen.fill(rest);
       pen.globalAlpha = 1;
       if (!some) continue;

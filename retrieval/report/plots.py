@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _LINES = ("-", "--", "-.", ":")
 """Tell classes apart that share a colour."""
 LABEL_WIDTH = 32
-"""Characters of a line of a space's name."""
+"""Characters of a line of a space's name, and all of a class's name."""
+WIDTH = 5.2
+"""Inches of a plot: narrow, so that its words can be read on a phone, whose screen is as wide."""
 
 
 @styled
@@ -36,7 +38,7 @@ def curves_over_k(result: SpaceResult, labels: Mapping[int, int], samples: int, 
     hits = np.cumsum(classes == result.labels[scored][:, None], axis=1)[:, :NEIGHBOURS]
     ks = np.arange(1, hits.shape[1] + 1)
     relevant = result.relevant[scored][:, None]
-    figure, (left, right) = new_figure(7.4, 3.0, 1, 2)
+    figure, (left, right) = new_figure(WIDTH, 3.2, 1, 2)
     for axes, values, title in (
         (left, hits / ks, "precision@k"),
         (right, hits / relevant, "recall@k"),
@@ -51,16 +53,16 @@ def curves_over_k(result: SpaceResult, labels: Mapping[int, int], samples: int, 
     right.plot(ks, of_classes, color=class_colour(3), linestyle=":", label="ceiling of class means")
     left.set_ylim(0, 1.02)
     right.set_ylim(0, None)
-    figure.legend(*right.get_legend_handles_labels(), loc="outside right center")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return svg(figure, f"over-k {result.space}")
 
 
 @styled
 def precision_recall(result: SpaceResult) -> str:
     """Interpolated precision over recall: each class, and the mean of the classes."""
-    figure, axes = new_figure(7.4, 3.6)
+    figure, axes = new_figure(WIDTH, 3.2 + 0.1 * len(result.class_names))
     means = []
-    for c, name in enumerate(result.shown_names):
+    for c, name in enumerate(class_labels(result)):
         rows = (result.labels == c) & result.scored
         if rows.any():
             means.append(result.curve[rows].mean(axis=0))
@@ -68,14 +70,14 @@ def precision_recall(result: SpaceResult) -> str:
             axes.plot(RECALL_LEVELS, means[-1], line, color=class_colour(c), linewidth=1.2, label=name)
     axes.plot(RECALL_LEVELS, np.mean(means, axis=0), color=INK, linewidth=2.4, label="mean of classes")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(loc="outside lower center", ncols=2)
     return svg(figure, f"pr {result.space}")
 
 
 @styled
 def reliability(figures: ChanceFigures, name: str) -> str:
     """The share of hits that are right over their mean chance, in bins whose areas are their numbers of hits."""
-    figure, axes = new_figure(7.4, 4.2)
+    figure, axes = new_figure(WIDTH, 4.2)
     chances, right = ([getattr(one, field) for one in figures.reliability] for field in ("chance", "right"))
     hits = np.array([one.hits for one in figures.reliability])
     axes.plot([0, 1], [0, 1], ":", color=FAINT, linewidth=1.2)
@@ -88,15 +90,17 @@ def reliability(figures: ChanceFigures, name: str) -> str:
 @styled
 def feedback(curves: Sequence[FeedbackCurve]) -> str:
     """Precision on images not shown yet over the marks given: solid with the marks, dotted without them."""
-    figure, axes = new_figure(7.4, 3.6)
+    figure, axes = new_figure(WIDTH, 3.0 + 0.2 * len(curves))
     for at, curve in enumerate(curves):
         marks = np.arange(len(curve.marked)) * curve.users.marks
         line = _LINES[at // len(CLASS_COLOURS) % 3]
-        axes.plot(marks, curve.marked, line, marker="o", markersize=4, color=class_colour(at), label=curve.space)
+        axes.plot(
+            marks, curve.marked, line, marker="o", markersize=4, color=class_colour(at), label=wrapped(curve.space)
+        )
         axes.plot(marks, curve.unmarked, ":", color=class_colour(at), linewidth=1.2)
     axes.set(xlabel="marks", ylabel=f"precision@{curves[0].users.shown}, not shown yet", ylim=(0, 1.02))
     axes.set_xticks(marks)
-    figure.legend(loc="outside right center")
+    figure.legend(loc="outside lower center")
     return svg(figure, "feedback")
 
 
@@ -106,8 +110,8 @@ def confusion(result: SpaceResult) -> str:
     table = result.confusion
     rows = np.flatnonzero(table.sum(axis=1))
     columns = np.union1d(rows, np.flatnonzero(table.sum(axis=0)))
-    names = [*result.shown_names, "none"]
-    figure, axes = new_figure(3.4 + 0.42 * len(columns), 1.8 + 0.42 * len(rows))
+    names = [*class_labels(result), "none"]
+    figure, axes = new_figure(2.2 + 0.42 * len(columns), 1.8 + 0.42 * len(rows))
     for i, c in enumerate(rows):
         for j, d in enumerate(columns):
             # Opacity instead of a colour scale: on any paper a small share is near the paper's colour.
@@ -145,16 +149,17 @@ def per_class_bars(result: SpaceResult) -> str:
             class_colour(2),
         ),
     )
-    figure, axes = new_figure(7.4, 0.9 + 0.48 * len(present))
+    figure, axes = new_figure(WIDTH, 1.1 + 0.48 * len(present))
+    names = class_labels(result)
     places = np.arange(len(present))[::-1]
     for at, (name, values, ends, colour) in enumerate(bars):
         y = places + 0.27 * (1 - at)
         axes.barh(y, values[present], 0.25, color=colour, label=name)
         if ends is not None:
             axes.hlines(y, ends[present, 0], ends[present, 1], color=INK, linewidth=1)
-    axes.set_yticks(places, [result.shown_names[c] for c in present])
+    axes.set_yticks(places, [names[c] for c in present])
     axes.set_xlim(0, 1.02)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(loc="outside lower center", ncols=3)
     return svg(figure, f"bars {result.space}")
 
 
@@ -165,7 +170,9 @@ def flow(result: SpaceResult, shares: NDArray[np.float64]) -> str:
     from matplotlib.path import Path
 
     present = np.flatnonzero(result.confusion.sum(axis=1)).tolist()
-    figure, axes = new_figure(7.4, 0.6 + 0.5 * len(present))
+    names = class_labels(result)
+    room = 0.07 * max(len(names[c]) for c in present)  # inches on each side
+    figure, axes = new_figure(max(WIDTH, 2.4 + 2 * room), 0.6 + 0.5 * len(present))
     gap = 0.25
     right_height = shares[present].sum(axis=0)
     left_at = {c: -(1 + gap) * i for i, c in enumerate(present)}
@@ -192,10 +199,11 @@ def flow(result: SpaceResult, shares: NDArray[np.float64]) -> str:
                 )
             y0 -= width
             right_at[d] -= width
-        axes.text(-0.02, left_at[c] - 0.5, result.shown_names[c], ha="right", va="center", color=INK)
+        axes.text(-0.02, left_at[c] - 0.5, names[c], ha="right", va="center", color=INK)
         middle = right_start[c] - right_height[c] / 2
-        axes.text(1.02, middle, f"{result.shown_names[c]}  {shares[c, c]:.0%}", ha="left", va="center", color=INK)
-    axes.set(xlim=(-0.6, 1.75), ylim=(-total - 0.1, 0.1))
+        axes.text(1.02, middle, f"{names[c]}  {shares[c, c]:.0%}", ha="left", va="center", color=INK)
+    ribbon = figure.get_figwidth() - 2 * room - 0.5  # and as much for the percentage
+    axes.set(xlim=(-room / ribbon, 1 + (room + 0.5) / ribbon), ylim=(-total - 0.1, 0.1))
     axes.axis("off")
     return svg(figure, f"flow {result.space}")
 
@@ -203,11 +211,12 @@ def flow(result: SpaceResult, shares: NDArray[np.float64]) -> str:
 @styled
 def space_map(result: SpaceResult, places: NDArray[np.floating], labels: NDArray[np.integer], key: str) -> str:
     """Every image as a point; those of class c lie in a group with the id `map-KEY-C`, in the order given."""
-    figure, axes = new_figure(7.4, 4.6)
+    figure, axes = new_figure(WIDTH, 4.2 + 0.1 * len(result.class_names))
+    names = class_labels(result)
     for c in (-1, *range(len(result.class_names))):
         rows = labels == c
         if rows.any():
-            name = "unlabelled" if c < 0 else result.shown_names[c]
+            name = "unlabelled" if c < 0 else names[c]
             points = axes.scatter(
                 places[rows, 0],
                 places[rows, 1],
@@ -221,7 +230,7 @@ def space_map(result: SpaceResult, places: NDArray[np.floating], labels: NDArray
             points.set_gid(f"map-{key}-{c}")
     axes.set_aspect("equal", "datalim")
     axes.axis("off")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(loc="outside lower center", ncols=2)
     return svg(figure, f"map {result.space}")
 
 
@@ -230,7 +239,7 @@ def standings(comparison: Comparison) -> str:
     """Every space's mean with its interval, best on top."""
     names = [wrapped(standing.name) for standing in reversed(comparison.standings)]
     row = max(0.32, 0.16 * max((name.count("\n") + 1 for name in names), default=1))
-    figure, axes = new_figure(7.4, 0.8 + row * len(names))
+    figure, axes = new_figure(WIDTH, 0.8 + row * len(names))
     for y, standing in enumerate(reversed(comparison.standings)):
         axes.hlines(y, standing.low, standing.high, color=ACCENT, linewidth=3, alpha=0.5)
         axes.plot(standing.mean, y, "o", color=ACCENT)
@@ -267,6 +276,12 @@ def _band(
         if resampled is not None:
             ends = interval(resampled)
             axes.fill_between(ks, ends[:, 0], ends[:, 1], color=colour, alpha=0.2, linewidth=0)
+
+
+def class_labels(result: SpaceResult) -> list[str]:
+    """The names of the classes; a long one without its middle, since grades stand at the end."""
+    tail = LABEL_WIDTH // 3
+    return [n if len(n) <= LABEL_WIDTH else f"{n[: LABEL_WIDTH - tail - 1]}…{n[-tail:]}" for n in result.shown_names]
 
 
 def _square(x: int, y: int, colour: str, share: float) -> Any:

@@ -10,12 +10,14 @@ def summary_lines(space: SpaceResult) -> list[str]:
     images = int(space.class_sizes.sum()) + space.unlabelled
     classes = int((space.class_sizes > 0).sum())
     without = int((~space.scored).sum())
+    unlabelled = f", {space.unlabelled:,} of them unlabelled" if space.unlabelled else ""
+    unscored = f"; {without:,} more have nothing relevant to find and are in no figure" if without else ""
     return [
         _space_or_fusion(space),
         f"Protocol: {space.protocol}, {space.protocol_sentence}.",
-        f"Images: {images:,} in {classes} classes, {space.unlabelled:,} of them unlabelled; "
+        f"Images: {images:,} in {classes} classes{unlabelled}; "
         f"{space.cluster_count:,} clusters of near duplicates, a single image being one.",
-        f"Queries: {int(space.scored.sum()):,}; {without:,} more have nothing relevant to find and are in no figure.",
+        f"Queries: {int(space.scored.sum()):,}{unscored}.",
         f"Leak check: {_leak(space)}.",
         *([space.mark_bias.sentence()] if space.mark_bias else []),
         *([f"Chances, calibrated across folds: {space.chances.sentence()}."] if space.chances else []),

@@ -11,21 +11,39 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = sync_api.expect
 
-SCREENS = {"laptop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
+SCREENS = ({"width": 1280, "height": 800}, {"width": 390, "height": 844})
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_hits_begin_in_the_first_half_and_the_search_button_never_leaves_the_screen(page: Any, screen: str) -> None:
-    size = SCREENS[screen]
-    page.set_viewport_size(size)
-    page.goto("/results?image=3&k=12")
-    assert page.locator(".hit img").first.bounding_box()["y"] < size["height"] / 2
-    assert not page.get_by_text("precision@12").is_visible()
-    page.goto("/")
-    button = page.get_by_role("button", name="Search", exact=True)
+def expect_button_on_the_screen(page: Any, name: str) -> None:
+    button = page.get_by_role("button", name=name, exact=True)
     for scrolled in (0, 400, 10_000):
         page.evaluate("top => scrollTo(0, top)", scrolled)
         expect(button).to_be_in_viewport(ratio=1)
+    page.evaluate("scrollTo(0, 0)")
+
+
+@pytest.mark.parametrize("query", ["an upload that is in the collection", "words", "an image of the collection"])
+def test_hits_begin_in_the_first_half_and_the_search_button_never_leaves_the_screen(
+    page: Any, polyp: Path, query: str
+) -> None:
+    if query == "words":
+        page.goto("/results?text=polyps&k=12")
+        expect(page.locator("[data-text-match]")).to_be_visible()
+    elif query == "an image of the collection":
+        page.goto("/results?image=3&k=12")
+    else:
+        page.goto("/")
+        for size in SCREENS:
+            page.set_viewport_size(size)
+            expect_button_on_the_screen(page, "Search")
+        page.locator("#file").set_input_files(polyp)
+        expect(page.get_by_role("link", name="Leave it out")).to_be_visible()
+    expect(page.locator(".hit")).to_have_count(12)
+    for size in SCREENS:
+        page.set_viewport_size(size)
+        assert page.locator(".hit img").first.bounding_box()["y"] < size["height"] / 2
+        expect(page.get_by_text("precision@12")).to_be_hidden()
+        expect_button_on_the_screen(page, "Search again")
 
 
 def test_the_pair_fits_a_laptops_height(page: Any) -> None:

@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from retrieval.collection import Collection, CollectionWriter, NewImage
+from web.app import create_app
+from web.context import Settings
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = sync_api.expect
@@ -233,21 +236,63 @@ PAGES = [
     "/collection/images/3",
     "/collection/duplicates/",
     "/evaluation/",
+    "/map/",
     "/results?upload=gone",
     "/nothing",
 ]
+SPACE = "part=tf_efficientnet_lite0"
+REPORT_PAGES = [
+    "/evaluation/",
+    f"/evaluation/?{SPACE}",
+    f"/evaluation/?{SPACE}&view=labels",
+    f"/evaluation/?{SPACE}&view=queries",
+    "/evaluation/compare?first={first}&second={first}",
+]
+"""Of a collection that was evaluated."""
+FILES = {"map.script", "pages.download", "pages.query_picture", "report.file", "static"}
+"""Endpoints outside the API that send files, which their addresses name."""
+IN_A_TEST_OF_ITS_OWN = {"report.whole"}
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_axe_finds_no_violation_and_nothing_overflows(page: Any, served: Any, theme: str) -> None:
+def test_axe_looks_at_every_page(two_spaces: Path) -> None:
+    app = create_app(Settings(two_spaces), background=False)
+    client, routes = app.test_client(), app.url_map.bind("")
+    looked_at = {routes.match(urlsplit(page).path)[0] for page in [*PAGES, *REPORT_PAGES] if page != "/nothing"}
+    pages = set()
+    for rule in app.url_map.iter_rules():
+        if "GET" not in rule.methods or (rule.arguments and rule.rule.startswith("/api/")):
+            continue
+        if rule.arguments:
+            pages |= {rule.endpoint} - FILES
+            continue
+        response = client.get(rule.rule)
+        if response.mimetype == "text/html" and response.location is None:
+            pages.add(rule.endpoint)
+    assert pages - IN_A_TEST_OF_ITS_OWN == looked_at
+
+
+def expect_well_made(page: Any, address: str, width: int, other_width: int) -> None:
+    """Axe finds nothing at the first width; nothing overflows at either."""
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(address)
+    for link in page.locator(".parts a").all()[-1:]:
+        link.evaluate("link => { link.textContent = 'AutoColorCorrelogram+'.repeat(5) }")
+    expect_no_violation(page)
+    for size in (width, other_width):
+        page.set_viewport_size({"width": size, "height": 800})
+        assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), f"{address} at {size}"
+
+
+LOOKS = pytest.mark.parametrize(("theme", "width", "other_width"), [("light", 1280, 360), ("dark", 360, 1280)])
+
+
+@LOOKS
+def test_axe_finds_no_violation_and_nothing_overflows(
+    page: Any, served: Any, theme: str, width: int, other_width: int
+) -> None:
     page.context.add_cookies([{"name": "theme", "value": theme, "url": served.url}])
-    for width in (1280, 360):
-        page.set_viewport_size({"width": width, "height": 800})
-        for path in PAGES:
-            page.goto(path)
-            assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), f"{path} at {width}"
-            if width == 1280 or path == "/results?image=3&k=6":
-                expect_no_violation(page)
+    for address in PAGES:
+        expect_well_made(page, address, width, other_width)
 
 
 def test_with_forced_colours_the_current_place_is_still_marked(browser: Any, evaluated: Any) -> None:
@@ -362,27 +407,14 @@ def test_the_whole_report_is_in_the_site_under_its_policy(
     expect(page.get_by_role("heading", name=re.compile("Image \\d+"))).to_be_visible()
 
 
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_axe_finds_no_violation_in_the_report(page: Any, evaluated: Any, theme: str) -> None:
+@LOOKS
+def test_axe_finds_no_violation_in_the_report(
+    page: Any, evaluated: Any, theme: str, width: int, other_width: int
+) -> None:
     page.context.add_cookies([{"name": "theme", "value": theme, "url": evaluated.url}])
     first = httpx.get(f"{evaluated.url}/api/v1/evaluations").json()["evaluations"][0]["id"]
-    space = "part=tf_efficientnet_lite0"
-    for part in (
-        "",
-        f"?{space}",
-        f"?{space}&view=labels",
-        f"?{space}&view=queries",
-        f"compare?first={first}&second={first}",
-    ):
-        for width in (1280, 360):
-            page.set_viewport_size({"width": width, "height": 800})
-            page.goto(f"/evaluation/{part}")
-            if not part.startswith("compare"):
-                page.locator(".parts a").last.evaluate(
-                    "link => { link.textContent = 'AutoColorCorrelogram+'.repeat(5) }"
-                )
-            assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), f"{part} at {width}"
-        expect_no_violation(page)
+    for address in REPORT_PAGES:
+        expect_well_made(page, address.replace("{first}", first), width, other_width)
 
 
 def test_no_hits_and_an_empty_collection_are_states(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import shutil
@@ -13,7 +14,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from retrieval.collection import Collection
 from retrieval.command_line import kvasir
+from retrieval.tables import csv_rows
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = sync_api.expect
@@ -22,13 +25,28 @@ MOST = 3
 """Clicks to the first useful picture."""
 
 
-@pytest.fixture(scope="module")
-def served(serve: Callable[..., Any], two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A server of an evaluated collection, as `make run` leaves one."""
-    path = tmp_path_factory.mktemp("tasks") / "drawn.collection"
-    shutil.copytree(two_spaces, path, ignore=shutil.ignore_patterns("evaluations"))
-    done = CliRunner().invoke(kvasir, ["evaluate", str(path), "--keep", "--samples", "20"])
+MISLABELLED = "polyps/3.jpg"
+
+
+def run(*arguments: object) -> None:
+    done = CliRunner().invoke(kvasir, [str(argument) for argument in arguments])
     assert done.exit_code == 0, done.output
+
+
+def classes(path: Path) -> dict[str, str | None]:
+    opened = Collection.open(path)
+    return {file: opened.class_of(i) for file, i in zip(opened.images.files, opened.images.ids.tolist(), strict=True)}
+
+
+@pytest.fixture(scope="module")
+def served(serve: Callable[..., Any], two_spaces: Path, indexed: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A server of an evaluated collection, as `make run` leaves one, in which one polyp is called a cecum."""
+    folder = tmp_path_factory.mktemp("tasks")
+    path = shutil.copytree(two_spaces, folder / "drawn.collection", ignore=shutil.ignore_patterns("evaluations"))
+    wrong = classes(path) | {MISLABELLED: "cecum"}
+    (folder / "labels.csv").write_text(csv_rows([("file", "class"), *wrong.items()]))
+    run("index", indexed.data, path, "--labels", folder / "labels.csv")
+    run("evaluate", path, "--keep", "--samples", "20")
     return serve(path, "--rate", "off")
 
 
@@ -75,14 +93,36 @@ def test_an_endoscopist_finds_like_cases_of_an_unknown_frame(visitor: Visitor, p
     expect(visitor.page.get_by_role("heading", level=1)).to_have_text(re.compile("most similar images are"))
 
 
-def test_an_endoscopist_checks_whether_a_label_is_right(visitor: Visitor) -> None:
+def test_an_endoscopist_checks_whether_a_label_is_right(
+    visitor: Visitor, served: Any, indexed: Any, tmp_path: Path
+) -> None:
     page = visitor.page
-    visitor.click(page.locator(".suggested a", has_text="polyps").first)
-    visitor.expect_picture(page.locator(".hit img"))
-    own = page.locator(".query .class").inner_text().strip()
-    expect(page.locator(".legend")).to_contain_text(re.compile(r"\w"))
-    visitor.click(page.locator("a[data-compare]").first)
-    expect(page.get_by_role("dialog").locator("figcaption").first).to_contain_text(own)
+    visitor.click(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Evaluation"))
+    visitor.click(page.get_by_role("navigation", name="Parts of the report").get_by_role("link").nth(1))
+    visitor.click(page.get_by_role("link", name="Likely label errors and hubs"))
+    suspect = page.locator(".marking .row").first
+    visitor.expect_picture(suspect.locator("img"))
+    expect(suspect.locator(".query")).to_contain_text("cecum, rather polyps?")
+    expect(suspect.locator(".hits img").first).to_be_visible()
+    suspect.locator("[data-mark]").select_option(label="is wrong: polyps")
+    expect(page.get_by_text("1 image marked")).to_be_visible()
+    name = suspect.locator("[data-mark]").get_attribute("name")
+    page.locator(f'[data-mark]:not([name="{name}"])').first.select_option(label="is right")
+    expect(page.get_by_text("2 images marked")).to_be_visible()
+    page.reload()  # they stay in the browser
+    expect(suspect.locator("[data-mark]")).to_have_value("wrong:polyps")
+    expect(page.get_by_text("2 images marked")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Labels as CSV").click()
+    table = tmp_path / "labels.csv"
+    download.value.save_as(table)
+    with table.open(encoding="utf-8", newline="") as stream:
+        marks = {row["file"]: (row["class"], row["mark"]) for row in csv.DictReader(stream) if row["mark"]}
+    assert marks.pop(MISLABELLED) == ("polyps", "wrong label")
+    assert [mark for _, mark in marks.values()] == ["right"]
+    corrected = shutil.copytree(served.collection, tmp_path / "corrected.collection")
+    run("index", indexed.data, corrected, "--labels", table)
+    assert classes(corrected) == classes(indexed.path)
 
 
 def test_an_endoscopist_teaches_the_difference_of_two_findings(visitor: Visitor) -> None:
@@ -102,21 +142,16 @@ def test_a_researcher_sees_which_space_is_best(visitor: Visitor) -> None:
     visitor.arrive()
 
 
-def test_a_researcher_sees_the_errors_of_a_space_and_marks_them(visitor: Visitor) -> None:
+def test_a_researcher_sees_the_errors_of_a_space(visitor: Visitor) -> None:
     page = visitor.page
     visitor.click(page.get_by_role("navigation", name="Pages").get_by_role("link", name="Evaluation"))
     visitor.click(page.get_by_role("navigation", name="Parts of the report").get_by_role("link").nth(1))
-    visitor.click(page.get_by_role("link", name="Likely label errors and hubs"))
-    visitor.expect_picture(page.locator(".marking img"))
-    mark = page.locator("[data-mark]").first
-    mark.select_option(label="is wrong: cecum")
-    expect(page.get_by_text("1 image marked")).to_be_visible()
-    page.reload()
-    expect(page.locator("[data-mark]").first).to_have_value("wrong:cecum")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Labels as CSV").click()
-    table = Path(download.value.path()).read_text()
-    assert table.count(",cecum,wrong label\n") == 1
+    expect(page.get_by_role("heading", name="Confusion")).to_be_visible()
+    visitor.click(page.get_by_role("link", name="Best and worst queries"))
+    worst = page.locator("figure.gallery", has_text="Worst queries")
+    visitor.expect_picture(worst.locator("img"))
+    expect(worst.locator(".query").first).to_contain_text("AP")
+    expect(worst.locator(".thumb.wrong").first).to_be_visible()
 
 
 def test_a_researcher_exports_hits_and_tables_for_a_paper(visitor: Visitor) -> None:

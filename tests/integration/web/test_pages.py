@@ -75,6 +75,22 @@ def links(client: FlaskClient, address: str, words: str) -> list[dict[str, list[
     return [parse_qs(urlsplit(unescape(href[1])).query) for href in hrefs if href]
 
 
+# Faults
+
+
+def test_what_a_visitor_may_do_about_a_fault_is_told_without_the_words_of_a_program(two_spaces: Path) -> None:
+    app = create_app(Settings(two_spaces, rate="1/hour"), background=False)
+    app.add_url_rule("/faulty", view_func=lambda: str(1 / 0), endpoint="faulty")
+    client = app.test_client()
+    client.get("/results?image=0")
+    limited = text(client, "/results?image=0", 429)
+    assert "This server takes 1 searches and writes per hour of one client. Wait a moment" in limited
+    assert "Retry-After" not in limited
+    failed = client.get("/faulty")
+    assert failed.status_code == 500
+    assert f"<code>{failed.headers['X-Request-ID']}</code>" in failed.text
+
+
 # Headlines
 
 
