@@ -8,28 +8,26 @@ from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.backgrounds import Backgrounds
 from retrieval.collection import Collection, Difference
 from retrieval.embedder import EmbeddedQuery, Embedder
 from retrieval.errors import QueryError
 from retrieval.feedback import Feedback, moved
 from retrieval.filters import Filter, Selection, among, known_classes
-from retrieval.findings import calibrated
-from retrieval.fusion import DEFAULT_METHOD, DEPTH, Method, RankedList, Statistics, fuse, method_named
-from retrieval.fusion.statistics import stored_statistics
+from retrieval.fusion import DEFAULT_METHOD, Method, method_named
 from retrieval.gallery import Gallery
-from retrieval.hits import Hit, Hits, Quality, hits_of
+from retrieval.hits import Hit, Hits
 from retrieval.images import MAX_PIXELS, Picture, Region
 from retrieval.index import Index, open_index
 from retrieval.index.cosine import Cosine
 from retrieval.index.engines import Engine, connect
 from retrieval.index.protocol import Metric
 from retrieval.large_pictures import LargePictures
-from retrieval.learn.calibration import DEPTH as CALIBRATED
 from retrieval.learn.calibration_store import (
     NotCalibratedError,
     StoredCalibration,
@@ -40,48 +38,23 @@ from retrieval.learn.calibration_store import (
 from retrieval.learn.fitted_files import FittedFiles
 from retrieval.learn.novelty import Detector, Novelty, detector_path, load_detector, novelties
 from retrieval.names import nfc
-from retrieval.query import BadQueryError, Part, Query, QueryLike, as_list, is_number, is_unordered, is_whole
+from retrieval.query import BadQueryError, Part, Query, QueryLike, is_number, is_unordered, is_whole
 from retrieval.query_vectors import QueryVectors
-from retrieval.rerank import DEPTH as RERANKED
-from retrieval.rerank import Reranker, reranked, reranker_named
-from retrieval.space_search import Nearest, SpaceSearch, padded
+from retrieval.ranking import Ranking
+from retrieval.rerank import Reranker, reranker_named
+from retrieval.search_options import SearchOptions, Weights, class_name_of, names_of, shares_of
+from retrieval.space_search import SpaceSearch
 from retrieval.spaces import Purpose, Space, UnsupportedQueryError, VectorError, metric_of
 
 if TYPE_CHECKING:
     from retrieval.reasons.seen import SeenPictures
     from retrieval.reasons.telling import Reasons
 
-_FUSED_AT_ONCE = 64
-"""Queries whose lists are fused together: their scores are dense over all images that any of them lists."""
-
-
 _NONE = np.empty(0, np.int64)
-
-Weights = Sequence[float] | Mapping[str, float]
-"""How much each space counts: in the order of the spaces, or by name, 1 for those that are not named."""
 
 
 class EmptySpaceError(QueryError):
     """There is nothing to search."""
-
-
-class SearchOptions(TypedDict, total=False):
-    """The options of `Searcher.search`."""
-
-    spaces: str | Sequence[str] | None
-    weights: Weights | None
-    fusion: str
-    rerank: str | None
-    filter: Filter | None
-    classes: str | Names[str] | None
-    exclude_self: bool
-    exclude_cluster: bool
-    exclude_scene: bool
-    query_class: str | None
-    region: Region | None
-    min_chance: float | None
-    fold: bool
-    feedback: Feedback | None
 
 
 class Searcher:
@@ -108,7 +81,6 @@ class Searcher:
         self.large_pictures = large
         self._embedder = Embedder(collection, purpose, max_pixels, large)
         self._indexes: dict[str, Index] = {}
-        self._statistics: dict[tuple[str, str], Statistics] = {}
         self._searches: dict[str, SpaceSearch] = {}
         self._galleries: dict[tuple[str, ...], Gallery] = {}
         self._calibrations = FittedFiles(calibration_path, load_calibration)
@@ -235,7 +207,7 @@ class Searcher:
         self, query: EmbeddedQuery, k: int, classes: str | Names[str] | None = None, **options: Any
     ) -> dict[str, Hits]:
         """The same for a query that is embedded already."""
-        wanted = self.collection.classes if classes is None else dict.fromkeys(map(nfc, _names(classes, "classes")))
+        wanted = self.collection.classes if classes is None else dict.fromkeys(map(nfc, names_of(classes, "classes")))
         nearest = {name: self.search_embedded([query], k, classes=[name], **options)[0] for name in wanted}
         return dict(sorted(nearest.items(), key=lambda pair: -pair[1][0].score if len(pair[1]) else float("inf")))
 
@@ -268,7 +240,7 @@ class Searcher:
             if space.name in made:
                 raise BadQueryError(f"there are two vectors for the space '{space.name}'; give one")
             made[space.name] = QueryVectors(given.astype(space.definition.dtype)[None], np.ones(1))
-        query = EmbeddedQuery(made, class_name=_class_name(query_class))
+        query = EmbeddedQuery(made, class_name=class_name_of(query_class))
         options: dict[str, Any] = {"weights": weights, "fusion": fusion, "rerank": rerank, "classes": classes}
         return self.search_embedded([query], k, **options)[0]
 
@@ -303,7 +275,7 @@ class Searcher:
         if any(set(query.vectors) != set(names) for query in queries):
             raise BadQueryError("queries that are searched for together are embedded in the same spaces")
         method = method_named(fusion)
-        shares = self._weights(weights, names)
+        shares = shares_of(weights, names, self.collection.manifest)
         selection = self._selection(filter, classes)
         groups = self._groups(exclude_cluster, exclude_scene)
         without = [self._left_out(query, exclude_self, groups) for query in queries]
@@ -311,100 +283,20 @@ class Searcher:
         searches = {name: self._space_search(name) for name in names}
         reranker = None if rerank is None else self._reranker(rerank, names)
         of_pictures = not any(query.is_signed or query.has_text for query in queries)
-        calibration = self._calibration(names, shares, method, reranker, min_chance, of_pictures)
-        listed = min(k if calibration is None else max(k, CALIBRATED), len(self.collection))
-        depth = max(DEPTH, 10 * listed) if len(names) > 1 else listed if reranker is None else max(RERANKED, listed)
-        for name in names:
-            self.collection.rows(name).require_whole()
-        nearest = [search.nearest(queries, depth, selection, without) for search in searches.values()]
-
-        unfiltered: list[Hits] | None = None
-        if calibration is not None and selection is not None and not selection.is_everything:
-            unfiltered = self.search_embedded(
-                queries,
-                CALIBRATED,
-                weights=weights,
-                fusion=fusion,
-                exclude_self=exclude_self,
-                exclude_cluster=exclude_cluster,
-                exclude_scene=exclude_scene,
-            )
-
-        def hits_at(
-            at: int, ids: NDArray[np.int64], scores: NDArray[Any], distances: Mapping[str, NDArray[np.float64]]
-        ) -> Hits:
-            query = queries[at]
-            chances = findings = None
-            if calibration is not None:
-                first = (ids, scores) if unfiltered is None else _ids_and_scores(unfiltered[at])
-                chances, findings = calibrated(calibration, self.collection, first, ids, scores)
-                if query.novelty is not None and query.novelty.level == "foreign":  # chances are of pictures as here
-                    chances, findings = np.full(len(ids), np.nan), None
-                chosen = np.arange(len(ids))[:k]
-                if min_chance is not None:
-                    chosen = chosen[np.nan_to_num(chances[:k]) >= min_chance]
-                ids, scores, chances = ids[chosen], scores[chosen], chances[chosen]
-                distances = {name: values[chosen] for name, values in distances.items()}
-            hits = hits_of(self.collection, ids, scores, distances, chances)
-            quality = None
-            if query.class_name is not None:
-                relevant = gallery.count_of(query.class_name, without[at])
-                quality = Quality.of(sum(hit.class_name == query.class_name for hit in hits), relevant, k)
-            return Hits(
-                hits,
-                tuple(names),
-                gallery.count(without[at]),
-                query.image_id,
-                query.class_name,
-                quality,
-                self.collection,
-                method.score_kind if len(names) > 1 else _score_kind(reranker is not None, query, names[0]),
-                None if len(names) == 1 else method.name,
-                findings,
-                query.novelty,
-                query.query,
-                query.feedback,
-                query.text_matches,
-                query.zero_shot,
-            )
-
-        if reranker is not None:
-            search = searches[names[0]]
-            results_anew = []
-            for at, (query, (ids, before)) in enumerate(zip(queries, nearest[0], strict=True)):
-                order, scores = self._reranked(reranker, search, query, ids)
-                self._require_undamaged(names, [ids[order[:k]]])
-                results_anew.append(hits_at(at, ids[order[:k]], scores[:k], {names[0]: before[order[:k]]}))
-            return results_anew
-        if len(names) == 1:
-            search = searches[names[0]]
-            self._require_undamaged(names, [ids for ids, _ in nearest[0]])
-            return [
-                hits_at(at, ids, search.scores(distances, query.vectors[search.name]), {search.name: distances})
-                for at, (query, (ids, distances)) in enumerate(zip(queries, nearest[0], strict=True))
-            ]
-        results: list[Hits] = []
-        for start in range(0, len(queries), _FUSED_AT_ONCE):
-            block = slice(start, start + _FUSED_AT_ONCE)
-            measured = [lists[block] for lists in nearest]
-            if method.by_score:
-                measured = _measured(searches, queries[block], measured)
-            fused_lists = [
-                search.scored_list(queries[block], lists, *self._backgrounds(search.name, queries[block]))
-                if method.by_score
-                else RankedList(padded([ids for ids, _ in lists], -1))
-                for search, lists in zip(searches.values(), measured, strict=True)
-            ]
-            fused, scores = fuse(fused_lists, shares, method.name)
-            self._require_undamaged(names, [row[row >= 0] for row in fused[:, :listed]])
-            for row, query in enumerate(queries[block]):
-                ids = fused[row, :listed][fused[row, :listed] >= 0]
-                distances = {
-                    name: search.completed(query.vectors[name], ids, lists[row])
-                    for (name, search), lists in zip(searches.items(), measured, strict=True)
-                }
-                results.append(hits_at(start + row, ids, scores[row, : len(ids)], distances))
-        return results
+        ranking = Ranking(
+            k,
+            self.collection,
+            searches,
+            gallery,
+            selection,
+            method,
+            shares,
+            self.backgrounds,
+            reranker,
+            self._calibration(names, shares, method, reranker, min_chance, of_pictures),
+            min_chance,
+        )
+        return ranking.hits(queries, without)
 
     def _folded(self, queries: Sequence[EmbeddedQuery], k: int, options: Mapping[str, Any]) -> list[Hits]:
         """Hits without a second image of any cluster; searches deeper until there are k of each query, or no more."""
@@ -489,6 +381,11 @@ class Searcher:
         return reasons_for(self.collection, self._embedder, self._seen, parsed, image_id, names)
 
     @cached_property
+    def backgrounds(self) -> Backgrounds:
+        """What score fusion normalises by, and texts with pictures: the background of each space."""
+        return Backgrounds(self.collection, self._embedder, self.index)
+
+    @cached_property
     def _seen(self) -> SeenPictures:
         from retrieval.reasons.seen import SeenPictures  # searches need not load what takes encoders apart
 
@@ -558,7 +455,7 @@ class Searcher:
             return [default.name]
         if is_unordered(spaces):
             raise BadQueryError(f"spaces are given in an order, as a list, not as {spaces!r}")
-        names = [self.collection.manifest.space(name).name for name in _names(spaces, "spaces")]
+        names = [self.collection.manifest.space(name).name for name in names_of(spaces, "spaces")]
         if not names or len(set(names)) != len(names):
             raise BadQueryError("name each space to search once, and at least one")
         return names
@@ -588,7 +485,7 @@ class Searcher:
     def _embed(
         self, query: Query, names: Sequence[str], class_name: str | None, feedback: Feedback | None = None
     ) -> EmbeddedQuery:
-        class_name = _class_name(class_name)
+        class_name = class_name_of(class_name)
         if class_name is None and query.image_id is not None:
             class_name = self.collection.class_of(query.image_id)
         parts = tuple(
@@ -598,7 +495,7 @@ class Searcher:
         spelled = Query(parts) if query.spaces else query
         detector = self._detector(parts, names)
         embedded = names if detector is None else list(dict.fromkeys([*names, detector.space]))
-        vectors = self._embedder.vectors(spelled, embedded, self._deviations)
+        vectors = self._embedder.vectors(spelled, embedded, self.backgrounds.deviations)
         strange = None if detector is None else novelties(detector, vectors[detector.space].vectors)[0]
         by_space = {name: vectors[name] for name in names}
         zero_shot = self._embedder.zero_shot(query, by_space)
@@ -616,7 +513,7 @@ class Searcher:
             vectors = [self.collection.vector(name, image_id) for image_id in image_ids]
             return np.array([made.vectors[0], *(vector for vector in vectors if vector is not None)])[1:]
 
-        deviations = None if made.texts is None else self._deviations(name)
+        deviations = None if made.texts is None else self.backgrounds.deviations(name)
         marks = stored(feedback.relevant), stored(feedback.irrelevant)
         return moved(made, *marks, self.metric(name), deviations=deviations)
 
@@ -639,12 +536,6 @@ class Searcher:
         space = self.space(name)
         return self._detectors.get(self.collection, (space.sources or (space,))[0].name)
 
-    def _require_undamaged(self, names: Sequence[str], hits: Sequence[NDArray[np.int64]]) -> None:
-        """Compare the checksums of the vectors of hits, once for each image. Raises DamagedVectorError."""
-        ids = hits[0] if len(hits) == 1 else np.unique(np.concatenate(hits))
-        for name in names:
-            self.collection.require_undamaged(name, ids)
-
     def _require_hits(self, k: int) -> None:
         if not is_whole(k) or k < 1:
             raise BadQueryError(f"k is {k!r}; ask for a whole number of hits, at least 1")
@@ -654,29 +545,13 @@ class Searcher:
                 f"`kvasir index DATA {self.collection.path}` puts pictures into it"
             )
 
-    def _weights(self, weights: Weights | None, names: Sequence[str]) -> list[float]:
-        count = len(names)
-        if weights is None:
-            return [1.0] * count
-        if isinstance(weights, Mapping):
-            named = {self.collection.manifest.space(name).name: weight for name, weight in weights.items()}
-            if beyond := [name for name in named if name not in names]:
-                raise BadQueryError(f"there is a weight for {beyond[0]}, which is not searched; name it in `spaces`")
-            weights = [named.get(name, 1.0) for name in names]
-        if is_unordered(weights):
-            raise BadQueryError(f"weights are given in the order of the spaces, as a list, not as {weights!r}")
-        shares = [float(weight) if is_number(weight) else 0.0 for weight in as_list(weights)]
-        if len(shares) != count or not all(0 < share < float("inf") for share in shares):
-            raise BadQueryError(f"give one positive number as weight for each space ({count}), not {weights!r}")
-        return shares
-
     def _selection(self, stated: Filter | None, classes: str | Names[str] | None) -> Selection | None:
         """Images that meet the filter and are of the classes; None for all."""
         if stated is not None and not isinstance(stated, Filter):
             raise BadQueryError(f"a filter is a retrieval.Filter, not {stated!r}")
         images = self.collection.images
         if classes is not None:
-            wanted = known_classes(_names(classes, "classes"), images)
+            wanted = known_classes(names_of(classes, "classes"), images)
             if stated is not None and stated.classes is not None:
                 wanted &= known_classes(stated.classes, images)
             stated = replace(stated or Filter(), classes=wanted)
@@ -764,100 +639,11 @@ class Searcher:
             )
         return stored
 
-    def _reranked(
-        self, method: Reranker, search: SpaceSearch, query: EmbeddedQuery, ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The new order of a query's nearest images (m,), and their scores; those beyond the candidates stay behind."""
-        name = search.name
-        made = query.vectors[name]
-        vector = made.vectors[0] if len(made.vectors) == 1 else search.open().combine(made.vectors, made.weights)
-        if vector is None:
-            raise UnsupportedQueryError("the parts of the query cancel each other out, so there is nothing to expand")
-        order, scores = reranked(method, vector, self.collection.rows(name).take(ids[:RERANKED]))
-        behind = np.arange(len(order), len(ids))
-        least = float(scores.min(initial=0))
-        return np.concatenate([order, behind]), np.concatenate([scores, least - 1 - np.arange(len(behind))])
-
-    def _deviations(self, space: str) -> tuple[float, float]:
-        """Standard deviations of the similarity of images, and of texts, to random images; 1 where nothing varies."""
-        return self.statistics(space).deviation or 1.0, self.text_statistics(space).deviation or 1.0
-
-    def _backgrounds(self, space: str, queries: Sequence[EmbeddedQuery]) -> list[Statistics]:
-        """The background of a space's images, and that of texts where a query has one with a vector of its own."""
-        has_texts = any(query.vectors[space].texts is not None for query in queries)
-        return [self.statistics(space), *([self.text_statistics(space)] if has_texts else [])]
-
-    def text_statistics(self, space: str) -> Statistics:
-        """How similar texts and random images are in a space with a text encoder; the texts are captions of classes."""
-        name = self.collection.manifest.space(space).name
-        key = name, "texts"
-        if key not in self._statistics:
-            texts = [described.caption for described in self._embedder.class_words.descriptions.values()]
-
-            def similarities(sample: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-                vectors = self._embedder.space(name).embed_texts(texts)
-                return self.metric(name).scores(self.index(name).distances(vectors, sample))
-
-            self._statistics[key] = stored_statistics(
-                self.collection.path, name, *self._checksums(name), similarities, texts
-            )
-        return self._statistics[key]
-
-    def _checksums(self, space: str) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-        """The ids (m,) of the images that have a vector in a space, and the checksums (m,) of these."""
-        images, positions = self.collection.images, self.collection.positions(space)
-        number = self.collection.manifest.space(space).number
-        return images.ids[positions], images.checksums[positions, number]
-
-    def statistics(self, space: str) -> Statistics:
-        """How similar random pairs of images are in a space: the background that score fusion normalises by."""
-        name = self.collection.manifest.space(space).name
-        key = name, "images"
-        if key not in self._statistics:
-            index, metric = self.index(name), self.metric(name)
-
-            def similarities(sample: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
-                vectors = [self.collection.vector(name, image_id) for image_id in sample.tolist()]
-                return metric.scores(index.distances(np.array(vectors), sample))
-
-            self._statistics[key] = stored_statistics(self.collection.path, name, *self._checksums(name), similarities)
-        return self._statistics[key]
-
-
-def _measured(
-    searches: Mapping[str, SpaceSearch], queries: Sequence[EmbeddedQuery], nearest: Sequence[Sequence[Nearest]]
-) -> list[list[Nearest]]:
-    """By space and query, all that any space lists of the query, ascending by id, with its distances in this one."""
-    candidates = [np.unique(np.concatenate([lists[row][0] for lists in nearest])) for row in range(len(queries))]
-    return [
-        [
-            (ids, search.completed(query.vectors[search.name], ids, known))
-            for query, ids, known in zip(queries, candidates, lists, strict=True)
-        ]
-        for search, lists in zip(searches.values(), nearest, strict=True)
-    ]
-
 
 def _query_of(hits: Hits) -> Query:
     if hits.query is None:
         raise BadQueryError("these hits do not know what they were searched by; give the query itself")
     return hits.query
-
-
-def _score_kind(reranked: bool, query: EmbeddedQuery, space: str) -> str:
-    """What scores in one space are; one of `retrieval.hits.SCORE_KINDS`."""
-    made = query.vectors[space]
-    if reranked:
-        return "re-ranked similarity"
-    if made.is_signed:
-        return "balance"
-    if made.texts is not None:
-        return "text similarity"
-    return "class similarity" if query.text_matches else "similarity"
-
-
-def _ids_and_scores(hits: Hits) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    return np.array(hits.ids, np.int64), np.array([hit.score for hit in hits], np.float64)
 
 
 def _changed(index: Index, difference: Difference, collection: Collection, space: str) -> Index:
@@ -869,19 +655,6 @@ def _changed(index: Index, difference: Difference, collection: Collection, space
     if len(gained):
         later.add(gained, collection.rows(space).take(gained))
     return later
-
-
-def _class_name(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise BadQueryError(f"a class is given by name, not as {value!r}")
-    return value and nfc(value)
-
-
-def _names(value: Any, what: str) -> list[str]:
-    names = as_list(value)
-    if not all(isinstance(name, str) for name in names):
-        raise BadQueryError(f"{what} are given by name, one or several, not as {value!r}")
-    return names
 
 
 def open_collection(

@@ -37,7 +37,8 @@ from retrieval.large_pictures import RUN_PIXELS, LargePictures
 from retrieval.names import nfc
 from retrieval.query import Query
 from retrieval.rerank import METHODS as RERANKERS
-from retrieval.search import Searcher, SearchOptions, open_collection
+from retrieval.search import Searcher, open_collection
+from retrieval.search_options import SearchOptions
 from retrieval.terminal import display_width, note, one_line, padded
 
 _HITS = 10

@@ -143,7 +143,7 @@ def test_texts_are_fused_by_the_background_of_texts(fused: Searcher, fusion: str
         return (scores - background.min()) / (greatest - background.min())
 
     alone = scaled(texts[:, 0], captions, captions.max())
-    other = fused.statistics("ColorLayout")
+    other = fused.backgrounds.of_images("ColorLayout")
     for hit in fused.search(Part(text="polyp"), 30, spaces=[name, "ColorLayout"], fusion=fusion):
         similar = float(fused.metric("ColorLayout").scores(np.array([hit.distances["ColorLayout"]]))[0])
         low, width = (other.mean, other.deviation) if fusion == "zscore" else (other.minimum, 1 - other.minimum)
@@ -156,7 +156,7 @@ def test_texts_are_fused_by_the_background_of_texts(fused: Searcher, fusion: str
         made = fused.embed(query, [name])
         ids_of = np.array(ids)
         listed = search.scored_list([made], [(ids_of, search.distances(made.vectors[name], ids_of))],
-                                    *fused._backgrounds(name, [made]))  # fmt: skip
+                                    *fused.backgrounds.of_queries(name, [made]))  # fmt: skip
         assert ids[3] == 3
         fused_scores = METHODS[fusion].points(1.0, listed.scores, listed.statistics)
         assert fused_scores[0] == pytest.approx(mixed, abs=1e-4)

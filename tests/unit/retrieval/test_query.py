@@ -295,7 +295,7 @@ def test_a_score_says_what_it_is(plane: Searcher) -> None:
 
 def test_fused_scores_are_the_weighted_sum_of_standardised_similarities(plane: Searcher) -> None:
     hits = plane.search(0, 8, spaces=["plane", "other"], weights=[3, 1], fusion="zscore")
-    plane_background, other_background = plane.statistics("plane"), plane.statistics("other")
+    plane_background, other_background = plane.backgrounds.of_images("plane"), plane.backgrounds.of_images("other")
     for hit in hits:
         near = (1 - hit.distances["plane"] - plane_background.mean) / plane_background.deviation
         far = hit.distances["other"]
@@ -313,11 +313,11 @@ def test_a_background_follows_the_vectors_of_the_same_images(
         write_collection(tmp_path / name, {"plane": np.array([unit(step * n) for n in range(4)])})
         for name, step in (("wide", 30), ("narrow", 5))
     ]
-    wide, narrow = (retrieval.open(path).statistics("plane") for path in paths)
+    wide, narrow = (retrieval.open(path).backgrounds.of_images("plane") for path in paths)
     assert wide.mean == pytest.approx(np.mean(np.cos(np.radians([30, 30, 30, 60, 60, 90]))))
     # The same ids with other vectors, as after a space was fitted again.
     shutil.copytree(paths[0] / "statistics", paths[1] / "statistics", dirs_exist_ok=True)
-    assert retrieval.open(paths[1]).statistics("plane") == narrow != wide
+    assert retrieval.open(paths[1]).backgrounds.of_images("plane") == narrow != wide
 
 
 # Vectors by space
