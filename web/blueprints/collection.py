@@ -17,8 +17,8 @@ from web import responses
 from web.access import WRITING, write_key_required
 from web.context import collection, rebind, searcher, state
 from web.errors import BadOptionError
-from web.forms import whole_number
 from web.limits import rate_limited
+from web.pages.forms import whole_number
 from web.pictures import (
     THUMBNAIL,
     body_picture,

@@ -34,9 +34,9 @@ from retrieval.tables import csv_rows
 from web import responses
 from web.context import collection, state
 from web.errors import BadOptionError, UnsupportedBodyError
-from web.forms import form_ids, whole_number
 from web.jobs import Job, run_process
 from web.limits import rate_limited
+from web.pages.forms import form_ids, whole_number
 from web.problems import without_server_paths
 from web.requests import EvaluationPath, EvaluationRequest, RunPair, json_body, require_bounded_body, require_single
 from web.responses import image_links

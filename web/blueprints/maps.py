@@ -15,9 +15,9 @@ from retrieval.tables import csv_rows
 from web import responses
 from web.context import collection, state
 from web.errors import BadOptionError
-from web.forms import form_ids
 from web.jobs import run_process
 from web.limits import rate_limited
+from web.pages.forms import form_ids
 from web.problems import without_server_paths
 from web.requests import MapQuery, require_single
 from web.search import MAX_PARTS

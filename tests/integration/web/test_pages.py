@@ -31,8 +31,8 @@ from retrieval.fusion import METHODS
 from retrieval.hits import SCORE_KINDS
 from retrieval.marks import BLACK_BOX, BORDER, TEXT, Marks
 from web.app import create_app
-from web.blueprints.pages import SCORES
 from web.context import Settings
+from web.pages.results import SCORES
 
 
 @pytest.fixture(scope="module")
@@ -469,7 +469,7 @@ def test_a_vector_is_a_part_of_the_query(client: FlaskClient, indexed: Any) -> N
 
 
 def test_more_images_than_an_address_takes_are_told(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.blueprints.pages.MAX_UNSEEN", 7)
+    monkeypatch.setattr("web.pages.results.MAX_UNSEEN", 7)
     page = client.get("/results?image=3&k=6&exclude_ids=1,2,4&relevant=9").text
     left_out = re.search(r'name="exclude_ids" value="([\d,]+)" checked><span>([^<]*)', page)
     assert left_out is not None

@@ -7,7 +7,7 @@ import pytest
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.hits import Hit, Hits, Quality
 from retrieval.report.palette import CLASS_COLOURS
-from web.figures import class_stylesheet, colour_number, curves
+from web.pages.figures import class_stylesheet, colour_number, curves
 
 
 @pytest.fixture
