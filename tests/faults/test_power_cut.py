@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,10 @@ from indexer.shards import Shard, ShardFolder
 from indexer.vector_import import import_vectors, named_space
 from indexer.vector_table import VectorTable
 from retrieval.collection import Collection, CollectionWriter, catalog
+from retrieval.collection.changes import log_position
+from retrieval.collection.columns import NAME as COLUMNS
+from retrieval.collection.columns import stored_position
+from retrieval.collection.vectors import StoredRows
 from retrieval.errors import PictureError
 from retrieval.index import building
 from retrieval.index.building import Wanted
@@ -172,16 +177,36 @@ def collection(tmp_path: Path) -> Path:
     return tmp_path / "c"
 
 
-def test_vectors_that_are_appended(collection: Path, rounds: Callable[[int], int], tally: Callable[..., None]) -> None:
+@pytest.mark.parametrize("columns", [False, True], ids=["small", "with columns"])
+def test_vectors_that_are_appended(
+    columns: bool,
+    collection: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rounds: Callable[[int], int],
+    tally: Callable[..., None],
+) -> None:
+    if columns:  # as of a large collection; what a stop leaves is copied here, so that the catalog has another inode
+        for module in ("reading", "writing"):
+            monkeypatch.setattr(f"retrieval.collection.{module}.COLUMNS_FROM", 5)
+        monkeypatch.setattr("retrieval.collection.changes.FEW", 3)
+        monkeypatch.setattr("retrieval.collection.changed_images.COPIED_UP_TO", 4)
+        monkeypatch.setattr(
+            "retrieval.collection.reading.log_position",
+            lambda connection, path: (found := log_position(connection, path)) and replace(found, inode=0),
+        )
+        monkeypatch.setattr("retrieval.collection.reading.StoredRows", lambda path, space, _: StoredRows(path, space))
     before = state(collection)
+    assert (collection / COLUMNS).exists() == columns
 
     def check(left: Path, where: str) -> None:
         after = state(left)
+        assert (left / COLUMNS).exists() == columns
         assert after["a"].items() >= before["a"].items(), where
         assert len(after["a"]) in (60, 100), where
 
     with stopped_everywhere(collection, check, rounds(40)) as counts:
         append(collection, unit(40, 8, 1), 60)
+    assert stored_position(collection) == (Collection.open(collection).position_in_log if columns else None)
     assert len(state(collection)["a"]) == 100
     assert counts["points"] > 4
     tally(**counts)
