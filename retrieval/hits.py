@@ -93,7 +93,7 @@ def hits_of(
     chances: (m,), NaN where a hit has none.
     """
     stored = collection.images
-    positions = stored.places(ids)
+    images = stored.at(stored.places(ids))
     by_space = {
         space: [None if value != value else value for value in values.tolist()] for space, values in distances.items()
     }
@@ -102,11 +102,11 @@ def hits_of(
     rows = zip(
         ids.tolist(),
         np.asarray(scores, np.float64).tolist(),
-        positions.tolist(),
-        stored.taken("labels", positions).tolist(),
-        stored.taken("clusters", positions).tolist(),
-        stored.scenes_at(positions).tolist(),
-        stored.taken("marks", positions).tolist(),
+        images.files,
+        images.column("labels").tolist(),
+        images.column("clusters").tolist(),
+        images.scenes.tolist(),
+        images.column("marks").tolist(),
         strict=True,
     )
     return tuple(
@@ -117,14 +117,14 @@ def hits_of(
             distance=by_space[first][at],
             distances={space: values[at] for space, values in by_space.items()},
             class_name=stored.classes[label] if label >= 0 else None,
-            file=stored.file(position),
+            file=file,
             cluster=cluster,
             scene=scene,
             marks=names_of(marks),
             chance=chance_of[at],
             collection=collection,
         )
-        for at, (image_id, score, position, label, cluster, scene, marks) in enumerate(rows)
+        for at, (image_id, score, file, label, cluster, scene, marks) in enumerate(rows)
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from retrieval.collection.file_names import FileNames
 from retrieval.collection.images import (
     COLUMNS,
+    ImageRows,
     Images,
     Row,
     damaged_ids,
@@ -47,11 +48,13 @@ class ChangedImages(Images):
     """
 
     _length: int
-    _before: Images
+    before: Images
     _removed: NDArray[np.int64]
     _replaced: NDArray[np.int64]
-    _rows: Images
+    rows: Images
     _places: NDArray[np.int64]
+    _shifts: NDArray[np.int64]
+    _first: int
 
     def __init__(
         self, before: Images, removed: NDArray[np.int64], replaced: NDArray[np.int64], rows: Images, damaged: set[int]
@@ -69,11 +72,13 @@ class ChangedImages(Images):
             damaged=tuple(sorted(damaged)),
             label_counts=np.array([counts[name] for name in (None, *classes)], np.int64),
             _length=kept + len(added),
-            _before=before,
+            before=before,
             _removed=removed,
             _replaced=replaced,
-            _rows=_with_classes(rows, classes),
-            _places=np.concatenate([replaced - np.searchsorted(removed, replaced), added]),
+            rows=_with_classes(rows, classes),
+            _places=(places := np.concatenate([replaced - np.searchsorted(removed, replaced), added])),
+            _shifts=removed - np.arange(len(removed)),
+            _first=int(min([*removed[:1], *places[:1], kept])),
         )
 
     def __len__(self) -> int:
@@ -84,40 +89,28 @@ class ChangedImages(Images):
         if name == "files":
             return vars(self).setdefault(name, self._files())
         if name in COLUMNS:
-            column = self._merged(self._translated(name, getattr(self._before, name)), getattr(self._rows, name))
+            column = self._merged(self.translated(name, getattr(self.before, name)), getattr(self.rows, name))
             return vars(self).setdefault(name, column)
         raise AttributeError(name)
 
-    def taken(self, column: str, places: NDArray[np.int64]) -> NDArray[Any]:
-        """The values of a column at places (m,)."""
-        if column in vars(self):
-            return super().taken(column, places)
-        of_rows, changed = self._changed(places)
-        left = self._places_before(places[~changed])
-        new = getattr(self._rows, column)[of_rows]
-        values = np.empty((len(places), *new.shape[1:]), new.dtype)
-        values[changed], values[~changed] = new, self._translated(column, self._before.taken(column, left))
-        return values
-
-    def value(self, column: str, place: int) -> Any:
-        """The value of a column at one place."""
-        return self.taken(column, np.array([place]))[0]
-
-    def file(self, place: int) -> str:
-        """The path inside its source of the image at one place."""
-        of_rows, changed = self._changed(np.array([place]))
-        if changed[0]:
-            return self._rows.file(int(of_rows[0]))
-        return self._before.file(int(self._places_before(np.array([place]))[0]))
+    def at(self, places: NDArray[np.int64]) -> ImageRows:
+        """The images at places (m,)."""
+        if places.max(initial=-1) < self._first:
+            return _ChangedRows(self, places, places)
+        of_rows = np.searchsorted(self._places, places)
+        changed = of_rows < len(self._places)
+        changed[changed] = self._places[of_rows[changed]] == places[changed]
+        before = places + np.searchsorted(self._shifts, places, side="right")
+        return _ChangedRows(self, places, before, *((changed, of_rows) if changed.any() else ()))
 
     @property
     def has_scene_rows(self) -> bool:
         """Whether a scene is stored for any image, or was before."""
-        return self._before.has_scene_rows or self._rows.has_scene_rows
+        return self.before.has_scene_rows or self.rows.has_scene_rows
 
     def with_vector(self, number: int) -> NDArray[np.int64]:
         """Places of the images that have a vector in the space of a number, ascending."""
-        all_have = len(self._before.with_vector(number)) == len(self._before) and self._rows.checksums[:, number].all()
+        all_have = len(self.before.with_vector(number)) == len(self.before) and self.rows.checksums[:, number].all()
         if all_have and number not in self._with_vector:
             self._with_vector[number] = np.arange(len(self))
         return super().with_vector(number)
@@ -125,26 +118,24 @@ class ChangedImages(Images):
     def ids_of_label(self, label: int) -> NDArray[np.int64]:
         """The ids of one class's images, ascending int64; -1 is the label of those without a class."""
         name = self.classes[label] if label >= 0 else None
-        if name is not None and name not in self._before.classes:
-            before = self._before.ids[:0]
+        if name is not None and name not in self.before.classes:
+            before = self.before.ids[:0]
         else:
-            before = self._before.ids_of_label(-1 if name is None else self._before.classes.index(name))
-        return self._group(before, self._rows.labels == label)
+            before = self.before.ids_of_label(-1 if name is None else self.before.classes.index(name))
+        return self._group(before, self.rows.labels == label)
 
     def ids_of_cluster(self, cluster: int) -> NDArray[np.int64]:
         """The ids of one cluster's images, ascending int64; none where there is no such cluster."""
-        return self._group(self._before.ids_of_cluster(cluster), self._rows.clusters == cluster)
+        return self._group(self.before.ids_of_cluster(cluster), self.rows.clusters == cluster)
 
     def ids_of_content(self, digest: bytes) -> NDArray[np.int64]:
         """The ids of images whose file has a SHA-256, ascending int64."""
-        return self._group(
-            self._before.ids_of_content(digest), np.isin(self._rows.ids, self._rows.ids_of_content(digest))
-        )
+        return self._group(self.before.ids_of_content(digest), np.isin(self.rows.ids, self.rows.ids_of_content(digest)))
 
     @property
     def is_large(self) -> bool:
         """Whether so many rows changed that the next change should begin with copied columns."""
-        return len(self._removed) + len(self._rows) > _CHANGED
+        return len(self._removed) + len(self.rows) > _CHANGED
 
     def whole(self) -> Images:
         """The same with every column copied."""
@@ -155,39 +146,28 @@ class ChangedImages(Images):
 
     def changed_by(self, rows: Images, removed: NDArray[np.int64], damaged: set[int]) -> ChangedImages:
         """The same after further rows changed; rows and removed ids ascend."""
-        kept = np.flatnonzero(~np.isin(self._rows.ids, np.concatenate([rows.ids, removed])))
+        kept = np.flatnonzero(~np.isin(self.rows.ids, np.concatenate([rows.ids, removed])))
         earlier = replace(
-            _at(self._rows, kept),
-            sources=translated(self._rows.sources[kept], self._rows.source_numbers, rows.source_numbers),
+            _at(self.rows, kept),
+            sources=translated(self.rows.sources[kept], self.rows.source_numbers, rows.source_numbers),
             source_paths=rows.source_paths,
             source_numbers=rows.source_numbers,
         )
         both = together([earlier, rows])
-        gone = np.concatenate([self._before.ids[self._removed], removed])
-        return _changed(self._before, _at(both, np.argsort(both.ids)), np.unique(gone), damaged)
-
-    def _changed(self, places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Which of places (m,) are of changed rows, (m,) bool, and where those stand among them."""
-        at = np.searchsorted(self._places, places)
-        changed = at < len(self._places)
-        changed[changed] = self._places[at[changed]] == places[changed]
-        return at[changed], changed
-
-    def _places_before(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where images at places (m,), which did not change, stood before."""
-        return places + np.searchsorted(self._removed - np.arange(len(self._removed)), places, side="right")
+        gone = np.concatenate([self.before.ids[self._removed], removed])
+        return _changed(self.before, _at(both, np.argsort(both.ids)), np.unique(gone), damaged)
 
     def _group(self, before: NDArray[np.int64], changed: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Ids (m,) ascending of a group as it was before, brought up to date by the changed rows that belong to it."""
-        touched = np.concatenate([self._before.ids[self._removed], self._rows.ids])
-        return np.union1d(before[~np.isin(before, touched)], self._rows.ids[changed])
+        touched = np.concatenate([self.before.ids[self._removed], self.rows.ids])
+        return np.union1d(before[~np.isin(before, touched)], self.rows.ids[changed])
 
-    def _translated(self, column: str, values: NDArray[Any]) -> NDArray[Any]:
+    def translated(self, column: str, values: NDArray[Any]) -> NDArray[Any]:
         """Values of a column as it was before in terms of the classes and sources that there are now."""
         if column == "labels":
-            return translated(values, self._before.classes, self.classes)
+            return translated(values, self.before.classes, self.classes)
         if column == "sources":
-            return translated(values, self._before.source_numbers, self.source_numbers)
+            return translated(values, self.before.source_numbers, self.source_numbers)
         return values
 
     def _merged(self, before: NDArray[Any], rows: NDArray[Any]) -> NDArray[Any]:
@@ -198,7 +178,7 @@ class ChangedImages(Images):
         return merged
 
     def _files(self) -> Sequence[str]:
-        before, rows = self._before.files, self._rows.files
+        before, rows = self.before.files, self.rows.files
         if isinstance(before, FileNames):
             return before.merged(self._merged, rows)
         files: list[str] = []
@@ -208,6 +188,39 @@ class ChangedImages(Images):
         for at, place in enumerate(self._places[: len(self._replaced)].tolist()):
             files[place] = rows[at]
         return tuple(files)
+
+
+@dataclass(frozen=True, eq=False)
+class _ChangedRows(ImageRows):
+    """before: where they stood before (m,). changed: those that did not stand there, (m,) bool, where there are any;
+    of_rows: the places (m,) of these among the changed rows.
+    """
+
+    images: ChangedImages
+    before: NDArray[np.int64]
+    changed: NDArray[np.bool_] | None = None
+    of_rows: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def column(self, name: str) -> NDArray[Any]:
+        """The values (m, ...) of a column."""
+        images = self.images
+        if name in vars(images):
+            return super().column(name)
+        stored = getattr(images.before, name)
+        if self.changed is None:
+            return images.translated(name, stored[self.before])
+        values = images.translated(name, stored[np.where(self.changed, 0, self.before)])
+        values[self.changed] = getattr(images.rows, name)[self.of_rows[self.changed]]
+        return values
+
+    @property
+    def files(self) -> list[str]:
+        """The path of each inside its source."""
+        before, rows = self.images.before.files, self.images.rows.files
+        if self.changed is None:
+            return [before[place] for place in self.before.tolist()]
+        places = zip(self.changed.tolist(), self.before.tolist(), self.of_rows.tolist(), strict=True)
+        return [rows[of_rows] if changed else before[place] for changed, place, of_rows in places]
 
 
 def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path) -> Images:

@@ -51,8 +51,8 @@ class Images:
     files: the path inside its source; sources (n,) int32, an index into `source_paths`. source_numbers: the catalog's
     number of each source. damaged: ids of rows that are not what was written, see `row_digests`.
 
-    After a change of few rows a column is copied when it is first read as a whole, see `ChangedImages`: `taken`,
-    `value`, `file` and what else this class has read some rows without that.
+    After a change of few rows a column is copied when it is first read as a whole, see `ChangedImages`; `at` and what
+    else this class has reads some rows without that.
     """
 
     classes: tuple[str, ...]
@@ -84,18 +84,21 @@ class Images:
         """Where ids (m,) of images stand in the arrays, (m,)."""
         return np.searchsorted(self.ids, ids)
 
+    def at(self, places: NDArray[np.int64]) -> ImageRows:
+        """The images at places (m,)."""
+        return ImageRows(self, places)
+
     def taken(self, column: str, places: NDArray[np.int64]) -> NDArray[Any]:
         """The values of a column at places (m,)."""
-        values: NDArray[Any] = getattr(self, column)[places]
-        return values
+        return self.at(places).column(column)
 
     def value(self, column: str, place: int) -> Any:
         """The value of a column at one place."""
-        return getattr(self, column)[place]
+        return self.at(np.array([place])).column(column)[0]
 
     def file(self, place: int) -> str:
         """The path inside its source of the image at one place."""
-        return self.files[place]
+        return self.at(np.array([place])).files[0]
 
     def has_picture(self, place: int) -> bool:
         """Whether the image at one place has a picture."""
@@ -171,13 +174,9 @@ class Images:
         """Whether a scene has more than one cluster, so that scenes and clusters are not the same."""
         return self.has_scene_rows and bool((self.scenes != self.clusters).any())
 
-    def scenes_at(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The scenes of the images at places (m,)."""
-        return self.scenes[places] if self.has_scene_rows else self.taken("clusters", places)
-
     def scene_at(self, place: int) -> int:
         """The scene of the image at one place."""
-        return int(self.scenes_at(np.array([place]))[0])
+        return int(self.at(np.array([place])).scenes[0])
 
     def ids_of_content(self, digest: bytes) -> NDArray[np.int64]:
         """The ids of images whose file has a SHA-256, ascending int64."""
@@ -207,6 +206,30 @@ class Images:
         """Ids ordered by cluster, then by id, and the cluster of each."""
         order = np.argsort(self.clusters, kind="stable")
         return self.ids[order], self.clusters[order]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRows:
+    """Some images of all, at places (m,), in that order; each column is read by itself."""
+
+    images: Images
+    places: NDArray[np.int64]
+
+    def column(self, name: str) -> NDArray[Any]:
+        """The values (m, ...) of a column."""
+        values: NDArray[Any] = getattr(self.images, name)[self.places]
+        return values
+
+    @property
+    def files(self) -> list[str]:
+        """The path of each inside its source."""
+        files = self.images.files
+        return [files[place] for place in self.places.tolist()]
+
+    @property
+    def scenes(self) -> NDArray[np.int64]:
+        """The scene of each, (m,)."""
+        return self.images.scenes[self.places] if self.images.has_scene_rows else self.column("clusters")
 
 
 def read_images(connection: sqlite3.Connection, columns: int, folder: Path) -> Images:

@@ -127,7 +127,8 @@ def looked_up(images: Images) -> list[object]:
         [images.ids_of_content(hashlib.sha256(b"%d" % number).digest()).tolist() for number in range(60)],
         images.label_counts.tolist(),
         images.with_vector(0).tolist(),
-        images.scenes_at(some).tolist(),
+        images.at(some).scenes.tolist(),
+        images.at(some).files,
         images.has_scenes,
     ]
 
