@@ -23,6 +23,7 @@ from indexer.near_duplicates.greys import GreyFile
 from retrieval.collection import Collection, CollectionWriter, Images, SpaceDefinition
 from retrieval.cores import available_cores
 from retrieval.errors import RetrievalError
+from retrieval.filters import among
 from retrieval.images import decode
 from retrieval.search import Searcher
 
@@ -151,7 +152,7 @@ def _candidates(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.floating[Any]]]]:
     """Pairs (p, 2) of neighbours by position, the smaller first, each once in a block; and their scores (p,)."""
     collection, metric = searcher.collection, searcher.metric(space.name)
-    queries = collection.images.ids[np.intersect1d(collection.positions(space.name), new)]
+    queries = collection.images.ids[new[among(new, collection.positions(space.name))]]
     if not len(queries):
         return
     index, rows = searcher.index(space.name), collection.rows(space.name)

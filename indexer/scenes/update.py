@@ -22,6 +22,7 @@ from indexer.near_duplicates import ClusterForest
 from retrieval.collection import Collection, CollectionWriter, Images
 from retrieval.collection.scene_rows import COUNTER
 from retrieval.cores import available_cores
+from retrieval.filters import among
 from retrieval.search import Searcher
 
 NEIGHBOURS = 30
@@ -136,7 +137,7 @@ def _neighbours(searcher: Searcher, block: NDArray[np.int64]) -> Iterator[tuple[
         return
     name = default.name
     ids = collection.images.ids
-    queries = ids[np.intersect1d(collection.positions(name), block)]
+    queries = ids[block[among(block, collection.positions(name))]]
     if not len(queries):
         return
     index = searcher.index(name)

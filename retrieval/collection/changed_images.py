@@ -29,6 +29,7 @@ from retrieval.collection.images import (
     together,
     translated,
 )
+from retrieval.collection.vectors import release
 
 COPIED_UP_TO = 20_000
 """Images whose columns are copied at once, which takes less than a millisecond."""
@@ -241,14 +242,20 @@ def updated(images: Images, rows: Sequence[Row], connection: sqlite3.Connection,
 def updated_blocks(
     images: Images, rows: Sequence[Row], connection: sqlite3.Connection, folder: Path
 ) -> Iterator[Images]:
-    """The same, some thousand images at a time, so that no whole column is copied."""
+    """The same, some thousand images at a time, so that no whole column is copied or, where it is mapped, in memory."""
     at = 0
     for start in range(0, max(1, len(images)), _BLOCK):
         block, stop = images.part(start, start + _BLOCK), at
         while stop < len(rows) and (start + _BLOCK >= len(images) or rows[stop][0] < images.ids[start + _BLOCK]):
             stop += 1
         yield updated(block, rows[at:stop], connection, folder) if stop > at else block
+        for column in (*(getattr(images, name) for name in COLUMNS), *_parts(images.files)):
+            release(column)
         at = stop
+
+
+def _parts(files: Sequence[str]) -> tuple[NDArray[Any], ...]:
+    return (files.text, files.starts, files.lengths) if isinstance(files, FileNames) else ()
 
 
 def _changed(before: Images, rows: Images, removed: NDArray[np.int64], damaged: set[int]) -> ChangedImages:
