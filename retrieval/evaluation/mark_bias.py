@@ -17,6 +17,8 @@ from retrieval.marks import NAMES, kind_of
 HITS = 10
 """Hits of each query that are looked at."""
 _BLOCK = 512
+_PAIRS = 4_000_000
+"""Distances in memory at a time, of a gallery so large that fewer queries than _BLOCK are compared together."""
 
 Rows = NDArray[np.int64]
 
@@ -118,8 +120,9 @@ def _alone(features: NDArray[np.float64], labels: Rows, protocol: Protocol, rows
     for round_ in protocol.rounds:
         searched = points[round_.gallery]
         lengths = (searched**2).sum(axis=1)
-        for start in range(0, len(round_.queries), _BLOCK):
-            queries = round_.queries[start : start + _BLOCK]
+        size = min(_BLOCK, max(16, _PAIRS // len(searched)))
+        for start in range(0, len(round_.queries), size):
+            queries = round_.queries[start : start + size]
             distances = lengths - 2 * points[queries] @ searched.T
             distances[protocol.groups[queries][:, None] == protocol.groups[round_.gallery]] = np.inf
             nearest = distances <= distances.min(axis=1, keepdims=True) + 1e-6

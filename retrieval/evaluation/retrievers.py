@@ -17,12 +17,14 @@ from retrieval.evaluation.ranking import Labelled, rank
 from retrieval.fusion import DEFAULT_METHOD, DEPTH, RankedList, Statistics, fuse_dense, method_named
 from retrieval.fusion.statistics import of_scores, sampled
 from retrieval.index.cosine import Cosine
-from retrieval.index.protocol import BLOCK, Metric
+from retrieval.index.protocol import Metric
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import reranked, reranker_named
 
 IN_DOUBLE = 20_000
 """Vectors of a gallery up to which a copy of it in double precision is made."""
+_DOUBLE_ROWS = 4096
+"""Vectors of a larger one that are in double precision at a time, in each thread."""
 
 Floats = NDArray[np.floating]
 Rows = NDArray[np.int64]
@@ -261,9 +263,9 @@ def _blocked_cosine_distances(
     """Distances (q, n) of queries (q, d), a block of the gallery in double precision at a time."""
     left = np.asarray(queries, np.float64)
     distances = np.empty((len(left), len(gallery)))
-    for start in range(0, len(gallery), BLOCK):
-        block = np.asarray(gallery[start : start + BLOCK], np.float64)
-        np.matmul(left, block.T, out=distances[:, start : start + BLOCK])
+    for start in range(0, len(gallery), _DOUBLE_ROWS):
+        block = np.asarray(gallery[start : start + _DOUBLE_ROWS], np.float64)
+        np.matmul(left, block.T, out=distances[:, start : start + _DOUBLE_ROWS])
     np.subtract(1, distances, out=distances)
     distances[:, copies] = distances[:, original[copies]]
     return distances

@@ -25,8 +25,9 @@ from retrieval.splits import cluster_numbers
 
 _BLOCK = 128
 """Queries ranked together: 128 of 8,000 distances stay in a core's cache; the same whatever the number of threads."""
-_PAIRS = 4_000_000
-"""Distances of a block, of a gallery so large that fewer queries are ranked together: 32 MB in double precision."""
+_PAIRS = 8_000_000
+"""Distances of a block, of a gallery so large that fewer queries are ranked together: 64 MB in double precision. The
+gallery is read once for each block."""
 
 
 class NothingToEvaluateError(EvaluationError):

@@ -167,7 +167,7 @@ class EncoderSpace(UnitVectorSpace):
             f"mean {mean}, std {std}{_FILLED if recipe.get('marks') == 'fill' else ''}",
             *provenance(self.recipe),
             f"converted SHA-256 {recipe['converted']}" if "converted" in recipe else "runs on PyTorch",
-            *([f"precision {recipe['precision']}"] if recipe.get("precision", "f32") != "f32" else []),
+            *_precision(recipe),
         ]
 
     def prepare(self, picture: Picture) -> NDArray[np.uint8]:
@@ -430,6 +430,14 @@ def require_options(definition: SpaceDefinition, options: EncoderOptions) -> Non
                 f"the space '{definition.name}' was made with {name} {stored[name]}, not {value}; "
                 "index into another collection to use another"
             )
+
+
+def _precision(recipe: Mapping[str, Any]) -> list[str]:
+    """The precision, unless it is f32 without a choice, and the figures that it was chosen by."""
+    name, trials = recipe.get("precision", "f32"), "; ".join(recipe.get("precision_trials", ()))
+    if trials:
+        return [f"precision {name}, chosen on a sample of the pictures ({trials})"]
+    return [f"precision {name}"] if name != "f32" else []
 
 
 def _components(definition: SpaceDefinition) -> int:

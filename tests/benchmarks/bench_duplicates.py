@@ -1,9 +1,13 @@
 """How many planted copies of real pictures are found, and which links are found among the pictures themselves.
 
     python tests/benchmarks/bench_duplicates.py DATA [SHEET.jpg]
+    python tests/benchmarks/bench_duplicates.py DATA --among COLLECTION
 
 DATA is a folder or zip of class folders. Every link found in it is listed, and drawn into SHEET, so that a person can
 say which are true; then copies of 100 of its pictures are planted, 100 of each kind, and looked for.
+
+--among takes the time at the size of a large COLLECTION of vectors without pictures, such as bench_scale.py makes: the
+candidates of each of its images by its index, and as many alignments of real candidates, which are those of DATA.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +25,15 @@ from PIL import Image
 
 from indexer.datasets import open_dataset
 from indexer.near_duplicates import clusters, update_clusters
+from indexer.near_duplicates.alignment import similarity
+from indexer.near_duplicates.clusters import _PAIRS, _candidates
+from indexer.near_duplicates.greys import stored_greys
 from indexer.pipeline import index_dataset
 from retrieval.collection import Collection, CollectionWriter
+from retrieval.cores import available_cores
 from retrieval.encoders import DEFAULT
 from retrieval.images import decode
+from retrieval.search import Searcher
 from retrieval.spaces import open_space
 from retrieval.spaces.encoder import create
 
@@ -63,7 +73,46 @@ KINDS: dict[str, tuple[Callable[[Image.Image, Random], Image.Image], int]] = {
 }
 
 
+def among(data: Path, path: Path) -> None:
+    """Print how long the candidates of every image of a collection take, and their alignments."""
+    with tempfile.TemporaryDirectory() as scratch, open_dataset(data) as dataset:
+        small = Path(scratch) / "collection"
+        with CollectionWriter(small, create=True) as writer:
+            spaces = [open_space(small, create(writer, DEFAULT), "indexing")]
+            index_dataset(dataset, writer, spaces)
+        searcher = Searcher(Collection.open(small))
+        count = len(searcher.collection)
+        real = np.concatenate([pairs for pairs, _ in _candidates(searcher, spaces[0].definition, np.arange(count))])
+        ids = searcher.collection.images.ids
+        greys = stored_greys(small, ids.tolist())
+        stack = np.stack([greys[image_id] for image_id in ids.tolist()])
+    searcher = Searcher(Collection.open(path))
+    space = searcher.collection.spaces[0]
+    total, searching, aligning = 0, 0.0, 0.0
+    start = time.perf_counter()
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for pairs, _ in _candidates(searcher, space, np.arange(len(searcher.collection))):
+            found = time.perf_counter()
+            chosen = real[np.arange(total, total + len(pairs)) % len(real)]
+            parts = [chosen[at : at + _PAIRS] for at in range(0, len(chosen), _PAIRS)]
+            list(pool.map(lambda part: similarity(stack[part[:, 0]], stack[part[:, 1]]), parts))
+            end = time.perf_counter()
+            searching, aligning, total, start = (
+                searching + found - start,
+                aligning + end - found,
+                total + len(pairs),
+                end,
+            )
+    print(
+        f"{len(searcher.collection):,} images: {total:,} candidates, {searching:.0f} s; aligned, {aligning:.0f} s; "
+        f"together {searching + aligning:.0f} s"
+    )
+
+
 def main() -> None:
+    if "--among" in sys.argv:
+        among(Path(sys.argv[1]), Path(sys.argv[sys.argv.index("--among") + 1]))
+        return
     random = np.random.default_rng(0)
     with open_dataset(Path(sys.argv[1])) as dataset, tempfile.TemporaryDirectory() as scratch:
         path, planted = Path(scratch) / "collection", Path(scratch) / "planted"

@@ -97,6 +97,8 @@ def test_auto_says_what_it_took_and_why(
     assert done.exit_code == 0, done.output
     taken = recipe(tmp_path / "c")["precision"]
     assert f": {taken}, the fastest that keeps mAP within 0.003 on a sample (f32 " in done.output
+    told = CliRunner().invoke(kvasir, ["info", str(tmp_path / "c")]).output
+    assert f"precision {taken}, chosen on a sample of the pictures (f32 " in " ".join(told.split())
 
 
 def _logging_state() -> tuple[int, list[tuple[logging.Handler, int]]]:
