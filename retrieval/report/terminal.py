@@ -9,9 +9,10 @@ from typing import SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from retrieval.evaluation.bootstrap import LEVEL
@@ -113,9 +114,11 @@ def _transfer(transfer: Mapping[str, Standing]) -> Table:
 def _feedback(curves: Sequence[FeedbackCurve]) -> Table:
     users = curves[0].users
     table = _table(f"Simulated marks on hits: precision@{users.shown} of images not shown yet")
-    table.add_column("", overflow="fold", min_width=16)
+    table.add_column("", overflow="fold", min_width=14)
     for heading in feedback_headings(curves)[1:]:
-        table.add_column(heading, justify="right", overflow="fold")
+        # In 80 columns, with the interval of the gain
+        short = heading.removeprefix("after ").removesuffix(" marks" if heading.startswith("without") else "")
+        table.add_column(short, justify="right", no_wrap=True)
     for cells in feedback_rows(curves):
         table.add_row(_breakable(cells[0]), *cells[1:])
     return table
@@ -307,11 +310,19 @@ def _print(table: Table, console: Console) -> None:
     title, table.title = table.title, None
     console.print(Text(str(title), style="italic"))
     wanted = Measurement.get(console, console.options.update(max_width=1000), table)
-    least = wanted.maximum if all(column.no_wrap for column in table.columns) else wanted.minimum
+    # rich's own minimum counts the longest word alone, of columns that do not wrap as well.
+    least = wanted.maximum - sum(_spare(column) for column in table.columns if not column.no_wrap)
     width = console.width
     console.width = max(width, least)
     console.print(table, soft_wrap=least > width)
     console.width = width
+
+
+def _spare(column: Column) -> int:
+    """By how much a column that wraps may be narrower than its widest cell."""
+    texts = [str(text) for text in (column.header, *column.cells)]
+    needed = column.min_width or max(cell_len(word) for text in texts for word in text.split() or [""])
+    return max(0, max(map(cell_len, texts)) - needed)
 
 
 def _table(title: str) -> Table:

@@ -72,6 +72,7 @@ def test_options_of_a_search_are_listed_once_and_every_operation_is(page: Any) -
     for name in SearchOptions.model_fields:
         assert page.locator(f'dl.fields code:text-is("{name}")').count() >= 1
     assert page.locator('section:not(#schemas) dl.fields dt > code:text-is("exclude_cluster")').count() == 1
+    assert "<br" not in page.locator("main").text_content()
     document = page.request.get("/api/v1/openapi.json").json()
     wanted = {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
     assert {one.get_attribute("id") for one in page.locator("section:not(#schemas) details.operation").all()} == wanted

@@ -69,11 +69,15 @@ def document() -> Response:
 
 def _document() -> dict[str, Any]:
     api_doc: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
+    for methods in api_doc["paths"].values():
+        for operation in methods.values():
+            if "description" in operation:  # flask-openapi3 joins the lines of a docstring by <br/>
+                operation["description"] = " ".join(operation["description"].replace("<br/>", " ").split())
     return api_doc | ({"security": READING} if state().settings.require_key else {})
 
 
 @blueprint.get("/docs")
 def page() -> str:
     """The API's documentation, with a way to try it."""
-    docs = documentation_of(current_app.api_doc)  # type: ignore[attr-defined]
+    docs = documentation_of(_document())
     return render_template("documentation.html", docs=docs, examples=query_examples())

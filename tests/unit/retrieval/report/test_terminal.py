@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from rich.console import Console
 
 from retrieval.evaluation import Evaluation, MeasureOptions, SpaceRetriever, evaluate_retriever
 from retrieval.index.cosine import Cosine
-from retrieval.report import print_evaluation
+from retrieval.report import print_evaluation, terminal
 
 
 def printed(width: int, spaces: int = 1) -> str:
@@ -45,6 +47,20 @@ def test_no_figure_is_cut_off(width: int) -> None:
     text = printed(width)
     assert "…" not in text
     assert all(len(line) <= width for line in text.splitlines())
+
+
+@pytest.mark.parametrize("width", [40, 75, 80, 100])
+def test_the_gain_of_marks_is_printed_with_its_interval_however_narrow_the_terminal(width: int) -> None:
+    users = SimpleNamespace(shown=20, marks=5, rounds=3)
+    gains = {"marked": [0.7, 0.8, 0.8, 0.9], "unmarked": [0.7, 0.6], "gain": 0.45, "gain_low": 0.39, "gain_high": 0.5}
+    curves: Any = [SimpleNamespace(space=name, users=users, **gains) for name in ("JCD", "zscore:JCD+" + "Tamura" * 9)]
+    console = Console(file=io.StringIO(), width=width)
+    terminal._print(terminal._feedback(curves), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert text.count("45% (39% to 50%)") == 2
+    if width >= 80:
+        assert max(map(len, text.splitlines())) <= width
 
 
 def test_several_spaces_end_in_one_table() -> None:
