@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -373,7 +373,8 @@ def ray_cluster(
     if not connected:
         options: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+            with _listening_here(ray) if address == LOCAL else nullcontext():
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise RayUnreachableError(f"no Ray cluster answers at {address} ({_first_line(error)})") from error
     try:
@@ -381,6 +382,26 @@ def ray_cluster(
     finally:
         if not connected:
             ray.shutdown()
+
+
+@contextmanager
+def _listening_here(ray: Any) -> Iterator[None]:
+    """Let what Ray starts within listen at 127.0.0.1 alone, as on macOS and Windows, and not at every address.
+
+    Ray has a variable for it, which it reads when it is imported, and which what it starts reads then. Either way it
+    asks for a token, which it makes and passes on itself.
+    """
+    constants = ray._private.ray_constants
+    name, reachable = constants.ENABLE_RAY_CLUSTERS_ENV_VAR, constants.ENABLE_RAY_CLUSTER
+    before = os.environ.get(name)
+    os.environ[name], constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
+        constants.ENABLE_RAY_CLUSTER = reachable
 
 
 def _import_ray() -> Any:

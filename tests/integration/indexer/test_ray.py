@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from PIL import Image
 
@@ -83,6 +85,16 @@ def test_two_workers_make_the_collection_of_one_process_to_the_bit(
     assert not (tmp_path / "c" / "shards").exists()
     again = index(data, tmp_path / "c", tiny_spec, cluster)
     assert (again.outcome.added, again.outcome.unchanged) == (0, 30)
+
+
+def test_no_other_machine_can_reach_it(cluster: RayCluster) -> None:
+    started = psutil.Process().children(recursive=True)
+    sockets = [each.laddr.ip for process in started if "ray" in process.name() or "gcs" in process.name()
+               for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN]  # fmt: skip
+    assert len(sockets) >= 4  # of the node, of its objects, of the whole cluster, of a worker
+    assert {ip.removeprefix("::ffff:") for ip in sockets} == {"127.0.0.1"}
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ  # of a cluster that is reached later
 
 
 def test_a_second_run_takes_finished_shards_and_makes_damaged_ones_again_wherever_they_lie(
