@@ -78,14 +78,10 @@ def clusters(collection: Collection) -> list[Cluster]:
 def _cluster(collection: Collection, number: int) -> Cluster:
     images = collection.images
     ids = images.ids_of_cluster(number)
-    places = np.searchsorted(images.ids, ids).tolist()
-    labels = images.labels[places].tolist()
-    return Cluster(
-        number,
-        tuple(ids.tolist()),
-        tuple(images.files[place] for place in places),
-        tuple(images.classes[label] if label >= 0 else None for label in labels),
-    )
+    members = images.at(images.places(ids))
+    labels = members.column("labels").tolist()
+    classes = tuple(images.classes[label] if label >= 0 else None for label in labels)
+    return Cluster(number, tuple(ids.tolist()), tuple(members.files), classes)
 
 
 def update_clusters(writer: CollectionWriter, searcher: Searcher | None = None) -> int:
