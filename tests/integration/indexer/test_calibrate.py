@@ -18,7 +18,10 @@ from retrieval.collection import Collection, CollectionWriter
 from retrieval.command_line import kvasir
 from retrieval.learn import LearnOptions
 from retrieval.learn.calibration_store import NotCalibratedError, calibration_path, load_calibration
+from retrieval.learn.novelty import Novelty
 from retrieval.learn.training import learn
+from web.app import create_app
+from web.context import Settings
 
 SPACE = "tf_efficientnet_lite0"
 
@@ -199,6 +202,15 @@ def test_a_picture_of_another_kind_is_told_and_one_of_the_collection_is_not(
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text("utf-8").splitlines()))
     assert {(row["chance"], row["findings"], row["novelty"]) for row in rows} == {("", "", "foreign")}
     assert "note: this is another kind of picture" in run("search", tmp_path / "checks.png", path).output
+    client = create_app(Settings(path), background=False).test_client()
+    with (tmp_path / "checks.png").open("rb") as file:
+        answer = client.post("/api/v1/search", data={"image": (file, "checks.png")}).get_json()
+    assert answer["novelty"]["level"] == "foreign"
+    with (tmp_path / "checks.png").open("rb") as file:
+        page = client.post("/search", data={"picture": (file, "checks.png")}, follow_redirects=True)
+    assert "<b>Another kind of picture</b>" in page.text
+    hint = Novelty("unlike", {"the pictures here": 0.05, "others": 0.07})
+    assert str(hint).endswith("a hint that is given for 5.0% of the pictures here, 7.0% of others too")
     assert engine.search(3).novelty is None
     assert engine.search(tmp_path / "data" / "polyps" / "4.png").novelty is None
     assert engine.search(3).to_dict()["novelty"] is None
