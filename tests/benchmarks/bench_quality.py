@@ -199,8 +199,15 @@ STEPS = (
     Step("in folds: network", "in folds: LDA, field of view", "field", learned("head", 0.3), True),
     Step("in folds: LDA and network", "in folds: LDA, field of view", "field", learned("blend", 0.3), True),
     Step("in folds: ensemble", "in folds: LDA, field of view", "field", learned("ensemble", 0.3), True),
-    Step(
-        "ensemble with a tenth", "in folds: LDA, field of view", "field", learned("ensemble", 0.1, unmarked=True), True
+    *(
+        Step(
+            f"ensemble with a {name}",
+            "in folds: LDA, field of view",
+            "field",
+            learned("ensemble", share, unmarked=True),
+            True,
+        )
+        for name, share in (("tenth", 0.1), ("fifth", 0.2))
     ),
     Step("chosen in each fold", "in folds: LDA, field of view", "field", learned(AUTO, None, unmarked=None), True),
     Step("ensemble without an unlearned share", "in folds: LDA, field of view", "field", learned("ensemble", 0), True),
