@@ -14,6 +14,7 @@ from retrieval.embedder import EmbeddedQuery, Embedder
 from retrieval.fusion import Statistics
 from retrieval.fusion.statistics import stored_statistics
 from retrieval.index import Index
+from retrieval.query_vectors import QueryVectors
 from retrieval.spaces import metric_of
 
 
@@ -55,6 +56,12 @@ class Backgrounds:
     def deviations(self, space: str) -> tuple[float, float]:
         """Standard deviations of the similarity of images, and of texts, to random images; 1 where nothing varies."""
         return self.of_images(space).deviation or 1.0, self.of_texts(space).deviation or 1.0
+
+    def spread_of_images(self, space: str, query: QueryVectors) -> float:
+        """How many times as much cosines of images vary as those to the direction of a query that has texts."""
+        of_images, length = self.of_images(space), float(np.linalg.norm(query.weights @ query.vectors.astype(float)))
+        of_query = of_images.blended(self.of_texts(space), query.text_share).deviation * query.positive / length
+        return of_images.deviation / of_query if of_query else 1.0
 
     def _similarities(self, space: str, vectors: NDArray[Any], sample: NDArray[np.int64]) -> NDArray[np.floating[Any]]:
         metric = metric_of(self.collection.manifest.space(space))

@@ -21,6 +21,7 @@ from retrieval.learn.calibration import DEPTH as CALIBRATED
 from retrieval.learn.calibration_store import StoredCalibration
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import Reranker, reranked
+from retrieval.rerank.mmr import MaximalMarginalRelevance
 from retrieval.space_search import Nearest, SpaceSearch, padded
 from retrieval.spaces import UnsupportedQueryError
 
@@ -114,7 +115,11 @@ class Ranking:
         vector = made.vectors[0] if len(made.vectors) == 1 else search.open().combine(made.vectors, made.weights)
         if vector is None:
             raise UnsupportedQueryError("the parts of the query cancel each other out, so there is nothing to expand")
-        order, scores = reranked(self.reranker, vector, self.collection.rows(search.name).take(ids[:RERANKED]))
+        reranker = self.reranker
+        if made.texts is not None and isinstance(reranker, MaximalMarginalRelevance):
+            spread = self.backgrounds.spread_of_images(search.name, made)
+            reranker = MaximalMarginalRelevance(reranker.relevance, spread)
+        order, scores = reranked(reranker, vector, self.collection.rows(search.name).take(ids[:RERANKED]))
         behind = np.arange(len(order), len(ids))
         least = float(scores.min(initial=0))
         order = np.concatenate([order, behind])[: self.k]

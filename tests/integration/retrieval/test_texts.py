@@ -178,6 +178,24 @@ def test_marks_and_texts_weigh_by_the_spread_of_their_kind(engine: Searcher) -> 
     assert (np.sign(made.weights) == [1, 1, 1, 1, -1, -1, -1]).all()
 
 
+@pytest.mark.parametrize("parts", [(Part(text="polyp"),), (Part(text="polyp"), Part(image_id=3, weight=0.5))])
+def test_diversity_weighs_against_texts_by_the_spread_of_each(engine: Searcher, parts: tuple[Part, ...]) -> None:
+    (name,) = engine.text_spaces()
+    ids, images, captions, texts = similarities(engine, name, "polyp")
+    spread = images[np.triu_indices(len(ids), 1)].std()
+    relevance = texts[:, 0] / captions.std() * spread
+    if len(parts) > 1:
+        relevance = (relevance + 0.5 * images[3]) / 1.5
+    hits = engine.search(Query(parts), 8, rerank="mmr:0.6", exclude_self=False)
+    chosen: list[int] = []
+    for hit in hits:
+        penalty = images[chosen].max(axis=0).clip(0) if chosen else np.zeros(len(ids))
+        marginal = 0.6 * relevance - 0.4 * penalty
+        marginal[chosen] = -np.inf
+        assert marginal[ids.index(hit.id)] == pytest.approx(marginal.max(), abs=1e-4)
+        chosen.append(ids.index(hit.id))
+
+
 def test_a_negative_text_pushes_images_like_it_away(engine: Searcher) -> None:
     (name,) = engine.text_spaces()
     plain = engine.search(Part(image_id=3), 25)
