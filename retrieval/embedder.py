@@ -123,7 +123,8 @@ class Embedder:
             if deviations is not None and texts is not None and not texts.all():
                 of_images, of_texts = deviations(name)
                 weights = (np.array(weights) / np.where(texts, of_texts, of_images)).tolist()
-            vectors[name] = QueryVectors(np.stack([vector for vector, _ in made]), scaled_weights(weights), texts)
+            stacked = made[0][0][None] if len(made) == 1 else np.stack([vector for vector, _ in made])
+            vectors[name] = QueryVectors(stacked, scaled_weights(weights), texts)
         return vectors
 
     def pictures(self, part: Part, spaces: Sequence[str]) -> dict[Draft, Picture]:

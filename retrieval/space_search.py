@@ -51,6 +51,9 @@ class SpaceSearch:
         candidates by each part, as many as ten times the depth.
         """
         vectors = [query.vectors[self.name] for query in queries]
+        if all(len(made.vectors) == 1 for made in vectors):
+            together = vectors[0].vectors if len(vectors) == 1 else np.concatenate([made.vectors for made in vectors])
+            return _listed(*self.index.search(together, depth, selection, without))
         searched = [self._searched(made) for made in vectors]
         starts = np.cumsum([0, *map(len, searched)])
         left_out = [ids for ids, rows in zip(without, searched, strict=True) for _ in rows]
@@ -64,8 +67,7 @@ class SpaceSearch:
         results = []
         for made, excluded, start, end in zip(vectors, without, starts[:-1], starts[1:], strict=True):
             if len(made.vectors) == 1:
-                listed = ids[start, :depth] >= 0
-                results.append((ids[start, :depth][listed], np.maximum(distances[start, :depth][listed], 0)))
+                results += _listed(distances[start:end, :depth], ids[start:end, :depth])
             elif start == end:
                 results.append(self._ranked(made, without_ids(selected(self.ids, selection), excluded), depth))
             else:
@@ -156,6 +158,15 @@ def _shift(query: QueryVectors, of_images: Statistics, of_texts: Statistics | No
         return of_images.mean * query.negative_share
     means = np.where(query.texts, of_texts.mean, of_images.mean)
     return -float((query.weights * means).sum(where=query.weights < 0)) / query.positive
+
+
+def _listed(distances: NDArray[np.float64], ids: NDArray[np.int64]) -> list[Nearest]:
+    """Neighbours (q, k) of queries of one vector each, without those that fill a row up."""
+    results = []
+    for row, own in zip(ids, distances, strict=True):
+        listed = row >= 0
+        results.append((row[listed], np.maximum(own[listed], 0)))
+    return results
 
 
 def padded(rows: Sequence[NDArray[Any]], value: float) -> NDArray[Any]:

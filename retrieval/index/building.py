@@ -26,12 +26,14 @@ from retrieval.filters import among
 from retrieval.index.int8_scan import Int8Index, Segment, code, code_query, padded_to
 from retrieval.index.proposer import Proposer, Setting, Tuning, scan_milliseconds, tuned
 from retrieval.index.protocol import Rows
+from retrieval.index.reduction import reduction_of
 from retrieval.index.shape import (
     TARGET_RECALL,
     TRAINING,
     Shape,
     codes_of,
     empty_index,
+    name_of,
     padded,
     parts_of,
     shape_of,
@@ -55,8 +57,11 @@ _BLOCK = 4096
 _CHECKPOINT_SECONDS = 30.0
 _OFFSET = 128
 """What FAISS stores a code of 0 as."""
-_SAMPLE = 100
-"""Vectors of the gallery that the index is tuned on."""
+_RANGES = 128
+"""What stands in for the number of lists where a graph in a subspace is trained: the range of each coordinate."""
+_SAMPLE = 400
+"""Vectors of a large gallery that the index is tuned on, one in _SAMPLED of a small one, but _LEAST."""
+_SAMPLED, _LEAST = 250, 100
 
 Measure = Callable[[Proposer, Int8Index, int], tuple[NDArray[np.float32], Callable[[Setting], float]]]
 """(proposer, all codes, sample size) -> sample queries (q, d), and the recall of a setting on them."""
@@ -138,14 +143,16 @@ def build_proposer(
         build.add_rest()
         _tell("tuning", 0, 1)
         segment = build.segment()
-        untuned = Tuning(shape.name, len(ids), wanted.recall, 0.0, (), 0.0)
+        name = name_of(shape, build.index)
+        untuned = Tuning(name, len(ids), wanted.recall, 0.0, (), 0.0)
         proposer = Proposer(build.codes, build.index, segment.step, untuned)
-        queries, recall = measure(proposer, Int8Index.of_segments(rows, ids, (segment,)), _SAMPLE)
+        sample = max(_LEAST, min(_SAMPLE, len(ids) // _SAMPLED))
+        queries, recall = measure(proposer, Int8Index.of_segments(rows, ids, (segment,)), sample)
         padded = padded_to(build.codes.d, np.concatenate([code_query(query).whole for query in queries]))
         settings = tuned(proposer, padded, recall)
         scan = scan_milliseconds(build.codes, padded)
         seconds = build.seconds + time.perf_counter() - start
-        tuning = Tuning(shape.name, len(ids), wanted.recall, scan, settings, round(seconds, 1))
+        tuning = Tuning(name, len(ids), wanted.recall, scan, settings, round(seconds, 1))
         proposer = Proposer(build.codes, build.index, segment.step, tuning)
         _tell("tuning", 1, 1)
         if folder is not None:
@@ -203,8 +210,13 @@ class _Build:
 
     @property
     def whole(self) -> Any:
-        """What FAISS stores: the graph with its codes, or the inverted file and the codes that refine it."""
-        return self.index if self.shape.is_graph else faiss.IndexRefine(self.index, self.codes)
+        """What FAISS stores: a graph with its codes, or an index and the codes that refine it."""
+        return self.index if self.has_codes else faiss.IndexRefine(self.index, self.codes)
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether the index is a graph over the codes themselves."""
+        return isinstance(self.index, faiss.IndexHNSW)
 
     @staticmethod
     def begun(rows: Rows, ids: NDArray[np.int64], folder: Path | None, shape: Shape) -> _Build:
@@ -214,11 +226,12 @@ class _Build:
             block = rows.take(ids[at : at + _BLOCK])
             largest = max(largest, float(block.max()), -float(block.min()))
             _tell("reading", at + len(block), len(ids))
-        build = _Build(rows, ids, folder, shape, largest / 127, empty_index(shape, rows.dimension))
+        basis = reduction_of(rows, ids, padded(rows.dimension))
+        build = _Build(rows, ids, folder, shape, largest / 127, empty_index(shape, rows.dimension, basis))
         faiss.omp_set_num_threads(available_cores())
-        if not shape.is_graph:
+        if not build.has_codes:
             _tell("training", 0, 1)
-            count = min(len(ids), TRAINING * shape.lists)
+            count = min(len(ids), TRAINING * max(shape.lists, _RANGES))
             sample = np.sort(np.random.default_rng(0).choice(len(ids), count, replace=False))
             build.index.train(padded_to(build.codes.d, rows.take(ids[sample])))
             _tell("training", 1, 1)
@@ -248,7 +261,7 @@ class _Build:
             block = self.rows.take(self.ids[self.done : self.done + _BLOCK])
             coded = code(block, self.step)
             whole = padded_to(self.codes.d, coded.whole)
-            if self.shape.is_graph:
+            if self.has_codes:
                 self.index.add(whole)
             else:
                 self.codes.add(whole)
@@ -286,7 +299,7 @@ def _facts(shape: Shape, segment: Segment, tuning: Tuning) -> dict[str, Any]:
 
 
 def _parts(index: Any) -> tuple[Any, Any | None]:
-    """The graph or inverted file and the codes of a stored index; None where it is of another kind."""
+    """What proposes in a stored index, and its codes; None where it is of another kind."""
     if isinstance(index, faiss.IndexHNSWSQ):
         return index, codes_of(index)
     if isinstance(index, faiss.IndexRefine):

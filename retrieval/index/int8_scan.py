@@ -388,12 +388,18 @@ def code(vectors: NDArray[np.float32], step: float) -> _Codes:
 
 def code_query(query: NDArray[np.float32]) -> _Codes:
     """A query (d,) coded by a step of its own, as (1, d); what `code` makes, in fewer calls and without its length."""
-    step = max(float(np.abs(query).max()), _SMALLEST) / 127
+    whole, step = whole_query(query)
+    lost = whole[0] * np.float32(step)
+    lost -= query
+    return _Codes(whole, step, math.sqrt(np.einsum("d,d->", lost, lost)), math.nan)
+
+
+def whole_query(query: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    """A query (d,) as whole numbers (1, d) from -127 to 127, and the step that a 1 stands for."""
+    step = max(float(query.max()), -float(query.min()), _SMALLEST) / 127
     whole = query / np.float32(step)
     np.rint(whole, out=whole)
-    lost = whole * np.float32(step)
-    lost -= query
-    return _Codes(whole[None], step, math.sqrt(np.einsum("d,d->", lost, lost)), math.nan)
+    return whole[None], step
 
 
 def padded_to(width: int, vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -141,7 +141,7 @@ def ranked(
     the last place from the sum of their sizes, which is at most 1 for unit vectors. So double precision has k vectors
     to compare and few others.
     """
-    if len(ids) <= k:
+    if len(ids) <= 2 * k:  # as soon compared in double precision
         return metric.distances(query[None], rows.take(ids))[0], ids
     array = rows.mapped(ids)
     if array is None or array.dtype != np.float32:

@@ -13,22 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.index.huge_pages import advise_huge_pages
+from retrieval.index.shape import codes_of, inner_of
 
 DEPTHS = ((16, 64), (64, 160), (256, 512), (1024, 1536))
 """(ranks that a setting serves, candidates that it fetches): more, since the codes order coarsely."""
-_WIDTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+_WIDTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
 """Of a graph: nodes that are expanded, by the candidates fetched."""
 _PROBED_PARTS = (256, 128, 64, 48, 32, 24, 16, 12, 8, 4)
 """Of an inverted file: parts of its lists that are probed, 1/32 as 32."""
-_FACTORS = (4, 8, 16, 32)
+_FACTORS = (2, 4, 8, 16, 32)
 """Of an inverted file: candidates by four-bit codes, by the candidates fetched."""
-_QUERIES = 100
+_GRAPH_FACTORS = (1, 2)
+"""Of a graph in a subspace: candidates in it, by the candidates fetched."""
+_MARGIN = 0.2
+"""Share of the way from the target to 1 that a setting must have reached on the sample, since that is small."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """serves: ranks whose recall was measured. fetched: candidates. width: of a graph's search. lists and factor: of an
-    inverted file's. recall: as measured, a share. milliseconds: median of one query on one thread.
+    """serves: ranks whose recall was measured. fetched: candidates. width: nodes that a graph's search expands. lists:
+    that are probed of an inverted file. factor: candidates that are refined, by those fetched. recall: as measured, a
+    share. milliseconds: median of one query on one thread.
     """
 
     serves: int
@@ -80,8 +85,8 @@ class Tuning:
 class Proposer:
     """FAISS's index over the positions of coded vectors.
 
-    codes: FAISS's index of the int8 codes, which the graph is built on and the inverted file is refined by. index: the
-    graph or inverted file. step: what a code of 1 stands for.
+    codes: FAISS's index of the int8 codes. index: the graph or inverted file, which has these codes inside or whose
+    candidates they refine. step: what a code of 1 stands for.
     """
 
     codes: Any
@@ -90,13 +95,24 @@ class Proposer:
     tuning: Tuning
 
     def __post_init__(self) -> None:
-        links = (self.index.hnsw.neighbors,) if self.is_graph else ()
-        advise_huge_pages((self.codes, self.index), self.codes.codes, *links)
+        parts = [self.codes.codes]
+        if self.is_graph:
+            parts += [self._inner.hnsw.neighbors, codes_of(self._inner).codes]
+        advise_huge_pages((self.codes, self.index), *parts)
 
     @property
     def is_graph(self) -> bool:
         """Whether it is a graph and not an inverted file."""
-        return isinstance(self.index, faiss.IndexHNSW)
+        return isinstance(self._inner, faiss.IndexHNSW)
+
+    @property
+    def is_refined(self) -> bool:
+        """Whether the codes refine what the index proposes, which is over something coarser."""
+        return not isinstance(self.index, faiss.IndexHNSW)
+
+    @cached_property
+    def _inner(self) -> Any:
+        return inner_of(self.index)
 
     def propose(self, query: NDArray[np.float32], setting: Setting) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Products with coded vectors, descending, and positions (m,), of a query's codes (1, d), padded.
@@ -114,9 +130,13 @@ class Proposer:
     def _parameters_of(self, setting: Setting) -> Any:
         """FAISS's parameters of a search, which take longer to make than many a step of it."""
         if self.is_graph:
-            return faiss.SearchParametersHNSW(efSearch=max(setting.width, setting.fetched))
-        probing = faiss.SearchParametersIVF(nprobe=setting.lists)
-        return faiss.IndexRefineSearchParameters(k_factor=setting.factor, base_index_params=probing)
+            factor = max(1, setting.factor)
+            inner = faiss.SearchParametersHNSW(efSearch=max(setting.width, factor * setting.fetched))
+        else:
+            factor, inner = setting.factor, faiss.SearchParametersIVF(nprobe=setting.lists)
+        if not self.is_refined:
+            return inner
+        return faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
 
     @cached_property
     def _parameters(self) -> dict[Setting, Any]:
@@ -124,17 +144,17 @@ class Proposer:
 
     @cached_property
     def _searched(self) -> Any:
-        return self.index if self.is_graph else faiss.IndexRefine(self.index, self.codes)
+        return faiss.IndexRefine(self.index, self.codes) if self.is_refined else self.index
 
 
 def tuned(proposer: Proposer, queries: NDArray[np.float32], recall: Callable[[Setting], float]) -> tuple[Setting, ...]:
-    """The cheapest measured setting for each of DEPTHS that reaches the target half way to 1.
+    """The cheapest measured setting for each of DEPTHS that reaches the target and a margin.
 
-    queries: codes (q, d), padded, to time by. recall: of searches by a setting, at the ranks that it serves. Half way,
-    since it is measured on few queries; but where one of them has neighbours that the graph does not lead to at any
-    price, the target itself. Where no setting reaches that, the best is taken and its recall says so.
+    queries: codes (q, d), padded, to time by. recall: of searches by a setting, at the ranks that it serves. Where
+    queries have neighbours that the graph does not lead to at any price, the target itself is enough; where no setting
+    reaches that, the best is taken and its recall says so.
     """
-    wanted = (1 + proposer.tuning.target) / 2
+    wanted = proposer.tuning.target + _MARGIN * (1 - proposer.tuning.target)
     settings = []
     for serves, fetched in DEPTHS:
         if fetched > proposer.codes.ntotal // 4:
@@ -158,12 +178,14 @@ def tuned(proposer: Proposer, queries: NDArray[np.float32], recall: Callable[[Se
 def _swept(proposer: Proposer, serves: int, fetched: int, tried: Sequence[Setting], wanted: float) -> Any:
     """Settings to try, the cheapest first; those that must be dearer than one that is good enough are left out."""
     if proposer.is_graph:
-        for width in _WIDTHS:
-            if tried and tried[-1].recall >= wanted:
-                return
-            yield Setting(serves, fetched, width=int(fetched * width))
+        for factor in _GRAPH_FACTORS if proposer.is_refined else (0,):
+            for width in _WIDTHS:
+                if tried and tried[-1].recall >= wanted:
+                    return
+                if width >= factor:
+                    yield Setting(serves, fetched, width=int(fetched * width), factor=factor)
         return
-    lists = faiss.extract_index_ivf(proposer.index).nlist
+    lists = proposer._inner.nlist
     for factor in _FACTORS:
         reached = 0.0
         for part in _PROBED_PARTS:
