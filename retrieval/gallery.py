@@ -28,6 +28,8 @@ class Gallery:
 
     def count(self, left_out: NDArray[np.int64]) -> int:
         """How many are searched by a query that leaves some out."""
+        if not len(left_out):
+            return len(self.ids)
         return len(self.ids) - int(np.count_nonzero(among(left_out, self.ids)))
 
     def count_of(self, class_name: str, left_out: NDArray[np.int64]) -> int:

@@ -110,7 +110,7 @@ def hits_of(
         strict=True,
     )
     return tuple(
-        Hit(
+        _hit(
             rank=at + 1,
             id=image_id,
             score=score,
@@ -122,10 +122,18 @@ def hits_of(
             scene=scene,
             marks=names_of(marks),
             chance=chance_of[at],
+            near_duplicates=(),
             collection=collection,
         )
         for at, (image_id, score, file, label, cluster, scene, marks) in enumerate(rows)
     )
+
+
+def _hit(**values: Any) -> Hit:
+    """A hit of all its attributes, in a third of the time that the constructor of a frozen dataclass takes."""
+    hit = object.__new__(Hit)
+    vars(hit).update(values)
+    return hit
 
 
 @dataclass(frozen=True)

@@ -42,4 +42,4 @@ class QueryVectors:
     @cached_property
     def is_signed(self) -> bool:
         """Whether a part has a negative weight, so that distances may be below 0."""
-        return min(self.weights.tolist()) < 0
+        return bool(min(self.weights.tolist()) < 0)

@@ -19,8 +19,14 @@ FLAT = 1.95e-10
 """Seconds to compare one number of a vector in single precision, as FAISS Flat does, one thread."""
 MILVUS_CALL = 7e-3
 """Seconds of a search in a Milvus server on the same machine, without the comparisons; of 924 images."""
-GRAPH_BUILD = 2.6e-8
-"""Seconds of one number of a vector and doubling of the gallery when it is added to a graph."""
+MILVUS_BUILD = 2.6e-8
+"""Seconds of one number of a whole vector and doubling of the gallery when it is added to a graph."""
+GRAPH_BUILD = 1.2e-7
+"""Seconds of one number of a vector and doubling of the gallery when it is added to a graph on a quiet machine; beside
+other work it took two to three times that.
+"""
+REDUCED = 256
+"""Dimensions, at most, of the subspace that is taken for the estimate; how many there are is known once vectors are."""
 LISTS_TRAIN = 3.0e-11
 """Seconds of one number of a training vector, list and iteration."""
 LISTS_ADD = 6.0e-11
@@ -46,11 +52,13 @@ def build_seconds(kind: Kind, count: int, dimension: int) -> float:
         return 0.0
     if kind == "exact" or not count:
         return coding
-    if kind in ("graph", "milvus"):
-        return coding + GRAPH_BUILD * count * dimension * math.log2(count + 1)
-    lists = 4 * math.sqrt(count)
-    training = 64 * lists * 10 * lists * dimension * LISTS_TRAIN
-    return coding + training + LISTS_ADD * count * lists * dimension
+    if kind == "milvus":
+        return coding + MILVUS_BUILD * count * dimension * math.log2(count + 1)
+    if kind == "graph":
+        return coding + GRAPH_BUILD * count * min(dimension, REDUCED) * math.log2(count + 1)
+    lists, reduced = 4 * math.sqrt(count), min(dimension, REDUCED)
+    training = 64 * lists * 10 * lists * reduced * LISTS_TRAIN
+    return coding + training + LISTS_ADD * count * lists * reduced
 
 
 def query_milliseconds(kind: Kind, count: int, dimension: int) -> float:

@@ -121,6 +121,11 @@ class FaissIndex:
     def __len__(self) -> int:
         return len(self._state.ids)
 
+    @property
+    def is_outdated(self) -> bool:
+        """Whether `flush` would build what proposes anew."""
+        return self._state.is_outdated and bool(len(self._state.ids))
+
     def search(
         self,
         queries: NDArray[Any],

@@ -17,7 +17,7 @@ from retrieval.index.shape import codes_of, inner_of
 
 DEPTHS = ((16, 64), (64, 160), (256, 512), (1024, 1536))
 """(ranks that a setting serves, candidates that it fetches): more, since the codes order coarsely."""
-_WIDTHS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+_WIDTHS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 """Of a graph: nodes that are expanded, by the candidates fetched."""
 _PROBED_PARTS = (256, 128, 64, 48, 32, 24, 16, 12, 8, 4)
 """Of an inverted file: parts of its lists that are probed, 1/32 as 32."""

@@ -20,7 +20,7 @@ _OUTSIDE = 0.025
 110,000 x 1,280 and 1,000,000 x 512)."""
 _SAMPLE = 20_000
 """Vectors that the subspace is fitted to."""
-_PART = 32
+PART = 32
 """Its dimension is a multiple of so many, which vector instructions take at once."""
 
 
@@ -37,7 +37,7 @@ def reduction_of(rows: Rows, ids: NDArray[np.int64], width: int) -> NDArray[np.f
     squares, axes = np.linalg.eigh((sample.T @ sample).astype(np.float64))  # ascending
     inside = np.cumsum(squares[::-1]) / max(float(squares.sum()), 1e-30)
     needed = int(np.searchsorted(inside, 1 - _OUTSIDE)) + 1
-    reduced = _PART * -(-needed // _PART)
+    reduced = PART * -(-needed // PART)
     if reduced > rows.dimension // 2:
         return None
     basis = np.zeros((reduced, width), np.float32)

@@ -10,8 +10,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.index.costs import build_seconds
-from retrieval.index.reduction import transform_of
+from retrieval.index.costs import REDUCED, build_seconds
+from retrieval.index.reduction import PART, transform_of
 
 HNSW_UP_TO = 1_000_000
 """Vectors up to which a graph is built: it is searched sooner than an inverted file, but beyond takes long to build."""
@@ -61,7 +61,8 @@ def shape_of(count: int, dimension: int, memory: int | None = None) -> Shape:
 
 def graph_of(count: int, dimension: int) -> Shape:
     """A graph."""
-    size = count * (padded(dimension) + LINK_BYTES + _ID_BYTES // 2)
+    reduced = min(REDUCED, dimension // 2 // PART * PART)  # where vectors lie near a subspace, a second code of each
+    size = count * (padded(dimension) + reduced + LINK_BYTES + _ID_BYTES // 2)
     return Shape(f"HNSW{_LINKS}", 0, 0, size, build_seconds("graph", count, dimension))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from retrieval.collection import Collection, SpaceDefinition
 from retrieval.index import is_exact, open_index
@@ -14,6 +14,9 @@ from retrieval.index.cosine import Cosine
 from retrieval.index.shape import shape_of
 from retrieval.index.storage import INDEX_FILE, index_folder
 from retrieval.spaces import metric_of
+
+if TYPE_CHECKING:
+    from retrieval.index.faiss_index import FaissIndex
 
 
 def needs_index(collection: Collection, space: SpaceDefinition) -> bool:
@@ -46,10 +49,10 @@ def build_missing(collection: Collection, space: SpaceDefinition, say: Callable[
     """Build a space's index where it is missing or outdated; returns what it is, in words."""
     metric, count = metric_of(space), len(collection.ids(space.name))
     folder = index_folder(collection.path, space.name)
-    if isinstance(metric, Cosine) and stored_tuning(folder) is None:
+    index = open_index(collection, space.name, metric)
+    if isinstance(metric, Cosine) and cast(FaissIndex, index).is_outdated:
         shape = shape_of(count, space.dimension, wanted_of(folder).memory)
         say(f"building {shape.name} of {count:,} vectors, {shape.bytes / 1e6:,.0f} MB: about {shape.seconds:,.0f} s")
-    index = open_index(collection, space.name, metric)
     index.flush()
     return index.description
 

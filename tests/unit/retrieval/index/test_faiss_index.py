@@ -262,6 +262,21 @@ def test_an_inverted_file_serves_any_dimension_prime_ones_too(dimension: int, tm
     assert np.allclose(distances, np.sort(1 - queries.astype(float) @ vectors.T.astype(float))[:, :5], atol=1e-6)
 
 
+@pytest.mark.parametrize("tier", sorted(TIERS))
+def test_vectors_near_a_subspace_are_proposed_in_it_and_ranked_whole(tier: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    whole = np.linalg.qr(random.standard_normal((131, 20)))[0].T  # a prime dimension, of which 20 count
+    vectors = unit(clustered(1_600, 20) @ whole + 0.005 * random.standard_normal((1_600, 131)))
+    index = built(TIERS[tier], vectors[:1_500], ids_of(vectors[:1_500]), tmp_path)
+    assert index.description.startswith(f"PCA32,{tier}")
+    later = TIERS[tier](vectors, ids_of(vectors), tmp_path)  # which lacks a hundred
+    assert later.description == index.description
+    queries = unit(vectors[::50] + 0.02 * random.standard_normal((32, 131)))
+    distances, rows = later.search(queries, 10)
+    assert recall(rows, nearest(queries, vectors, 10)) >= 0.99
+    assert distances[0].tolist() == later.distances(queries[:1], rows[0])[0].tolist()
+
+
 def test_a_stopped_build_goes_on_from_its_checkpoint(
     many: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -41,7 +41,7 @@ def test_parts_of_four_numbers_cover_any_dimension(dimension: int, width: int) -
 
 
 def test_bytes_are_those_of_codes_links_and_ids() -> None:
-    assert graph_of(1_000, 512).bytes == 1_000 * (512 + 272 + 8)
+    assert graph_of(1_000, 512).bytes == 1_000 * (512 + 256 + 272 + 8)
     lists = lists_of(10_000, 512)  # 256 lists: the power of two below 4 * sqrt(10,000)
     assert lists.lists == 256
     assert lists.bytes == 10_000 * (512 + 64 + 16) + 4 * 256 * 512
