@@ -69,7 +69,7 @@ def query_milliseconds(kind: Kind, count: int, dimension: int) -> float:
         return 1000 * SCAN * count * dimension
     node = _GRAPH_NODE + _GRAPH_NUMBER * dimension
     if kind == "graph":
-        return 1000 * node * 64 * math.log2(count + 1)
+        return 1000 * (_GRAPH_NODE + _GRAPH_NUMBER * min(dimension, REDUCED)) * 64 * math.log2(count + 1)
     if kind == "milvus":
         return 1000 * (MILVUS_CALL + (node + FLAT * dimension) * 64 * math.log2(count + 1))
     lists = 4 * math.sqrt(count)
