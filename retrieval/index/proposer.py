@@ -179,11 +179,16 @@ def _swept(proposer: Proposer, serves: int, fetched: int, tried: Sequence[Settin
     """Settings to try, the cheapest first; those that must be dearer than one that is good enough are left out."""
     if proposer.is_graph:
         for factor in _GRAPH_FACTORS if proposer.is_refined else (0,):
+            reached = 0.0
             for width in _WIDTHS:
-                if tried and tried[-1].recall >= wanted:
+                if width < factor:
+                    continue
+                yield Setting(serves, fetched, width=int(fetched * width), factor=factor)
+                if tried[-1].recall >= wanted:
                     return
-                if width >= factor:
-                    yield Setting(serves, fetched, width=int(fetched * width), factor=factor)
+                if proposer.is_refined and tried[-1].recall - reached < 1e-4:
+                    break  # the subspace limits it, not the graph
+                reached = tried[-1].recall
         return
     lists = proposer._inner.nlist
     for factor in _FACTORS:

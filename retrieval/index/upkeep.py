@@ -50,7 +50,7 @@ def build_missing(collection: Collection, space: SpaceDefinition, say: Callable[
     metric, count = metric_of(space), len(collection.ids(space.name))
     folder = index_folder(collection.path, space.name)
     index = open_index(collection, space.name, metric)
-    if isinstance(metric, Cosine) and cast(FaissIndex, index).is_outdated:
+    if isinstance(metric, Cosine) and cast("FaissIndex", index).is_outdated:
         shape = shape_of(count, space.dimension, wanted_of(folder).memory)
         say(f"building {shape.name} of {count:,} vectors, {shape.bytes / 1e6:,.0f} MB: about {shape.seconds:,.0f} s")
     index.flush()

@@ -17,6 +17,7 @@ import hashlib
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -111,6 +112,7 @@ def measure(mixture: Mixture, count: int, dimension: int, options: argparse.Name
     assert state.proposer is not None
     assert state.exact is not None
     setting = index._setting(state, K, None)
+    settled()
     ours = median(lambda query: index.search(query, K), queries)
     found = np.concatenate([index.search(query, K)[1] for query in rows(compared)])
     print(f"  index.search: {ours:.3f} ms, recall {recall(found, true):.4f}, 1/{flat_ms / ours:.0f} of Flat")
@@ -123,6 +125,7 @@ def measure(mixture: Mixture, count: int, dimension: int, options: argparse.Name
         print(f"    of which FAISS: {raw:.3f} ms; ratio {ours / raw:.2f}")
     engine = retrieval.open(path)
     engine.search(queries[0], K)
+    settled()
     first = median_of(lambda at: engine.search(queries[at], K), len(queries))
     whole = median_of(lambda at: engine.search(queries[at], K), len(queries))
     print(
@@ -357,6 +360,13 @@ def median_of(search: Callable[[int], object], count: int) -> float:
         search(at)
         times.append(time.perf_counter() - start)
     return 1000 * float(np.median(times))
+
+
+def settled() -> None:
+    """Wait until a loaded index lies in huge pages, which is done in the background within seconds."""
+    for thread in threading.enumerate():
+        if thread.name == "huge pages":
+            thread.join()
 
 
 def timed_once(work: Callable[[], object]) -> float:
