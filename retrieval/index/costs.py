@@ -21,9 +21,9 @@ MILVUS_CALL = 7e-3
 """Seconds of a search in a Milvus server on the same machine, without the comparisons; of 924 images."""
 MILVUS_BUILD = 2.6e-8
 """Seconds of one number of a whole vector and doubling of the gallery when it is added to a graph."""
-GRAPH_BUILD = 1.2e-7
-"""Seconds of one number of a vector and doubling of the gallery when it is added to a graph on a quiet machine; beside
-other work it took two to three times that.
+GRAPH_BUILD = 6.0e-8
+"""Seconds of one number of a vector and doubling of the gallery when it is added to a graph, at 400,000 x 1,280 beside
+one other process; on a busy machine it took three to five times that.
 """
 REDUCED = 256
 """Dimensions, at most, of the subspace that is taken for the estimate; how many there are is known once vectors are."""
