@@ -103,7 +103,7 @@ class Worker:
         self._job = job
         self._opened = ExitStack()
         at, workers = share
-        if workers > 1 and hasattr(os, "sched_setaffinity"):
+        if workers > 1:
             cores = sorted(os.sched_getaffinity(0))
             os.sched_setaffinity(0, cores[at::workers] or cores)
 

@@ -75,8 +75,6 @@ def _user_cache() -> Path | None:
 @cache
 def _private_folder() -> Path | None:
     """A folder among the temporary files that nobody but this user can have written to, or None."""
-    if not hasattr(os, "geteuid"):
-        return None
     folder = Path(tempfile.gettempdir()) / f"kvasir-kernels-{os.geteuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)

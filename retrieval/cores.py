@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 def available_cores() -> int:
     """Number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0))
 
 
 def prefetch(work: Callable[[Item], Result], items: Iterable[Item], most: int) -> Iterator[tuple[Item, Result]]:

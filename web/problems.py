@@ -192,7 +192,8 @@ def _on_http(error: HTTPException) -> Response:
         elif (request.content_length or limit + 1) <= limit:  # so it is a field that has more than fields may
             detail = "A field of the form is too long. Send the picture as a file (with curl: -F image=@FILE)."
     if status == 429:
-        rate = detail.replace(" per 1 ", " per ").replace(" per ", " searches and writes per ", 1)
+        what = "search or write" if detail.startswith("1 ") else "searches and writes"
+        rate = detail.replace(" per 1 ", " per ").replace(" per ", f" {what} per ", 1)
         detail = f"this server takes {rate} of one client; Retry-After says when to go on"
     if error.response is not None and status < 400:
         return error.response  # type: ignore[return-value]  # a redirect that was raised

@@ -246,7 +246,7 @@ class RowFile:
         self._path = path
         self._stride = stride
         self._unsynced = False
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
 
     def write(self, row: int, data: bytes) -> None:
         """Write one row or several consecutive ones."""

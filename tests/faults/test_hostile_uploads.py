@@ -33,8 +33,6 @@ from PIL import Image
 from retrieval.collection import Collection
 from retrieval.headers import CostlyPictureError, examine
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-
 CLIENTS = 3
 MOST = 1500
 """MiB of the worker and its process for large pictures together."""

@@ -511,7 +511,6 @@ def kill_all(process: int) -> None:
         os.kill(one, signal.SIGKILL)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a server's processes are looked up in /proc")
 def test_a_killed_server_loses_no_upload(
     starts: Starts,
     forks: Forks,

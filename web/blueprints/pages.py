@@ -119,7 +119,7 @@ def submit() -> BaseResponse | tuple[str, int]:
     except (PictureError, QueryError) as error:
         if wants_json():
             raise
-        return _query_page(fields, options, str(error)), status_of(error)
+        return _query_page(fields, options, str(error), vector), status_of(error)
     values: dict[str, Any] = {name: fields.getlist(name) for name in fields}
     return _led_on(url_for("pages.results", **values))
 
@@ -144,10 +144,10 @@ def add_parts() -> BaseResponse | tuple[str, int]:
     """Take further pictures of a search, cache them, and lead on to the address of its hits with them as parts."""
     with parsing_turn():
         fields = filled_fields(request.form)
-    numbers, space = fields.pop("vector", "").strip(), fields.pop("vector_space", "")
+    vector = fields.pop("vector", "").strip(), fields.pop("vector_space", "")
     page = page_search(fields)
     try:
-        added = _given_parts(page.options, numbers, space, page.query.parts)
+        added = _given_parts(page.options, *vector, page.query.parts)
         if not added:
             raise NoPictureError("choose a picture to add, or give a vector, first")
         grown = page.with_parts(added)
@@ -155,7 +155,7 @@ def add_parts() -> BaseResponse | tuple[str, int]:
     except (PictureError, QueryError) as error:
         if wants_json():
             raise
-        return _results_page(page, str(error)), status_of(error)
+        return _results_page(page, str(error), vector), status_of(error)
     return _led_on(grown.address())
 
 
@@ -273,7 +273,13 @@ def theme() -> BaseResponse:
     return response
 
 
-def _query_page(fields: MultiDict[str, str], options: SearchOptions | None = None, error: str | None = None) -> str:
+def _query_page(
+    fields: MultiDict[str, str],
+    options: SearchOptions | None = None,
+    error: str | None = None,
+    vector: tuple[str, str] | None = None,
+) -> str:
+    """The form, filled; vector: the numbers and the space that were given and are not taken."""
     opened = collection()
     picked = image_to_dict(opened, image_number(fields["image"])) if "image" in fields else None
     name = fields.get(AMONG)
@@ -281,6 +287,7 @@ def _query_page(fields: MultiDict[str, str], options: SearchOptions | None = Non
     return render_template(
         "query.html",
         error=error,
+        vector=vector,
         picked=picked,
         words=fields.get("text", ""),
         options=options or default_options(),
@@ -313,10 +320,11 @@ def _given_parts(options: SearchOptions, numbers: str, space: str, known: Sequen
     return [*(PagePart(data, upload=cache_query(data)) for data in pictures), *vectors]
 
 
-def _results_page(page: PageSearch, error: str | None = None) -> str:
+def _results_page(page: PageSearch, error: str | None = None, vector: tuple[str, str] | None = None) -> str:
     hits, copies = found(page)
     shown = shown_values(page, hits)
-    return render_template("results.html", search=page, copies=copies, more=more_hits(hits, page), error=error, **shown)
+    shown |= {"copies": copies, "more": more_hits(hits, page), "error": error, "vector": vector}
+    return render_template("results.html", search=page, **shown)
 
 
 def _suggested(opened: Collection, among: list[int] | None = None) -> list[dict[str, Any]]:

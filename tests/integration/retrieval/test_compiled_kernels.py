@@ -22,8 +22,6 @@ print(rank(np.zeros((2, 2)), one, one).listed.tolist())
 """
 """Uses one kernel, the quickest to compile."""
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="takes rights away as POSIX has them")
-
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -39,7 +37,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def without_override() -> None:
     """Root could write all the same."""
-    if os.geteuid() == 0 and sys.platform == "linux":
+    if os.geteuid() == 0:
         ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
 
 

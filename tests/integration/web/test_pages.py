@@ -84,7 +84,7 @@ def test_what_a_visitor_may_do_about_a_fault_is_told_without_the_words_of_a_prog
     client = app.test_client()
     client.get("/results?image=0")
     limited = text(client, "/results?image=0", 429)
-    assert "This server takes 1 searches and writes per hour of one client. Wait a moment" in limited
+    assert "This server takes 1 search or write per hour of one client. Wait a moment" in limited
     assert "Retry-After" not in limited
     failed = client.get("/faulty")
     assert failed.status_code == 500
@@ -409,6 +409,7 @@ def test_the_first_page_takes_several_pictures_and_a_vector(
         refused = begin(pictures, **fields)
         assert refused.status_code in (415, 422)
         assert told in unescape(refused.text)
+        assert not fields or f'">{fields["vector"]}</textarea>' in refused.text  # to be mended, not typed again
 
 
 def test_a_further_picture_that_cannot_be_one_is_told_and_the_hits_stay(client: FlaskClient, indexed: Any) -> None:
@@ -466,6 +467,7 @@ def test_a_vector_is_a_part_of_the_query(client: FlaskClient, indexed: Any) -> N
         assert answer.status_code == 422, vector
         assert told in unescape(answer.text)
         assert "Hit 3: image" in answer.text
+        assert f'">{str(vector).replace(chr(39), "").strip()}</textarea>' in answer.text  # to be mended
 
 
 def test_more_images_than_an_address_takes_are_told(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,7 +188,6 @@ def without_rights() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")
 def test_a_collection_that_may_not_be_written_says_what_to_do() -> None:
     with without_rights() as folder:
         for path, create in ((folder / "c", False), (folder / "new", True)):
