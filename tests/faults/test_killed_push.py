@@ -1,4 +1,4 @@
-"""Kill -9 between any two calls of a push: searches find the state before or after, and the next push completes it."""
+"""Kill -9 before and after each call of a push: searches find the state before or after, the next push completes it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ WORKER = """
 
     path, address, seed, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     generator = random.Random(seed)
+    steps = list(range(2, 31))  # before each call and, as the halves, after it
+    generator.shuffle(steps)
 
     def forked(work):
         '''The exit status of a process that works; -9 for one that killed itself.'''
@@ -96,7 +98,7 @@ WORKER = """
         before = Collection.open(path)
         change(round)
         now = Collection.open(path)
-        step = generator.randint(2, 30) / 2
+        step = steps[round % len(steps)] / 2
         status = forked(push(step, rebuild=round % 3 == 2))
         assert status in (0, -signal.SIGKILL), status
         kills += status != 0
@@ -132,7 +134,7 @@ def test_killed_between_any_two_calls(
     vectors = np.random.default_rng(0).standard_normal((40, 8)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     path = vector_collection(tmp_path / "c", {"one": vectors})
-    seed, count = int.from_bytes(os.urandom(4)), rounds(15)
+    seed, count = int.from_bytes(os.urandom(4)), rounds(29)
     command = [sys.executable, "-c", textwrap.dedent(WORKER), str(path), server, str(seed), str(count)]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert run.returncode == 0, f"seed {seed}: {run.stderr}"
