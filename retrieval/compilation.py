@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import numba
 from numba import njit
 from numba.core import event
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, NullCache, _CacheLocator
@@ -133,7 +134,10 @@ class _FolderCache(FunctionCache):  # type: ignore[misc]
     def __init__(self, kernel: Any, folder: Path) -> None:
         super().__init__(kernel)
         stamp = self._impl.locator.get_source_stamp()
-        self._cache_file = IndexDataCacheFile(str(folder), self._impl.filename_base, stamp)
+        # numba's index names a file before that is written, so under the same names another process might read what
+        # another version of numba or of the source has left there.
+        name = f"{self._impl.filename_base}-{numba.__version__}-{stamp[:16]}"
+        self._cache_file = IndexDataCacheFile(str(folder), name, stamp)
 
     def save_overload(self, sig: Any, data: Any) -> None:
         if self._impl.check_cachable(data):

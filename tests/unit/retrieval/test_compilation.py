@@ -44,3 +44,19 @@ def test_compiling_ahead_ends_in_an_error_where_a_kernel_cannot_be_stored(
 
 def twice(value: int) -> int:
     return 2 * value
+
+
+def test_kernels_of_another_version_or_of_an_earlier_source_have_files_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def files() -> set[str]:
+        cache = compilation._FolderCache(twice, tmp_path)._cache_file
+        return {cache._index_name, cache._data_name(1)}
+
+    own = files()
+    assert files() == own
+    with monkeypatch.context() as changed:
+        changed.setattr("numba.__version__", "0.58.0")
+        assert not own & files()
+    monkeypatch.setattr(compilation, "_digest", lambda source: "0" * 64)
+    assert not own & files()
