@@ -26,7 +26,7 @@ _LOAD_SECONDS = 600.0
 _NOT_FOUND = (100, 1600)
 """Milvus's codes for a collection and an alias that there is not; milvus-lite has the first for both."""
 _REFUSED = re.compile(r"(?i)\b(?:(?:un)?auth(?:enticat\w*|oriz\w*)?|permissions?|privileges?|credentials?|password)\b")
-_UNWRITTEN = "seems not fully written"
+_UNWRITTEN = re.compile("seems not fully written|No data left in file")
 """What milvus-lite says where it reads a file that another of its threads still writes."""
 _LOCKED = re.compile(r"(?i)\block(?:ed)?\b")
 
@@ -62,7 +62,7 @@ class Client:
                 return getattr(connection, method)(*arguments, timeout=left, **options)
             except Exception as error:
                 known = self._translated(error)
-                passes = isinstance(known, RemoteUnreachableError) or _UNWRITTEN in str(error)
+                passes = isinstance(known, RemoteUnreachableError) or _UNWRITTEN.search(str(error))
                 if not passes or time.monotonic() + wait >= end:
                     raise known from error
             time.sleep(wait)
