@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -68,9 +69,20 @@ class Client:
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
 
-    def load(self, collection: str) -> None:
-        """Have Milvus load a collection into memory, which is there already but after a start of milvus-lite."""
-        self.call("load_collection", collection, timeout=_LOAD_SECONDS)
+    def load(self, collection: str, timeout: float | None = None) -> None:
+        """Have Milvus load a collection into memory, which is there already but after a start of milvus-lite.
+
+        However long that takes, Milvus has to answer each call within its deadline. Raises a RemoteIndexError.
+        """
+        end = time.monotonic() + _LOAD_SECONDS
+        while True:
+            with suppress(RemoteTimeoutError):  # milvus-lite loads within the call
+                self.call("load_collection", collection, timeout=timeout, _async=True)
+            if self.call("get_load_state", collection, timeout=timeout)["state"].name == "Loaded":
+                return
+            if time.monotonic() >= end:
+                raise RemoteTimeoutError(f"{self.address.name} has not loaded {collection} in {_LOAD_SECONDS:.0f} s")
+            time.sleep(_FIRST_WAIT)
 
     def close(self) -> None:
         """Close the connection; the next call makes another. A file of milvus-lite can then be opened elsewhere."""

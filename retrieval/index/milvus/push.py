@@ -109,7 +109,7 @@ class _Push:
             if (later.position, later.before) != (stamp.position, stamp.before):
                 later.write(self.client, name)
             return Pushed(self.space.name, 0, 0, len(self.ids), self._description())
-        self.client.load(name)
+        self.client.load(name, _SECONDS)
         replace(later, before=stamp.before or stamp.position).write(self.client, name)
         written, removed = self._write_changed(name, changed)
         if self._count(name) != len(self.ids):
@@ -192,7 +192,7 @@ class _Push:
             if stamp is not None and (stamp.definition, stamp.kind) == (self.definition, kind):
                 changed = self.changed_since(stamp)
                 if changed is not None:
-                    self.client.load(name)
+                    self.client.load(name, _SECONDS)
                     return name, changed
         return None
 
@@ -253,7 +253,7 @@ class _Push:
             wait = min(2 * wait, 5.0)
         # Loaded again, since milvus-lite compares what it has loaded before it was indexed.
         self.client.call("release_collection", name, timeout=_SECONDS)
-        self.client.load(name)
+        self.client.load(name, _SECONDS)
 
     def _tuned(self, name: str, stamp: Stamp) -> Stamp:
         """The fastest setting that reaches the target recall on vectors of the collection itself, else the last."""

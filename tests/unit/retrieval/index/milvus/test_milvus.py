@@ -235,7 +235,8 @@ def lite_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[tuple[
     running: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
-        running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        with (tmp_path / "server.log").open("ab") as log:
+            running.append(subprocess.Popen(command, stdout=log, stderr=log))
         return running[-1]
 
     yield f"milvus://127.0.0.1:{port}", start
@@ -255,7 +256,12 @@ def test_a_server_that_is_slow_or_gone_is_told_within_the_deadline_and_waited_fo
     impatient = retrieval.open(path, engine=f"{address}?timeout=2")
     expected = hits(retrieval.open(path), [3], 5)
     assert hits(patient, [3], 5) == expected
+    client = Client(Address.parse(f"{address}?timeout=2"))
+    there = stamp_of(client, alias_of(Collection.open(path), "one"))
+    assert there is not None
     process.send_signal(signal.SIGSTOP)
+    with pytest.raises(RemoteTimeoutError, match="timeout=SECONDS"):
+        client.load(there[0])
     with pytest.raises(RemoteTimeoutError, match="timeout=SECONDS"):
         impatient.search(3)
     process.kill()
@@ -264,6 +270,6 @@ def test_a_server_that_is_slow_or_gone_is_told_within_the_deadline_and_waited_fo
         impatient.search(3)
     start()
     assert hits(patient, [3], 5) == expected  # tried again until the server has started
-    for one in (engine, patient.engine, impatient.engine):
+    for one in (engine, client, patient.engine, impatient.engine):
         assert one is not None
         one.close()
