@@ -163,7 +163,7 @@ def _search(
         def rank(chunk: slice) -> tuple[_Floats, _Ids, NDArray[np.bool_]]:
             lengths = np.linalg.norm(queries[chunk], axis=1, keepdims=True)
             bound = bounds[chunk] + subspace.error(rows.dimension) * np.maximum(1, lengths.astype(np.float64))
-            unseen = bound[:, -1] if count < len(ids) else np.full(len(bound), -np.inf)
+            unseen = bound[:, -1].copy() if count < len(ids) else np.full(len(bound), -np.inf)
             if without is not None:
                 bound[_left_out(candidates[chunk], without[chunk])] = -np.inf
             return _rank(rows, queries[chunk], k, candidates[chunk], bound, unseen)

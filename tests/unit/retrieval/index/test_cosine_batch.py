@@ -109,3 +109,17 @@ def test_a_query_that_is_not_of_unit_length_keeps_the_proof() -> None:
     expected = np.argsort(-products, axis=1, kind="stable")[:, :20]
     assert np.array_equal(together, expected)
     assert np.array_equal(alone, expected)
+
+
+@pytest.mark.slow
+def test_a_last_candidate_that_is_left_out_proves_nothing() -> None:
+    vectors, ids = mixed(1_500, 1_200, 120, 0.15), np.arange(1_500)
+    queries = unit(np.random.default_rng(5).standard_normal((1_500, 1_200)))  # whose bounds are loose
+    subspace = cosine_batch._Subspace.of(ArrayRows(vectors), ids, len(queries))
+    assert subspace.basis is not None
+    bounds = subspace.coordinates(queries) @ subspace.coordinates(vectors).T
+    last = np.argsort(-bounds, axis=1)[:, 1 + cosine_batch._SPARE]  # where one is wanted and one left out
+    found = search_many(ArrayRows(vectors), ids, queries, 1, list(last[:, None]))[1]
+    cosines = queries.astype(float) @ vectors.T.astype(float)
+    np.put_along_axis(cosines, last[:, None], -2, axis=1)
+    assert np.array_equal(found[:, 0], cosines.argmax(axis=1))
