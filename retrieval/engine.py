@@ -17,6 +17,7 @@ from retrieval.index.engines import connect
 from retrieval.large_pictures import LargePictures
 from retrieval.query import BadQueryError, PictureLike, as_list
 from retrieval.search import Searcher
+from retrieval.search_options import class_name_of
 from retrieval.spaces import Purpose
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Engine(Searcher):
         The same bytes and class again are the same image. This engine goes on searching the state that it has;
         `refreshed` has the new image. Raises UnsupportedQueryError, a PictureError, CollectionBusyError.
         """
-        data = _file_of(picture)
+        data, class_name = _file_of(picture), class_name_of(class_name)
         with CollectionWriter(self.collection.path) as writer:
             image_id, _ = import_module(_UPLOADS).add_picture(writer, self, data, class_name)
         return int(image_id)
@@ -65,7 +66,7 @@ class Engine(Searcher):
             folds=folds,
             measures=MeasureOptions(samples=samples),
             fusions=tuple(map(Fusion.parse, as_list(fusions))),
-            query_ids=None if query_ids is None else frozenset(query_ids),
+            query_ids=None if query_ids is None else frozenset(as_list(query_ids)),
         )
         return evaluate_collection(self.collection, self.collection.path.name, options)
 

@@ -108,10 +108,10 @@ class Filter:
             labels = [label for label, name in enumerate(images.classes) if name in wanted]
             included = images.ids_of_label(labels[0]) if len(labels) == 1 else _union(map(images.ids_of_label, labels))
         if self.ids is not None:
-            listed = _ascending(self.ids)
+            listed = ascending(self.ids)
             included = listed[among(listed, images.ids if included is None else included)]
         groups = [*map(images.ids_of_cluster, self.exclude_clusters), *map(images.ids_of_scene, self.exclude_scenes)]
-        left_out = _union([_ascending(self.exclude_ids), *groups])
+        left_out = _union([ascending(self.exclude_ids), *groups])
         return Selection(images.ids, included, left_out[among(left_out, images.ids)], classes)
 
 
@@ -150,7 +150,8 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _ascending(ids: Iterable[int]) -> NDArray[np.int64]:
+def ascending(ids: Iterable[int]) -> NDArray[np.int64]:
+    """Each of some ids once, (m,) ascending, without those that no image can have."""
     return np.unique(np.fromiter((value for value in ids if abs(value) <= _LARGEST), np.int64))
 
 

@@ -51,6 +51,8 @@ class Part:
             raise BadQueryError(f"a part of a query is one of image_id, picture, text and vector; given: {listed}")
         if self.image_id is not None and not is_whole(self.image_id):
             raise BadQueryError(f"an image id is a whole number, not {self.image_id!r}")
+        if self.text is not None and not isinstance(self.text, str):
+            raise BadQueryError(f"a text is a string of words, not {self.text!r}")
         if self.vector is not None:
             object.__setattr__(self, "vector", _vector(self.vector))
         if not is_number(self.weight) or not self.weight:
@@ -65,6 +67,8 @@ class Part:
                     f"a region is left, top, width and height as fractions between 0 and 1, not {self.region!r}"
                 )
         if isinstance(self.picture, str | Path):
+            if self.picture == "":
+                raise BadQueryError("the name of the picture's file is empty")
             if reason := remote_reason(self.picture):
                 raise BadQueryError(reason)
             if os.path.isdir(self.picture):  # noqa: PTH112  # takes any text, a NUL or a name too long included

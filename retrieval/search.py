@@ -18,7 +18,7 @@ from retrieval.collection import Collection, Difference
 from retrieval.embedder import EmbeddedQuery, Embedder
 from retrieval.errors import QueryError
 from retrieval.feedback import Feedback, moved
-from retrieval.filters import Filter, Selection, among, known_classes
+from retrieval.filters import Filter, Selection, among, ascending, known_classes
 from retrieval.fusion import DEFAULT_METHOD, Method, method_named
 from retrieval.gallery import Gallery
 from retrieval.hits import Hit, Hits
@@ -38,7 +38,7 @@ from retrieval.learn.calibration_store import (
 from retrieval.learn.fitted_files import FittedFiles
 from retrieval.learn.novelty import Detector, Novelty, detector_path, load_detector, novelties
 from retrieval.names import nfc
-from retrieval.query import BadQueryError, Part, Query, QueryLike, is_number, is_unordered, is_whole
+from retrieval.query import BadQueryError, Part, Query, QueryLike, as_list, is_number, is_unordered, is_whole
 from retrieval.query_vectors import QueryVectors
 from retrieval.ranking import Ranking
 from retrieval.rerank import Reranker, reranker_named
@@ -140,6 +140,8 @@ class Searcher:
         self._require_hits(k)
         parsed = [Query.of(value, region) for value in queries]
         names = self._default_spaces(parsed) if spaces is None else self.space_names(spaces)
+        if feedback is not None and not isinstance(feedback, Feedback):
+            raise BadQueryError(f"feedback is a retrieval.Feedback, not {feedback!r}")
         if feedback is not None and isinstance(query, list):
             raise BadQueryError("feedback belongs to one query, not to a list of them")
         embedded = [self._embed(each, names, query_class, feedback) for each in parsed]
@@ -186,22 +188,22 @@ class Searcher:
         by default. unseen: leave out these hits, those before them and all marked images. options: those of `search`.
         Raises as `search`, BadQueryError for hits that do not know their query.
         """
-        feedback = Feedback(tuple(relevant), tuple(irrelevant))
+        feedback, shown = Feedback(tuple(as_list(relevant)), tuple(as_list(irrelevant))), 0
         if not isinstance(query, Hits):
             parsed = Query.of(query, options.pop("region", None))
         else:
             parsed, feedback = _query_of(query), (query.feedback or Feedback()).followed_by(feedback)
-            k = k or len(query) or None
+            shown = len(query)
             options.setdefault("spaces", query.spaces)
             options.setdefault("query_class", query.query_class)
             if query.fusion is not None:
                 options.setdefault("fusion", query.fusion)
         if unseen:
-            shown = query.ids if isinstance(query, Hits) else []
+            ids = query.ids if isinstance(query, Hits) else []
             marked = (*feedback.relevant, *feedback.irrelevant)
-            feedback = feedback.followed_by(Feedback(seen=(*shown, *marked)))
+            feedback = feedback.followed_by(Feedback(seen=(*ids, *marked)))
         options["feedback"] = feedback
-        return self.search(parsed, k or 10, **options)
+        return self.search(parsed, (shown or 10) if k is None else k, **options)
 
     def nearest_of_classes_embedded(
         self, query: EmbeddedQuery, k: int, classes: str | Names[str] | None = None, **options: Any
@@ -376,6 +378,8 @@ class Searcher:
             spaces = query.spaces if spaces is None else spaces
             query = _query_of(query)
         image_id = image.id if isinstance(image, Hit) else image
+        if not is_whole(image_id):
+            raise BadQueryError(f"the image to compare with is a hit or an id, not {image!r}")
         parsed = Query.of(query, region)
         names = self._default_spaces([parsed]) if spaces is None else self.space_names(spaces)
         return reasons_for(self.collection, self._embedder, self._seen, parsed, image_id, names)
@@ -572,7 +576,7 @@ class Searcher:
             return _NONE
         images = self.collection.images
         own = np.array(sorted({*query.image_ids}), np.int64)
-        seen = np.array(query.feedback.seen if query.feedback else (), np.int64)
+        seen = ascending(query.feedback.seen if query.feedback else ())
         if groups is None or not len(own):
             return np.union1d(own if exclude_self else own[:0], seen)
         numbers = {int(groups[self.collection.position(int(i))]) for i in own}

@@ -8,10 +8,15 @@ from pathlib import Path
 
 from retrieval.errors import EvaluationError
 from retrieval.fusion import DEFAULT_METHOD, METHODS, fusion_name
+from retrieval.query import is_whole
 
 SAMPLED_ABOVE = 20_000
 """Images above which not every one queries, unless another number of queries is asked for."""
 QUERIES = 5_000
+
+
+class BadOptionError(EvaluationError):
+    """An option of an evaluation has a value that it cannot have."""
 
 
 class FusionTextError(EvaluationError):
@@ -34,7 +39,7 @@ class Fusion:
     @staticmethod
     def parse(text: str) -> Fusion:
         """Read `A+B`, `A=2+B` or `METHOD:A+B`; a space without a number has weight 1. Raises FusionTextError."""
-        method, colon, members = text.rpartition(":")
+        method, colon, members = str(text).rpartition(":")
         method = method.strip() if colon else DEFAULT_METHOD
         if method not in METHODS:
             raise FusionTextError(f"{text!r}: no fusion method is called {method!r}; there are {', '.join(METHODS)}")
@@ -49,7 +54,7 @@ class Fusion:
             if not space or not 0 < weights[-1] < math.inf:
                 raise FusionTextError(f"{text!r}: write a fusion as A+B or, with positive weights, A=2+B=0.5")
         if len(spaces) < 2 or len(set(spaces)) < len(spaces):
-            raise FusionTextError(f"{text!r}: a fusion needs two spaces or more, each once, as in A+B")
+            raise FusionTextError(f"{str(text)!r}: a fusion needs two spaces or more, each once, as in A+B")
         return Fusion(tuple(spaces), tuple(weights), method)
 
 
@@ -65,6 +70,10 @@ class MeasureOptions:
     vote_k: int = 5
     samples: int = 1000
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.samples) or self.samples < 0:
+            raise BadOptionError(f"samples of the bootstrap are a whole number from 0 on, not {self.samples!r}")
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,12 @@ class EvaluationOptions:
     feedback: bool = False
     taught: bool = False
     query_ids: frozenset[int] | None = None
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.folds) or self.folds < 2:
+            raise BadOptionError(f"folds are a whole number from 2 on, not {self.folds!r}")
+        if self.query_ids is not None and not all(map(is_whole, self.query_ids)):
+            raise BadOptionError(f"query_ids are ids of images, whole numbers, not {sorted(map(repr, self.query_ids))}")
 
     def query_count(self, images: int) -> int | None:
         """How many of so many images query; None for all."""

@@ -179,6 +179,6 @@ def protocol_named(name: str, clusters: NDArray[np.integer], scenes: NDArray[np.
 
     Raises UnknownProtocolError.
     """
-    if name not in PROTOCOLS:
+    if not isinstance(name, str) or name not in PROTOCOLS:  # type: ignore[redundant-expr]
         raise UnknownProtocolError(f"no protocol {name!r} that needs no split; there are {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name](scenes if name == "leave-scene-out" and scenes is not None else clusters)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import retrieval
-from retrieval import BadQueryError, Engine, PictureNotFoundError, SpaceNameError
+from retrieval import BadQueryError, Engine, EvaluationError, PictureNotFoundError, SpaceNameError
 
 
 @pytest.fixture
@@ -63,6 +63,8 @@ def test_what_is_no_picture_is_not_added(engine: Engine, tmp_path: Path) -> None
         engine.add(tmp_path / "nosuch.jpg")
     with pytest.raises(BadQueryError, match="a int is no picture"):
         engine.add(5)  # type: ignore[arg-type]
+    with pytest.raises(BadQueryError, match="a class is given by name, not as 5"):
+        engine.add(Image.new("RGB", (40, 40)), 5)  # type: ignore[arg-type]
     assert len(engine.refreshed()) == 26
 
 
@@ -75,6 +77,28 @@ def test_an_engine_evaluates_as_the_command_does(two_spaces: Path) -> None:
     assert {space.space for space in result.best_first()} == {first, f"{first}+{second}=2"}
     with pytest.raises(SpaceNameError):
         engine.evaluate("nosuch")
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"samples": -1}, "samples of the bootstrap are a whole number from 0 on, not -1"),
+        ({"samples": 1.5}, "not 1.5"),
+        ({"protocol": "k-fold", "folds": 0}, "folds are a whole number from 2 on, not 0"),
+        ({"protocol": "k-fold", "folds": 2.5}, "not 2.5"),
+        ({"protocol": ["k-fold"]}, r"no protocol \['k-fold'\]"),
+        ({"query_ids": ["a"]}, "query_ids are ids of images, whole numbers"),
+        ({"fusions": 5}, r"'5': a fusion needs two spaces"),
+    ],
+)
+def test_options_that_no_evaluation_has_are_told(two_spaces: Path, options: dict[str, Any], why: str) -> None:
+    with pytest.raises(EvaluationError, match=why):
+        retrieval.open(two_spaces).evaluate(**options)
+
+
+def test_one_image_may_query_alone(two_spaces: Path) -> None:
+    (first, _) = retrieval.open(two_spaces).evaluate(samples=0, query_ids=5).spaces  # type: ignore[arg-type]
+    assert first.ids.tolist() == [5]
 
 
 def test_weights_may_be_given_by_name(two_spaces: Path) -> None:

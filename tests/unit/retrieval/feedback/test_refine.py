@@ -131,3 +131,16 @@ def test_marks_need_one_query_and_images_of_the_collection(plane: Searcher) -> N
     with pytest.raises(NoSuchImageError):
         plane.refine(0, relevant=[99])
     assert plane.search(0, feedback=Feedback()) == plane.search(0)
+
+
+def test_no_hits_are_no_default(plane: Searcher) -> None:
+    for query in (0, plane.search(0, 2)):
+        with pytest.raises(BadQueryError, match="k is 0; ask for a whole number of hits, at least 1"):
+            plane.refine(query, relevant=[4], k=0)
+
+
+def test_marks_of_another_form_are_told_and_ids_that_no_image_can_have_are_not_seen(plane: Searcher) -> None:
+    with pytest.raises(BadQueryError, match=r"feedback is a retrieval.Feedback, not \[4\]"):
+        plane.search(0, feedback=[4])  # type: ignore[call-overload]
+    assert plane.refine(0, relevant=4).ids == plane.refine(0, relevant=[4]).ids  # type: ignore[arg-type]
+    assert plane.search(0, feedback=Feedback(seen=(2**70, 1))).ids == [2, 3, 4, 5, 6, 7]

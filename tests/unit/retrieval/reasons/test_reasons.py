@@ -130,6 +130,8 @@ def test_nothing_is_shown_without_a_passed_test_and_the_reason_is_told(engine: A
 
 
 def test_a_query_without_a_picture_is_refused(engine: Any, name: str) -> None:
+    with pytest.raises(retrieval.BadQueryError, match="a hit or an id, not '1'"):
+        engine.reasons(0, "1")
     with pytest.raises(retrieval.UnsupportedQueryError, match="no picture"):
         engine.reasons(engine.collection.vector(name, 0), 1, name)
 
