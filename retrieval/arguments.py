@@ -188,3 +188,33 @@ def space_option(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`--space` or another flag: a tuple of names, as parameter `name`. The names of spaces hold no comma."""
     return click.option(flag, name, multiple=True, metavar=metavar, callback=split_names, help=text)
+
+
+class ViewsText(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions
+    """Views of a picture as `retrieval.learn.views.views_named` reads them."""
+
+    name = "views"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text itself. Fails where no views are called so."""
+        from retrieval.learn.views import UnknownViewsError, views_named
+
+        try:
+            views_named(str(value))
+        except UnknownViewsError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+        return str(value)
+
+
+def views_option(default: str | None, note: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--views` of the commands that learn from pictures, as parameter `views`; note: at the end of the help."""
+    return click.option(
+        "--views",
+        type=ViewsText(),
+        default=default,
+        show_default=default is not None,
+        metavar="KIND[:N],…|none",
+        help="Also learn from N views of each picture: its central part; varied in part, turn, light and colour; or as "
+        "other sources might give it, reencoded, resized, boxed (a box in the corner), unboxed, bordered, lettered, or "
+        f"sources for all of these.{note}",
+    )

@@ -76,7 +76,6 @@ class Marks:
 
 
 @cache
-@cache
 def names_of(bits: int) -> tuple[str, ...]:
     """The names of marks that bits state; none for -1, which says that they are not known."""
     return tuple(name for at, name in enumerate(NAMES) if bits > 0 and bits >> at & 1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, require_order, space_option
+from retrieval.arguments import LocalPath, require_order, space_option, views_option
 from retrieval.terminal import TaskBars, counted, note, progress_bar
 
 
@@ -28,13 +28,7 @@ from retrieval.terminal import TaskBars, counted, note, progress_bar
     show_default=True,
     help="How many blocks or stages are trained, the last ones.",
 )
-@click.option(
-    "--views",
-    type=click.IntRange(min=1),
-    default=6,
-    show_default=True,
-    help="Views of each picture: itself and augmented ones.",
-)
+@views_option(default="varied:5")
 @click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Most epochs.")
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), help="Start no further epoch after this many minutes."
@@ -56,7 +50,7 @@ def command(
     spaces: tuple[str, ...],
     train: Path | None,
     blocks: int,
-    views: int,
+    views: str,
     epochs: int,
     minutes: float | None,
     rate: float,

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, require_collection_first, space_option
+from retrieval.arguments import LocalPath, require_collection_first, space_option, views_option
 from retrieval.learn.methods import METHODS
 from retrieval.learn.model import LearnOptions
-from retrieval.learn.views import VIEWS
 from retrieval.terminal import TaskBars, progress_bar
 
 
@@ -27,12 +26,9 @@ from retrieval.terminal import TaskBars, progress_bar
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Learn from the training part of this split file alone.",
 )
-@click.option(
-    "--views",
-    type=click.Choice(list(VIEWS)),
-    help="Also learn from views of each picture: its central part, so that the frame is not learned; varied in part, "
-    "turn, light and colour; as other sources might give it, re-encoded, resized, with a box or without, with a border "
-    "or text, or all of these.  [default: none where the encoders see the field of view alone, else central]",
+@views_option(
+    default=None,
+    note="  [default: none where the encoders see the field of view alone, else central]",
 )
 @click.option(
     "--dimension",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +15,10 @@ from retrieval.collection import Collection
 from retrieval.cores import prefetch
 from retrieval.disk import new_file, write_atomically
 from retrieval.encoders.tower_module import Tower
-from retrieval.finetune.augmentation import augmented
 from retrieval.finetune.blocks import Parted
-from retrieval.images import Picture
 from retrieval.json_digest import checked_fields, json_bytes
-from retrieval.learn.view_cache import prepared_view
+from retrieval.learn.view_cache import prepared_views
+from retrieval.learn.views import View
 from retrieval.spaces import Space
 
 SHARD = 64
@@ -32,23 +31,24 @@ def stored_inputs(
     tower: Tower,
     parted: Parted,
     ids: NDArray[np.int64],
-    views: int,
-    seed: int,
+    views: Sequence[View],
     folder: Path,
     device: str,
     progress: Callable[[str, int, int], None],
 ) -> tuple[NDArray[np.int64], list[NDArray[np.float16]]]:
-    """The images (m,) whose picture can be read, ascending, and mapped inputs (n_i, views, ...) of each shard."""
+    """The images (m,) whose picture can be read, ascending, and mapped inputs (n_i, 1 + views, ...) of each
+    shard, of the picture itself first.
+    """
     readable, shards = [], []
     for first in range(0, len(ids), SHARD):
         path = folder / f"inputs-{first // SHARD:05d}.npy"
         listed = path.with_suffix(".json")
         stored = _stored_ids(path, listed)
         if stored is None:
-            frames = list(_frames(collection, space, ids[first : first + SHARD], views, seed))
+            frames = list(_frames(collection, space, ids[first : first + SHARD], views))
             inputs = [_early(tower, parted, frame, device) for _, frame in frames]
             with new_file(path, sync=False) as stream:
-                np.save(stream, np.stack(inputs) if inputs else np.empty((0, views), np.float16))
+                np.save(stream, np.stack(inputs) if inputs else np.empty((0, 1 + len(views)), np.float16))
             stored = [image_id for image_id, _ in frames]
             # Last: it says that the shard is whole.
             write_atomically(listed, json_bytes({"ids": stored, "inputs": _sha256(path)}), sync=False)
@@ -81,12 +81,8 @@ def _early(tower: Tower, parted: Parted, frames: NDArray[np.uint8], device: str)
 
 
 def _frames(
-    collection: Collection, space: Space, ids: NDArray[np.int64], views: int, seed: int
+    collection: Collection, space: Space, ids: NDArray[np.int64], views: Sequence[View]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    for image_id, frame in prefetch(partial(prepared_view, collection, space, _whole), ids.tolist(), SHARD):
-        if frame is not None:
-            yield image_id, augmented(frame, views, hash((seed, image_id)) & 0x7FFFFFFF)
-
-
-def _whole(picture: Picture) -> Picture:
-    return picture
+    for image_id, frames in prefetch(partial(prepared_views, collection, space, [None, *views]), ids.tolist(), SHARD):
+        if frames:
+            yield image_id, np.stack(frames)

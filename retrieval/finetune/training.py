@@ -29,6 +29,7 @@ from retrieval.finetune.blocks import NotTunableError, Parted
 from retrieval.finetune.inputs import stored_inputs
 from retrieval.learn.model import NothingToLearnError
 from retrieval.learn.selection import mean_figures
+from retrieval.learn.views import views_named
 from retrieval.spaces import open_space
 from retrieval.splits import cluster_numbers, stratified_parts
 
@@ -48,12 +49,13 @@ class DamagedTrainingError(LearningError):
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """blocks: the last ones that are trained. views: of each picture, itself included. minutes: after which training
-    ends with its epoch; None for no limit. rate: the largest of the blocks' learning rate, by one cycle.
+    """blocks: the last ones that are trained. views: of each picture beside itself, as `views_named` reads them.
+    minutes: after which training ends with its epoch; None for no limit. rate: the largest of the blocks' learning
+    rate, by one cycle.
     """
 
     blocks: int = 2
-    views: int = 6
+    views: str = "varied:5"
     epochs: int = 20
     minutes: float | None = None
     rate: float = 1e-3
@@ -102,7 +104,7 @@ def finetune(
     """Train the encoder of a space further. part: rows of the collection's images, all with a class where None.
 
     folder: where a run that was stopped finds what it had done; a run with other options or images starts anew there.
-    Raises NothingToLearnError, NotTunableError, what `rebuild_tower` raises, and DiskFullError.
+    Raises NothingToLearnError, NotTunableError, UnknownViewsError, what `rebuild_tower` raises, and DiskFullError.
     """
     began = time.monotonic()
     space = open_space(collection.path, definition, "indexing")
@@ -125,7 +127,7 @@ def finetune(
     run = _Run(parted, images.labels[rows], images.scenes[rows], options, device)
     expected(run.expected(tower, len(rows)))
     ids, shards = stored_inputs(
-        collection, space, tower, parted, images.ids[rows], options.views, options.seed, folder, device, progress
+        collection, space, tower, parted, images.ids[rows], views_named(options.views), folder, device, progress
     )
     run.choose(np.isin(images.ids[rows], ids), shards)
     deadline = None if options.minutes is None else began + 60 * options.minutes
@@ -183,6 +185,7 @@ class _Run:
         device: str,
     ) -> None:
         self.parted, self.options, self.device = parted, options, device
+        self._frames = 1 + len(views_named(options.views))
         self.labels, self.clusters = labels.astype(np.int64), clusters
         self.history: list[dict[str, float]] = []
         self.best = 0
@@ -194,7 +197,7 @@ class _Run:
         """Times one pass of the early part, and one step of training, each after one that warms up."""
         options = self.options
         width, height = tower.recipe.size
-        pictures = torch.zeros(options.views, height, width, 3, dtype=torch.uint8, device=self.device)
+        pictures = torch.zeros(self._frames, height, width, 3, dtype=torch.uint8, device=self.device)
         early = late = 0.0
         for _ in range(2):
             start = time.perf_counter()
@@ -211,7 +214,7 @@ class _Run:
         return Expected(1.33 * early * count, 1.33 * late * options.epochs * self._steps(count))
 
     def _steps(self, count: int) -> int:
-        return max(1, int((1 - VALIDATION) * count * self.options.views / 2 / self.options.batch))
+        return max(1, int((1 - VALIDATION) * count * self._frames / 2 / self.options.batch))
 
     def choose(self, readable: NDArray[np.bool_], shards: Sequence[NDArray[np.float16]]) -> None:
         """Part the images whose picture could be read into training and validation."""
@@ -266,7 +269,7 @@ class _Run:
             self._set_training()
             for _ in range(steps):
                 chosen = torch.multinomial(share, options.batch, replacement=True, generator=generator).numpy()
-                views = torch.randint(0, options.views, (options.batch,), generator=generator).numpy()
+                views = torch.randint(0, self._frames, (options.batch,), generator=generator).numpy()
                 inputs = self._inputs(self.training[chosen], views)
                 wanted = torch.from_numpy(targets[chosen]).to(self.device)
                 embedded = functional.normalize(self.parted.embed(inputs), dim=1)

@@ -31,7 +31,7 @@ class Learner(Protocol):
 
     @property
     def views(self) -> str:
-        """Views of each image that it also learns from, a name of `retrieval.learn.views.VIEWS`."""
+        """Views of each image that it also learns from, as `retrieval.learn.views.views_named` reads them."""
         ...
 
     @property

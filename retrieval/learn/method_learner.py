@@ -11,6 +11,7 @@ from retrieval.learn.learner import TrainingSet
 from retrieval.learn.methods import AUTO, method_named
 from retrieval.learn.model import LearnOptions, Model
 from retrieval.learn.selection import fit_chosen
+from retrieval.learn.views import NO_VIEWS
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class MethodLearner:
     @property
     def baseline(self) -> MethodLearner:
         """Principal components of the same sources."""
-        return replace(self, views="none", options=LearnOptions("pca", self.options.dimension))
+        return replace(self, views=NO_VIEWS, options=LearnOptions("pca", self.options.dimension))
 
     def fit(self, training: TrainingSet, images: NDArray[np.int64]) -> Model:
         """See `Learner`."""

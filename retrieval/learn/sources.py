@@ -8,7 +8,7 @@ from dataclasses import replace
 from retrieval.collection import Collection, SpaceNameError
 from retrieval.learn.method_learner import MethodLearner
 from retrieval.learn.model import LearnOptions, NothingToLearnError
-from retrieval.learn.views import CENTRAL
+from retrieval.learn.views import CENTRAL, NO_VIEWS
 from retrieval.marks import kind_of
 from retrieval.spaces import Space, UnsupportedQueryError, open_space
 
@@ -38,7 +38,7 @@ def default_views(sources: Sequence[Space]) -> str:
 
     Measured by tests/benchmarks/bench_quality.py: without surroundings there is no frame to learn.
     """
-    return CENTRAL if any(source.sees_surroundings for source in sources) else "none"
+    return CENTRAL if any(source.sees_surroundings for source in sources) else NO_VIEWS
 
 
 def marks_differ(collection: Collection) -> bool:
@@ -59,7 +59,7 @@ def learner_of(
     Raises SpaceNameError, NothingToLearnError, UnknownMethodError.
     """
     frozen = frozen_sources(collection, sources)
-    learner = MethodLearner(tuple(source.name for source in frozen), "none", options)
+    learner = MethodLearner(tuple(source.name for source in frozen), NO_VIEWS, options)
     if not learner.labelled:
         return replace(learner, options=replace(options, unmarked=False))
     if options.unmarked is None:

@@ -13,7 +13,7 @@ from retrieval.learn.learner import TrainingSet
 from retrieval.learn.methods import Progress
 from retrieval.learn.model import NothingToLearnError
 from retrieval.learn.view_cache import view_vectors
-from retrieval.learn.views import VIEWS
+from retrieval.learn.views import NO_VIEWS, views_named
 from retrieval.marks import kind_of
 from retrieval.spaces import Space
 
@@ -22,7 +22,7 @@ def training_set(
     collection: Collection,
     sources: Sequence[Space],
     part: NDArray[np.int64] | None = None,
-    views: str = "none",
+    views: str = NO_VIEWS,
     progress: Progress = lambda task, done, total: None,
     labelled: bool = True,
 ) -> TrainingSet:
@@ -30,7 +30,7 @@ def training_set(
 
     labelled: False for images without a class as well, whose label is -1.
 
-    Raises NothingToLearnError.
+    Raises NothingToLearnError, UnknownViewsError.
     """
     images = collection.images
     positions = np.flatnonzero(images.labels >= 0) if labelled else np.arange(len(images))
@@ -44,7 +44,7 @@ def training_set(
     ids = images.ids[positions]
     rows = [np.arange(len(ids))]
     vectors: list[list[NDArray[Any]]] = [[collection.rows(source.name).take(ids)] for source in sources]
-    for view in VIEWS[views]:
+    for view in views_named(views):
         done = 0
 
         def advance(count: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from retrieval.collection import Collection
 from retrieval.cores import prefetch
 from retrieval.disk import DAMAGE, new_file
 from retrieval.errors import RetrievalError
-from retrieval.images import Picture, decode
+from retrieval.images import decode
+from retrieval.learn.views import View
 from retrieval.spaces import Space
 
 BATCH = 64
@@ -28,7 +29,7 @@ BATCH = 64
 def view_vectors(
     collection: Collection,
     space: Space,
-    view: Callable[[Picture], Picture],
+    view: View,
     ids: NDArray[np.int64],
     progress: Callable[[int], None] = lambda count: None,
 ) -> tuple[NDArray[np.int64], NDArray[Any]]:
@@ -36,7 +37,7 @@ def view_vectors(
 
     progress(count) is called with how many more images are done.
     """
-    path = _path(collection.path, space, view.__name__)
+    path = _path(collection.path, space, view.name)
     stored_ids, stored = _read(path, space)
     missing = np.setdiff1d(ids, stored_ids)
     progress(len(ids) - len(missing))
@@ -58,7 +59,7 @@ def view_vectors(
 def _extracted(
     collection: Collection,
     space: Space,
-    view: Callable[[Picture], Picture],
+    view: View,
     ids: NDArray[np.int64],
     progress: Callable[[int], None],
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[Any]]]:
@@ -68,10 +69,9 @@ def _extracted(
     def embedded() -> tuple[NDArray[np.int64], NDArray[Any]]:
         return np.array([image_id for image_id, _ in waiting], np.int64), space.embed([inputs for _, inputs in waiting])
 
-    for image_id, inputs in prefetch(partial(prepared_view, collection, space, view), ids.tolist(), 2 * BATCH):
+    for image_id, inputs in prefetch(partial(prepared_views, collection, space, [view]), ids.tolist(), 2 * BATCH):
         done += 1
-        if inputs is not None:
-            waiting.append((image_id, inputs))
+        waiting += [(image_id, prepared) for prepared in inputs]
         if len(waiting) == BATCH:
             yield embedded()
             progress(done)
@@ -81,15 +81,15 @@ def _extracted(
     progress(done)
 
 
-def prepared_view(
-    collection: Collection, space: Space, view: Callable[[Picture], Picture], image_id: int
-) -> NDArray[Any] | None:
-    """A view of an image's picture as the space's `embed` takes it; None where the picture cannot be read."""
+def prepared_views(
+    collection: Collection, space: Space, views: Sequence[View | None], image_id: int
+) -> list[NDArray[Any]]:
+    """Views of an image's picture, None for itself, as the space's `embed` takes them; none where it cannot be read."""
     try:
         picture = decode(collection.read(image_id), draft=space.draft)
-        return space.prepare(view(picture))
+        return [space.prepare(picture if view is None else view.of(picture)) for view in views]
     except RetrievalError:
-        return None
+        return []
 
 
 def _read(path: Path, space: Space) -> tuple[NDArray[np.int64], NDArray[Any]]:

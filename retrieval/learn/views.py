@@ -1,40 +1,49 @@
-"""Views of a training picture, so that a learned space does not learn the frame, the device or the file.
+"""Views of a training picture, so that a learned space or encoder does not learn the frame, the device or the file.
 
 On pictures of other sources a space that is learned on whole frames alone fails where the frame differs; the central
-crop mends most of it, a flip nothing. Where the encoder sees the field of view alone no view pays, see
-tests/benchmarks/bench_quality.py. What is random in a view follows from the picture, so that it can be made again.
+crop mends most of it, a flip nothing. Where the encoder sees the field of view alone no view pays for a learned space,
+see tests/benchmarks/bench_quality.py. What is random in a view follows from the picture, so that it can be made again.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from retrieval.errors import LearningError
 from retrieval.field_of_view import field_of_view
 from retrieval.images import Picture, from_image
 from retrieval.marks import filled
 
 CENTRAL = "central"
 """The view that `kvasir learn` takes by default of whole frames."""
+NO_VIEWS = "none"
 _AREA = 0.85
 _SCOPE_GUIDE = (24, 140, 96)
 """The green of the picture in the corner."""
+_SPEC = re.compile(r"([a-z]+)(?::([1-9][0-9]?))?")
+Random = np.random.Generator
 
 
-def central(picture: Picture) -> Picture:
+class UnknownViewsError(LearningError):
+    """No views are called so."""
+
+
+def central(picture: Picture, random: Random) -> Picture:
     """The central 85 % of the area of a picture, upright, without frame and corners."""
     side = _AREA**0.5
     edge = (1 - side) / 2
     return picture.crop((edge, edge, side, side))
 
 
-def varied(picture: Picture) -> Picture:
+def varied(picture: Picture, random: Random) -> Picture:
     """A part of 55 to 100 % of the area, turned, flipped, in other light, contrast and colour, at times blurred."""
-    random = _random(picture, 1)
     image = picture.upright()
     side = random.uniform(0.55, 1) ** 0.5
     left, top = random.uniform(0, 1 - side, 2)
@@ -54,24 +63,24 @@ def varied(picture: Picture) -> Picture:
     return from_image(image)
 
 
-def reencoded(picture: Picture) -> Picture:
+def reencoded(picture: Picture, random: Random) -> Picture:
     """The picture as a JPEG of quality 15 to 60."""
     stream = io.BytesIO()
-    picture.upright().save(stream, "JPEG", quality=int(_random(picture, 2).integers(15, 61)))
+    picture.upright().save(stream, "JPEG", quality=int(random.integers(15, 61)))
     with Image.open(io.BytesIO(stream.getvalue())) as image:
         return from_image(image)
 
 
-def resized(picture: Picture) -> Picture:
+def resized(picture: Picture, random: Random) -> Picture:
     """The picture at a fifth to a half of its size, and back."""
-    image, share = picture.upright(), _random(picture, 3).uniform(0.2, 0.5)
+    image, share = picture.upright(), random.uniform(0.2, 0.5)
     small = (max(1, round(image.width * share)), max(1, round(image.height * share)))
     return from_image(image.resize(small, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR))
 
 
-def boxed(picture: Picture) -> Picture:
+def boxed(picture: Picture, random: Random) -> Picture:
     """A black box or a green picture in the lower left of the field of view, as endoscopes draw them."""
-    random, image = _random(picture, 4), picture.upright().copy()
+    image = picture.upright().copy()
     left, top, right, bottom = field_of_view(np.asarray(image))
     width, height = (right - left) * random.uniform(0.2, 0.38), (bottom - top) * random.uniform(0.2, 0.38)
     black = random.random() < 0.5
@@ -83,14 +92,14 @@ def boxed(picture: Picture) -> Picture:
     return from_image(image)
 
 
-def unboxed(picture: Picture) -> Picture:
+def unboxed(picture: Picture, random: Random) -> Picture:
     """The picture without the device's box in the corner, where it has one; see `retrieval.marks.filled`."""
     return from_image(filled(picture.upright()))
 
 
-def bordered(picture: Picture) -> Picture:
+def bordered(picture: Picture, random: Random) -> Picture:
     """The field of view with its corners cut to an octagon, within a black border."""
-    random, image = _random(picture, 5), picture.upright()
+    image = picture.upright()
     left, top, right, bottom = field_of_view(np.asarray(image))
     cut = random.uniform(0.06, 0.2)
     x, y = cut * (right - left), cut * (bottom - top)
@@ -104,9 +113,9 @@ def bordered(picture: Picture) -> Picture:
     return from_image(framed)
 
 
-def lettered(picture: Picture) -> Picture:
+def lettered(picture: Picture, random: Random) -> Picture:
     """One to five lines of white text burnt into the edges of the field of view."""
-    random, image = _random(picture, 6), picture.upright().copy()
+    image = picture.upright().copy()
     left, top, right, bottom = field_of_view(np.asarray(image))
     draw = ImageDraw.Draw(image)
     for _ in range(int(random.integers(1, 6))):
@@ -117,21 +126,52 @@ def lettered(picture: Picture) -> Picture:
     return from_image(image)
 
 
-def _random(picture: Picture, view: int) -> np.random.Generator:
-    """A generator that a picture and a view alone decide."""
-    return np.random.default_rng([zlib.crc32(picture.upright().resize((16, 16)).tobytes()), view])
-
-
-VIEWS: dict[str, tuple[Callable[[Picture], Picture], ...]] = {
-    "none": (),
-    CENTRAL: (central,),
-    "varied": (varied,),
-    "reencoded": (reencoded,),
-    "resized": (resized,),
-    "boxed": (boxed,),
-    "unboxed": (unboxed,),
-    "bordered": (bordered,),
-    "lettered": (lettered,),
-    "sources": (reencoded, resized, boxed, unboxed, bordered, lettered),
+KINDS: dict[str, Callable[[Picture, Random], Picture]] = {
+    view.__name__: view for view in (central, varied, reencoded, resized, boxed, bordered, lettered, unboxed)
 }
-"""By name, the functions that make the views of a picture; `sources` are all that imitate other sources."""
+"""By name, the functions that make a view; a new one goes to the end, since its place is part of the seed."""
+SOURCES = "sources"
+"""Stands for all that imitate other sources."""
+_IMITATING = ("reencoded", "resized", "boxed", "unboxed", "bordered", "lettered")
+_ALWAYS_THE_SAME = ("central", "unboxed")
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of a kind; number: which of several, where they are random."""
+
+    kind: str
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """What files of its vectors are called."""
+        return f"{self.kind}.{self.number}" if self.number else self.kind
+
+    def of(self, picture: Picture) -> Picture:
+        """The view of a picture; the same for the same pixels."""
+        thumbnail = zlib.crc32(picture.upright().resize((16, 16)).tobytes())
+        random = np.random.default_rng([thumbnail, list(KINDS).index(self.kind), self.number])
+        return KINDS[self.kind](picture, random)
+
+
+def views_named(text: str) -> tuple[View, ...]:
+    """Views by kinds, separated by commas, each with how many where it is more than one: `central,varied:4`.
+
+    `sources` stands for each that imitates other sources. One that is always the same is there once. Raises
+    UnknownViewsError.
+    """
+    if text == NO_VIEWS:
+        return ()
+    views: dict[View, None] = {}
+    for spec in text.split(","):
+        matched = _SPEC.fullmatch(spec.strip())
+        if matched is None or matched[1] not in (*KINDS, SOURCES):
+            raise UnknownViewsError(
+                f"no views are called {spec.strip()!r}; give {NO_VIEWS}, or any of {', '.join(KINDS)} and {SOURCES}, "
+                "separated by commas, with how many of each picture as in varied:4"
+            )
+        for kind in _IMITATING if matched[1] == SOURCES else (matched[1],):
+            count = 1 if kind in _ALWAYS_THE_SAME else int(matched[2] or 1)
+            views |= {View(kind, number): None for number in range(count)}
+    return tuple(views)

@@ -68,6 +68,7 @@ from retrieval.learn.methods import AUTO
 from retrieval.learn.model import LearnOptions
 from retrieval.learn.selection import fit_chosen
 from retrieval.learn.sources import learner_of
+from retrieval.learn.views import CENTRAL, NO_VIEWS
 
 MEASURES = MeasureOptions(ks=(1, 10), samples=0)
 SAMPLES = 1000
@@ -124,7 +125,7 @@ def frozen(space: str, rerank: str | None = None) -> Callable[[Collection, Proto
 def learned(
     method: str,
     unlearned: float | None,
-    views: str = "none",
+    views: str = NO_VIEWS,
     seeds: int = 3,
     unmarked: bool | None = False,
     source: str = MULTI,
@@ -185,7 +186,7 @@ STEPS = (
     Step("the same, by scenes", "all blocks, components, field of view", "field", without_scenes, moves=False),
     Step("in folds: components, field of view", None, "field", learned("pca", 1.0), True),
     Step("in folds: LDA, whole frame", "in folds: components, field of view", "squash", learned("lda", 0.3), True),
-    Step("the same and the central view", "in folds: LDA, whole frame", "squash", learned("lda", 0.3, "central"), True),
+    Step("the same and the central view", "in folds: LDA, whole frame", "squash", learned("lda", 0.3, CENTRAL), True),
     Step("in folds: LDA, field of view", "in folds: components, field of view", "field", learned("lda", 0.3), True),
     Step("the same without an unlearned share", "in folds: LDA, field of view", "field", learned("lda", 0.0), True),
     Step("in folds: LDA, boxes filled", "in folds: LDA, field of view", "fill", learned("lda", 0.3), True),
@@ -217,7 +218,7 @@ STEPS = (
     ),
     *(
         Step(f"LDA and {view} views", "in folds: LDA, field of view", "field", learned("lda", 0.3, view), True)
-        for view in ("central", "varied", "reencoded", "resized", "boxed", "unboxed", "bordered", "lettered")
+        for view in ("central", "varied", "reencoded", "resized", "boxed", "unboxed", "bordered", "lettered", "sources")
     ),
     Step("one fold: fine-tuned, components", "in folds: components, field of view", TUNED, tuned("pca", 1.0), True),
     Step("one fold: fine-tuned, LDA", "in folds: LDA, field of view", TUNED, tuned("lda", 0.3), True),

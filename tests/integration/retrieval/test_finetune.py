@@ -13,12 +13,16 @@ from PIL import Image
 
 from retrieval.collection import Collection
 from retrieval.command_line import kvasir
-from retrieval.encoders import DEFAULT, EncoderOptions, build_tower
+from retrieval.encoders import DEFAULT, EncoderOptions, build_tower, rebuild_tower
+from retrieval.finetune.blocks import Parted
+from retrieval.finetune.inputs import stored_inputs
 from retrieval.finetune.training import DamagedTrainingError, FinetuneOptions, finetune
+from retrieval.images import decode
+from retrieval.learn.views import views_named
 from retrieval.spaces import open_space
 
 PERIODS = {"coarse": 16, "fine": 9, "finer": 5}
-OPTIONS = FinetuneOptions(blocks=2, views=2, epochs=4, batch=8, seed=3)
+OPTIONS = FinetuneOptions(blocks=2, views="varied", epochs=4, batch=8, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +87,9 @@ def test_the_file_is_an_encoder_and_its_figures_say_what_it_has_seen(
 ) -> None:
     data, path = textures
     out = tmp_path / "tuned.safetensors"
-    ran = CliRunner().invoke(kvasir, ["finetune", str(path), str(out), "--views", "2", "--epochs", "4", "--seed", "3"])
+    ran = CliRunner().invoke(
+        kvasir, ["finetune", str(path), str(out), "--views", "varied", "--epochs", "4", "--seed", "3"]
+    )
     assert ran.exit_code == 0, ran.output
     assert "after epoch" in ran.stdout
     spec = f"timm:tf_efficientnet_lite0/{out}"
@@ -94,8 +100,8 @@ def test_the_file_is_an_encoder_and_its_figures_say_what_it_has_seen(
     assert len(recipe.seen) == 42
     assert recipe.notes[-1] == "fine-tuned from timm:tf_efficientnet_lite0 on 42 images of c"
     new = tmp_path / "new"
-    options = ["--encoder", spec, "--encoder-features", "multi"]
-    indexed = CliRunner().invoke(kvasir, ["index", str(data), str(new), *options])
+    arguments = ["index", str(data), str(new), "--encoder", spec, "--encoder-features", "multi"]
+    indexed = CliRunner().invoke(kvasir, arguments)
     assert indexed.exit_code == 0, indexed.output
     opened = Collection.open(new)
     for space in opened.spaces:  # the encoder's, and the principal components of it
@@ -105,10 +111,38 @@ def test_the_file_is_an_encoder_and_its_figures_say_what_it_has_seen(
     assert [result["queries"]["learned_from"] for result in results] == [42] * len(results)
 
 
+def test_it_learns_from_the_views_that_learned_spaces_learn_from(textures: tuple[Path, Path], tmp_path: Path) -> None:
+    collection = Collection.open(textures[1])
+    space = open_space(collection.path, collection.spaces[0], "indexing")
+    recipe = space.encoder_recipe
+    assert recipe is not None
+    tower = rebuild_tower(recipe)
+    parted = Parted(tower.image_model, 2, recipe.size)
+    views = views_named("boxed,varied:2")
+    ids, (inputs,) = stored_inputs(
+        collection,
+        space,
+        tower,
+        parted,
+        collection.images.ids[:3],
+        views,
+        tmp_path,
+        "cpu",
+        lambda task, done, total: None,
+    )
+    assert ids.tolist() == [0, 1, 2]
+    picture = decode(collection.read(2), draft=space.draft)
+    expected = [space.prepare(picture), *(space.prepare(view.of(picture)) for view in views)]
+    made = parted.early(tower.pixels(torch.from_numpy(np.stack(expected)))).half().numpy()
+    assert np.array_equal(inputs[2], made)
+    assert len({view.tobytes() for view in made}) == 4
+
+
 def test_what_cannot_be_done_is_told(textures: tuple[Path, Path], tmp_path: Path) -> None:
     there = tmp_path / "there.safetensors"
     there.write_bytes(b"")
     for arguments, said in (
+        ([str(tmp_path / "n.safetensors"), "--views", "mirrored"], "no views are called 'mirrored'"),
         (["w.pth"], "name a file that ends in .safetensors"),
         ([str(there)], "exists; name a new file"),
         ([str(tmp_path / "n.safetensors"), "--space", "nosuch"], "nosuch"),

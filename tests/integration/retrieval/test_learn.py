@@ -28,7 +28,7 @@ from retrieval.learn import LearnOptions
 from retrieval.learn.sources import frozen_sources, outgrown
 from retrieval.learn.training import learn, refit
 from retrieval.learn.view_cache import view_vectors
-from retrieval.learn.views import central
+from retrieval.learn.views import View
 from retrieval.marks import SCOPE_GUIDE, Marks
 from retrieval.report.summary import summary_lines
 from retrieval.spaces import metric_of, open_space
@@ -96,18 +96,18 @@ def test_views_are_extracted_once_and_damaged_caches_again(learned: Path, tmp_pa
     counts: list[int] = []
     (cache,) = (path / "learned" / "views").glob("*.central.*.npz")
     ids = collection.images.ids[:4]
-    made = view_vectors(collection, space, central, ids, counts.append)
+    made = view_vectors(collection, space, View("central"), ids, counts.append)
     assert counts == [4]  # from the cache, in one step
     assert made[0].tolist() == ids.tolist()
     assert not np.allclose(made[1], collection.vectors(space.name)[1][:4], atol=1e-3)
     cache.write_bytes(b"damaged")
-    again = view_vectors(collection, space, central, ids)
+    again = view_vectors(collection, space, View("central"), ids)
     assert np.allclose(again[1], made[1], atol=1e-4)
     (file,) = (collection.path / "learned" / "views").glob("*.central.*")
     data = bytearray(file.read_bytes())
     data[data.index(b"PK\1\2") + 8] ^= 1  # an entry of the archive's table says that it is encrypted
     file.write_bytes(data)
-    assert np.allclose(view_vectors(collection, space, central, ids)[1], made[1], atol=1e-4)
+    assert np.allclose(view_vectors(collection, space, View("central"), ids)[1], made[1], atol=1e-4)
 
 
 def test_an_evaluation_counts_the_queries_that_a_space_was_learned_from(learned: Path) -> None:

@@ -2,12 +2,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import numpy as np
 import pytest
 import timm
 import torch
 
-from retrieval.finetune.augmentation import augmented
 from retrieval.finetune.blocks import NotTunableError, Parted
 
 CHAINS = {
@@ -83,15 +81,3 @@ def test_a_network_whose_blocks_are_no_chain_is_refused() -> None:
     parted = Parted(_Skipping(), 1, (8, 8))
     with pytest.raises(NotTunableError, match="take more than"):
         parted.require_same(torch.randn(2, 3, 8, 8))
-
-
-def test_views_are_the_frame_and_changes_of_it_that_a_seed_repeats() -> None:
-    frame = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    state = torch.random.get_rng_state()
-    views = augmented(frame, 4, 7)
-    assert views.shape == (4, 40, 50, 3)
-    assert (views[0] == frame).all()
-    assert len({view.tobytes() for view in views}) == 4
-    assert (augmented(frame, 4, 7) == views).all()
-    assert not (augmented(frame, 4, 8)[1:] == views[1:]).all()
-    assert torch.equal(torch.random.get_rng_state(), state)
