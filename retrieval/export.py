@@ -152,10 +152,24 @@ def is_export(folder: Path) -> bool:
 def exported_recipe(vectors: Path) -> dict[str, Any]:
     """The recipe of the space that a `.npy` file was exported from; empty where it is none of an export."""
     try:
-        spaces = json.loads((vectors.parent / NAME).read_text("utf-8"))["spaces"]
+        spaces = _export_of(vectors)["spaces"]
         return next((dict(space["recipe"]) for space in spaces if space["vectors"] == vectors.name), {})
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def exported_name(vectors: Path) -> str | None:
+    """The data set's name, of the collection that a `.npy` file was exported from; None where it is none of an export."""
+    try:
+        fields = _export_of(vectors)
+        exported = any(space["vectors"] == vectors.name for space in fields["spaces"])
+        return str(fields["collection"]) if exported else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _export_of(vectors: Path) -> Any:
+    return json.loads((vectors.parent / NAME).read_text("utf-8"))
 
 
 def _require_place(collection: Collection, folder: Path, overwrite: bool) -> None:

@@ -364,6 +364,9 @@ class EvaluationRun(_Response):
     made_by: Literal["site", "command"]
     request: dict[str, Any]
     outdated: bool = Field(description="Whether the collection has changed since.")
+    queries: dict[str, str] = Field(
+        description="By space and fusion, a digest of its queries and of what they search; equal ones can be compared."
+    )
     means: dict[str, float | None] = Field(description="mAP, the mean of the class means, by space and fusion.")
 
 
@@ -391,6 +394,7 @@ class RunComparison(_Response):
 
     measure: str
     differences: list[RunDifference]
+    apart: dict[str, str] = Field(description="By space or fusion in both, why its results cannot be compared.")
     only_first: list[str]
     only_second: list[str]
 

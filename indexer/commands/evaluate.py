@@ -227,6 +227,15 @@ def command(
         }
         if query_ids is not None:
             request["query_ids"] = sorted(query_ids)
+        further = {
+            "learn": list(learn),
+            "from": list(learn_from),
+            "taught": taught,
+            "feedback": feedback,
+            "pictures": queries and queries.name,
+            "renamed": class_map and dict(class_map.names),
+        }
+        request |= {name: value for name, value in further.items() if value}
         if searched_by is not None:
             request["engine"] = searched_by.address
             there = ", ".join(space.name for space in opened.spaces if searched_by.serves(space)) or "no space"

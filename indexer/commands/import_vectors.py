@@ -17,7 +17,7 @@ from indexer.vector_table import read_vector_table
 from retrieval.collection import CollectionWriter, SpaceDefinition
 from retrieval.collection.manifest import SPACE_NAME
 from retrieval.encoders import EncoderOptions, Fit, Recipe, parse_spec
-from retrieval.export import exported_recipe
+from retrieval.export import exported_name, exported_recipe
 from retrieval.sources.address import expanded
 from retrieval.spaces import encoder
 from retrieval.terminal import counted, note, one_line, progress_bar
@@ -41,7 +41,8 @@ def run_import(
     create = create or named_space(_space_name(vectors))
     array, rows = open_vectors(vectors), read_vector_table(table)
     origin = expanded(vectors).absolute(), expanded(table).absolute()
-    with progress_bar() as bar, CollectionWriter(collection, create=True) as writer:
+    name = exported_name(expanded(vectors))
+    with progress_bar() as bar, CollectionWriter(collection, name=name, create=True) as writer:
         task = bar.add_task("importing", total=2 * len(array))  # each row is checked, then stored
         done = import_vectors(
             writer, array, rows, create, origin=origin, on_progress=lambda count: bar.advance(task, count)

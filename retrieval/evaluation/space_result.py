@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -142,6 +144,13 @@ class SpaceResult:
             protocol=self.protocol_sentence,
             values=self.measures[measure][scored],
         )
+
+    @property
+    def queries_digest(self) -> str:
+        """The same for results that `compare` takes: of the scored queries' files, classes and R, and of the protocol."""
+        scored = np.flatnonzero(self.scored).tolist()
+        queries = sorted((self.files[at], self.class_names[self.labels[at]], int(self.relevant[at])) for at in scored)
+        return hashlib.sha256(json.dumps([self.protocol_sentence, queries]).encode()).hexdigest()[:16]
 
     def to_dict(self, *, per_query: bool = True) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts in a fixed order, ready for JSON; NaN becomes None."""

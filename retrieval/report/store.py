@@ -59,8 +59,8 @@ class NotEvaluatedError(EvaluationError):
 class StoredEvaluation:
     """What was evaluated, when and by whom.
 
-    images: a digest of the images, classes and clusters at that time. files: SHA-256 of the others in its folder; those
-    that older versions stored have none.
+    images: a digest of the images, classes and clusters at that time. queries: by space and fusion, a digest of what it
+    was asked. files: SHA-256 of the others in its folder. What older versions stored has neither of the last two.
     """
 
     id: str
@@ -68,6 +68,7 @@ class StoredEvaluation:
     request: dict[str, Any] = field(hash=False)
     images: str = ""
     made_by: Literal["site", "command"] = "site"
+    queries: dict[str, str] = field(default_factory=dict, hash=False)
     files: dict[str, str] = field(default_factory=dict, hash=False)
 
     @property
@@ -89,7 +90,8 @@ def store_evaluation(opened: Collection, evaluation: StoredEvaluation, result: E
     """
     folder = opened.path / FOLDER
     unfinished = folder / f"{evaluation.id}{PARTIAL}"
-    facts = asdict(evaluation) | {"images": digest_of_images(opened)}
+    queries = {space.space: space.queries_digest for space in result.spaces}
+    facts = asdict(evaluation) | {"images": digest_of_images(opened), "queries": queries}
     folder.mkdir(exist_ok=True)
     remove_unfinished(opened.path)
     with FileLock(folder / _LOCK, timeout=_LOCK_SECONDS):
@@ -286,8 +288,8 @@ def _read_facts(path: Path) -> StoredEvaluation:
         texts = (evaluation.id, evaluation.created, evaluation.images, evaluation.made_by)
         if evaluation.id != path.parent.name or not all(isinstance(text, str) for text in texts):
             raise TypeError(f"wrong values: {texts}")
-        if not all(isinstance(part, dict) for part in (evaluation.request, evaluation.files)):
-            raise TypeError("its request or its files are none")
+        if not all(isinstance(part, dict) for part in (evaluation.request, evaluation.queries, evaluation.files)):
+            raise TypeError("its request, its queries or its files are none")
     except (TypeError, AttributeError) as error:
         raise StoredEvaluationError(f"{path} is damaged ({error}); evaluate again") from error
     return evaluation

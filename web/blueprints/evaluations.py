@@ -17,7 +17,7 @@ from retrieval.report.document import map_points
 from retrieval.report.render import render_page
 from retrieval.report.render import script as report_script
 from retrieval.report.render import stylesheet as report_stylesheet
-from retrieval.report.runs import RunComparison, compare_runs, means_of
+from retrieval.report.runs import RunComparison, compare_runs, means_of, why_apart
 from retrieval.report.store import (
     FILES,
     NotEvaluatedError,
@@ -87,6 +87,7 @@ def evaluations() -> Response:
                     "made_by": run.made_by,
                     "request": run.request,
                     "outdated": run.images != images,
+                    "queries": run.queries,
                     "means": means_of(path, run),
                 }
                 for run in stored_evaluations(path)
@@ -133,6 +134,7 @@ def page() -> str:
         return render_template("report.html", **facts)
     chosen = _chosen()
     facts |= {"done": chosen, "changed": chosen.images != digest_of_images(collection()), "files": FILES}
+    facts["others"] = _others(chosen)
     try:
         report = load_report(shared.served.path, chosen)
     except StoredEvaluationError as error:
@@ -197,7 +199,7 @@ def compare() -> str:
     pair = RunPair.model_validate(dict(request.args))
     path = state().served.path
     runs = [stored_evaluation(path, one) for one in (pair.first, pair.second)]
-    return render_template("runs.html", compared=_compared(pair), runs=runs, stored=stored_evaluations(path))
+    return render_template("runs.html", compared=_compared(pair), runs=runs, others=_others(runs[1]))
 
 
 @blueprint.post("/labels.csv")
@@ -279,6 +281,12 @@ def _compared(pair: RunPair) -> RunComparison:
     first, second = (stored_evaluation(shared.served.path, one) for one in (pair.first, pair.second))
     with shared.drawings.slot():
         return compare_runs(shared.served.path, first, second, pair.measure)
+
+
+def _others(evaluation: StoredEvaluation) -> list[tuple[StoredEvaluation, str | None]]:
+    """The other evaluations that are stored, the newest first, each with why it cannot be compared with this one."""
+    stored = stored_evaluations(state().served.path)
+    return [(other, why_apart(other, evaluation)) for other in stored if other.id != evaluation.id]
 
 
 def _job_to_dict(job: Job, result: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -94,6 +94,11 @@ def test_what_is_exported_and_imported_searches_and_evaluates_equally(exported: 
     assert figures(source) == figures(bare)
 
 
+def test_what_is_imported_has_the_name_of_the_data_set_that_it_was_exported_from(exported: Path, bare: Path) -> None:
+    name = Collection.open(exported.parent / "source").manifest.name
+    assert Collection.open(bare).manifest.name == name != bare.name
+
+
 def test_the_same_vectors_again_add_nothing_and_more_rows_are_added(exported: Path, tmp_path: Path) -> None:
     path = imported(exported, tmp_path / "c")
     before = Collection.open(path)

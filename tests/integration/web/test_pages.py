@@ -877,6 +877,45 @@ def test_runs_are_listed_and_compared_over_rest_and_on_a_page(measured: FlaskCli
     assert measured.get("/evaluation/compare?first=x").status_code == 422
 
 
+@pytest.fixture(scope="module")
+def measured_apart(two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -> FlaskClient:
+    """A collection that was evaluated by all images twice, by two of them, and by another protocol, the newest."""
+    folder = tmp_path_factory.mktemp("apart")
+    path = shutil.copytree(two_spaces, folder / "c", ignore=shutil.ignore_patterns("evaluations"))
+    (folder / "some.csv").write_text("id\n3\n4\n")
+    more = [["--samples", "20"], ["--samples", "21"], ["--queries", str(folder / "some.csv")]]
+    for arguments in [*more, ["--protocol", "leave-one-out"]]:
+        done = CliRunner().invoke(kvasir, ["evaluate", str(path), "--keep", "--samples", "0", *arguments])
+        assert done.exit_code == 0, done.output
+    return create_app(Settings(path), background=False).test_client()
+
+
+def test_evaluations_are_offered_for_comparison_only_where_they_can_be_compared(measured_apart: FlaskClient) -> None:
+    runs = measured_apart.get("/api/v1/evaluations").json["evaluations"]
+    other_protocol, some, again, first = [run["id"] for run in runs]
+    assert [runs[2]["queries"] == run["queries"] for run in runs] == [False, False, True, True]
+
+    def offered(shown: str) -> list[str]:
+        page = measured_apart.get(f"/evaluation/?evaluation={shown}").text
+        return re.findall(r'<option value="(\w{16})"', page)
+
+    assert {run: offered(run) for run in (other_protocol, some, again, first)} == {
+        other_protocol: [],
+        some: [],
+        again: [first],
+        first: [again],
+    }
+    said = text(measured_apart, f"/evaluation/?evaluation={first}")
+    assert re.search(
+        r"Not to be compared with this one, query by query: .*\(another protocol\); .*\(other queries\)\.", said
+    )
+    for left in (some, other_protocol):
+        fields = {"first": left, "second": first}
+        assert measured_apart.get("/api/v1/evaluations/compare", query_string=fields).status_code == 422
+    fields = {"first": again, "second": first}
+    assert measured_apart.get("/evaluation/compare", query_string=fields).status_code == 200
+
+
 def test_marked_labels_come_as_a_table_that_indexing_takes(measured: FlaskClient, indexed: Any) -> None:
     opened = Collection.open(indexed.path)
     marks = {"mark-3": "wrong:polyps", "mark-4": "wrong:", "mark-5": "right", "mark-6": "", "other": "x"}
