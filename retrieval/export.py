@@ -159,7 +159,7 @@ def exported_recipe(vectors: Path) -> dict[str, Any]:
 
 
 def exported_name(vectors: Path) -> str | None:
-    """The data set's name, of the collection that a `.npy` file was exported from; None where it is none of an export."""
+    """The name of the data set that a `.npy` file was exported from; None where it is none of an export."""
     try:
         fields = _export_of(vectors)
         exported = any(space["vectors"] == vectors.name for space in fields["spaces"])

@@ -58,7 +58,7 @@ def command(
 
     opened = Collection.open(collection)
     chosen = [opened.manifest.space(name).name for name in spaces]
-    if not spaces and not fusions:
+    if not spaces:
         chosen = [space.name for space in opened.manifest.compared]
     contenders = [Fusion((name,), (1.0,)) for name in dict.fromkeys(chosen)]
     for fusion in map(Fusion.parse, fusions):

@@ -147,7 +147,7 @@ class SpaceResult:
 
     @property
     def queries_digest(self) -> str:
-        """The same for results that `compare` takes: of the scored queries' files, classes and R, and of the protocol."""
+        """Of the protocol and the scored queries' files, classes and R: equal for results that `compare` takes."""
         scored = np.flatnonzero(self.scored).tolist()
         queries = sorted((self.files[at], self.class_names[self.labels[at]], int(self.relevant[at])) for at in scored)
         return hashlib.sha256(json.dumps([self.protocol_sentence, queries]).encode()).hexdigest()[:16]

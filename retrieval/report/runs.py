@@ -79,7 +79,7 @@ def compare_runs(
 
 
 def why_apart(first: StoredEvaluation, second: StoredEvaluation) -> str | None:
-    """Why `compare_runs` refuses two evaluations, in a few words; None where it takes them, or where that is unknown."""
+    """Why `compare_runs` refuses two evaluations, in a few words; None where it does not, or that is unknown."""
     names = first.queries.keys() & second.queries.keys()
     if not first.queries or not second.queries or any(first.queries[name] == second.queries[name] for name in names):
         return None

@@ -199,7 +199,14 @@ def compare() -> str:
     pair = RunPair.model_validate(dict(request.args))
     path = state().served.path
     runs = [stored_evaluation(path, one) for one in (pair.first, pair.second)]
-    return render_template("runs.html", compared=_compared(pair), runs=runs, others=_others(runs[1]))
+    measured = [load_result(path, run)["spaces"][0]["measures"] for run in runs]
+    return render_template(
+        "runs.html",
+        compared=_compared(pair),
+        runs=runs,
+        others=_others(runs[1]),
+        measures=[name for name in measured[0] if name in measured[1]],
+    )
 
 
 @blueprint.post("/labels.csv")

@@ -872,7 +872,7 @@ def test_runs_are_listed_and_compared_over_rest_and_on_a_page(measured: FlaskCli
     assert same["first"] == pytest.approx(runs[1]["means"][space])
     assert (len(compared["only_first"]), len(compared["only_second"])) == (1, 1)
     said = text(measured, f"/evaluation/compare?{urlencode(fields)}")
-    assert f"{space} {same['first']:.3f} {same['first']:.3f} +0.000" in said
+    assert f"{space} {same['first']:.3f} {same['first']:.3f} 0.000 0.000 to 0.000" in said
     assert measured.get("/api/v1/evaluations/compare?first=x&second=y").status_code == 404
     assert measured.get("/evaluation/compare?first=x").status_code == 422
 
