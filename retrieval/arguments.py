@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from math import isfinite
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -65,6 +66,17 @@ class MemorySize(click.ParamType):  # type: ignore[type-arg]  # generic only in 
         if size < 1:
             raise click.BadParameter(f"{value!r} is not a size; give one such as 600M or 2G", ctx, param)
         return int(size)
+
+
+class FiniteRange(click.FloatRange):
+    """A finite number in a range; click takes NaN for one in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Fails for NaN and infinity, and as `click.FloatRange` does."""
+        number = float(super().convert(value, param, ctx))
+        if not isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
 
 
 class ImageId(click.ParamType):  # type: ignore[type-arg]  # generic only in later versions

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, NumberOrPath, engine_option, fuse_option, map_option, space_option
+from retrieval.arguments import (
+    FiniteRange,
+    LocalPath,
+    NumberOrPath,
+    engine_option,
+    fuse_option,
+    map_option,
+    space_option,
+)
 from retrieval.evaluation.generalisation import Standing
 from retrieval.evaluation.options import EvaluationOptions, MeasureOptions
 from retrieval.learn.methods import AUTO
@@ -36,7 +44,7 @@ from retrieval.terminal import TaskBars, note, progress_bar
 )
 @click.option(
     "--test-share",
-    type=click.FloatRange(0, 1, True, True),
+    type=FiniteRange(0, 1, True, True),
     default=EvaluationOptions.test_share,
     show_default=True,
     help="Of hold-out.",

@@ -21,6 +21,7 @@ from indexer.commands.query_parts import (
     vector_part,
 )
 from retrieval.arguments import (
+    FiniteRange,
     LocalPath,
     engine_option,
     is_collection,
@@ -109,7 +110,7 @@ _OF_EACH_CLASS = 4
 )
 @click.option(
     "--mmr",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     metavar="NUMBER",
     help="Rank by maximal marginal relevance: 1 by similarity alone, less prefers what is unlike the hits before it; "
     "0.7 is --rerank mmr.",
@@ -117,7 +118,7 @@ _OF_EACH_CLASS = 4
 @click.option("--class", "classes", multiple=True, help="Only images of this class; may be given several times.")
 @click.option(
     "--min-chance",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     help="Only hits that show the query's finding with this chance at least; needs `kvasir calibrate`.",
 )
 @click.option("--query-class", help="The query's class, for precision and recall.  [default: known for an ID]")
@@ -194,7 +195,7 @@ def command(
     if mmr is not None:
         if rerank is not None:
             raise click.UsageError("--mmr is a way of re-ranking; leave --rerank out")
-        rerank = f"mmr:{mmr:g}"
+        rerank = f"mmr:{round(mmr, 4):g}"  # never with an exponent
     collection = LocalPath().convert(place, None, None)
     if batch is not None or out is not None:
         other = any((query_part, images, vectors, texts, exclude_cluster, exclude_scene))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, require_order, space_option, views_option
+from retrieval.arguments import FiniteRange, LocalPath, require_order, space_option, views_option
 from retrieval.terminal import TaskBars, counted, note, progress_bar
 
 
@@ -31,11 +31,9 @@ from retrieval.terminal import TaskBars, counted, note, progress_bar
 @views_option(default="varied:5")
 @click.option("--epochs", type=click.IntRange(min=1), default=20, show_default=True, help="Most epochs.")
 @click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), help="Start no further epoch after this many minutes."
+    "--minutes", type=FiniteRange(min=0, min_open=True), help="Start no further epoch after this many minutes."
 )
-@click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), default=1e-3, show_default=True, help="Learning rate."
-)
+@click.option("--rate", type=FiniteRange(min=0, min_open=True), default=1e-3, show_default=True, help="Learning rate.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--device",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, require_collection_first, space_option, views_option
+from retrieval.arguments import FiniteRange, LocalPath, require_collection_first, space_option, views_option
 from retrieval.learn.methods import METHODS
 from retrieval.learn.model import LearnOptions
 from retrieval.terminal import TaskBars, progress_bar
@@ -39,7 +39,7 @@ from retrieval.terminal import TaskBars, progress_bar
 )
 @click.option(
     "--unlearned",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=FiniteRange(0, 1, max_open=True),
     help="Share of the unlearned space, which keeps classes apart that were not learned.  [default: by left-out "
     "classes]",
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from retrieval.arguments import LocalPath, MemorySize, space_option
+from retrieval.arguments import FiniteRange, LocalPath, MemorySize, space_option
 from retrieval.terminal import TaskBars, progress_bar
 
 
@@ -16,7 +16,7 @@ from retrieval.terminal import TaskBars, progress_bar
 @click.option("--memory", type=MemorySize(), help="Memory that an index may take, such as 600M or 2G.")
 @click.option(
     "--target-recall",
-    type=click.FloatRange(0.5, 0.9999),
+    type=FiniteRange(0.5, 0.9999),
     help="Share of the true nearest images that a search is to return.  [default: 0.995]",
 )
 def command(collection: Path, spaces: tuple[str, ...], memory: int | None, target_recall: float | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from retrieval.arguments import LocalPath
+from retrieval.arguments import FiniteRange, LocalPath
 from retrieval.collection import Collection
 from retrieval.index.engines import connect
 from web.context import MAX_PIXELS, Settings
@@ -31,11 +31,11 @@ def _setting(name: str, *others: str, **more: Any) -> Callable[[Callable[..., No
 @_setting("--port", default=8000, type=click.IntRange(1, 65535), help="Listen at this port.")
 @_setting("--require-key", is_flag=True, help="Reading needs a key as well; writing always does.")
 @_setting("--open-to-all", is_flag=True, help="Listen beyond this machine though reading needs no key.")
-@_setting("--max-upload", default=20.0, type=click.FloatRange(0.001, 1000), help="Largest picture file in MiB.")
+@_setting("--max-upload", default=20.0, type=FiniteRange(0.001, 1000), help="Largest picture file in MiB.")
 @_setting(
     "--max-pixels",
     default=MAX_PIXELS / 1e6,
-    type=click.FloatRange(0.001, 1000),
+    type=FiniteRange(0.001, 1000),
     help="Largest picture in megapixels; to be added, 64 at most. Twice as much takes twice the memory.",
 )
 @_setting(
