@@ -10,7 +10,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from flask import Response, request
@@ -27,7 +27,7 @@ from web.errors import (
     UnsupportedBodyError,
     UploadTooLargeError,
 )
-from web.requests import require_bounded_body
+from web.requests import field_values, require_bounded_body
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,6 +44,13 @@ _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 # Pictures of requests
+
+
+def form_fields() -> dict[str, Any]:
+    """The fields of a form that has a picture, for a model. Raises NoPictureError, RepeatedFieldError."""
+    if "image" in request.form:
+        raise NoPictureError("the part 'image' is a text and no file; with curl, -F image=@FILE sends the file")
+    return field_values(request.form)
 
 
 def form_picture() -> bytes:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, g, jsonify, render_template, request
+from flask import Flask, Response, g, jsonify, render_template, request, url_for
 from pydantic import BaseModel, Field, ValidationError
-from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from retrieval.collection import CollectionBusyError, NoSuchImageError, PictureGoneError, SpaceNameError
 from retrieval.collection.vectors import ReplacedCollectionError, ShortVectorsError
@@ -183,6 +183,12 @@ def _on_http(error: HTTPException) -> Response:
         detail = "The server's log has the details under this request id."
     else:
         detail = error.description or error.name
+    if detail == type(error).description and wants_json():  # else a page or we have said what is missing
+        if isinstance(error, NotFound):
+            detail = f"nothing is at {request.path[:100]}; {url_for('documentation.document')} lists the addresses"
+        elif isinstance(error, MethodNotAllowed):
+            allowed = ", ".join(sorted(set(error.valid_methods or ()) - {"OPTIONS"}))
+            detail = f"{request.path[:100]} takes {allowed}, not {request.method[:20]}"
     if isinstance(error, RequestEntityTooLarge):
         limit = state().settings.max_upload
         detail = f"A picture may have at most {limit / 2**20:g} MiB."

@@ -77,6 +77,8 @@ def reasons_for(
     part = next((part for part in query.parts if part.picture is not None or part.image_id is not None), None)
     if part is None:
         raise UnsupportedQueryError("the query has no picture, so there is nothing to compare place by place")
+    if part.image_id is not None:
+        collection.position(int(part.image_id))
     part = replace(part, weight=1.0)
     told = Reasons(image_id, {}, {}, {}, partial(_pictures, collection, embedder, part, image_id))
     for name in spaces:

@@ -289,19 +289,20 @@ def require_fields(definition: SpaceDefinition, fields: Mapping[str, type]) -> N
             )
 
 
-def finite_vector(vector: NDArray[Any], definition: SpaceDefinition) -> NDArray[Any]:
-    """A vector (d,) in the dtype of a space. Raises VectorError unless it has d finite real numbers."""
+def finite_vector(vector: NDArray[Any], definition: SpaceDefinition, dtype: str | None = None) -> NDArray[Any]:
+    """A vector (d,) in a dtype, by default the space's. Raises VectorError unless it has d finite real numbers."""
+    dtype = dtype or definition.dtype
     real = vector.dtype.kind in "fiu"
     if vector.shape != (definition.dimension,) or not real:
         raise VectorError(
             f"the space '{definition.name}' takes vectors of {definition.dimension} real numbers, "
             f"not of shape {vector.shape} and type {vector.dtype}"
         )
-    if vector.dtype == definition.dtype:
+    if vector.dtype == dtype:
         converted = vector.copy()
     else:
         with np.errstate(over="ignore"):  # what overflows is refused as not finite
-            converted = vector.astype(definition.dtype)
+            converted = vector.astype(dtype)
     if not np.isfinite(converted).all():
         raise VectorError("the vector has values that are not finite numbers")
     return converted

@@ -25,11 +25,10 @@ class UnitVectorSpace(Space, ABC):
 
     def validate(self, vector: NDArray[Any]) -> NDArray[Any]:
         """The vector at unit length, whatever its own."""
-        checked = finite_vector(vector, self.definition)
-        length = float(np.linalg.norm(checked.astype(np.float64)))
+        checked, length = _lengths(finite_vector(vector, self.definition, "float64"))[:2]
         if length == 0:
             raise VectorError("the vector is zero, so it has no direction to compare")
-        return (checked / length).astype(self.definition.dtype)
+        return np.asarray(checked / length, self.definition.dtype)
 
     def combine(self, vectors: NDArray[Any], weights: NDArray[np.float64]) -> NDArray[Any] | None:
         """The direction of the weighted sum: a sum of cosines is the cosine to the sum, but for its length."""
@@ -39,10 +38,23 @@ class UnitVectorSpace(Space, ABC):
 
     def import_rows(self, vectors: NDArray[Any]) -> tuple[NDArray[Any], dict[int, str]]:
         """Rows at unit length; those that have it already stay as they are, to the bit."""
-        rows, faults = super().import_rows(vectors)
-        wide = rows.astype(np.float64)
-        lengths = np.linalg.norm(wide, axis=1)
-        zero = np.flatnonzero(lengths == 0)
-        scaled = np.flatnonzero((np.abs(lengths - 1) > _UNIT) & (lengths > 0) & np.isfinite(lengths))
-        rows[scaled] = wide[scaled] / lengths[scaled, None]
-        return rows, faults | dict.fromkeys(zero.tolist(), "is zero, so it has no direction to compare")
+        with np.errstate(over="ignore"):
+            given = np.array(vectors, self.definition.dtype).astype(np.float64)
+        largest, limits = np.abs(given).max(axis=1, initial=0), np.finfo(self.definition.dtype)
+        beyond = ~((largest >= limits.tiny) & (largest <= limits.max))  # too large or small for the dtype
+        given[beyond] = vectors[beyond]
+        scaled, lengths, exponents = _lengths(given)
+        with np.errstate(over="ignore"):  # of a length that is infinite, and so not 1
+            others = np.abs(np.ldexp(lengths, exponents) - 1) > _UNIT
+        others &= (lengths > 0) & np.isfinite(lengths)
+        given[others] = scaled[others] / lengths[others, None]
+        rows, faults = super().import_rows(given)
+        zero = np.flatnonzero(lengths == 0).tolist()
+        return rows, faults | dict.fromkeys(zero, "is zero, so it has no direction to compare")
+
+
+def _lengths(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+    """Vectors (..., d) by a power of two, so that no square overflows or vanishes, their lengths, and its exponent."""
+    exponents = np.frexp(np.abs(vectors).max(axis=-1, initial=0))[1]
+    scaled = np.ldexp(vectors, -exponents[..., None])
+    return scaled, np.linalg.norm(scaled, axis=-1), exponents

@@ -24,6 +24,7 @@ from web.pictures import (
     body_picture,
     draw_once,
     drawn,
+    form_fields,
     form_picture,
     not_modified,
     picture_response,
@@ -31,7 +32,7 @@ from web.pictures import (
     require_picture,
     version_of,
 )
-from web.requests import MAX_ID, ImageListing, ImagePath, NewPicture, PictureVersion, field_values, picture_body
+from web.requests import MAX_ID, ImageListing, ImagePath, NewPicture, PictureVersion, picture_body
 from web.responses import collection_to_dict, hits_to_dict, image_to_dict, images_to_dicts, vectors_to_dict
 from web.search import SearchOptions, parsing_turn, search
 from web.served_picture import reduced, without_metadata
@@ -163,7 +164,7 @@ def add_image(query: NewPicture) -> tuple[Response, int, dict[str, str]]:
     class_name = query.class_name
     with parsing_turn():
         if request.mimetype == "multipart/form-data":
-            class_name = NewPicture.model_validate(field_values(request.form)).class_name or class_name
+            class_name = NewPicture.model_validate(form_fields()).class_name or class_name
             data = form_picture()
         else:
             data = body_picture()

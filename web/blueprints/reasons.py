@@ -8,8 +8,8 @@ from pydantic import Field
 
 from web import responses
 from web.limits import rate_limited
-from web.pictures import body_picture, form_picture
-from web.requests import ImageId, ImagePath, RequestModel, SpaceNames, field_values, picture_body
+from web.pictures import body_picture, form_fields, form_picture
+from web.requests import ImageId, ImagePath, RequestModel, SpaceNames, picture_body
 from web.search import Region, parsing_turn, reasons
 
 api = APIBlueprint("reasons", __name__, url_prefix="/api/v1", abp_tags=[Tag(name="reasons")])
@@ -57,7 +57,7 @@ def reasons_of_picture(path: ImagePath, query: ReasonOptions) -> Response:
     """Tell why an image is near a picture."""
     with parsing_turn():
         if request.mimetype == "multipart/form-data":
-            form = ReasonOptions.model_validate(field_values(request.form))
+            form = ReasonOptions.model_validate(form_fields())
             query = query.model_copy(update={name: getattr(form, name) for name in form.model_fields_set})
             data = form_picture()
         else:

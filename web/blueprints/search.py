@@ -15,9 +15,9 @@ from web import responses
 from web.copies import copies_of
 from web.errors import NoPictureError, SeveralPicturesError, UnsupportedBodyError
 from web.limits import rate_limited, rate_limited_by
-from web.pictures import body_picture, checked, form_picture, form_pictures
+from web.pictures import body_picture, checked, form_fields, form_picture, form_pictures
 from web.problems import problem_of
-from web.requests import field_values, json_body, picture_body, pictures_body, require_bounded_body
+from web.requests import json_body, picture_body, pictures_body, require_bounded_body
 from web.responses import hits_to_dict
 from web.search import (
     MAX_BATCH,
@@ -128,7 +128,7 @@ def _query_and_options(options: SearchOptions) -> tuple[QueryLike, SearchOptions
         body = SearchBody.model_validate_json(request.get_data(), strict=True)
         return body.to_query(), options.overridden_by(body)
     if request.mimetype == "multipart/form-data":
-        form = SearchOptions.model_validate(field_values(request.form))
+        form = SearchOptions.model_validate(form_fields())
         return form_picture(), options.overridden_by(form)
     return body_picture(), options
 
@@ -148,7 +148,7 @@ def _read_batch() -> list[BatchItem]:
     if request.mimetype != "multipart/form-data":
         require_bounded_body()
         raise UnsupportedBodyError("send searches as application/json, or pictures as multipart/form-data")
-    options = SearchOptions.model_validate(field_values(request.form))
+    options = SearchOptions.model_validate(form_fields())
     pictures = form_pictures()
     if not pictures:
         raise NoPictureError("the form has no picture: send each as a part `image`")

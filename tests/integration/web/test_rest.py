@@ -375,7 +375,30 @@ def test_of_two_pictures_none_is_dropped_in_silence(api: httpx.Client, writable:
     location = submitted.json()["location"]
     assert re.fullmatch(r"/results\?upload=([0-9a-f]{32})&more=\1", location)  # the page takes several: both are parts
     one_is_text = api.post("/api/v1/search", files={"image": picture}, data={"image": "x"})
-    assert problem(one_is_text, 422) == "urn:kvasir:invalid-request"
+    assert problem(one_is_text, 422) == "urn:kvasir:no-picture"
+
+
+@pytest.mark.parametrize("address", ["search", "search/batch", "search/classes", "images/1/reasons"])
+def test_a_file_s_name_in_place_of_the_file_is_told(api: httpx.Client, address: str) -> None:
+    answer = api.post(f"/api/v1/{address}", files={"image": (None, "picture.jpg")})  # curl -F image=picture.jpg
+    assert problem(answer, 422) == "urn:kvasir:no-picture"
+    assert answer.json()["detail"] == "the part 'image' is a text and no file; with curl, -F image=@FILE sends the file"
+
+
+def test_an_address_that_is_none_and_a_method_that_is_not_its_own_are_told_with_the_right_ones(
+    api: httpx.Client,
+) -> None:
+    nothing = api.get("/api/v1/collection/")
+    assert problem(nothing, 404) == "urn:kvasir:not-found"
+    assert nothing.json()["detail"] == "nothing is at /api/v1/collection/; /api/v1/openapi.json lists the addresses"
+    put = api.put("/api/v1/images/1")
+    assert problem(put, 405) == "urn:kvasir:method-not-allowed"
+    assert put.json()["detail"] == "/api/v1/images/1 takes DELETE, GET, HEAD, not PUT"
+
+
+def test_reasons_need_images_that_there_are(api: httpx.Client) -> None:
+    for address in ("/api/v1/images/1/reasons?query=999999", "/api/v1/images/999999/reasons?query=1"):
+        assert problem(api.get(address), 404) == "urn:kvasir:no-such-image"
 
 
 @pytest.mark.parametrize(

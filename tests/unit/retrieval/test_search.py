@@ -178,6 +178,20 @@ def test_a_vector_is_compared_by_its_direction(paper: Searcher) -> None:
     assert paper.search(on_circle(29).astype(np.float64), 2).ids == [4, 3]
 
 
+@pytest.mark.parametrize("length", [1e-300, 1e-160, 1e-40, 1e39, 1e160, 1e308])
+def test_a_vector_of_any_length_has_its_direction(paper: Searcher, length: float) -> None:
+    wanted = paper.search(on_circle(29), 3)
+    hits = paper.search(on_circle(29).astype(np.float64) * length, 3)
+    assert hits.ids == wanted.ids
+    assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in wanted], abs=1e-6)
+
+
+@pytest.mark.parametrize("value", [1e-44, 3e38])
+def test_a_vector_in_single_precision_keeps_its_direction(paper: Searcher, value: float) -> None:
+    hits = paper.search(np.full(2, value, np.float32), 3)
+    assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in paper.search(np.ones(2), 3)], abs=1e-6)
+
+
 @pytest.mark.parametrize(
     "query",
     [
