@@ -94,11 +94,9 @@ def _index(collection: Collection, space: SpaceDefinition) -> str:
     if metric.name != Cosine.name:
         index = open_index(collection, space.name, metric)
         return f"{index.description}, recall@10 {index.recall_at(10):.3f}"
-    if _tuning(collection, space) is None:
-        return f"exact, until `kvasir tune {collection.path}` or a server has built one"
-    from retrieval.index.upkeep import index_sentence
+    from retrieval.index.upkeep import index_sentence  # loads FAISS, which few collections need
 
-    return index_sentence(collection, space)
+    return index_sentence(collection, space, f"`kvasir tune {collection.path}` or a server has built one")
 
 
 def _tuning(collection: Collection, space: SpaceDefinition) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,11 @@ class Wanted:
     recall: float = TARGET_RECALL
     memory: int | None = None
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether every image is to be compared, so that nothing is built."""
+        return self.recall >= 1
+
 
 @contextmanager
 def reported_to(report: Report) -> Iterator[None]:
@@ -141,24 +146,39 @@ def build_proposer(
         start = time.perf_counter()
         build = _Build.resumed(rows, ids, folder, shape) or _Build.begun(rows, ids, folder, shape)
         build.add_rest()
-        _tell("tuning", 0, 1)
         segment = build.segment()
-        name = name_of(shape, build.index)
-        untuned = Tuning(name, len(ids), wanted.recall, 0.0, (), 0.0)
-        proposer = Proposer(build.codes, build.index, segment.step, untuned)
-        sample = max(_LEAST, min(_SAMPLE, len(ids) // _SAMPLED))
-        queries, recall = measure(proposer, Int8Index.of_segments(rows, ids, (segment,)), sample)
-        padded = padded_to(build.codes.d, np.concatenate([code_query(query).whole for query in queries]))
-        settings = tuned(proposer, padded, recall)
-        scan = scan_milliseconds(build.codes, padded)
         seconds = build.seconds + time.perf_counter() - start
-        tuning = Tuning(name, len(ids), wanted.recall, scan, settings, round(seconds, 1))
-        proposer = Proposer(build.codes, build.index, segment.step, tuning)
-        _tell("tuning", 1, 1)
-        if folder is not None:
-            stored = StoredIndex(build.whole, ids, _facts(shape, segment, tuning))
-            write_stored(stored, folder / INDEX_FILE, locked=True)
-        return proposer, segment
+        untuned = Tuning(name_of(shape, build.index), len(ids), wanted.recall, 0.0, (), seconds)
+        return _tuned(Proposer(build.codes, build.index, segment.step, untuned), segment, rows, folder, measure), segment
+
+
+def tuned_again(
+    proposer: Proposer, segment: Segment, rows: Rows, folder: Path | None, recall: float, measure: Measure
+) -> Proposer | None:
+    """An index as it is, tuned for another recall and stored; None where another process builds one."""
+    with building_lock(folder) as locked:
+        if not locked:
+            log.info("the index in %s is being built by another process", folder)
+            return None
+        untuned = replace(proposer, tuning=replace(proposer.tuning, target=recall, settings=()))
+        return _tuned(untuned, segment, rows, folder, measure)
+
+
+def _tuned(proposer: Proposer, segment: Segment, rows: Rows, folder: Path | None, measure: Measure) -> Proposer:
+    """An index tuned, for the target that its tuning says, on a sample of the images that it covers, and stored."""
+    _tell("tuning", 0, 1)
+    start, ids, codes = time.perf_counter(), segment.live, proposer.codes
+    sample = max(_LEAST, min(_SAMPLE, len(ids) // _SAMPLED))
+    queries, recall = measure(proposer, Int8Index.of_segments(rows, ids, (segment,)), sample)
+    padded = padded_to(codes.d, np.concatenate([code_query(query).whole for query in queries]))
+    settings, scan = tuned(proposer, padded, recall), scan_milliseconds(codes, padded)
+    seconds = round(proposer.tuning.seconds + time.perf_counter() - start, 1)
+    tuning = replace(proposer.tuning, count=len(ids), scan=scan, settings=settings, seconds=seconds)
+    _tell("tuning", 1, 1)
+    if folder is not None:
+        facts = {"step": segment.step, "lost": segment.lost, "length": segment.length, "tuning": tuning.to_dict()}
+        write_stored(StoredIndex(_whole(proposer.index, codes), segment.ids, facts), folder / INDEX_FILE, locked=True)
+    return replace(proposer, tuning=tuning)
 
 
 def load_proposer(folder: Path, rows: Rows, ids: NDArray[np.int64]) -> tuple[Proposer, Segment] | None:
@@ -207,11 +227,6 @@ class _Build:
         self.index, self.codes = parts
         self.lost = self.length = self.seconds = 0.0
         self.done = 0
-
-    @property
-    def whole(self) -> Any:
-        """What FAISS stores: a graph with its codes, or an index and the codes that refine it."""
-        return self.index if self.has_codes else faiss.IndexRefine(self.index, self.codes)
 
     @property
     def has_codes(self) -> bool:
@@ -280,7 +295,7 @@ class _Build:
                 "shape": self.shape.name, "step": self.step, "lost": self.lost, "length": self.length,
                 "seconds": self.seconds + seconds,
             }  # fmt: skip
-            stored = StoredIndex(self.whole, self.ids[: self.done], facts)
+            stored = StoredIndex(_whole(self.index, self.codes), self.ids[: self.done], facts)
             write_stored(stored, self.folder / CHECKPOINT_FILE, locked=True)
 
     def segment(self) -> Segment:
@@ -288,14 +303,9 @@ class _Build:
         return Segment(self.ids, self.codes, self.step, self.lost, self.length)
 
 
-def _facts(shape: Shape, segment: Segment, tuning: Tuning) -> dict[str, Any]:
-    return {
-        "shape": shape.name,
-        "step": segment.step,
-        "lost": segment.lost,
-        "length": segment.length,
-        "tuning": tuning.to_dict(),
-    }
+def _whole(index: Any, codes: Any) -> Any:
+    """What FAISS stores: a graph with its codes inside, or an index and the codes that refine it."""
+    return index if isinstance(index, faiss.IndexHNSW) else faiss.IndexRefine(index, codes)
 
 
 def _parts(index: Any) -> tuple[Any, Any | None]:

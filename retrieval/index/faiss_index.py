@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from retrieval.cores import available_cores
 from retrieval.filters import Selection, among
-from retrieval.index.building import Wanted, build_proposer, load_proposer, wanted_of
+from retrieval.index.building import Wanted, build_proposer, load_proposer, tuned_again, wanted_of
 from retrieval.index.cosine import Cosine
 from retrieval.index.cosine_batch import PAYS_FROM, search_many
 from retrieval.index.int8_scan import Int8Index, Scope, drops, padded_to, whole_query
@@ -42,6 +42,7 @@ from retrieval.index.neighbours import (
 )
 from retrieval.index.proposer import Proposer, Setting
 from retrieval.index.protocol import EXACT, Metric, Neighbours, Rows
+from retrieval.index.shape import shape_of
 from retrieval.index.storage import INDEX_FILE
 
 GROWN = 4
@@ -95,7 +96,8 @@ class FaissIndex:
     """Nearest unit vectors by cosine.
 
     rows: the stored vectors, float32 of unit length. ids: (n,) int64 ascending, the images that have one. folder: where
-    the built index is stored and loaded from; None for nowhere. wanted: recall and memory that it is built for.
+    the built index is stored and loaded from; None for nowhere. wanted: recall and memory that it is built for; None
+    for those that the folder has. An index that was built for others serves until `flush` has brought another.
     """
 
     def __init__(
@@ -104,7 +106,7 @@ class FaissIndex:
         self._rows = rows
         self._metric = Cosine()
         self._folder = folder
-        self._wanted = wanted or wanted_of(folder)
+        self._given = wanted
         self._changing = Lock()
         self._uncoded = 0
         # Replaced as a whole, never changed in place: a search goes on with the one that it began with.
@@ -124,7 +126,12 @@ class FaissIndex:
     @property
     def is_outdated(self) -> bool:
         """Whether `flush` would build what proposes anew."""
-        return self._state.is_outdated and bool(len(self._state.ids))
+        return self._needs_building(self._state, self._wanted)
+
+    @property
+    def is_tuned_otherwise(self) -> bool:
+        """Whether `flush` would tune what proposes for another recall."""
+        return not self.is_outdated and self._needs_tuning(self._state, self._wanted)
 
     def search(
         self,
@@ -181,23 +188,33 @@ class FaissIndex:
             self._state = _State(later, exact, state.proposer)
 
     def flush(self) -> None:
-        """Build what proposes anew where a quarter of its vectors has changed, tune it, and store it.
+        """Build what proposes anew where a quarter of its vectors has changed or another kind is wanted, tune and store it.
 
-        It is loaded instead where another copy of this index, or another process, has stored one since. Searches go on
-        with the state as it is.
+        Where another recall alone is wanted it is only tuned. It is loaded instead where another copy of this index, or
+        another process, has stored one since. Searches go on with the state as it is.
         """
         with self._changing:
-            state = self._state
-            if not state.is_outdated or not len(state.ids):
+            state, wanted = self._state, self._wanted
+            if wanted.is_exact:
+                self._state = replace(state, proposer=None)
+                return
+            if not self._needs_building(state, wanted) and not self._needs_tuning(state, wanted):
                 return
             loaded = self._loaded(state.ids)
-            if loaded is not None and not loaded.is_outdated:
-                self._state = loaded
-                return
-            built = build_proposer(self._rows, state.ids, self._folder, self._wanted, self._recall)
-            if built is not None:
-                proposer, segment = built
-                self._state = _State(state.ids, Int8Index.of_segments(self._rows, state.ids, (segment,)), proposer)
+            if loaded is not None and not self._needs_building(loaded, wanted):
+                state = self._state = loaded
+            if self._needs_building(state, wanted):
+                built = build_proposer(self._rows, state.ids, self._folder, wanted, self._recall)
+                if built is not None:
+                    proposer, segment = built
+                    self._state = _State(state.ids, Int8Index.of_segments(self._rows, state.ids, (segment,)), proposer)
+            elif self._needs_tuning(state, wanted):
+                assert state.proposer is not None
+                assert state.exact is not None
+                segment = state.exact.segments[0]
+                again = tuned_again(state.proposer, segment, self._rows, self._folder, wanted.recall, self._recall)
+                if again is not None:
+                    self._state = replace(state, proposer=again)
 
     def copy(self) -> Self:
         """An independent index that shares all memory."""
@@ -317,6 +334,21 @@ class FaissIndex:
 
     # Building
 
+    @property
+    def _wanted(self) -> Wanted:
+        return self._given or wanted_of(self._folder)
+
+    def _needs_building(self, state: _State, wanted: Wanted) -> bool:
+        if wanted.is_exact or not len(state.ids):
+            return False
+        if state.is_outdated or state.proposer is None or state.exact is None:
+            return True
+        shape = shape_of(len(state.exact.segments[0].ids), self._rows.dimension, wanted.memory)
+        return state.proposer.is_graph != shape.is_graph
+
+    def _needs_tuning(self, state: _State, wanted: Wanted) -> bool:
+        return not wanted.is_exact and state.proposer is not None and state.proposer.tuning.target != wanted.recall
+
     def _coded(self) -> _State:
         """The state with all vectors coded, which the first searches do without."""
         with self._changing:
@@ -327,7 +359,9 @@ class FaissIndex:
 
     def _loaded(self, ids: NDArray[np.int64]) -> _State | None:
         """The state with the stored index, where there is a usable one."""
-        loaded = None if self._folder is None else load_proposer(self._folder, self._rows, ids)
+        if self._folder is None or self._wanted.is_exact:
+            return None
+        loaded = load_proposer(self._folder, self._rows, ids)
         if loaded is None:
             return None
         proposer, segment = loaded

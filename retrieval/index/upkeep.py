@@ -11,6 +11,7 @@ from retrieval.collection import Collection, SpaceDefinition
 from retrieval.index import is_exact, open_index
 from retrieval.index.building import store_wanted, stored_tuning, wanted_of
 from retrieval.index.cosine import Cosine
+from retrieval.index.protocol import EXACT
 from retrieval.index.shape import shape_of
 from retrieval.index.storage import INDEX_FILE, index_folder
 from retrieval.spaces import metric_of
@@ -21,15 +22,18 @@ if TYPE_CHECKING:
 
 def needs_index(collection: Collection, space: SpaceDefinition) -> bool:
     """Whether a space has so many vectors that an index is built and stored for it."""
-    return not is_exact(metric_of(space), len(collection.ids(space.name)))
+    metric = metric_of(space)
+    if is_exact(metric, len(collection.ids(space.name))):
+        return False
+    return not isinstance(metric, Cosine) or not wanted_of(index_folder(collection.path, space.name)).is_exact
 
 
 def remember_wanted(
     collection: Collection, spaces: Sequence[SpaceDefinition], memory: int | None, recall: float | None
 ) -> None:
-    """Store what indexes of embeddings are to be built for, and remove those that were built for something else.
+    """Store what indexes of embeddings are to be built for; those that were built for something else serve until then.
 
-    None leaves what is stored.
+    None leaves what is stored. Where every image is to be compared, nothing is left of an index.
     """
     for space in spaces:
         folder = index_folder(collection.path, space.name)
@@ -41,8 +45,8 @@ def remember_wanted(
         )
         if wanted != before and isinstance(metric_of(space), Cosine):
             store_wanted(folder, wanted)
-            for file in folder.glob("*.faiss"):
-                file.unlink()
+            for file in folder.glob("*.faiss") if wanted.is_exact else ():
+                file.unlink(missing_ok=True)
 
 
 def build_missing(collection: Collection, space: SpaceDefinition, say: Callable[[str], None]) -> str:
@@ -50,9 +54,14 @@ def build_missing(collection: Collection, space: SpaceDefinition, say: Callable[
     metric, count = metric_of(space), len(collection.ids(space.name))
     folder = index_folder(collection.path, space.name)
     index = open_index(collection, space.name, metric)
-    if isinstance(metric, Cosine) and cast("FaissIndex", index).is_outdated:
-        shape = shape_of(count, space.dimension, wanted_of(folder).memory)
-        say(f"building {shape.name} of {count:,} vectors, {shape.bytes / 1e6:,.0f} MB: about {shape.seconds:,.0f} s")
+    if isinstance(metric, Cosine):
+        wanted, built = wanted_of(folder), cast("FaissIndex", index)
+        if built.is_outdated:
+            shape = shape_of(count, space.dimension, wanted.memory)
+            seconds = f"about {shape.seconds:,.0f} s"
+            say(f"building {shape.name} of {count:,} vectors, {shape.bytes / 1e6:,.0f} MB: {seconds}")
+        elif built.is_tuned_otherwise:
+            say(f"tuning the index of {count:,} vectors for a recall of {wanted.recall:g}")
     index.flush()
     return index.description
 
@@ -67,14 +76,17 @@ def index_facts(collection: Collection, space: SpaceDefinition) -> dict[str, Any
     return {"memory": wanted.memory, "bytes": (folder / INDEX_FILE).stat().st_size} | tuning.to_dict()
 
 
-def index_sentence(collection: Collection, space: SpaceDefinition) -> str:
-    """How a space is searched, in words; of a stored index as it was measured when it was built."""
+def index_sentence(collection: Collection, space: SpaceDefinition, until: str = "an index is built") -> str:
+    """How a space is searched, in words; of a stored index as it was measured when it was built.
+
+    until: what ends that every image is compared, where there is no index yet.
+    """
     if not needs_index(collection, space):
-        return "exact"
+        return EXACT
     if not isinstance(metric_of(space), Cosine):
         return "approximate"
     tuning = stored_tuning(index_folder(collection.path, space.name))
-    return "exact, until an index is built" if tuning is None else str(tuning)
+    return f"{EXACT}, until {until}" if tuning is None else str(tuning)
 
 
 def unbuilt(path: Path) -> list[str]:

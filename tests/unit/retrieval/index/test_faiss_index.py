@@ -322,6 +322,51 @@ def test_what_an_index_is_wanted_for_is_stored_and_decides_its_shape(many: Array
     assert (tmp_path / "wanted.json").exists()
 
 
+def test_an_index_of_another_recall_serves_until_it_is_tuned_and_of_another_kind_until_it_is_built(
+    many: Array, stored: Path, tmp_path: Path
+) -> None:
+    shutil.copy(stored / "HNSW32" / "proposer.faiss", tmp_path)
+    steps: list[str] = []
+
+    def searched(step: str, done: int, total: int) -> None:
+        steps.append(step)
+        assert index.description.startswith("HNSW32")
+        assert index.search(many[5:6], 1)[1].tolist() == [[5]]
+
+    for wanted, kind in ((Wanted(0.9), "HNSW32"), (Wanted(0.9, memory=1), "IVF")):
+        building.store_wanted(tmp_path, wanted)
+        index = FaissIndex(ArrayRows(many), ids_of(many), tmp_path)
+        assert index.is_tuned_otherwise == (kind == "HNSW32") != index.is_outdated
+        with building.reported_to(searched):
+            index.flush()
+        assert index.description.startswith(kind)
+        tuning = stored_tuning(tmp_path)
+        assert tuning is not None
+        assert (tuning.target, tuning.count) == (0.9, len(many))
+        again = FaissIndex(ArrayRows(many), ids_of(many), tmp_path)
+        assert again.search(from_outside(9), 5)[1].tolist() == index.search(from_outside(9), 5)[1].tolist()
+    assert steps[:2] == ["tuning", "tuning"]  # nothing was built for the first
+    assert "adding" in steps
+
+
+def test_a_running_index_takes_what_is_wanted_now(many: Array, stored: Path, tmp_path: Path) -> None:
+    shutil.copy(stored / "HNSW32" / "proposer.faiss", tmp_path)
+    index = graph(many, ids_of(many), tmp_path)
+    index.remove(np.arange(0, 5_200, 10))
+    building.store_wanted(tmp_path, Wanted(0.8))
+    index.flush()
+    tuning = stored_tuning(tmp_path)
+    assert tuning is not None
+    assert (tuning.target, tuning.count) == (0.8, 4_680)
+    building.store_wanted(tmp_path, Wanted(1))
+    assert not index.is_outdated
+    index.flush()
+    assert index.description == "exact"
+    assert graph(many, ids_of(many), tmp_path).description == "exact"
+    left = np.setdiff1d(ids_of(many), np.arange(0, 5_200, 10))
+    assert index.search(many[:20], 10)[1].tolist() == left[nearest(many[:20], many[left], 10)].tolist()
+
+
 def test_an_inverted_file_probes_the_more_lists_the_more_recall_is_wanted(many: Array, tmp_path: Path) -> None:
     probed = []
     for target in (0.5, 0.9, 0.99):

@@ -100,5 +100,10 @@ def test_tune_builds_and_info_tells_recall_and_time(
     assert "IVF" in run("tune", path, "--memory", "20k")
     wanted = wanted_of(path / "index" / "dots")
     assert (wanted.recall, wanted.memory) == (0.97, 20_000)
+    index = path / "index" / "dots" / "proposer.faiss"
+    assert index.exists()
+    assert "every vector is compared" in run("tune", path, "--target-recall", 1)
+    assert not index.exists()
+    assert "index: exact\n" in run("info", path) + "\n"
     monkeypatch.undo()
-    assert "so few vectors that every one is compared" in run("tune", path)
+    assert "since they are so few" in run("tune", path)
