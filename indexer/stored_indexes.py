@@ -8,7 +8,16 @@ from pathlib import Path
 from retrieval.collection import Collection, SpaceDefinition
 from retrieval.disk import PARTIAL
 from retrieval.index import stored_backend
-from retrieval.index.storage import CHECKPOINT_FILE, FOLDER, LOCK, PUSH_LOCK, WANTED_FILE, earlier_files, is_intact
+from retrieval.index.storage import (
+    CHECKPOINT_FILE,
+    FOLDER,
+    INDEX_FILE,
+    LOCK,
+    PUSH_LOCK,
+    WANTED_FILE,
+    earlier_files,
+    is_intact,
+)
 from retrieval.spaces import metric_of
 
 
@@ -39,7 +48,7 @@ def _fault(collection: Collection, space: SpaceDefinition, file: Path) -> str | 
         return None if is_intact(file) else "is damaged"
     metric, ids = metric_of(space), collection.ids(space.name)
     backend = stored_backend(metric, len(ids))
-    if backend is None or file.name != backend.file_name(len(ids), space.dimension):
+    if backend is None or file.name != INDEX_FILE:
         return "is no longer used: the collection has another size"
     if not is_intact(file):
         return "is damaged"

@@ -14,7 +14,8 @@ from retrieval.arguments import LocalPath
 from retrieval.collection import Collection, SpaceDefinition
 from retrieval.collection.facts import facts_of
 from retrieval.collection.vectors import vectors_path
-from retrieval.index import Cosine, is_exact, open_index
+from retrieval.index import is_exact
+from retrieval.index.protocol import EXACT
 from retrieval.learn.calibration_store import stored_calibrations
 from retrieval.learn.sources import outgrown
 from retrieval.reasons.store import stored_outcomes
@@ -88,12 +89,8 @@ def facts_in_full(collection: Collection) -> dict[str, Any]:
 
 def _index(collection: Collection, space: SpaceDefinition) -> str:
     """How a space is searched; where not every vector is compared, with the recall and time that were measured."""
-    metric = metric_of(space)
-    if is_exact(metric, len(collection.ids(space.name))):
-        return "exact"
-    if metric.name != Cosine.name:
-        index = open_index(collection, space.name, metric)
-        return f"{index.description}, recall@10 {index.recall_at(10):.3f}"
+    if is_exact(metric_of(space), len(collection.ids(space.name))):
+        return EXACT
     from retrieval.index.upkeep import index_sentence  # loads FAISS, which few collections need
 
     return index_sentence(collection, space, f"`kvasir tune {collection.path}` or a server has built one")

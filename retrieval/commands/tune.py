@@ -38,7 +38,7 @@ def command(collection: Path, spaces: tuple[str, ...], memory: int | None, targe
     remember_wanted(opened, chosen, memory, target_recall)
     for space in chosen:
         if not needs_index(opened, space):
-            click.echo(f"space {space.name}: every vector is compared, since they are so few or a recall of 1 is wanted")
+            click.echo(f"space {space.name}: every vector is compared, since they are few or a recall of 1 is wanted")
             continue
         with progress_bar(transient=True) as bar, reported_to(TaskBars(bar).advance):
             built = build_missing(opened, space, lambda line: click.echo(line, err=True))

@@ -149,7 +149,8 @@ def build_proposer(
         segment = build.segment()
         seconds = build.seconds + time.perf_counter() - start
         untuned = Tuning(name_of(shape, build.index), len(ids), wanted.recall, 0.0, (), seconds)
-        return _tuned(Proposer(build.codes, build.index, segment.step, untuned), segment, rows, folder, measure), segment
+        proposer = Proposer(build.codes, build.index, segment.step, untuned)
+        return _tuned(proposer, segment, rows, folder, measure), segment
 
 
 def tuned_again(
@@ -166,7 +167,7 @@ def tuned_again(
 
 def _tuned(proposer: Proposer, segment: Segment, rows: Rows, folder: Path | None, measure: Measure) -> Proposer:
     """An index tuned, for the target that its tuning says, on a sample of the images that it covers, and stored."""
-    _tell("tuning", 0, 1)
+    tell("tuning", 0, 1)
     start, ids, codes = time.perf_counter(), segment.live, proposer.codes
     sample = max(_LEAST, min(_SAMPLE, len(ids) // _SAMPLED))
     queries, recall = measure(proposer, Int8Index.of_segments(rows, ids, (segment,)), sample)
@@ -174,10 +175,10 @@ def _tuned(proposer: Proposer, segment: Segment, rows: Rows, folder: Path | None
     settings, scan = tuned(proposer, padded, recall), scan_milliseconds(codes, padded)
     seconds = round(proposer.tuning.seconds + time.perf_counter() - start, 1)
     tuning = replace(proposer.tuning, count=len(ids), scan=scan, settings=settings, seconds=seconds)
-    _tell("tuning", 1, 1)
+    tell("tuning", 1, 1)
     if folder is not None:
         facts = {"step": segment.step, "lost": segment.lost, "length": segment.length, "tuning": tuning.to_dict()}
-        write_stored(StoredIndex(_whole(proposer.index, codes), segment.ids, facts), folder / INDEX_FILE, locked=True)
+        write_stored(StoredIndex(_whole(proposer.index, codes), segment.ids, facts), folder / INDEX_FILE)
     return replace(proposer, tuning=tuning)
 
 
@@ -240,16 +241,16 @@ class _Build:
         for at in range(0, len(ids), _BLOCK):
             block = rows.take(ids[at : at + _BLOCK])
             largest = max(largest, float(block.max()), -float(block.min()))
-            _tell("reading", at + len(block), len(ids))
+            tell("reading", at + len(block), len(ids))
         basis = reduction_of(rows, ids, padded(rows.dimension))
         build = _Build(rows, ids, folder, shape, largest / 127, empty_index(shape, rows.dimension, basis))
         faiss.omp_set_num_threads(available_cores())
         if not build.has_codes:
-            _tell("training", 0, 1)
+            tell("training", 0, 1)
             count = min(len(ids), TRAINING * max(shape.lists, _RANGES))
             sample = np.sort(np.random.default_rng(0).choice(len(ids), count, replace=False))
             build.index.train(padded_to(build.codes.d, rows.take(ids[sample])))
-            _tell("training", 1, 1)
+            tell("training", 1, 1)
             build.checkpoint(time.perf_counter() - start)
         return build
 
@@ -283,7 +284,7 @@ class _Build:
                 self.index.add(padded_to(self.codes.d, block))
             self.lost, self.length = max(self.lost, coded.lost), max(self.length, coded.length)
             self.done += len(block)
-            _tell("adding", self.done, len(self.ids))
+            tell("adding", self.done, len(self.ids))
             if time.perf_counter() - stored > _CHECKPOINT_SECONDS and self.done < len(self.ids):
                 self.checkpoint(time.perf_counter() - start)
                 stored = time.perf_counter()
@@ -296,7 +297,7 @@ class _Build:
                 "seconds": self.seconds + seconds,
             }  # fmt: skip
             stored = StoredIndex(_whole(self.index, self.codes), self.ids[: self.done], facts)
-            write_stored(stored, self.folder / CHECKPOINT_FILE, locked=True)
+            write_stored(stored, self.folder / CHECKPOINT_FILE)
 
     def segment(self) -> Segment:
         """The codes as the exact index reads them."""
@@ -317,7 +318,8 @@ def _parts(index: Any) -> tuple[Any, Any | None]:
     return index, None
 
 
-def _tell(step: str, done: int, total: int) -> None:
+def tell(step: str, done: int, total: int) -> None:
+    """Report what is done of a step of a build."""
     report = _report.get()
     if report is not None:
         report(step, done, total)

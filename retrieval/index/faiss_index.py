@@ -43,7 +43,6 @@ from retrieval.index.neighbours import (
 from retrieval.index.proposer import Proposer, Setting
 from retrieval.index.protocol import EXACT, Metric, Neighbours, Rows
 from retrieval.index.shape import shape_of
-from retrieval.index.storage import INDEX_FILE
 
 GROWN = 4
 """The index is built and tuned anew once it lacks, or has lost, one in so many of its vectors."""
@@ -188,7 +187,7 @@ class FaissIndex:
             self._state = _State(later, exact, state.proposer)
 
     def flush(self) -> None:
-        """Build what proposes anew where a quarter of its vectors has changed or another kind is wanted, tune and store it.
+        """Build, tune and store what proposes anew where a quarter has changed or another kind is wanted.
 
         Where another recall alone is wanted it is only tuned. It is loaded instead where another copy of this index, or
         another process, has stored one since. Searches go on with the state as it is.
@@ -400,11 +399,6 @@ class FaissIndex:
 def build(metric: Metric, rows: Rows, ids: NDArray[np.int64], folder: Path | None) -> FaissIndex:
     """An index of the images `ids` (n,) ascending."""
     return FaissIndex(rows, ids, folder)
-
-
-def file_name(count: int, dimension: int) -> str:
-    """The file of the index."""
-    return INDEX_FILE
 
 
 def matches(file: Path, metric: Metric, rows: Rows, ids: NDArray[np.int64]) -> bool:

@@ -50,7 +50,7 @@ class Tuning:
     """How an index is searched, as measured when it was built on `count` vectors.
 
     scan: milliseconds of comparing every code with a query. settings: ascending by the ranks that they serve. target:
-    the recall that they were chosen for. seconds: that building took.
+    the recall that they were chosen for. seconds: that building took. over: what is compared for candidates.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Tuning:
     scan: float
     settings: tuple[Setting, ...]
     seconds: float
+    over: str = "int8"
 
     def setting_for(self, ranks: float) -> Setting | None:
         """The cheapest setting that serves so many ranks with the recall that was wanted; None where none does."""
@@ -67,9 +68,11 @@ class Tuning:
 
     def __str__(self) -> str:
         if not self.settings:
-            return f"{self.name} over int8"
+            return f"{self.name} over {self.over}"
         first = self.settings[0]
-        return f"{self.name} over int8, recall {first.recall:.4f} in {first.milliseconds:.2f} ms when it was built"
+        return (
+            f"{self.name} over {self.over}, recall {first.recall:.4f} in {first.milliseconds:.2f} ms when it was built"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The tuning as plain values."""

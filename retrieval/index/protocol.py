@@ -154,11 +154,7 @@ class Backend(Protocol):
 
 
 class StoredBackend(Backend, Protocol):
-    """What the module of a backend provides that stores an index on disk."""
-
-    def file_name(self, count: int, dimension: int) -> str:
-        """The file of an index of so many vectors of a length."""
-        ...
+    """What the module of a backend provides that stores an index on disk, as INDEX_FILE."""
 
     def matches(self, file: Path, metric: Metric, rows: Rows, ids: NDArray[np.int64]) -> bool:
         """Whether an undamaged file holds the stored vectors of images `ids` (n,), as far as it holds vectors whole."""

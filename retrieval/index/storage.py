@@ -58,26 +58,7 @@ def earlier_files(folder: Path, space: str) -> list[Path]:
     return [file for file in folder.glob("*.*") if named.fullmatch(file.name)] if folder.is_dir() else []
 
 
-def write_index(index: Any, file: Path) -> bool:
-    """Store a FAISS index as the only one in the file's folder; returns whether that was possible.
-
-    Where the disk is full or the folder is for reading only, a warning is logged, nothing partial is left, and the
-    index is built again next time. What an earlier writer left partial is deleted.
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.parent / LOCK, timeout=0):
-            _write_index(index, file)
-    except Timeout:
-        log.info("the index %s is being written by another process", file)
-        return False
-    except (OSError, RuntimeError, DiskFullError) as error:  # FAISS raises RuntimeError for whatever it cannot write
-        log.warning("the index %s cannot be stored and will be built again next time (%s)", file, error)
-        return False
-    return True
-
-
-def _write_index(index: Any, file: Path, append: Callable[[Path], None] = lambda partial: None) -> None:
+def _write_index(index: Any, file: Path, append: Callable[[Path], None]) -> None:
     import faiss
 
     for left in file.parent.glob(f"*{PARTIAL}"):
@@ -128,10 +109,12 @@ def building_lock(folder: Path | None) -> Iterator[bool]:
         lock.release()
 
 
-def write_stored(stored: StoredIndex, file: Path, *, locked: bool = False) -> bool:
-    """Store an index with its labels and facts, which FAISS ignores; see `write_index`.
+def write_stored(stored: StoredIndex, file: Path) -> bool:
+    """Store an index with its labels and facts, which FAISS ignores; returns whether that was possible.
 
-    locked: by `building_lock`. A finished index is the only one in its folder; a checkpoint leaves that alone.
+    For holders of the folder's `building_lock`. A finished index is the only one in its folder; a checkpoint leaves it
+    alone. Where the disk is full or the folder is for reading only, a warning is logged, nothing partial is left, and
+    the index is built again next time. What an earlier writer left partial is deleted.
     """
     facts = json.dumps(stored.facts).encode()
 
@@ -142,14 +125,8 @@ def write_stored(stored: StoredIndex, file: Path, *, locked: bool = False) -> bo
             stream.write(len(stored.labels).to_bytes(8, "little") + len(facts).to_bytes(8, "little"))
 
     try:
-        if locked:
-            _write_index(stored.index, file, append)
-            return True
-        with FileLock(file.parent / LOCK, timeout=0):
-            _write_index(stored.index, file, append)
-    except Timeout:
-        return False
-    except (OSError, RuntimeError, DiskFullError) as error:
+        _write_index(stored.index, file, append)
+    except (OSError, RuntimeError, DiskFullError) as error:  # FAISS raises RuntimeError for whatever it cannot write
         log.warning("the index %s cannot be stored and will be built again next time (%s)", file, error)
         return False
     return True

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from retrieval.collection import Collection, SpaceDefinition
-from retrieval.index import is_exact, open_index
+from retrieval.index import descriptor_ivf, is_exact, open_index
 from retrieval.index.building import store_wanted, stored_tuning, wanted_of
 from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import EXACT
-from retrieval.index.shape import shape_of
+from retrieval.index.shape import Shape, shape_of
 from retrieval.index.storage import INDEX_FILE, index_folder
 from retrieval.spaces import metric_of
 
 if TYPE_CHECKING:
+    from retrieval.index.descriptor_ivf import DescriptorIVF
     from retrieval.index.faiss_index import FaissIndex
 
 
@@ -51,19 +52,24 @@ def remember_wanted(
 
 def build_missing(collection: Collection, space: SpaceDefinition, say: Callable[[str], None]) -> str:
     """Build a space's index where it is missing or outdated; returns what it is, in words."""
-    metric, count = metric_of(space), len(collection.ids(space.name))
-    folder = index_folder(collection.path, space.name)
-    index = open_index(collection, space.name, metric)
-    if isinstance(metric, Cosine):
-        wanted, built = wanted_of(folder), cast("FaissIndex", index)
-        if built.is_outdated:
-            shape = shape_of(count, space.dimension, wanted.memory)
-            seconds = f"about {shape.seconds:,.0f} s"
-            say(f"building {shape.name} of {count:,} vectors, {shape.bytes / 1e6:,.0f} MB: {seconds}")
-        elif built.is_tuned_otherwise:
-            say(f"tuning the index of {count:,} vectors for a recall of {wanted.recall:g}")
+    index = cast("FaissIndex | DescriptorIVF", open_index(collection, space.name, metric_of(space)))
+    if index.is_outdated:
+        shape = _planned(collection, space)
+        size = f"{len(index):,} vectors, {shape.bytes / 1e6:,.0f} MB"
+        say(f"building {shape.name} of {size}: about {max(1, shape.seconds):,.0f} s")
+    elif isinstance(metric_of(space), Cosine) and cast("FaissIndex", index).is_tuned_otherwise:
+        recall = wanted_of(index_folder(collection.path, space.name)).recall
+        say(f"tuning the index of {len(index):,} vectors for a recall of {recall:g}")
     index.flush()
     return index.description
+
+
+def _planned(collection: Collection, space: SpaceDefinition) -> Shape:
+    """What is built for a space."""
+    metric, count = metric_of(space), len(collection.ids(space.name))
+    if isinstance(metric, Cosine):
+        return shape_of(count, space.dimension, wanted_of(index_folder(collection.path, space.name)).memory)
+    return descriptor_ivf.shape_of(count, metric, collection.rows(space.name))
 
 
 def index_facts(collection: Collection, space: SpaceDefinition) -> dict[str, Any] | None:
@@ -83,8 +89,6 @@ def index_sentence(collection: Collection, space: SpaceDefinition, until: str = 
     """
     if not needs_index(collection, space):
         return EXACT
-    if not isinstance(metric_of(space), Cosine):
-        return "approximate"
     tuning = stored_tuning(index_folder(collection.path, space.name))
     return f"{EXACT}, until {until}" if tuning is None else str(tuning)
 
@@ -92,14 +96,9 @@ def index_sentence(collection: Collection, space: SpaceDefinition, until: str = 
 def unbuilt(path: Path) -> list[str]:
     """A line for each space of a collection that is searched more slowly than it could be, with what helps."""
     collection = Collection.open(path)
-    lines = []
-    for space in collection.spaces:
-        if needs_index(collection, space) and isinstance(metric_of(space), Cosine):
-            folder = index_folder(path, space.name)
-            if stored_tuning(folder) is None:
-                shape = shape_of(len(collection.ids(space.name)), space.dimension, wanted_of(folder).memory)
-                lines.append(
-                    f"space {space.name}: searches compare every image until an index is built, by "
-                    f"`kvasir tune {path}` (about {shape.seconds:,.0f} s) or by a server in the background"
-                )
-    return lines
+    return [
+        f"space {space.name}: searches compare every image until an index is built, by `kvasir tune {path}` "
+        f"(about {max(1, _planned(collection, space).seconds):,.0f} s) or by a server in the background"
+        for space in collection.spaces
+        if needs_index(collection, space) and stored_tuning(index_folder(path, space.name)) is None
+    ]

@@ -147,6 +147,7 @@ def large_galleries() -> None:
             gallery = crosses(np.array([vectors[name] for vectors in shipped]), count, share)
             start = time.perf_counter()
             index = DescriptorIVF(descriptor.metric, ArrayRows(gallery), np.arange(count))
+            index.flush()
             built = time.perf_counter() - start
             every = DescriptorScan(descriptor.metric, ArrayRows(gallery), np.arange(count))
             ours, full = (

@@ -101,7 +101,7 @@ WRITERS = """
     from retrieval.disk import new_file, new_path
     from retrieval.errors import RetrievalError
     from retrieval.fusion import statistics
-    from retrieval.index.storage import write_index
+    from retrieval.index.storage import StoredIndex, building_lock, write_stored
 
     made, data, disk, spec = sys.argv[1:]
     made, data, disk = map(pathlib.Path, (made, data, disk))
@@ -151,8 +151,9 @@ WRITERS = """
     def store_index():
         index = faiss.IndexFlatL2(64)
         index.add(np.zeros((1000, 64), np.float32))
-        if not write_index(index, disk / "i" / "flat.faiss"):
-            raise RuntimeError(log.getvalue()[start:])
+        with building_lock(disk / "i"):
+            if not write_stored(StoredIndex(index, np.arange(1000), {}), disk / "i" / "flat.faiss"):
+                raise RuntimeError(log.getvalue()[start:])
 
     def store_statistics():
         ids = np.arange(300)

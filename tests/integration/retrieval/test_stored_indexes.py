@@ -143,17 +143,21 @@ def test_an_index_of_images_that_were_removed_is_sound_still(large: Path, tmp_pa
     assert not faiss_index.matches(tmp_path / "proposer.faiss", Cosine(), rows, ids[left])
 
 
-def test_an_inverted_file_is_compared_by_its_coordinates(tmp_path: Path) -> None:
-    descriptor = DESCRIPTORS["Tamura"]
-    vectors = np.random.default_rng(5).uniform(0, 50, (500, descriptor.length)).astype(descriptor.dtype)
+@pytest.mark.parametrize("name", ["Tamura", "JCD"])
+def test_an_inverted_file_is_compared_by_its_coordinates(name: str, tmp_path: Path) -> None:
+    descriptor = DESCRIPTORS[name]
+    vectors = np.random.default_rng(5).uniform(0, 7, (500, descriptor.length)).astype(descriptor.dtype)
     ids, rows = np.arange(500), ArrayRows(vectors)
-    DescriptorIVF(descriptor.metric, rows, ids, tmp_path)
-    path = tmp_path / descriptor_ivf.FILE
+    DescriptorIVF(descriptor.metric, rows, ids, tmp_path).flush()
+    path = tmp_path / "proposer.faiss"
     assert is_intact(path)
     assert descriptor_ivf.matches(path, descriptor.metric, rows, ids)
     assert descriptor_ivf.matches(path, descriptor.metric, rows, ids[:-1])
+    vectors[499] += 1  # of an image that is no more
+    assert descriptor_ivf.matches(path, descriptor.metric, rows, ids[:-1])
     vectors[7] += 1
     assert not descriptor_ivf.matches(path, descriptor.metric, rows, ids)
+    assert not descriptor_ivf.matches(path, DESCRIPTORS["PHOG"].metric, ArrayRows(np.ones((500, 630))), ids)
 
 
 def test_an_index_whose_vectors_are_gone_ends_no_check(large: Path, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.filters import Selection
 from retrieval.index import build_index, is_exact
-from retrieval.index.approximate import inverted_file as faiss_lists
-from retrieval.index.descriptor_ivf import DescriptorIVF
+from retrieval.index.building import reported_to, stored_tuning
+from retrieval.index.descriptor_ivf import DescriptorIVF, shape_of
 from retrieval.index.descriptor_scan import DescriptorScan
 from retrieval.index.neighbours import nearest
 from retrieval.index.rows import ArrayRows
@@ -22,8 +22,14 @@ def scan(metric, vectors):
     return DescriptorScan(metric, ArrayRows(vectors), np.arange(len(vectors)))
 
 
-def inverted_file(metric, vectors, ids=None, folder=None):
-    return DescriptorIVF(metric, ArrayRows(vectors), np.arange(len(vectors)) if ids is None else ids, folder)
+def inverted_file(metric, vectors, folder=None):
+    index = DescriptorIVF(metric, ArrayRows(vectors), np.arange(len(vectors)), folder)
+    index.flush()
+    return index
+
+
+def faiss_lists(index):
+    return index._state.lists.inverted
 
 
 def vectors_with_ties(name, count, seed):
@@ -94,7 +100,7 @@ def test_proposals_are_ranked_by_the_native_distance(name):
 def test_recall_counts_what_the_lists_leave_out():
     vectors = np.random.default_rng(0).integers(0, 8, (24_000, 80)).astype(np.float32)  # no clusters at all
     index = inverted_file(DESCRIPTORS["EdgeHistogram"].metric, vectors)
-    lists = faiss_lists(index._state.proposing)
+    lists = faiss_lists(index)
     assert lists.nprobe > lists.nlist // 4
     assert index.recall_at(10, sample=30) > 0.95
     lists.nprobe = lists.nlist // 16
@@ -115,26 +121,71 @@ def test_proposals_keep_to_what_is_selected():
 def test_more_than_the_lists_hold_is_answered_in_full():
     vectors, metric = many("Tamura"), DESCRIPTORS["Tamura"].metric
     index = inverted_file(metric, vectors)
-    faiss_lists(index._state.proposing).nprobe = 1
+    faiss_lists(index).nprobe = 1
     exact = scan(metric, vectors).search(vectors[:1], 5000)
     assert index.search(vectors[:1], 5000)[1].tolist() == exact[1].tolist()
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2, 0.05, 0.01])
+def test_a_filter_of_any_selectivity_loses_no_recall(share):
+    """Where the lists that were read have few that pass, nearer ones may lie in others."""
+    vectors, metric = many("EdgeHistogram"), DESCRIPTORS["EdgeHistogram"].metric
+    ids = np.arange(len(vectors))
+    index = DescriptorIVF(metric, ArrayRows(vectors), ids, compare_up_to=100)
+    index.flush()
+    queries = vectors[:40]
+    chosen = np.flatnonzero(np.random.default_rng(2).random(len(ids)) < share)
+    far = np.sort(np.argsort(-metric.distances(queries[:1], vectors)[0], kind="stable")[: len(chosen)])
+    for passing in (chosen, far):
+        selection = Selection(ids, passing)
+        true = scan(metric, vectors).search(queries, 10, selection)[0]
+        assert (index.search(queries, 10, selection)[0] <= true[:, -1:]).mean() >= 0.99
+
+
+def test_every_vector_is_compared_until_lists_are_built_and_while_they_are(tmp_path):
+    vectors, metric = many("Tamura"), DESCRIPTORS["Tamura"].metric
+    exact = scan(metric, vectors).search(vectors[:3], 9)[1].tolist()
+    index, steps = DescriptorIVF(metric, ArrayRows(vectors), np.arange(len(vectors)), tmp_path), []
+
+    def searched(step, done, total):
+        steps.append(step)
+        assert index.description == "exact"
+        assert index.search(vectors[:3], 9)[1].tolist() == exact
+
+    assert index.is_outdated
+    assert list(tmp_path.iterdir()) == []
+    with reported_to(searched):
+        index.flush()
+    assert list(dict.fromkeys(steps)) == ["training", "adding", "tuning"]
+    assert not index.is_outdated
+    tuning = stored_tuning(tmp_path)
+    assert str(tuning) == index.description
+    assert tuning.settings[0].recall > 0.9
+    shape = shape_of(len(vectors), metric, ArrayRows(vectors))
+    assert (shape.name, tuning.count) == (tuning.name, len(vectors))
+    assert shape.bytes == pytest.approx((tmp_path / "proposer.faiss").stat().st_size, rel=0.1)
 
 
 def test_an_inverted_file_is_stored_and_made_anew_where_it_is_of_no_use(tmp_path):
     vectors, metric = many("Tamura"), DESCRIPTORS["Tamura"].metric
     ids, rows = np.arange(len(vectors)) * 2, ArrayRows(np.repeat(vectors, 2, axis=0))
-    file = tmp_path / "index" / "IVF.faiss"
+    file = tmp_path / "index" / "proposer.faiss"
 
     def opened(ids=ids):
         """The index, and whether its file was written."""
         before = file.stat().st_mtime_ns if file.exists() else 0
-        return DescriptorIVF(metric, rows, ids, file.parent), before != file.stat().st_mtime_ns
+        index = DescriptorIVF(metric, rows, ids, file.parent)
+        index.flush()
+        return index, before != file.stat().st_mtime_ns
 
     (first, first_written), (second, second_written) = opened(), opened()
     assert (first_written, second_written) == (True, False)
     assert first.description == second.description
     assert first.search(vectors[:3], 9)[1].tolist() == second.search(vectors[:3], 9)[1].tolist()
     assert not opened(ids[:-100])[1]
+    older = DescriptorIVF(metric, rows, ids + 1, file.parent)  # whose images the stored one lacks
+    assert older.is_outdated
+    assert older.search(vectors[:1], 1)[1].tolist() == [[1]]
     assert opened(ids + 1)[1]
     file.write_bytes(file.read_bytes()[:1000])
     assert opened()[1]

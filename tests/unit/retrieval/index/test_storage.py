@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -10,20 +9,19 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
-from filelock import FileLock
 
 from retrieval.index.shape import Shape, empty_index, graph_of, lists_of, padded
 from retrieval.index.storage import (
     LOCK,
     StoredIndex,
     append_digest,
+    building_lock,
     code_blocks,
     earlier_files,
     index_folder,
     is_intact,
     read_index,
     stored_size,
-    write_index,
     write_stored,
 )
 
@@ -34,13 +32,20 @@ def flat(count: int = 10) -> faiss.IndexFlat:
     return index
 
 
+def write(index: faiss.Index, file: Path) -> bool:
+    """Store an index whose labels are its positions."""
+    with building_lock(file.parent) as locked:
+        assert locked
+        return write_stored(StoredIndex(index, np.arange(index.ntotal), {}), file)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != LOCK)
 
 
 def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
     file = index_folder(tmp_path, "s") / "flat.faiss"
-    assert write_index(flat(), file)
+    assert write(flat(), file)
     index = read_index(file)
     assert index is not None
     assert index.ntotal == 10
@@ -82,18 +87,18 @@ def test_a_trailer_shows_any_change(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_no_part_of_an_index_and_the_earlier_one_whole(tmp_path: Path) -> None:
     file = tmp_path / "s" / "flat.faiss"
-    assert write_index(flat(), file)
+    assert write(flat(), file)
     code = f"""
 import logging, resource, signal
 from pathlib import Path
 import faiss, numpy as np
-from retrieval.index.storage import write_index
+from retrieval.index.storage import StoredIndex, write_stored
 logging.basicConfig(format="%(message)s")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 index = faiss.IndexFlatL2(8)
 index.add(np.zeros((100_000, 8), np.float32))
 resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, resource.RLIM_INFINITY))
-assert not write_index(index, Path({str(file)!r}))
+assert not write_stored(StoredIndex(index, np.arange(9), {{}}), Path({str(file)!r}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -107,24 +112,20 @@ def test_what_an_earlier_writer_left_is_deleted_by_the_next(tmp_path: Path) -> N
     folder.mkdir()
     (folder / "flat.faiss.new").write_text("the beginning of an index")
     (folder / "HNSW32.faiss").write_text("of another size")
-    assert write_index(flat(), folder / "flat.faiss")
+    assert write(flat(), folder / "flat.faiss")
     assert names(folder) == ["flat.faiss"]
 
 
-def test_only_one_process_writes_at_a_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file = tmp_path / "s" / "flat.faiss"
-    file.parent.mkdir()
-    caplog.set_level(logging.INFO)
-    with FileLock(file.parent / LOCK):
-        assert not write_index(flat(), file)
-    assert "is being written by another process" in caplog.text
-    assert names(file.parent) == []
-    assert write_index(flat(), file)
+def test_only_one_process_builds_at_a_time(tmp_path: Path) -> None:
+    with building_lock(tmp_path / "s") as first, building_lock(tmp_path / "s") as second:
+        assert (first, second) == (True, False)
+    with building_lock(tmp_path / "s") as later:
+        assert later
 
 
 def test_a_folder_that_cannot_be_written_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "s").write_text("a file where the folder should be")
-    assert not write_index(flat(), tmp_path / "s" / "flat.faiss")
+    assert not write(flat(), tmp_path / "s" / "flat.faiss")
     assert "cannot be stored" in caplog.text
 
 
@@ -142,5 +143,5 @@ def test_earlier_names_are_those_of_one_space_alone(tmp_path: Path, caplog: pyte
     assert len(earlier_files(tmp_path, "vit.in1k")) == 2
     assert read_index(tmp_path / "vit" / "flat.faiss") is None
     assert "was made by an earlier version and is built again" in caplog.text
-    write_index(flat(), tmp_path / "vit" / "flat.faiss")
+    write(flat(), tmp_path / "vit" / "flat.faiss")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["vit", *of_others])
