@@ -102,7 +102,8 @@ class ChanceFigures:
 
 def enough(hits: FirstHits) -> bool:
     """Whether there are clusters enough for calibrations by cross-validation."""
-    return len(np.unique(cluster_numbers(hits.clusters))) >= 2 * FOLDS and bool((hits.labels >= 0).any())
+    known = (hits.labels >= 0).any(axis=1)
+    return len(np.unique(cluster_numbers(hits.clusters)[known])) >= 2 * FOLDS
 
 
 def cross_fitted(hits: FirstHits, classes: tuple[str, ...], seed: int = 0) -> tuple[Calibration, ChanceFigures]:

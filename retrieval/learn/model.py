@@ -18,6 +18,7 @@ from retrieval.errors import CollectionError, LearningError
 from retrieval.learn.mark_directions import mark_directions, without
 from retrieval.learn.methods import DEFAULT_METHOD, SEEDED, Progress, method_named, step_named
 from retrieval.learn.whitening import Floats, apply_components, fit_components, unit
+from retrieval.terminal import counted
 
 _BLOCK = 4096
 """Vectors that are transformed at once."""
@@ -133,15 +134,10 @@ def fit(
     method = method_named(options.method)
     joined = np.concatenate([np.asarray(of_source, np.float64) for of_source in vectors], axis=1)
     known = np.asarray(labels) >= 0
-    if len(joined) < 3 or (method.labelled and len(np.unique(labels[known])) < 2):
-        raise NothingToLearnError(
-            f"{len(joined):,} images of {len(np.unique(labels[known])):,} classes: learning needs two classes or more"
-        )
+    require_enough(np.asarray(labels), 2 if method.labelled else 0)
     base = fit_base(vectors, options.dimension)
     arrays = {f"base.{name}": array for name, array in base.items()}
     components = apply_components(base, joined)
-    if not components.shape[1]:
-        raise NothingToLearnError(f"the vectors of all {len(joined):,} images are alike: there is nothing to learn")
     parts = dict(method.parts)
     unlearned = 1 - sum(parts.values()) if options.unlearned is None else options.unlearned
     learned = sum(parts.values()) or 1.0
@@ -170,7 +166,23 @@ def fit(
     return Model(shares, arrays)
 
 
+def require_enough(labels: NDArray[np.integer], classes: int) -> None:
+    """Raise NothingToLearnError for fewer than three images, labels (n,) -1 for none, or too few classes."""
+    there_are = len(np.unique(labels[labels >= 0]))
+    if len(labels) < 3 or there_are < classes:
+        needed = f"three images or more{', of two classes or more' if classes else ''}"
+        raise NothingToLearnError(
+            f"{counted(len(labels), 'image')} of {counted(there_are, 'class', 'classes')}: learning needs {needed}"
+        )
+
+
 def fit_base(vectors: Sequence[NDArray[Any]], dimension: int) -> dict[str, NDArray[np.float32]]:
-    """Statistics and principal components of the vectors (n, d) of each source, sources of equal weight."""
+    """Statistics and principal components of the vectors (n, d) of each source, sources of equal weight.
+
+    Raises NothingToLearnError where all are alike.
+    """
     joined = np.concatenate([np.asarray(of_source, np.float64) for of_source in vectors], axis=1)
-    return fit_components(joined, tuple(of_source.shape[1] for of_source in vectors), dimension)
+    base = fit_components(joined, tuple(of_source.shape[1] for of_source in vectors), dimension)
+    if not base["components"].shape[1]:
+        raise NothingToLearnError(f"the vectors of all {len(joined):,} images are alike: there is nothing to learn")
+    return base

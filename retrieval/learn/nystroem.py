@@ -9,6 +9,8 @@ from retrieval.learn import discriminant
 from retrieval.learn.whitening import Arrays, Floats, unit
 
 LANDMARKS = 700
+_APART = 1e-12
+"""Squared distance of unit vectors above what rounding leaves of equal ones."""
 
 
 def fit(features: Floats, labels: NDArray[np.int64], seed: int) -> dict[str, NDArray[np.float32]]:
@@ -16,9 +18,11 @@ def fit(features: Floats, labels: NDArray[np.int64], seed: int) -> dict[str, NDA
     directions = unit(features)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(directions))[:LANDMARKS])
     landmarks = directions[chosen]
-    # The median heuristic: a distance that is usual in the data is the kernel's width.
+    # The median heuristic: a distance that is usual in the data is the kernel's width. Equal vectors have none.
     squared = 2 - 2 * landmarks @ landmarks.T
-    gamma = 1 / np.median(squared[np.triu_indices(len(squared), 1)])
+    apart = squared[np.triu_indices(len(squared), 1)]
+    apart = apart[apart > _APART]
+    gamma = 1 / np.median(apart) if len(apart) else 1.0
     values, vectors = np.linalg.eigh(np.exp(-gamma * np.maximum(squared, 0)))
     positive = values > 1e-6 * values.max()
     root = vectors[:, positive] / np.sqrt(values[positive])

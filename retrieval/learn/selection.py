@@ -18,7 +18,7 @@ from retrieval.cores import prefetch
 from retrieval.learn.learner import TrainingSet
 from retrieval.learn.mark_directions import mark_directions, without
 from retrieval.learn.methods import AUTO, METHODS, Progress, method_named, step_named
-from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit_base
+from retrieval.learn.model import LearnOptions, Model, NothingToLearnError, fit_base, require_enough
 from retrieval.learn.whitening import Floats, apply_components, unit
 from retrieval.splits import cluster_numbers, stratified_parts
 
@@ -73,11 +73,13 @@ def choices(
     """For each method the choice of its unlearned share; several where one is given by `unlearned`, the best first.
 
     The best has the largest sum of P@1 and mAP over the folds among those by which left-out classes lose nothing, or
-    where there is none, the largest over left-out classes. Raises NothingToLearnError.
+    where there is none, the largest over left-out classes. None are made where no image has another of its class
+    in another fold. Raises NothingToLearnError.
     """
     wanted = [method for method in methods if METHODS[method].parts]
     parts = sorted({part for method in wanted for part in METHODS[method].parts})
     training = training.part(_sample(training, seed))
+    require_enough(training.labels, 2)
     labels, clusters = training.labels, cluster_numbers(training.clusters)
     joined = np.concatenate(training.vectors, axis=1)
     everything = np.arange(len(training.ids))
@@ -91,9 +93,15 @@ def choices(
     combinations = [
         (method, share) for method in wanted for share in ((unlearned,) if unlearned is not None else SHARES)
     ]
-    if not rounds:
-        raise NothingToLearnError("too few clusters of near duplicates to validate; give the method by --method")
     every = [*rounds, *outs]
+
+    def relevant_of(queries: NDArray[np.int64], gallery: NDArray[np.int64]) -> NDArray[np.bool_]:
+        same, apart = labels[queries][:, None] == labels[gallery], clusters[queries][:, None] != clusters[gallery]
+        relevant: NDArray[np.bool_] = same & apart
+        return relevant
+
+    if not any(relevant_of(*one).any() for one in rounds):
+        return []
 
     def judged(at: int) -> dict[tuple[str, float], Floats]:
         """P@1 and AP of each combination in one round, and without learning."""
@@ -114,7 +122,7 @@ def choices(
                 step.apply(step.fit(components[taught], of_class, seed), frames), queries, gallery
             )
         hidden = clusters[queries][:, None] == clusters[gallery][None]
-        relevant = (labels[queries][:, None] == labels[gallery][None]) & ~hidden
+        relevant = relevant_of(queries, gallery)
         figures = {}
         for method, share in [*combinations, ("", 1.0)]:
             total = share * (similar["base"] if method else frozen)
@@ -149,7 +157,8 @@ def fit_chosen(
 ) -> tuple[Model, LearnOptions, list[Choice]]:
     """A model of some images (m,), the options that were chosen where they leave something open, and what was tried.
 
-    A method `auto` is chosen among CHOICES, and an unlearned share that is None among SHARES.
+    A method `auto` is chosen among CHOICES, and an unlearned share that is None among SHARES. Raises
+    NothingToLearnError.
     """
     tried: list[Choice] = []
     if options.method == AUTO or method_named(options.method).labelled:
@@ -163,7 +172,13 @@ def fit_chosen(
             progress,
             bool(options.unmarked),
         )
-        options = replace(options, method=tried[0].method, unlearned=tried[0].unlearned)
+        if tried:
+            options = replace(options, method=tried[0].method, unlearned=tried[0].unlearned)
+        elif options.method == AUTO or options.unlearned is None:
+            raise NothingToLearnError(
+                "too few images have another of their class in another cluster of near duplicates to choose by; give "
+                "--method and --unlearned"
+            )
     return training.fit(images, options, progress), options, tried
 
 

@@ -130,3 +130,11 @@ def test_queries_are_sampled_of_large_collections_alone_unless_a_number_is_given
     assert EvaluationOptions().query_count(20_000) is None
     assert EvaluationOptions().query_count(20_001) == 5_000
     assert EvaluationOptions(queries=7).query_count(100) == 7
+
+
+def test_classes_of_few_images_fill_every_fold() -> None:
+    for labels in (np.arange(40), np.repeat(np.arange(20), 2), np.arange(40) % 13):
+        protocol = k_fold(labels, np.arange(40), folds=5, seed=3)
+        assert [len(fold.queries) for fold in protocol.rounds] == [8] * 5
+        of_fold = [labels[fold.queries] for fold in protocol.rounds]
+        assert all(len(np.unique(own)) == len(own) for own in of_fold)  # no class has two images in one

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from retrieval.evaluation.chances import FirstHits, enough
 from retrieval.learn.calibration import (
     COVERAGE,
     DEPTH,
@@ -127,3 +128,12 @@ def test_plain_values_give_the_same_chances() -> None:
     assert again == calibration
     with pytest.raises(ValueError, match="three features"):
         Calibration.from_dict(calibration.to_dict() | {"mean": [1]})
+
+
+def test_chances_need_lists_with_classes_from_clusters_enough() -> None:
+    labels = np.full((30, 10), -1)
+    labels[:9, 0] = 1  # of 30 clusters only nine have a hit that has a class
+    hits = FirstHits(np.zeros((30, 10)), labels, np.zeros(30, np.int64), np.arange(30))
+    assert not enough(hits)
+    labels[9, 3] = 1
+    assert enough(hits)

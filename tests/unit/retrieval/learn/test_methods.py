@@ -164,3 +164,13 @@ def test_one_class_no_image_and_unknown_methods_are_refused() -> None:
 
 def test_rows_of_zeros_stay_at_unit() -> None:
     assert unit(np.array([[0.0, 0], [3, 4]])).tolist() == [[0, 0], [0.6, 0.8]]
+
+
+def test_equal_vectors_do_not_set_the_kernels_width() -> None:
+    vectors, labels = three_classes()
+    copies = vectors.copy()
+    copies[:45] = vectors[np.arange(45) % 3]
+    fitted = fit([copies], labels, LearnOptions("nystroem", unlearned=0.0))
+    made = fitted.transform([copies])
+    assert np.linalg.norm(made, axis=1) == pytest.approx(np.ones(60), abs=1e-5)
+    assert first_hits(made, labels) > 0.9

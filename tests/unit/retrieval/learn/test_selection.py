@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from retrieval.learn import LearnOptions, NothingToLearnError
 from retrieval.learn.learner import TrainingSet
-from retrieval.learn.selection import Choice, choices, figures_of
+from retrieval.learn.selection import Choice, choices, figures_of, fit_chosen
 
 UNLEARNED = {"precision@1": 0.9, "mAP": 0.7}
 
@@ -37,3 +39,38 @@ def test_what_costs_left_out_classes_something_stands_behind_what_costs_them_not
     assert {one.method for one in tried if one.loses_nothing} == {"wccn"}
     best = figures_of(tried)
     assert best[tried[0].method]["unlearned"] == tried[0].unlearned
+
+
+def training_of(labels: list[int], vectors: np.ndarray | None = None) -> TrainingSet:
+    ids = np.arange(len(labels))
+    made = np.random.default_rng(0).standard_normal((len(labels), 6)) if vectors is None else vectors
+    return TrainingSet(ids, np.array(labels), ids, ids, (made,))
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        ([0] * 30, "30 images of 1 class: learning needs three images or more, of two classes or more"),
+        ([0, 1], "2 images of 2 classes: learning needs three images or more"),
+        (list(range(30)), "another of their class in another cluster .* give --method and --unlearned"),
+    ],
+)
+def test_what_cannot_be_chosen_says_why(labels: list[int], why: str) -> None:
+    training = training_of(labels)
+    for method in ("auto", "lda"):
+        with pytest.raises(NothingToLearnError, match=why):
+            fit_chosen(training, training.ids, LearnOptions(method))
+
+
+def test_what_is_given_is_not_chosen_where_nothing_can_be_compared() -> None:
+    training = training_of(list(range(30)))
+    model, options, tried = fit_chosen(training, training.ids, LearnOptions("lda", unlearned=0.5))
+    assert (options.method, options.unlearned, tried) == ("lda", 0.5, [])
+    assert np.isfinite(model.transform(training.vectors)).all()
+
+
+def test_pictures_that_are_all_alike_teach_nothing() -> None:
+    training = training_of([0, 1] * 15, np.ones((30, 6)))
+    for method in ("lda", "wccn", "head", "auto"):
+        with pytest.raises(NothingToLearnError, match="are alike: there is nothing to learn"):
+            fit_chosen(training, training.ids, LearnOptions(method))
