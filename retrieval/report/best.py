@@ -1,8 +1,8 @@
-"""The space or fusion that retrieves best by the latest stored evaluation: the default of searches."""
+"""The space or fusion that retrieves best by what was evaluated: the default of searches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,8 @@ _lock = Lock()
 def best_of(opened: Collection) -> Best | None:
     """The best of the latest evaluation by all queries that compares several; None where there is none, or none of use.
 
-    A learned space counts only where none of its queries taught it. Reads files after a new evaluation alone.
+    One that leaves out what was best before says nothing about it, so that stays the best. A learned space counts only
+    where none of its queries taught it. Reads files after a new evaluation alone.
     """
     try:
         stamp = (opened.path / FOLDER).stat().st_mtime_ns
@@ -60,24 +61,32 @@ def best_of(opened: Collection) -> Best | None:
         stored, best = _known.get(opened.images, (None, None))
     if stored == stamp:
         return best
-    best = next(_bests(opened), None)
+    best = _best_of_all(opened)
     with _lock:
         _known[opened.images] = stamp, best
     return best
 
 
-def _bests(opened: Collection) -> Iterator[Best]:
-    for evaluation in stored_evaluations(opened.path):
+def _best_of_all(opened: Collection) -> Best | None:
+    best: Best | None = None
+    for evaluation in reversed(stored_evaluations(opened.path)):
         if evaluation.is_partial:
             continue
         try:
             spaces = load_result(opened.path, evaluation)["spaces"]
             usable = [space for space in spaces if _is_usable(space, opened)]
             ranked = sorted(usable, key=lambda space: -space["measures"][MEASURE]["macro"])
-            if len(ranked) > 1:
-                yield _best(ranked[0], len(spaces), evaluation, opened)
+            measured = {space["space"] for space in spaces}
+            if len(ranked) > 1 and (best is None or _replaces(best, measured)):
+                best = _best(ranked[0], len(spaces), evaluation, opened)
         except (StoredEvaluationError, KeyError, TypeError, AttributeError):  # damaged, which `kvasir verify` tells
             continue
+    return best
+
+
+def _replaces(best: Best, measured: set[str]) -> bool:
+    """Whether a later evaluation measured what was best before or, of a changed collection, what that is made of."""
+    return best.name in measured or (best.outdated and measured.issuperset(best.spaces))
 
 
 def _is_usable(space: Mapping[str, Any], opened: Collection) -> bool:

@@ -81,14 +81,17 @@ def compare_runs(
 def why_apart(first: StoredEvaluation, second: StoredEvaluation) -> str | None:
     """Why `compare_runs` refuses two evaluations, in a few words; None where it does not, or that is unknown."""
     names = first.queries.keys() & second.queries.keys()
-    if not first.queries or not second.queries or any(first.queries[name] == second.queries[name] for name in names):
+    known = bool(first.queries and second.queries)
+    if any(first.queries[name] == second.queries[name] for name in names):
         return None
-    if not names:
+    if known and not names:
         return "no space or fusion in common"
     if first.request.get("query_ids") != second.request.get("query_ids"):
         return "other queries"
     if first.request.get("protocol") != second.request.get("protocol"):
         return "another protocol"
+    if not known:
+        return None
     if first.images != second.images:
         return "other images, classes or clusters"
     return "other queries, such as those that taught no learned space"

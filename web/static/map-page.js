@@ -123,7 +123,11 @@ function ready() {
   tools.hidden = false;
   if (before) selection.select(before);
   before = null;
-  if (!maps.some((map) => map.points.sources.length > 1)) tools.querySelector('option[value="source"]').disabled = true;
+  if (!maps.some((map) => map.points.sources.length > 1)) {
+    const source = tools.querySelector('option[value="source"]');
+    source.disabled = true;
+    source.textContent = "source: all images are of one";
+  }
   recolour();
   selected();
 }

@@ -882,7 +882,8 @@ def measured_apart(two_spaces: Path, tmp_path_factory: pytest.TempPathFactory) -
     """A collection that was evaluated by all images twice, by two of them, and by another protocol, the newest."""
     folder = tmp_path_factory.mktemp("apart")
     path = shutil.copytree(two_spaces, folder / "c", ignore=shutil.ignore_patterns("evaluations"))
-    (folder / "some.csv").write_text("id\n3\n4\n")
+    files = Collection.open(path).images.files
+    (folder / "some.csv").write_text(f"id,file\n3,{files[3]}\n4,{files[4]}\n")
     more = [["--samples", "20"], ["--samples", "21"], ["--queries", str(folder / "some.csv")]]
     for arguments in [*more, ["--protocol", "leave-one-out"]]:
         done = CliRunner().invoke(kvasir, ["evaluate", str(path), "--keep", "--samples", "0", *arguments])

@@ -78,6 +78,19 @@ def test_a_later_evaluation_is_seen_and_one_of_a_single_space_or_of_selected_que
     assert best.evaluation.id == "e1"
 
 
+def test_a_later_evaluation_without_what_was_best_says_nothing_until_that_is_measured_again(two: Path) -> None:
+    evaluate(two, fusions=(Fusion(("m", "s"), (1.0, 1.0)),))  # s is best
+    evaluate(two, 2, spaces=("m",), fusions=(Fusion(("m", "s"), (1.0, 1.0)),))
+    opened = Collection.open(two)
+    best = best_of(opened)
+    assert best is not None
+    assert (best.name, best.evaluation.id) == ("s", "e1")
+    evaluate(two, 3)
+    best = best_of(opened)
+    assert best is not None
+    assert (best.name, best.evaluation.id) == ("s", "e3")
+
+
 def test_after_a_write_it_is_told_as_outdated_and_a_removed_space_is_never_best(two: Path) -> None:
     evaluate(two)
     with CollectionWriter(two) as writer:

@@ -59,7 +59,8 @@ def test_evaluations_of_which_no_space_can_be_compared_are_refused(tmp_path: Pat
     ("wanted", "images", "queries", "why"),
     [
         ({}, "i", {"s": "q", "other": "r"}, None),
-        ({}, "i", {}, None),  # an older version's, of which nothing is known
+        ({}, "j", {}, None),  # an older version's, of which little is known
+        ({"protocol": "k-fold"}, "i", {}, "another protocol"),
         ({}, "i", {"other": "q"}, "no space or fusion in common"),
         ({"query_ids": [1]}, "i", {"s": "r"}, "other queries"),
         ({"protocol": "k-fold"}, "i", {"s": "r"}, "another protocol"),
