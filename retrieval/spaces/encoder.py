@@ -148,7 +148,7 @@ class EncoderSpace(UnitVectorSpace):
     def sentence(self) -> str:
         """What the encoder was trained on, and when it helps."""
         known = known_to(self.definition.recipe)
-        seen = "other pictures, mostly everyday photographs" if known is None else known.trained_on
+        seen = "other pictures (mostly everyday photographs)" if known is None else known.trained_on
         return (
             f"What a neural network trained on {seen} sees in the whole picture; the place to start for any question."
         )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,8 @@ def test_the_page_shows_the_findings_and_each_chance(client: FlaskClient) -> Non
     fewer = client.get("/results?image=3&k=12&min_chance=0.9").text
     assert fewer.count('class="hit"') < page.count('class="hit"')
     assert "Least chance: " in client.get("/results?image=3&min_chance=7").text
+    none = re.sub(r"\s+", " ", client.get("/results?image=3&classes=polyps&min_chance=0.99").text)
+    assert "No image of polyps has a chance of 99 % or more of showing the query's finding." in unescape(none)
     compared = client.get("/compare?image=3&k=12&hit=4").text
     assert "<dd>" in compared
     assert "Chance" in compared
