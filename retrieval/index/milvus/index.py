@@ -6,6 +6,7 @@ and compared here, so that every state finds its own images whatever is being pu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -52,6 +53,8 @@ _ATTEMPTS = 20
 _ROUNDING = 1e-5
 """More than single precision can err on the inner product of unit vectors."""
 _ADVICE = "`kvasir verify --engine` tells more"
+_DEEPEST = 1024
+"""Candidates up to which a graph is searched for those that pass a filter; beyond, all that pass are compared here."""
 _TOLERANCE = {"IVF_SQ8": 0.05}
 """The most by which the product of a candidate may differ from that of its vectors here."""
 
@@ -247,6 +250,15 @@ class _Search:
         """Whether a selection leaves out so few images that they are dropped from what is proposed."""
         return self.selection is None or (self.selection.included is None and len(self.selection.excluded) <= FEW)
 
+    @property
+    def sends_filter(self) -> bool:
+        """Whether Milvus filters.
+
+        Its graphs miss images that pass at any price, so their candidates are filtered here: among 4,000 images Milvus
+        2.3.5 searched a random ninth with a recall of 0.88, by 64 nodes and by 4,096.
+        """
+        return not self.drops_afterwards and self.view.stamp.kind != "HNSW"
+
     @cached_property
     def chosen(self) -> NDArray[np.int64]:
         """All images that may be hits, ascending."""
@@ -255,7 +267,7 @@ class _Search:
     @property
     def passing(self) -> NDArray[np.int64]:
         """All images that pass the filter that is sent to Milvus, ascending."""
-        return self.ids if self.drops_afterwards else self.chosen
+        return self.chosen if self.sends_filter else self.ids
 
     @cached_property
     def recent(self) -> NDArray[np.int64]:
@@ -272,13 +284,16 @@ class _Search:
         dropped = self.selection if self.drops_afterwards else None
         excluded = [excluded_by(dropped, self.without, at) for at in range(len(self.queries))]
         listed = self.view.touched if len(self.view.touched) > FEW else None
-        filter_ = expression(None if self.drops_afterwards else self.selection, listed)
+        filter_ = expression(self.selection if self.sends_filter else None, listed)
         beyond = max(map(len, excluded)) + (0 if listed is not None else len(self.view.touched))
         result = empty_neighbours(len(self.queries), self.k)
         left = np.arange(len(self.queries))
-        limit = self.k + beyond + _SPARE
+        limit, most = self.k + beyond + _SPARE, LIMIT
+        if not self.drops_afterwards and not self.sends_filter:
+            share = len(self.chosen) / len(self.ids)
+            limit, most = math.ceil(2 * limit / share) if share else LIMIT + 1, _DEEPEST
         while len(left):
-            if filter_ is None or limit > LIMIT:  # more ids or hits than a request may have
+            if filter_ is None or limit > most:  # more ids or hits than a request may have
                 further = None if self.without is None else [self.without[at] for at in left.tolist()]
                 nearest = search_many(self.rows, self.chosen, self.queries[left], self.k, further)
                 result[0][left], result[1][left] = nearest
@@ -299,6 +314,7 @@ class _Search:
     ) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """Ids and inner products of what Milvus proposes for queries, best first."""
         stamp, step = self.view.stamp, max(1, _HITS // limit)
+        search = parameters(stamp.kind, stamp.search, limit, stamp.images if self.sends_filter else None)
         proposals = []
         for start in range(0, len(left), step):
             block = left[start : start + step]
@@ -309,7 +325,7 @@ class _Search:
                 filter=filter_,
                 limit=limit,
                 output_fields=["id"],
-                search_params={"metric_type": "IP", "params": parameters(stamp.kind, stamp.search, limit)},
+                search_params={"metric_type": "IP", "params": search},
                 anns_field="vector",
                 consistency_level="Strong" if stamp.is_recent else "Bounded",
             )
@@ -349,14 +365,17 @@ class _Search:
             raise RemoteAnswerError(
                 f"{name} proposes {len(candidates):,} of {len(self.proposable):,} images; {_ADVICE}"
             )
-        outside = ~among(candidates, excluded)
-        candidates, products = candidates[outside], products[outside]
+        left = ~among(candidates, excluded)
+        if not self.drops_afterwards and not self.sends_filter:
+            left &= among(candidates, self.chosen)
+        candidates, products = candidates[left], products[left]
         unseen = -np.inf if whole else float(products.min(initial=np.inf))
         distances, near = ranked(self.metric, self.rows, query, candidates, self.k)
         tolerance = _TOLERANCE.get(self.view.stamp.kind, 1e-3)
         if (np.abs(1 - distances - products[np.searchsorted(candidates, near)]) > tolerance).any():
             raise RemoteAnswerError(f"{name} has other vectors than the collection; {_ADVICE}")
-        if len(near) < self.k and len(near) < len(without_ids(self.proposable, excluded)):
+        few = len(near) < self.k or (self.sends_filter and whole)  # or of the lists that were read
+        if few and len(candidates) < len(without_ids(self.chosen, np.union1d(self.view.touched, excluded))):
             if exact:
                 return False
             nearest = search_many(self.rows, self.chosen, query[None], self.k, [excluded])

@@ -38,12 +38,18 @@ def settings(kind: str, images: int) -> list[dict[str, int]]:
     return [{"nprobe": max(1, lists // part)} for part in (32, 16, 8, 4, 2, 1)]
 
 
-def parameters(kind: str, search: Mapping[str, int], limit: int) -> dict[str, int]:
-    """The parameters of a search for so many candidates."""
+def parameters(kind: str, search: Mapping[str, int], limit: int, filtered: int | None = None) -> dict[str, int]:
+    """The parameters of a search for so many candidates.
+
+    filtered: images of an index whose candidates have to pass a filter: all lists are probed then, since those near the
+    query may have few that pass.
+    """
     if kind == "HNSW":
-        return {"ef": max(limit, search.get("ef", _EFS[0]))}
+        return {"ef": max(2 * limit, search.get("ef", _EFS[0]))}
     name = _PARAMETER.get(kind)
-    return {} if name is None else {name: search.get(name, 1)}
+    if name is None:
+        return {}
+    return {name: search.get(name, 1) if filtered is None else _lists(filtered)}
 
 
 def _lists(images: int) -> int:

@@ -131,6 +131,26 @@ def test_a_graph_takes_the_place_of_the_flat_index_and_proposes_nearly_all(path:
     engine.close()
 
 
+@pytest.mark.parametrize("kind", ["IVF_FLAT", "IVF_SQ8", "HNSW"])
+def test_a_filter_loses_no_recall_of_an_approximate_index_also_where_the_query_disagrees(
+    kind: str, address: str, vector_collection: Callable[..., Path], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(1)
+    vectors = random.standard_normal((60, 16))[random.integers(0, 60, 4000)] + 0.15 * random.standard_normal((4000, 16))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    order = np.argsort(-vectors @ vectors[0])
+    classes = np.where(np.arange(4000)[np.argsort(order)] < 2800, "near", "far").tolist()
+    path = vector_collection(tmp_path / f"{kind}.collection", {"one": vectors}, classes)
+    engine, queries = connect(address), order[:40].tolist()
+    push(engine, path, kind)
+    options: list[dict[str, Any]] = [{"classes": "far"}, {"classes": "near"}, {"filter": Filter(ids=range(0, 4000, 9))}]
+    local, remote = retrieval.open(path), retrieval.open(path, engine=address)
+    for one in options:
+        true, found = ([{hit.id for hit in each} for each in s.search(queries, 10, **one)] for s in (local, remote))
+        assert sum(len(a & b) for a, b in zip(true, found, strict=True)) >= 0.99 * 10 * len(queries), one
+    engine.close()
+
+
 def test_a_wrong_key_is_told(path: Path, server: tuple[int, Any]) -> None:
     for key in ("root:wrong@", ""):
         engine = f"milvus://{key}127.0.0.1:{server[0]}"

@@ -120,6 +120,25 @@ def test_an_approximate_index_proposes_and_distances_stay_exact(
     assert deviations(engine, path) == []
 
 
+@pytest.mark.parametrize("kind", ["IVF_FLAT", "IVF_SQ8", "HNSW"])
+def test_a_filter_loses_no_recall_of_an_approximate_index_also_where_the_query_disagrees(
+    kind: str, tmp_path: Path, milvus_lite: str, engine: Engine, vector_collection: Callable[..., Path]
+) -> None:
+    random = np.random.default_rng(1)
+    made = random.standard_normal((60, 16))[random.integers(0, 60, 4_000)] + 0.15 * random.standard_normal((4_000, 16))
+    made = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
+    order = np.argsort(-made @ made[0])
+    classes = np.where(np.arange(4_000)[np.argsort(order)] < 3_600, "near", "far")
+    path = vector_collection(tmp_path / "c", {"one": made}, classes.tolist())
+    push(engine, path, kind)
+    queries = order[:40].tolist()
+    for options in ({"classes": "far"}, {"classes": "near"}, {"filter": Filter(ids=range(0, 4_000, 9))}):
+        local = hits(retrieval.open(path), queries, 10, **options)
+        proposed = hits(retrieval.open(path, engine=milvus_lite), queries, 10, **options)
+        shared = [len(set(one) & set(other)) for one, other in zip(local, proposed, strict=True)]
+        assert sum(shared) >= 0.99 * 10 * len(queries), options
+
+
 def test_another_kind_replaces_the_index_and_the_same_push_again_writes_nothing(
     path: Path, engine: Engine, client: Client
 ) -> None:
