@@ -132,7 +132,7 @@ def build_proposer(
 
     None where another process builds it.
     """
-    shape = shape_of(len(ids), rows.dimension, wanted.memory)
+    shape = shape_of(len(ids), rows.dimension, wanted.memory, wanted.recall)
     if wanted.memory is not None and shape.bytes > wanted.memory:
         log.warning(
             "%.0f MB are too few for %d vectors of %d numbers; the smallest index, %s, takes %.0f MB",

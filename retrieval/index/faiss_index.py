@@ -342,7 +342,8 @@ class FaissIndex:
             return False
         if state.is_outdated or state.proposer is None or state.exact is None:
             return True
-        shape = shape_of(len(state.exact.segments[0].ids), self._rows.dimension, wanted.memory)
+        count = len(state.exact.segments[0].ids)
+        shape = shape_of(count, self._rows.dimension, wanted.memory, wanted.recall)
         return state.proposer.is_graph != shape.is_graph
 
     def _needs_tuning(self, state: _State, wanted: Wanted) -> bool:

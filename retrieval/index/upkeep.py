@@ -68,7 +68,8 @@ def _planned(collection: Collection, space: SpaceDefinition) -> Shape:
     """What is built for a space."""
     metric, count = metric_of(space), len(collection.ids(space.name))
     if isinstance(metric, Cosine):
-        return shape_of(count, space.dimension, wanted_of(index_folder(collection.path, space.name)).memory)
+        wanted = wanted_of(index_folder(collection.path, space.name))
+        return shape_of(count, space.dimension, wanted.memory, wanted.recall)
     return descriptor_ivf.shape_of(count, metric, collection.rows(space.name))
 
 

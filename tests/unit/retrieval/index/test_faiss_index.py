@@ -333,7 +333,7 @@ def test_an_index_of_another_recall_serves_until_it_is_tuned_and_of_another_kind
         assert index.description.startswith("HNSW32")
         assert index.search(many[5:6], 1)[1].tolist() == [[5]]
 
-    for wanted, kind in ((Wanted(0.9), "HNSW32"), (Wanted(0.9, memory=1), "IVF")):
+    for wanted, kind in ((Wanted(0.93), "HNSW32"), (Wanted(0.93, memory=1), "IVF")):
         building.store_wanted(tmp_path, wanted)
         index = FaissIndex(ArrayRows(many), ids_of(many), tmp_path)
         assert index.is_tuned_otherwise == (kind == "HNSW32") != index.is_outdated
@@ -342,7 +342,7 @@ def test_an_index_of_another_recall_serves_until_it_is_tuned_and_of_another_kind
         assert index.description.startswith(kind)
         tuning = stored_tuning(tmp_path)
         assert tuning is not None
-        assert (tuning.target, tuning.count) == (0.9, len(many))
+        assert (tuning.target, tuning.count) == (0.93, len(many))
         again = FaissIndex(ArrayRows(many), ids_of(many), tmp_path)
         assert again.search(from_outside(9), 5)[1].tolist() == index.search(from_outside(9), 5)[1].tolist()
     assert steps[:2] == ["tuning", "tuning"]  # nothing was built for the first
@@ -353,11 +353,11 @@ def test_a_running_index_takes_what_is_wanted_now(many: Array, stored: Path, tmp
     shutil.copy(stored / "HNSW32" / "proposer.faiss", tmp_path)
     index = graph(many, ids_of(many), tmp_path)
     index.remove(np.arange(0, 5_200, 10))
-    building.store_wanted(tmp_path, Wanted(0.8))
+    building.store_wanted(tmp_path, Wanted(0.92))
     index.flush()
     tuning = stored_tuning(tmp_path)
     assert tuning is not None
-    assert (tuning.target, tuning.count) == (0.8, 4_680)
+    assert (tuning.target, tuning.count) == (0.92, 4_680)
     building.store_wanted(tmp_path, Wanted(1))
     assert not index.is_outdated
     index.flush()

@@ -34,6 +34,14 @@ def test_a_graph_serves_up_to_a_size_and_where_it_fits_in_memory() -> None:
     assert not shape_of(100_000, 512, needed - 1).is_graph
 
 
+def test_a_low_recall_is_served_by_lists_where_vectors_have_several_parts() -> None:
+    assert shape_of(100_000, 512, recall=0.91).is_graph
+    lists = shape_of(100_000, 512, recall=0.9)
+    assert not lists.is_graph
+    assert lists.bytes < graph_of(100_000, 512).bytes
+    assert shape_of(100_000, 16, recall=0.9).is_graph
+
+
 @pytest.mark.parametrize(("dimension", "width"), [(1, 4), (4, 4), (7, 8), (509, 512), (512, 512), (1280, 1280)])
 def test_parts_of_four_numbers_cover_any_dimension(dimension: int, width: int) -> None:
     assert padded(dimension) == width
