@@ -45,8 +45,12 @@ def command(
 
     Example:  kvasir add kvasir.collection new/polyp1.jpg new/polyp2.jpg --class polyps
     """
-    if class_name is not None and not class_name.strip():
-        raise click.UsageError("--class is empty; leave it out for pictures without a class")
+    if class_name is not None:
+        class_name = class_name.strip()
+        if not class_name:
+            raise click.UsageError("--class is empty; leave it out for pictures without a class")
+        if not class_name.isprintable():
+            raise click.UsageError(f"--class {class_name!r} has characters that cannot be printed")
     require_order("kvasir add", collection, paths)
     stored = Collection.open(collection).classes
     class_map = parse_class_map(class_maps, stored)

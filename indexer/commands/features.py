@@ -66,11 +66,11 @@ def command(data: Path, out: Path, variant: str, zip_encoding: str | None, as_js
         raise click.UsageError(
             f"{data} {why}; DATA comes first, OUT second: `kvasir features {join([str(out), str(data)])}`"
         )
-    warm_up()
     rejected: list[tuple[str, str]] = []
     counts = {"written": 0, "already_there": 0}
     with open_dataset(data, zip_encoding=zip_encoding) as dataset:
         _record_variant(variant, out)
+        warm_up()
         click.echo(f"{dataset.name}: {counted(len(dataset.items), 'picture')}, LIRE variant `{variant}`", err=True)
         for line in dataset.report.notes:
             note(line)

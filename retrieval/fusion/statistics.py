@@ -104,9 +104,12 @@ def _load(file: Path, key: str) -> Statistics | None:
 
 
 def _save(file: Path, key: str, statistics: Statistics) -> None:
+    busy = RetrievalError("it is being written")
     try:
         file.parent.mkdir(exist_ok=True)
-        with locked(file, RetrievalError("another process is writing it")):
+        with locked(file, busy):
             write_atomically(file, json_bytes({"vectors": key} | asdict(statistics)), sync=False)
     except (OSError, RetrievalError) as error:  # a full disk or a read-only collection costs time, not the search
+        if error is busy:  # another thread or process writes the same
+            return
         log.warning("%s cannot be written and will be computed again next time (%s)", file, error)

@@ -264,6 +264,7 @@ def test_unlabelled_pictures_are_indexed_without_a_class(
         ("index", "{data}", "{tmp}/a file/n", "--encoder", "timm:test_vit//no/where.pt"),
         ("index", "{data}", "{tmp}/n", "--descriptors", "JCD,SIFT"),
         ("add", "{c}", "{data}", "--class", ""),
+        ("add", "{c}", "{data}", "--class", "two\nlines"),
         ("evaluate", "{c}", "--seed", "-1"),
         ("info", "{tmp}/nowhere"),
         ("verify", "{tmp}/nowhere"),
@@ -401,7 +402,7 @@ def test_a_file_that_is_added_again_keeps_its_class_and_id_and_another_class_is_
     run: Run, made: Path, tmp_path: Path, draw: Callable[..., Image.Image]
 ) -> None:
     draw(800).save(tmp_path / "a.jpg")
-    assert "replaced" not in run("add", made, tmp_path / "a.jpg", "--class", "polyps").out
+    assert "replaced" not in run("add", made, tmp_path / "a.jpg", "--class", " polyps ").out
     again = run("add", made, tmp_path / "a.jpg", "--json").json
     assert (again["added"], again["unchanged"]) == (0, 1)
     assert files(made)["a.jpg"] == (26, "polyps")

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from retrieval.fusion import METHODS, RankedList, Statistics, UnknownFusionError, fuse, fuse_dense
-from retrieval.fusion.statistics import SAMPLE, of_scores, sampled, stored_statistics
+from retrieval.fusion.statistics import FOLDER, SAMPLE, of_scores, sampled, stored_statistics
 
 
 def ranked(*ids: int) -> RankedList:
@@ -158,6 +159,17 @@ def test_statistics_are_measured_once_and_again_when_the_images_change(tmp_path:
     assert calls == [3, 2]
     stored_statistics(tmp_path, "space", ids[:2], ids[1:], measure)
     assert calls == [3, 2, 2]
+
+
+def test_statistics_that_another_writes_are_measured_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = np.arange(3)
+    with FileLock(tmp_path / FOLDER / "space.json.lock"):
+        measured = stored_statistics(tmp_path, "space", ids, ids, lambda chosen: np.eye(len(chosen)))
+    assert measured == Statistics(0.0, 0.0, 0.0)
+    assert not caplog.text
+    assert not (tmp_path / FOLDER / "space.json").exists()
 
 
 def test_damaged_statistics_are_computed_again_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
