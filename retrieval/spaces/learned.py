@@ -103,7 +103,7 @@ class LearnedSpace(UnitVectorSpace):
             f"learned by {recipe['method']} ({shares}) on {', '.join(recipe['sources'])}, seed {recipe['seed']}",
             f"from {recipe['images']:,} images of {len(recipe['classes'])} classes{split}, views: {recipe['views']}",
         ]
-        lines += [f"{method}: {validation_sentence(figures)}" for method, figures in recipe["validation"].items()]
+        lines += [f"by {method}: {validation_sentence(figures)}" for method, figures in recipe["validation"].items()]
         return [*lines, f"model SHA-256 {recipe['model']}"]
 
     @property

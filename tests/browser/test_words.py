@@ -35,6 +35,11 @@ def test_unknown_words_are_told_where_they_were_typed(page: Any) -> None:
     page.get_by_role("button", name="Search", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("known terms are")
     expect(page.get_by_label("Or say it in words")).to_have_value("zebra")
+    page.goto("/results?text=polyps")
+    page.locator("#words").fill("zebra")
+    page.get_by_role("button", name="Search again").click()
+    expect(page.get_by_role("alert")).to_contain_text("known terms are")
+    expect(page.locator("#words")).to_have_value("zebra")
 
 
 def test_a_picture_and_words_are_one_query_with_a_weight_each(page: Any, polyp: Path) -> None:

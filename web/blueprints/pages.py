@@ -22,6 +22,7 @@ from flask import (
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response as BaseResponse
 
+from retrieval.class_words import UnknownWordsError
 from retrieval.collection import Collection
 from retrieval.errors import PictureError, QueryError
 from retrieval.query import Part
@@ -133,9 +134,15 @@ def among() -> BaseResponse:
 
 @blueprint.get("/results")
 @rate_limited
-def results() -> str:
-    """The hits of a search."""
-    return _results_page(page_search(filled_fields(request.args)))
+def results() -> str | tuple[str, int]:
+    """The hits of a search; words that no class is described by are told in the form, which an upload cannot fill."""
+    fields = filled_fields(request.args)
+    try:
+        return _results_page(page_search(fields))
+    except UnknownWordsError as error:
+        if fields.keys() & {"upload", "more"}:
+            raise
+        return _query_page(fields, search_options(fields), str(error)), status_of(error)
 
 
 @blueprint.post("/results/parts")

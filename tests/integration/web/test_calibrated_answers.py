@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
+from retrieval.collection import Collection
 from retrieval.command_line import kvasir
+from retrieval.learn.novelty import fit_detector, store_detector
 from web.app import create_app
 from web.context import Settings
 
@@ -58,3 +64,24 @@ def test_the_page_shows_the_findings_and_each_chance(client: FlaskClient) -> Non
     compared = client.get("/compare?image=3&k=12&hit=4").text
     assert "<dd>" in compared
     assert "Chance" in compared
+
+
+def test_a_picture_of_the_collection_is_not_told_to_be_unlike_anything_in_it(
+    indexed: Any, tmp_path: Path, draw: Callable[..., Any], encode_file: Callable[..., bytes]
+) -> None:
+    path = shutil.copytree(indexed.path, tmp_path / "c")
+    opened = Collection.open(path)
+    space = opened.spaces[0].name
+    _, vectors = opened.vectors(space)
+    detector = fit_detector(space, vectors, opened.images.labels, opened.images.clusters)
+    store_detector(opened, replace(detector, bounds={"foreign": np.inf, "unlike": -np.inf}))  # every picture is unlike
+    client = create_app(Settings(path, rate=""), background=False).test_client()
+
+    def told(picture: bytes) -> str:
+        answer = client.post("/search", data={"picture": (io.BytesIO(picture), "a.png"), "spaces": space})
+        return client.get(answer.headers["Location"]).text
+
+    assert "Unlike anything here?" in told(encode_file(draw(4321, (60, 60, 200))))
+    own = told((indexed.data / "polyps" / "3.jpg").read_bytes())
+    assert "This very picture is in the collection" in own
+    assert "Unlike anything here?" not in own
