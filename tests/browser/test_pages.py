@@ -410,6 +410,8 @@ def test_axe_finds_no_violation_in_the_report(page: Any, evaluated: Any) -> None
     first = httpx.get(f"{evaluated.url}/api/v1/evaluations").json()["evaluations"][0]["id"]
     for address in REPORT_PAGES:
         expect_well_made(page, address.replace("{first}", first))
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.locator(".compared .wide").evaluate("table => table.scrollWidth <= table.clientWidth")
 
 
 def test_no_hits_and_an_empty_collection_are_states(
