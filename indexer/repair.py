@@ -78,7 +78,8 @@ def repair(path: Path, findings: Sequence[Finding]) -> Repair:
             outcome.done.append("the marks of the device are looked for again")
         for finding in findings:
             if finding.kind == "vectors" and finding.space is not None:
-                shutil.rmtree(index_folder(path, finding.space), ignore_errors=True)  # it may hold what was damaged
+                for index in index_folder(path, finding.space).glob("*.faiss"):  # it may hold what was damaged
+                    index.unlink(missing_ok=True)
                 for image_id in finding.ids:
                     again[image_id] |= {finding.space}
             elif finding.kind == "picture changed":

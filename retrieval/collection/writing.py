@@ -228,7 +228,8 @@ class CollectionWriter:
             if file != vectors_path(self.path, old):
                 file.unlink()
         self._write_all(new, vectors)
-        shutil.rmtree(self.path / "index" / old.name, ignore_errors=True)  # not of the new vectors
+        for index in (self.path / "index" / old.name).glob("*.faiss"):  # not of the new vectors
+            index.unlink(missing_ok=True)
         spaces = tuple(new if space is old else space for space in self.manifest.spaces)
         self._replace_manifest(replace(self.manifest, spaces=spaces))
         if (stored := self._files.pop(old.name, None)) is not None:

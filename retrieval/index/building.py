@@ -59,6 +59,8 @@ _OFFSET = 128
 """What FAISS stores a code of 0 as."""
 _RANGES = 128
 """What stands in for the number of lists where a graph in a subspace is trained: the range of each coordinate."""
+_COMPARED = 64
+"""Vectors that a stored index is compared by when it is loaded."""
 _SAMPLE = 400
 """Vectors of a large gallery that the index is tuned on, one in _SAMPLED of a small one, but _LEAST."""
 _SAMPLED, _LEAST = 250, 100
@@ -192,10 +194,28 @@ def load_proposer(folder: Path, rows: Rows, ids: NDArray[np.int64]) -> tuple[Pro
     if codes is None or codes.d < rows.dimension or codes.ntotal != len(stored.labels):
         return None
     alive = among(stored.labels, ids)
+    if not _is_of(rows, stored.labels[alive], codes, np.flatnonzero(alive), facts["step"]):
+        log.warning("the index in %s is of other vectors and is built again", folder)
+        return None
     segment = Segment(
         stored.labels, codes, facts["step"], facts["lost"], facts["length"], None if alive.all() else alive
     )
     return Proposer(codes, index, segment.step, Tuning.from_dict(facts["tuning"])), segment
+
+
+def _is_of(rows: Rows, ids: NDArray[np.int64], codes: Any, positions: NDArray[np.int64], step: float) -> bool:
+    """Whether codes at positions (n,) are those of images (n,): most of some of them, since a few may be damaged.
+
+    A process that builds for long may store what it built of a space that was replaced meanwhile.
+    """
+    if not len(ids):
+        return True
+    some = np.linspace(0, len(ids) - 1, min(_COMPARED, len(ids)), dtype=np.int64)
+    stored = faiss.rev_swig_ptr(codes.codes.data(), codes.codes.size()).reshape(-1, codes.d)
+    with np.errstate(over="ignore", invalid="ignore"):  # of damaged vectors
+        expected = padded_to(codes.d, code(rows.take(ids[some]), step).whole)
+    equal = (stored[positions[some]] == expected + _OFFSET).all(axis=1)
+    return bool(2 * np.count_nonzero(equal) > len(equal))
 
 
 def holds(file: Path, rows: Rows, ids: NDArray[np.int64]) -> bool:
@@ -262,6 +282,9 @@ class _Build:
             return None
         index, codes = _parts(stored.index)
         if codes is None or not np.array_equal(stored.labels, ids[: len(stored.labels)]):
+            return None
+        places = np.arange(len(stored.labels))
+        if codes.d < rows.dimension or not _is_of(rows, stored.labels, codes, places, stored.facts["step"]):
             return None
         build = _Build(rows, ids, folder, shape, stored.facts["step"], (index, codes))
         build.lost, build.length = stored.facts["lost"], stored.facts["length"]

@@ -15,6 +15,7 @@ from indexer.verification import Finding, check
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.descriptors import DESCRIPTORS
 from retrieval.index import descriptor_ivf, faiss_index
+from retrieval.index.building import Wanted, store_wanted, wanted_of
 from retrieval.index.cosine import Cosine
 from retrieval.index.descriptor_ivf import DescriptorIVF
 from retrieval.index.faiss_index import FaissIndex
@@ -167,3 +168,17 @@ def test_an_index_whose_vectors_are_gone_ends_no_check(large: Path, tmp_path: Pa
     assert faults(path) == [
         ("vectors", f"space dots: {COUNT:,} of {COUNT:,} vectors missing or damaged in dots.float32")
     ]
+
+
+def test_a_space_that_is_fitted_anew_has_no_index_and_is_wanted_as_before(large: Path, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(large, path)
+    folder = path / "index" / "dots"
+    store_wanted(folder, Wanted(0.98))
+    ids, vectors = Collection.open(path).vectors("dots")
+    with CollectionWriter(path) as writer:
+        writer.replace_space("dots", 4, writer.manifest.space("dots").recipe, [(ids, -np.asarray(vectors))])
+    assert {file.name for file in folder.iterdir()} == {"wanted.json", "writer.lock"}
+    shutil.copy(large / "index" / "dots" / "proposer.faiss", folder)  # as of a build that ended later
+    assert retrieval.open(path).index("dots").description == "exact"
+    assert wanted_of(folder) == Wanted(0.98)

@@ -305,6 +305,39 @@ def test_a_stopped_build_goes_on_from_its_checkpoint(
     assert np.array_equal(index.search(queries, 10)[1], whole.search(queries, 10)[1])
 
 
+@pytest.mark.parametrize("tier", sorted(TIERS))
+def test_an_index_of_vectors_that_were_replaced_meanwhile_is_not_taken(
+    tier: str, many: Array, stored: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(stored / tier, tmp_path / "s")
+    damaged = many.copy()
+    damaged[0] = 7
+    assert TIERS[tier](damaged, ids_of(many), tmp_path / "s").description.startswith(tier)
+    replaced = many[::-1].copy()
+    index = TIERS[tier](replaced, ids_of(many), tmp_path / "s")
+    assert index.description == "exact"
+    assert "is of other vectors and is built again" in caplog.text
+    index.flush()
+    assert recall(index.search(replaced[:50], 10)[1], nearest(replaced[:50], replaced, 10)) >= 0.99
+
+
+def test_a_checkpoint_of_vectors_that_were_replaced_is_not_gone_on_with(
+    many: Array, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "_CHECKPOINT_SECONDS", 0)
+
+    def stop(step: str, done: int, total: int) -> None:
+        if step == "tuning":
+            raise KeyboardInterrupt
+
+    with building.reported_to(stop), pytest.raises(KeyboardInterrupt):
+        built(inverted, many, ids_of(many), tmp_path)
+    assert (tmp_path / "building.faiss").exists()
+    replaced = many[::-1].copy()
+    index = built(inverted, replaced, ids_of(many), tmp_path)
+    assert recall(index.search(replaced[:50], 10)[1], nearest(replaced[:50], replaced, 10)) >= 0.99
+
+
 def test_a_build_waits_for_no_other_and_leaves_searches_exact(many: Array, tmp_path: Path) -> None:
     index = graph(many, ids_of(many), tmp_path)
     with building_lock(tmp_path) as locked:
