@@ -6,6 +6,7 @@ for a damaged one that is mended, and whatever a stop left half written is never
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import weakref
@@ -185,6 +186,17 @@ def release(array: NDArray[Any] | None) -> None:
         owner = owner.base
     if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         owner.madvise(mmap.MADV_DONTNEED)
+
+
+def release_range(address: int, size: int) -> None:
+    """`release` of the whole pages within a range of memory, which some library has mapped from a file."""
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    start, end = -(-address // mmap.PAGESIZE) * mmap.PAGESIZE, (address + size) // mmap.PAGESIZE * mmap.PAGESIZE
+    if end > start:
+        madvise = ctypes.CDLL(None).madvise
+        madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        madvise(start, end - start, mmap.MADV_DONTNEED)
 
 
 class GatheredVectors(np.lib.mixins.NDArrayOperatorsMixin):

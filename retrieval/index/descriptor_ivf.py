@@ -29,7 +29,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.collection.vectors import release
+from retrieval.collection.vectors import release, release_range
 from retrieval.cores import available_cores
 from retrieval.filters import Selection, among
 from retrieval.index.building import tell
@@ -414,5 +414,6 @@ def matches(file: Path, metric: Metric, rows: Rows, ids: NDArray[np.int64]) -> b
         if not np.array_equal(codes[present], expected):
             return False
         labels.append(of_list.copy())
+        release_range(int(lists.get_codes(number)), size * 4 * width)
         release(rows.mapped(np.sort(of_list[present])) if present.any() else None)
     return np.array_equal(np.sort(np.concatenate(labels)), stored.labels)

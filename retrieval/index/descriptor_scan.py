@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from retrieval.cores import available_cores
 from retrieval.filters import Selection, among
 from retrieval.index.neighbours import empty_neighbours, put_nearest
-from retrieval.index.protocol import EXACT, CompiledMetric, Metric, Neighbours, Rows
+from retrieval.index.protocol import BLOCK, EXACT, CompiledMetric, Metric, Neighbours, Rows
 
 _DISTANCES_AT_ONCE = 1 << 22
 """How many distances each core has in memory: 32 MiB."""
@@ -45,7 +45,7 @@ class DescriptorScan:
         self._rows = rows
         self._changing = Lock()
         # Replaced as a whole, never changed in place: a search goes on with the one that it began with.
-        self._state = _State(ids, _Growing(metric.compact(rows.take(ids))))
+        self._state = _State(ids, _Growing(_compacted(metric, rows, ids)))
 
     def __len__(self) -> int:
         return len(self._state.ids) - len(self._state.removed)
@@ -149,6 +149,18 @@ class DescriptorScan:
 def build(metric: Metric, rows: Rows, ids: NDArray[np.int64], folder: Path | None) -> DescriptorScan:
     """An index of the images `ids` (n,) ascending; stores nothing on disk."""
     return DescriptorScan(cast(CompiledMetric, metric), rows, ids)
+
+
+def _compacted(metric: CompiledMetric, rows: Rows, ids: NDArray[np.int64]) -> NDArray[Any]:
+    """Vectors of images (n,) as the kernel reads them; block by block, since making them takes several copies."""
+    first = metric.compact(rows.take(ids[:BLOCK]))
+    if len(ids) <= BLOCK:
+        return first
+    compact = np.empty((len(ids), *first.shape[1:]), first.dtype)
+    compact[:BLOCK] = first
+    for start in range(BLOCK, len(ids), BLOCK):
+        compact[start : start + BLOCK] = metric.compact(rows.take(ids[start : start + BLOCK]))
+    return compact
 
 
 class _Growing:

@@ -50,6 +50,15 @@ def test_many_queries_at_once_are_answered_in_blocks(monkeypatch):
         assert alone[1][0].tolist() == together[1][at].tolist()
 
 
+def test_more_vectors_than_a_block_are_read_in_blocks(monkeypatch):
+    vectors = vectors_with_ties("PHOG", 50, 3)
+    whole = scan(DESCRIPTORS["PHOG"].metric, vectors).search(vectors[:4], 50)
+    monkeypatch.setattr("retrieval.index.descriptor_scan.BLOCK", 16)
+    blocks = scan(DESCRIPTORS["PHOG"].metric, vectors).search(vectors[:4], 50)
+    assert whole[1].tolist() == blocks[1].tolist()
+    assert whole[0].tolist() == blocks[0].tolist()
+
+
 def test_nearest_of_equal_distances_is_by_place():
     assert nearest(np.array([2.0, 1.0, 2.0, 1.0, 0.0]), 4).tolist() == [4, 1, 3, 0]
     assert nearest(np.array([2.0]), 0).tolist() == []
