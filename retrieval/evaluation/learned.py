@@ -81,7 +81,9 @@ def evaluate_learning(
             f"by {protocol.name} the queries are in the gallery, so a space would be learned from them; "
             "give --protocol k-fold, hold-out or a split"
         )
-    training = training or training_for(opened, learner, progress)
+    if training is None:
+        taught = np.unique(np.concatenate([round_.gallery for round_ in protocol.rounds]))
+        training = training_for(opened, learner, progress, taught)
     positions = np.searchsorted(opened.images.ids, training.ids)
     return evaluate_retriever(
         LearnedRetriever(training, learner),
@@ -100,8 +102,11 @@ def evaluate_learning(
 
 
 def training_for(
-    opened: Collection, learner: Learner, progress: Callable[[str, int, int], None] = lambda task, done, total: None
+    opened: Collection,
+    learner: Learner,
+    progress: Callable[[str, int, int], None] = lambda task, done, total: None,
+    taught: Rows | None = None,
 ) -> TrainingSet:
-    """All images of a collection that a learner can learn from, with its views."""
+    """All images of a collection that a learner can learn from, with its views. taught: see `training_set`."""
     sources = frozen_sources(opened, learner.sources)
-    return training_set(opened, sources, None, learner.views, progress, learner.labelled)
+    return training_set(opened, sources, None, learner.views, progress, learner.labelled, taught)

@@ -29,6 +29,7 @@ from retrieval.finetune.blocks import NotTunableError, Parted
 from retrieval.finetune.inputs import stored_inputs
 from retrieval.learn.model import NothingToLearnError
 from retrieval.learn.selection import mean_figures
+from retrieval.learn.view_cache import prepared_views
 from retrieval.learn.views import views_named
 from retrieval.spaces import open_space
 from retrieval.splits import cluster_numbers, stratified_parts
@@ -125,10 +126,11 @@ def finetune(
     parted.to(device)
     parted.require_same(tower.pixels(sample.to(device)))
     run = _Run(parted, images.labels[rows], images.scenes[rows], options, device)
-    expected(run.expected(tower, len(rows)))
-    ids, shards = stored_inputs(
-        collection, space, tower, parted, images.ids[rows], views_named(options.views), folder, device, progress
-    )
+    views = views_named(options.views)
+    start = time.perf_counter()
+    prepared_views(collection, space, [None, *views], int(images.ids[rows[0]]))
+    expected(run.expected(tower, len(rows), time.perf_counter() - start))
+    ids, shards = stored_inputs(collection, space, tower, parted, images.ids[rows], views, folder, device, progress)
     run.choose(np.isin(images.ids[rows], ids), shards)
     deadline = None if options.minutes is None else began + 60 * options.minutes
     run.train(folder / "epoch.state", deadline, progress)
@@ -193,8 +195,11 @@ class _Run:
         self._best_state: dict[str, torch.Tensor] = self._trained()
         self._shards: Sequence[NDArray[np.float16]] = ()
 
-    def expected(self, tower: Tower, count: int) -> Expected:
-        """Times one pass of the early part, and one step of training, each after one that warms up."""
+    def expected(self, tower: Tower, count: int, prepared: float) -> Expected:
+        """Times one pass of the early part, and one step of training, each after one that warms up.
+
+        prepared: seconds that the views of a picture take before.
+        """
         options = self.options
         width, height = tower.recipe.size
         pictures = torch.zeros(self._frames, height, width, 3, dtype=torch.uint8, device=self.device)
@@ -210,8 +215,8 @@ class _Run:
             late = time.perf_counter() - start
         self.parted.late.zero_grad()
         self.dimension = int(self.parted.embed(inputs[:1]).shape[1])
-        # A third more for validation, for reading what is stored and for making views.
-        return Expected(1.33 * early * count, 1.33 * late * options.epochs * self._steps(count))
+        # A third more for validation and for reading what is stored.
+        return Expected(1.33 * (early + prepared) * count, 1.33 * late * options.epochs * self._steps(count))
 
     def _steps(self, count: int) -> int:
         return max(1, int((1 - VALIDATION) * count * self._frames / 2 / self.options.batch))

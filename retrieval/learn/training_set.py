@@ -25,10 +25,12 @@ def training_set(
     views: str = NO_VIEWS,
     progress: Progress = lambda task, done, total: None,
     labelled: bool = True,
+    taught: NDArray[np.int64] | None = None,
 ) -> TrainingSet:
     """Images that have a class and a vector in every source. part: rows of the collection's images, all where None.
 
-    labelled: False for images without a class as well, whose label is -1.
+    labelled: False for images without a class as well, whose label is -1. taught: rows of the images that views are
+    made of, all where None: queries teach nothing.
 
     Raises NothingToLearnError, UnknownViewsError.
     """
@@ -42,6 +44,7 @@ def training_set(
         needed = "a class and a vector" if labelled else "a vector"
         raise NothingToLearnError(f"no image of {collection.path} has {needed} in every source")
     ids = images.ids[positions]
+    teaching = ids if taught is None else images.ids[np.intersect1d(positions, taught)]
     rows = [np.arange(len(ids))]
     vectors: list[list[NDArray[Any]]] = [[collection.rows(source.name).take(ids)] for source in sources]
     for view in views_named(views):
@@ -50,10 +53,10 @@ def training_set(
         def advance(count: int) -> None:
             nonlocal done
             done += count
-            progress("views", done, len(ids) * len(sources))
+            progress("views", done, len(teaching) * len(sources))
 
-        made = [view_vectors(collection, source, view, ids, advance) for source in sources]
-        common = ids
+        made = [view_vectors(collection, source, view, teaching, advance) for source in sources]
+        common = teaching
         for made_ids, _ in made:
             common = np.intersect1d(common, made_ids)
         rows.append(np.searchsorted(ids, common))

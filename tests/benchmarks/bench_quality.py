@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 from mixed_vectors import Mixture
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from strange_pictures import print_strange
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -49,7 +50,7 @@ from indexer.run import run_dataset
 from indexer.scenes import update_scenes
 from indexer.transfer_queries import with_queries
 from retrieval.collection import Collection, CollectionWriter
-from retrieval.encoders import EncoderOptions
+from retrieval.encoders import DEFAULT, EncoderOptions, build_tower
 from retrieval.evaluation import MeasureOptions
 from retrieval.evaluation.bootstrap import interval, resampled_means
 from retrieval.evaluation.calibrated import hits_of_result
@@ -75,6 +76,9 @@ SAMPLES = 1000
 MULTI, LAST = "tf_efficientnet_lite0-multi", "tf_efficientnet_lite0"
 TUNED = "tuned"
 """The name of the fine-tuned encoder's file, of which its spaces take theirs."""
+JOINED = "320-too"
+"""The name of the file of the default encoder's weights that a second space, of 320 pixels, takes its own from."""
+BOTH = (MULTI, f"{LAST}-{JOINED}-multi")
 LEARNING = "learning from 8,000 vectors of 1,280 numbers"
 STRANGE = "strange pictures"
 RERANKING = "a query re-ranked"
@@ -128,18 +132,18 @@ def learned(
     views: str = NO_VIEWS,
     seeds: int = 3,
     unmarked: bool | None = False,
-    source: str = MULTI,
+    sources: tuple[str, ...] = (MULTI,),
 ) -> Callable[[Collection, Protocol], SpaceResult]:
     """A space that is learned from the gallery of each round."""
     options = LearnOptions(method, unlearned=unlearned, seeds=seeds, unmarked=unmarked)
     return lambda opened, protocol: evaluate_learning(
-        opened, protocol, learner_of(opened, options, [source], views), method, MEASURES
+        opened, protocol, learner_of(opened, options, sources, views), method, MEASURES
     )
 
 
 def tuned(method: str, unlearned: float) -> Callable[[Collection, Protocol], SpaceResult]:
     """The same on the fine-tuned encoder, of the queries that it has not seen: of the first round."""
-    result = learned(method, unlearned, source=f"{LAST}-{TUNED}-multi")
+    result = learned(method, unlearned, sources=(f"{LAST}-{TUNED}-multi",))
     return lambda opened, protocol: result(opened, replace(protocol, rounds=protocol.rounds[:1]))
 
 
@@ -158,9 +162,10 @@ MADE: dict[str, dict[str, Any]] = {
     "field": {"fit": "field"},
     "fill": {"fit": "field", "marks": "fill", "features": ("multi",)},
     "320": {"fit": "field", "size": (320, 320), "features": ("multi",)},
+    JOINED: {},
     TUNED: {},
 }
-"""How the encoder of each collection sees a picture; the tuned one is `field` with a second encoder."""
+"""How the encoder of each collection sees a picture; the last two are `field` with a second encoder."""
 
 STEPS = (
     Step("last layer, whole frame", None, "squash", frozen(LAST)),
@@ -217,6 +222,16 @@ STEPS = (
         "ensemble, 320 pixels, nothing unlearned", "in folds: LDA, field of view", "320", learned("ensemble", 0), True
     ),
     *(
+        Step(
+            f"224 and 320 pixels: {method}",
+            "in folds: LDA, field of view",
+            JOINED,
+            learned(name, 0, sources=BOTH),
+            True,
+        )
+        for method, name in (("LDA", "lda"), ("ensemble", "ensemble"))
+    ),
+    *(
         Step(f"LDA and {view} views", "in folds: LDA, field of view", "field", learned("lda", 0.3, view), True)
         for view in ("central", "varied", "reencoded", "resized", "boxed", "unboxed", "bordered", "lettered", "sources")
     ),
@@ -241,12 +256,14 @@ def main() -> None:
     extra = [name for name in (STRANGE, RERANKING, LEARNING) if any(word in name for word in words)]
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         needed = {*(step.made for step in steps), *(["field"] if extra else [])}
-        needed |= {"field"} if TUNED in needed else set()
+        needed |= {"field"} if needed & {JOINED, TUNED} else set()
         folder = options.made or Path(scratch)
         collections: dict[str, Collection] = {}
         for made in (name for name in MADE if name in needed):
             cost = Cost()
-            if made == TUNED:
+            if made == JOINED:
+                collections[made] = with_320_pixels(collections["field"], options.data, folder)
+            elif made == TUNED:
                 collections[made] = fine_tuned(collections["field"], options.data, folder, options.minutes)
             else:
                 collections[made] = indexed(options.data, folder / made, MADE[made])
@@ -351,6 +368,25 @@ def indexed(data: Path, path: Path, made: dict[str, Any]) -> Collection:
     return Collection.open(path)
 
 
+def with_320_pixels(opened: Collection, data: Path, folder: Path) -> Collection:
+    """The collection with the default encoder once more, by 320 pixels."""
+    path = folder / JOINED
+    if not path.exists():
+        default = build_tower(DEFAULT)
+        weights = folder / f"{JOINED}.safetensors"
+        save_file(default.image_model.state_dict(), weights)
+        seen = EncoderOptions(features="multi", size=(320, 320), mean=default.recipe.mean, std=default.recipe.std)
+        with_encoder(opened, data, path, f"timm:{LAST}/{weights}", seen)
+    return Collection.open(path)
+
+
+def with_encoder(opened: Collection, data: Path, path: Path, spec: str, options: EncoderOptions) -> None:
+    """Copy a collection and add the space of a second encoder."""
+    shutil.copytree(opened.path, path)
+    with open_dataset(data) as dataset, CollectionWriter(path) as writer:
+        run_dataset(dataset, writer, encoders=[spec], fit="field", options=options)
+
+
 def fine_tuned(opened: Collection, data: Path, folder: Path, minutes: float) -> Collection:
     """The collection with an encoder that was fine-tuned for so long on all folds but the first."""
     images = opened.images
@@ -362,9 +398,7 @@ def fine_tuned(opened: Collection, data: Path, folder: Path, minutes: float) -> 
         made = finetune(opened, definition, taught, options, folder / "unfinished", expected=print)
         spec = write_weights(folder / f"{TUNED}.safetensors", opened, made, {})
         print(f"fine-tuned: epoch {made.epoch} of {made.epochs}, {made.before} before, {made.after} after")
-        shutil.copytree(opened.path, path)
-        with open_dataset(data) as dataset, CollectionWriter(path) as writer:
-            run_dataset(dataset, writer, encoders=[spec], fit="field", options=EncoderOptions(features="multi"))
+        with_encoder(opened, data, path, spec, EncoderOptions(features="multi"))
     return Collection.open(path)
 
 

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from retrieval.collection.device_marks import store_marks
 from retrieval.command_line import kvasir
 from retrieval.encoders import EncoderOptions
 from retrieval.evaluation import EvaluationOptions, MeasureOptions, evaluate_collection
-from retrieval.evaluation.learned import SeenQueriesError
+from retrieval.evaluation.learned import SeenQueriesError, evaluate_learning
+from retrieval.evaluation.protocols import Protocol, Round
 from retrieval.learn import LearnOptions
-from retrieval.learn.sources import frozen_sources, outgrown
+from retrieval.learn.sources import frozen_sources, learner_of, outgrown
 from retrieval.learn.training import learn, refit
 from retrieval.learn.view_cache import view_vectors
 from retrieval.learn.views import View
@@ -155,6 +157,20 @@ def test_a_method_is_evaluated_by_models_that_have_not_seen_the_queries(indexed:
     assert not np.array_equal(lda.distances, pca.distances)
     with pytest.raises(SeenQueriesError, match="leave-cluster-out the queries are in the gallery"):
         evaluate_collection(collection, "c", EvaluationOptions(learn=("lda",)))
+
+
+def test_queries_get_no_views(indexed: Any, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(indexed.path, path)
+    collection = Collection.open(path)
+    rows = np.arange(len(collection))
+    protocol = Protocol("transfer", "the first two query the others", (Round(rows[:2], rows[2:]),), rows)
+    learner = learner_of(collection, replace(OPTIONS, method="lda"), (), "central")
+    result = evaluate_learning(collection, protocol, learner, "lda", MeasureOptions(samples=0))
+    assert result.ids.tolist() == [0, 1]
+    (cache,) = (path / "learned" / "views").iterdir()
+    with np.load(cache) as stored:
+        assert stored["ids"].tolist() == [row for row in rows[2:] if collection.images.labels[row] >= 0]
 
 
 def test_a_lost_model_is_a_fault_that_names_the_file(learned: Path, tmp_path: Path) -> None:
