@@ -172,6 +172,17 @@ def test_a_batch_has_the_chances_and_findings_of_single_queries(
     assert [row["id"] for row in cut] == [row["id"] for row in rows if float(row["chance"] or 0) >= least]
 
 
+def test_a_fusion_is_calibrated_as_well_as_the_spaces_unless_these_are_named(
+    tmp_path: Path, vector_collection: Callable[..., Path]
+) -> None:
+    drawn = np.random.default_rng(0).standard_normal((2, 60, 4)) + np.tile([[0] * 4, [2] * 4], (30, 1))
+    spaces = {name: vectors.astype(np.float32) for name, vectors in zip(("s", "t"), drawn, strict=True)}
+    path = vector_collection(tmp_path / "v", spaces, ["a", "b"] * 30)
+    for more, expected in (((), ["s", "t", "s+t"]), (("--space", "t"), ["t", "s+t"])):
+        made = json.loads(run("calibrate", path, "--fuse", "s+t", *more, "--json").stdout)["calibrations"]
+        assert [one["name"] for one in made] == expected
+
+
 def test_too_few_pictures_are_refused(tmp_path: Path, vector_collection: Callable[..., Path]) -> None:
     path = vector_collection(tmp_path / "v", {"s": np.eye(6, dtype=np.float32)}, ["a", "b"] * 3)
     ended = run("calibrate", path)

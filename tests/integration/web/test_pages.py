@@ -30,6 +30,7 @@ from retrieval.embedder import Embedder
 from retrieval.fusion import METHODS
 from retrieval.hits import SCORE_KINDS
 from retrieval.marks import BLACK_BOX, BORDER, TEXT, Marks
+from retrieval.report.store import stored_evaluations
 from web.app import create_app
 from web.context import Settings
 from web.pages.results import SCORES
@@ -915,6 +916,18 @@ def test_evaluations_are_offered_for_comparison_only_where_they_can_be_compared(
         assert measured_apart.get("/api/v1/evaluations/compare", query_string=fields).status_code == 422
     fields = {"first": again, "second": first}
     assert measured_apart.get("/evaluation/compare", query_string=fields).status_code == 200
+
+
+def test_an_evaluation_is_stored_again_only_where_it_measures_something_else(two_spaces: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(two_spaces, tmp_path / "c", ignore=shutil.ignore_patterns("evaluations"))
+    space = Collection.open(path).spaces[0].name
+    stored = []
+    for more in ((), (), ("--feedback",), ("--taught",)):
+        command = ["evaluate", str(path), "--keep", "--space", space, "--samples", "0", *more]
+        done = CliRunner().invoke(kvasir, command)
+        assert done.exit_code == 0, done.output
+        stored.append(len(stored_evaluations(path)))
+    assert stored == [1, 1, 2, 3]
 
 
 def test_marked_labels_come_as_a_table_that_indexing_takes(measured: FlaskClient, indexed: Any) -> None:
