@@ -20,6 +20,7 @@ from retrieval.index.cosine import Cosine
 from retrieval.index.protocol import Metric
 from retrieval.rerank import DEPTH as RERANKED
 from retrieval.rerank import reranked, reranker_named
+from retrieval.rerank.products import products
 
 IN_DOUBLE = 20_000
 """Vectors of a gallery up to which a copy of it in double precision is made."""
@@ -83,6 +84,10 @@ class SpaceRetriever:
         return self.metric.scores(distances)
 
 
+_TIE = 1e-12
+"""What ranked anew is farther at each rank, since of equal scores the nearer image is first, and not the smaller id."""
+
+
 @dataclass(frozen=True, eq=False)
 class RerankedRetriever:
     """One space of embeddings (n, d) whose nearest images are ranked anew, as a search ranks them.
@@ -108,12 +113,12 @@ class RerankedRetriever:
 
         def of_query(row: int) -> Floats:
             query = np.asarray(self.vectors[row], np.float64)
-            similar = searched @ query
+            similar = products(searched, query)
             allowed = np.flatnonzero(self.groups[gallery] != self.groups[row])
             near = allowed[np.argsort(-similar[allowed], kind="stable")[:RERANKED]]
             order, scores = reranked(method, query, searched[near])
             distances: NDArray[np.float64] = 3 - scores.min(initial=0) - similar  # behind every candidate
-            distances[near[order]] = -scores
+            distances[near[order]] = -scores + _TIE * np.arange(len(order))
             return distances
 
         return lambda queries: np.stack([of_query(int(row)) for row in queries])

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.rerank.products import products
+
 
 class DatabaseAugmentation:
     """neighbours: candidates that each one takes in; alpha: 0 gives all of them the same weight."""
@@ -19,12 +21,11 @@ class DatabaseAugmentation:
 
     def scores(self, query: NDArray[np.float64], candidates: NDArray[np.float64]) -> NDArray[np.float64]:
         """Cosines (m,) of the augmented candidates (m, d) to the query."""
-        cosines: NDArray[np.float64] = self.augmented(candidates) @ query
-        return cosines
+        return products(self.augmented(candidates), query)
 
     def augmented(self, candidates: NDArray[np.float64]) -> NDArray[np.float64]:
         """The candidates (m, d), each with its neighbours, at unit length."""
-        similar = candidates @ candidates.T
+        similar = products(candidates, candidates)
         np.fill_diagonal(similar, -np.inf)
         count = min(self.neighbours, len(candidates) - 1)
         near = np.argpartition(-similar, max(count - 1, 0), axis=1)[:, :count]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.rerank.database_augmentation import DatabaseAugmentation
+from retrieval.rerank.products import products
 from retrieval.rerank.query_expansion import QueryExpansion
 
 
@@ -21,7 +22,7 @@ class Expansion:
     def scores(self, query: NDArray[np.float64], candidates: NDArray[np.float64]) -> NDArray[np.float64]:
         """Cosines (m,) of the augmented candidates (m, d) to the expanded query."""
         augmented = self._candidates.augmented(candidates)
-        order = np.argsort(-(augmented @ query), kind="stable")
+        order = np.argsort(-products(augmented, query), kind="stable")
         scores = np.empty(len(candidates))
         scores[order] = self._query.scores(query, augmented[order])
         return scores

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.rerank.products import products
+
 Floats = NDArray[np.float64]
 
 
@@ -22,7 +24,7 @@ class KReciprocal:
     def scores(self, query: Floats, candidates: Floats) -> Floats:
         """One less the mixed distance, (m,), of candidates (m, d) to a query (d,)."""
         vectors = np.concatenate([query[None], candidates])
-        distances = np.maximum(2 - 2 * vectors @ vectors.T, 0)  # squared Euclidean, as in the paper
+        distances = np.maximum(2 - 2 * products(vectors, vectors), 0)  # squared Euclidean, as in the paper
         np.fill_diagonal(distances, -1)  # each image is its own first neighbour
         distances_of = distances / np.maximum(distances.max(axis=1, keepdims=True), 1e-12)
         k1 = min(self.k1, len(candidates))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.rerank.products import products
+
 
 class MaximalMarginalRelevance:
     """relevance: weight of the cosine to the query; the rest is that of the largest cosine to one ranked before.
@@ -23,8 +25,8 @@ class MaximalMarginalRelevance:
 
         Cosines below 0 count as 0 among candidates, so that the first, which nothing precedes, has no penalty.
         """
-        relevance = self.relevance * self.spread * (candidates @ query)
-        likeness = (1 - self.relevance) * np.maximum(candidates @ candidates.T, 0)
+        relevance = self.relevance * self.spread * products(candidates, query)
+        likeness = (1 - self.relevance) * np.maximum(products(candidates, candidates), 0)
         marginal = relevance.copy()
         penalty, scores = np.zeros(len(candidates)), np.empty(len(candidates))
         for _ in range(len(candidates)):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.rerank.products import products
+
 
 class QueryExpansion:
     """neighbours: images that the query takes in; alpha: 0 gives all of them the same weight."""
@@ -20,7 +22,6 @@ class QueryExpansion:
     def scores(self, query: NDArray[np.float64], candidates: NDArray[np.float64]) -> NDArray[np.float64]:
         """Cosines (m,) of candidates (m, d) to the expanded query."""
         near = candidates[: self.neighbours]
-        weights = np.maximum(near @ query, 0) ** self.alpha
+        weights = np.maximum(products(near, query), 0) ** self.alpha
         expanded = query + weights @ near
-        cosines: NDArray[np.float64] = candidates @ expanded / np.linalg.norm(expanded)
-        return cosines
+        return products(candidates, expanded / np.linalg.norm(expanded))

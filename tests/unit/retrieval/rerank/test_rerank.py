@@ -61,6 +61,20 @@ def test_few_candidates_are_all_ranked(name: str, count: int) -> None:
     assert np.isfinite(scores).all()
 
 
+def test_what_is_as_relevant_as_it_is_alike_is_a_tie_that_the_nearest_wins() -> None:
+    """Behind a copy of the query the marginal relevance of all others is 0, whatever their last digits are."""
+    random = np.random.default_rng(0)
+    for dimension in (4, 191, 256):
+        for _ in range(30):
+            candidates = np.abs(random.standard_normal((40, dimension))).astype(np.float32).astype(np.float64)
+            candidates /= np.linalg.norm(candidates, axis=1, keepdims=True)
+            query = candidates[0].copy()
+            candidates = candidates[np.argsort(-(candidates @ query), kind="stable")]
+            order, scores = reranked(MaximalMarginalRelevance(0.5), query, candidates)
+            assert order[:2].tolist() == [0, 1]
+            assert scores[1] == 0
+
+
 def test_an_unknown_way_is_refused() -> None:
     with pytest.raises(UnknownRerankingError, match="query-expansion"):
         reranker_named("magic")
