@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from retrieval.collection import Collection, CollectionBusyError, SpaceDefinition
 from retrieval.errors import RemoteAnswerError, RemoteTimeoutError
 from retrieval.filters import among
+from retrieval.index.building import wanted_of
 from retrieval.index.engines import Pushed, Report
 from retrieval.index.milvus.client import Client
 from retrieval.index.milvus.index import MilvusIndex
@@ -34,8 +35,7 @@ from retrieval.index.milvus.stamp import (
     stamp_of,
     state_of,
 )
-from retrieval.index.shape import TARGET_RECALL
-from retrieval.index.storage import FOLDER, PUSH_LOCK
+from retrieval.index.storage import FOLDER, PUSH_LOCK, index_folder
 
 ROWS = 5_000
 _BYTES = 4_000_000
@@ -70,7 +70,8 @@ def push_space(
                     push.drop_others(there[0])
                     return pushed
         if kind is None:
-            kind = default_kind(len(push.ids)) if stamp is None else stamp.kind
+            suited = EXACT_KIND if push.wanted.is_exact else default_kind(len(push.ids))
+            kind = suited if stamp is None else stamp.kind
         return push.fill(kind, None if there is None else there[0])
 
 
@@ -88,6 +89,7 @@ class _Push:
         self.definition = definition_of(space)
         self.ids, self.rows = collection.ids(space.name), collection.rows(space.name)
         self.block = block_of(space)
+        self.wanted = wanted_of(index_folder(collection.path, space.name))
 
     def follows(self, stamp: Stamp, kind: str | None) -> bool:
         """Whether an index can be brought to the state of the collection by changing some of its rows."""
@@ -256,7 +258,7 @@ class _Push:
         self.client.load(name, _SECONDS)
 
     def _tuned(self, name: str, stamp: Stamp) -> Stamp:
-        """The fastest setting that reaches the target recall on vectors of the collection itself, else the last."""
+        """The fastest setting that reaches the wanted recall on vectors of the collection itself, else the last."""
         if stamp.kind == EXACT_KIND or not len(self.ids):
             return stamp
         made = stamp
@@ -264,7 +266,7 @@ class _Push:
             made = replace(stamp, search=search)
             index = MilvusIndex(self.client, self.collection, self.space, pinned=(name, made))
             made = replace(made, recall=index.recall_at(10))
-            if made.recall is not None and made.recall >= TARGET_RECALL:
+            if made.recall is not None and made.recall >= self.wanted.recall:
                 break
         return made
 

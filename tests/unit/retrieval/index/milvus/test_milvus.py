@@ -20,9 +20,11 @@ import retrieval
 from retrieval import Filter
 from retrieval.collection import Collection, CollectionWriter
 from retrieval.errors import RemoteAnswerError, RemoteStaleError, RemoteTimeoutError, RemoteUnreachableError
+from retrieval.index.building import Wanted, store_wanted
 from retrieval.index.engines import Engine, Pushed, connect
 from retrieval.index.milvus.address import Address
 from retrieval.index.milvus.client import Client
+from retrieval.index.milvus.index import MilvusIndex
 from retrieval.index.milvus.stamp import alias_of, stamp_of
 
 CLASSES = ("cecum", "polyps", None, "pylorus")
@@ -137,6 +139,25 @@ def test_a_filter_loses_no_recall_of_an_approximate_index_also_where_the_query_d
         proposed = hits(retrieval.open(path, engine=milvus_lite), queries, 10, **options)
         shared = [len(set(one) & set(other)) for one, other in zip(local, proposed, strict=True)]
         assert sum(shared) >= 0.99 * 10 * len(queries), options
+
+
+def test_an_index_is_tuned_for_the_recall_that_is_wanted(
+    path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """milvus-lite compares all of so few images, so what fewer lists would lose is given."""
+    monkeypatch.setattr(MilvusIndex, "recall_at", lambda index, k: 1 - 0.2 / index._pinned[1].search["nprobe"])
+    for recall, probed in ((0.7, 1), (0.9, 3)):
+        store_wanted(path / "index" / "one", Wanted(recall))
+        opened = Collection.open(path)
+        told = engine.push(opened, opened.manifest.space("one"), "IVF_FLAT", lambda *_: None, rebuild=True).index
+        assert f"nprobe {probed}, recall@10 {1 - 0.2 / probed:.4f}" in told
+
+
+def test_where_every_image_is_to_be_compared_the_index_is_flat(path: Path, engine: Engine) -> None:
+    store_wanted(path / "index" / "one", Wanted(1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("retrieval.index.milvus.kinds.EXACT_UP_TO", 100)
+        assert push(engine, path).index.startswith("FLAT, in")
 
 
 def test_another_kind_replaces_the_index_and_the_same_push_again_writes_nothing(
