@@ -28,9 +28,11 @@ from retrieval.collection.changes import log_position
 from retrieval.collection.columns import NAME as COLUMNS
 from retrieval.collection.columns import stored_position
 from retrieval.collection.vectors import StoredRows
+from retrieval.descriptors import DESCRIPTORS
 from retrieval.errors import PictureError
 from retrieval.index import building
 from retrieval.index.building import Wanted
+from retrieval.index.descriptor_ivf import DescriptorIVF
 from retrieval.index.faiss_index import FaissIndex
 from retrieval.index.rows import ArrayRows
 from retrieval.learn import LearnOptions
@@ -268,6 +270,29 @@ def test_an_index_that_is_built(
         index(640, folder).flush()
     assert index(640, folder).description != "exact"
     assert counts["points"] > 3
+    tally(**counts)
+
+
+def test_lists_of_descriptors_that_are_built(
+    tmp_path: Path, rounds: Callable[[int], int], tally: Callable[..., None]
+) -> None:
+    metric = DESCRIPTORS["PHOG"].metric
+    vectors = np.random.default_rng(4).integers(0, metric.levels, (400, metric.length)).astype(np.float32)
+
+    def index(place: Path) -> DescriptorIVF:
+        return DescriptorIVF(metric, ArrayRows(vectors), np.arange(400), place, compare_up_to=10)
+
+    built = []
+    (tmp_path / "index").mkdir()
+
+    def check(left: Path, where: str) -> None:
+        opened = index(left)
+        built.append(not opened.is_outdated)
+        assert opened.search(vectors[:5], 1)[1].tolist() == [[0], [1], [2], [3], [4]], where
+
+    with stopped_everywhere(tmp_path / "index", check, rounds(12)) as counts:
+        index(tmp_path / "index").flush()
+    assert set(built) == {False, True}
     tally(**counts)
 
 
