@@ -19,6 +19,7 @@ from retrieval.evaluation.bootstrap import LEVEL
 from retrieval.evaluation.comparison import Comparison, NotSameQueriesError
 from retrieval.evaluation.feedback import FeedbackCurve
 from retrieval.evaluation.generalisation import Figure, Standing
+from retrieval.evaluation.mark_bias import HITS, MarkBias
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, speed_rows, speed_sentence
@@ -83,6 +84,24 @@ def _print_protocol(result: Evaluation, console: Console) -> None:
         for line in own:
             if line not in (*common, bias):
                 console.print(Text(one_line(f"{space.space}: {line}")))
+    biases = {space.space: space.mark_bias for space in result.spaces if space.mark_bias is not None}
+    if biases:
+        _print(_device(biases), console)
+
+
+def _device(biases: Mapping[str, MarkBias]) -> Table:
+    alone = next(iter(biases.values())).alone
+    table = _table(
+        f"Device: of the first {HITS} hits, those with the query's mark, each beside its chance; marks and frame size "
+        f"alone have a precision@1 of {alone:.3f}"
+    )
+    table.add_column("", overflow="fold", min_width=16)
+    for column in ("all", "chance", "in its class", "chance", "in others", "chance"):
+        table.add_column(column, justify="right")
+    for name, bias in biases.items():
+        shares = (bias.share, bias.chance, bias.within, bias.within_chance, bias.across, bias.across_chance)
+        table.add_row(_breakable(name), *(f"{share:.0%}" for share in shares))
+    return table
 
 
 def _learning(way: str, figures: Sequence[Figure]) -> Table:

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from retrieval.evaluation import Evaluation, MeasureOptions, SpaceRetriever, evaluate_retriever
+from retrieval.evaluation.mark_bias import MarkBias
 from retrieval.index.cosine import Cosine
 from retrieval.report import print_evaluation, terminal
 
@@ -47,6 +48,18 @@ def test_no_figure_is_cut_off(width: int) -> None:
     text = printed(width)
     assert "…" not in text
     assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_a_table_of_all_spaces_says_how_they_follow_the_device() -> None:
+    of_spaces = {"JCD": MarkBias(0.8, 0.43, 0.9, 0.74, 0.6, 0.39, 0.844), "x" * 60: MarkBias(1, 0, 1, 0, 1, 0, 0.844)}
+    console = Console(file=io.StringIO(), width=80)
+    terminal._print(terminal._device(of_spaces), console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "marks and frame size alone have a precision@1 of 0.844" in " ".join(text.split())
+    (line,) = (line.split() for line in text.splitlines() if "JCD" in line)
+    assert line == ["JCD", "80%", "43%", "90%", "74%", "60%", "39%"]
+    assert all(len(line) <= 80 for line in text.splitlines())
 
 
 @pytest.mark.parametrize("width", [40, 75, 80, 100])
