@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 
 from filelock import FileLock, Timeout
 
-from retrieval.errors import RetrievalError
+from retrieval.errors import OutputError, RetrievalError
 
 Value = TypeVar("Value")
 PARTIAL = ".new"
@@ -124,6 +124,15 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Write a file as a whole or not at all, see `new_path`. Raises DiskFullError."""
     with new_file(path, sync=sync) as stream:
         stream.write(data)
+
+
+def require_writable(collection: Path) -> None:
+    """Raise OutputError where a collection's folder is not writable, before long work whose outcome goes there."""
+    if not os.access(collection, os.W_OK | os.X_OK, effective_ids=True):
+        raise OutputError(
+            f"{collection} cannot be written to, where the outcome would be stored; change its permissions, or work on "
+            "a copy"
+        )
 
 
 def sync_directory(path: Path) -> None:

@@ -52,11 +52,13 @@ def command(
     from indexer.datasets.labels import parse_class_map
     from indexer.transfer_queries import with_queries
     from retrieval.collection import Collection
+    from retrieval.disk import require_writable
     from retrieval.evaluation.calibrated import calibrate, transfer_figures
     from retrieval.evaluation.options import Fusion
     from retrieval.learn.calibration_store import calibrated_name, store_calibration
 
     opened = Collection.open(collection)
+    require_writable(opened.path)
     chosen = [opened.manifest.space(name).name for name in spaces]
     if not spaces:
         chosen = [space.name for space in opened.manifest.compared]

@@ -162,6 +162,7 @@ def command(
     from indexer.datasets.labels import parse_class_map
     from indexer.transfer_queries import with_queries
     from retrieval.collection import Collection
+    from retrieval.disk import require_writable
     from retrieval.evaluation.collection import (
         evaluate_collection,
         evaluate_transfer,
@@ -207,6 +208,8 @@ def command(
         query_ids,
     )
     class_map = parse_class_map(class_maps, opened.classes)
+    if keep:
+        require_writable(opened.path)
     notes: list[str] = []  # shown once the bars are gone
     with progress_bar(transient=True) as bar:
         advance = TaskBars(bar).advance

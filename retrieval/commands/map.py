@@ -25,6 +25,7 @@ def command(collection: Path, spaces: tuple[str, ...], again: bool, seed: int) -
     Example:  kvasir map kvasir.collection --space JCD
     """
     from retrieval.collection import Collection
+    from retrieval.disk import require_writable
     from retrieval.space_map.store import load_map, make_map, store_map
 
     opened = Collection.open(collection)
@@ -33,6 +34,7 @@ def command(collection: Path, spaces: tuple[str, ...], again: bool, seed: int) -
         made = None if again else load_map(opened, name)
         kept = made is not None and not made.outdated and made.facts.seed == seed
         if made is None or not kept:
+            require_writable(opened.path)
             with progress_bar(transient=True) as bar:
                 made = make_map(opened, name, seed, partial(TaskBars(bar).advance, name))
             store_map(collection, made)

@@ -66,8 +66,10 @@ def command(
 
 
 def _test(searcher: Searcher, spaces: list[str], pairs: int, seed: int, as_json: bool) -> None:
+    from retrieval.disk import require_writable
     from retrieval.reasons.testing import run_test
 
+    require_writable(searcher.collection.path)
     with progress_bar(transient=True) as bar:
         advance = TaskBars(bar).advance
         embeddings = [name for name in spaces if searcher.space(name).shipped is None]

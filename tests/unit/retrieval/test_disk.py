@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from safetensors import SafetensorError
 
-from retrieval.disk import DiskFullError, full_disk, locked, new_file, new_path, write_atomically
-from retrieval.errors import RetrievalError
+from retrieval.command_line import kvasir
+from retrieval.disk import DiskFullError, full_disk, locked, new_file, new_path, require_writable, write_atomically
+from retrieval.errors import OutputError, RetrievalError
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -72,3 +76,23 @@ def test_a_lock_is_of_one_process_and_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with locked(tmp_path / "a", busy):
         pass
+
+
+def test_work_whose_outcome_cannot_be_stored_is_refused_before_it_begins(two_spaces: Path) -> None:
+    folder = Path(tempfile.mkdtemp())  # not among folders that only this user may enter
+    path = shutil.copytree(two_spaces, folder / "c")
+    require_writable(path)
+    folder.chmod(0o755)
+    path.chmod(0o555)
+    user = os.geteuid()
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        for command in (["calibrate"], ["map", "--again"], ["reasons"], ["evaluate", "--keep"]):
+            ended = CliRunner().invoke(kvasir, [*command, str(path)])
+            assert isinstance(ended.exception, OutputError), ended.output
+            assert str(ended.exception).startswith(f"{path} cannot be written to")
+    finally:
+        os.seteuid(user)
+        path.chmod(0o755)
+        shutil.rmtree(folder)
