@@ -15,7 +15,7 @@ SAMPLED_ABOVE = 20_000
 QUERIES = 5_000
 
 
-class BadOptionError(EvaluationError):
+class EvaluationOptionError(EvaluationError):
     """An option of an evaluation has a value that it cannot have."""
 
 
@@ -73,7 +73,7 @@ class MeasureOptions:
 
     def __post_init__(self) -> None:
         if not is_whole(self.samples) or self.samples < 0:
-            raise BadOptionError(f"samples of the bootstrap are a whole number from 0 on, not {self.samples!r}")
+            raise EvaluationOptionError(f"samples of the bootstrap are a whole number from 0 on, not {self.samples!r}")
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ class EvaluationOptions:
 
     def __post_init__(self) -> None:
         if not is_whole(self.folds) or self.folds < 2:
-            raise BadOptionError(f"folds are a whole number from 2 on, not {self.folds!r}")
+            raise EvaluationOptionError(f"folds are a whole number from 2 on, not {self.folds!r}")
         if self.query_ids is not None and not all(map(is_whole, self.query_ids)):
-            raise BadOptionError(f"query_ids are ids of images, whole numbers, not {sorted(map(repr, self.query_ids))}")
+            raise EvaluationOptionError(f"query_ids are ids of images, whole numbers, not {sorted(map(repr, self.query_ids))}")
 
     def query_count(self, images: int) -> int | None:
         """How many of so many images query; None for all."""
