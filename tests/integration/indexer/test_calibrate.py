@@ -219,7 +219,7 @@ def test_a_picture_of_another_kind_is_told_and_one_of_the_collection_is_not(
     assert answer["novelty"]["level"] == "foreign"
     with (tmp_path / "checks.png").open("rb") as file:
         page = client.post("/search", data={"picture": (file, "checks.png")}, follow_redirects=True)
-    assert "<b>Another kind of picture</b>" in page.text
+    assert "<b>Another kind of picture.</b>" in page.text
     hint = Novelty("unlike", {"the pictures here": 0.05, "others": 0.07})
     assert str(hint).endswith("a hint that is given for 5.0% of the pictures here, 7.0% of others too")
     assert engine.search(3).novelty is None
