@@ -31,6 +31,8 @@ LISTS_TRAIN = 3.0e-11
 """Seconds of one number of a training vector, list and iteration."""
 LISTS_ADD = 6.0e-11
 """Seconds of one number of a vector and list when it is added to an inverted file."""
+GRAPH_TUNE, LISTS_TUNE = 0.01, 0.08
+"""Seconds of a vector that an index is tuned by, at most 400: half of the processor time at 100,000 x 512."""
 CATALOG_BYTES = 325.0
 """Bytes of an image in the catalog, with its digest, and as a column file; of vectors without pictures."""
 PICTURE_BYTES = 4500.0
@@ -46,7 +48,8 @@ _LISTS_CODE = 9.8e-11
 
 
 def build_seconds(kind: Kind, count: int, dimension: int) -> float:
-    """Seconds that building takes, vectors in memory or on a fast disk."""
+    """Seconds that building and tuning take, vectors in memory or on a fast disk."""
+    sample = min(400.0, count / 250)
     coding = count * dimension * CODING
     if kind == "flat":
         return 0.0
@@ -55,10 +58,10 @@ def build_seconds(kind: Kind, count: int, dimension: int) -> float:
     if kind == "milvus":
         return coding + MILVUS_BUILD * count * dimension * math.log2(count + 1)
     if kind == "graph":
-        return coding + GRAPH_BUILD * count * min(dimension, REDUCED) * math.log2(count + 1)
+        return coding + GRAPH_BUILD * count * min(dimension, REDUCED) * math.log2(count + 1) + GRAPH_TUNE * sample
     lists, reduced = 4 * math.sqrt(count), min(dimension, REDUCED)
     training = 64 * lists * 10 * lists * reduced * LISTS_TRAIN
-    return coding + training + LISTS_ADD * count * lists * reduced
+    return coding + training + LISTS_ADD * count * lists * reduced + LISTS_TUNE * sample
 
 
 def query_milliseconds(kind: Kind, count: int, dimension: int) -> float:

@@ -16,6 +16,7 @@ from retrieval.collection import Collection
 from retrieval.command_line import kvasir
 from retrieval.commands.info import facts_in_full
 from retrieval.index.building import wanted_of
+from retrieval.index.costs import build_seconds
 from retrieval.index.shape import HNSW_UP_TO, graph_of, lists_of, padded, shape_of
 from retrieval.index.sizing import MEASURED, estimates
 
@@ -65,6 +66,11 @@ def test_estimates_grow_with_the_collection_and_say_what_fits() -> None:
         assert after.query >= before.query
         assert before.fits
         assert not after.fits
+
+
+def test_what_building_takes_has_tuning_in_it() -> None:
+    assert build_seconds("lists", 100_000, 256) - 400 * 0.08 == pytest.approx(10.1, abs=0.1)
+    assert build_seconds("graph", 0, 256) == 0
 
 
 @pytest.mark.parametrize(
