@@ -110,7 +110,8 @@ class EvaluationOptions:
         if not is_whole(self.folds) or self.folds < 2:
             raise EvaluationOptionError(f"folds are a whole number from 2 on, not {self.folds!r}")
         if self.query_ids is not None and not all(map(is_whole, self.query_ids)):
-            raise EvaluationOptionError(f"query_ids are ids of images, whole numbers, not {sorted(map(repr, self.query_ids))}")
+            named = sorted(map(repr, self.query_ids))
+            raise EvaluationOptionError(f"query_ids are ids of images, whole numbers, not {named}")
 
     def query_count(self, images: int) -> int | None:
         """How many of so many images query; None for all."""
