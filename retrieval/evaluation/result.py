@@ -90,8 +90,13 @@ class Evaluation:
         return self._comparisons[measure]
 
     def best_first(self, measure: str = "mAP") -> list[SpaceResult]:
-        """The spaces by the macro mean of a measure; equal ones in the order of the collection."""
-        return sorted(self.spaces, key=lambda space: -np.nan_to_num(space.means(measure).macro))
+        """The spaces by the macro mean of a measure; equal ones in the order of the collection.
+
+        Those that learned from their queries come last, whatever they reach.
+        """
+        return sorted(
+            self.spaces, key=lambda space: (space.learned_from > 0, -np.nan_to_num(space.means(measure).macro))
+        )
 
     def to_dict(self, *, per_query: bool = True) -> dict[str, Any]:
         """Ready for JSON; the same evaluation gives the same bytes, `speed` aside."""

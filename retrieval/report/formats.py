@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from retrieval.evaluation.protocols import Protocol
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
+from retrieval.report.summary import overview_name
 from retrieval.tables import csv_rows
 from retrieval.terminal import one_line
 
@@ -73,7 +74,8 @@ def latex(result: Evaluation) -> str:
     ]
     for space in result.best_first():
         cells = [_with_interval(space, name) for name in measures]
-        lines.append(" & ".join([_tex(space.space), *cells, _number(float(space.overall_scores.MCC))]) + r" \\")
+        cells = [_tex(overview_name(space)), *cells, _number(float(space.overall_scores.MCC))]
+        lines.append(" & ".join(cells) + r" \\")
     lines += ["\\bottomrule", "\\end{tabular}}", ""]
     best = result.best_first()[0]
     scores = best.class_scores

@@ -25,6 +25,11 @@ def summary_lines(space: SpaceResult) -> list[str]:
     ]
 
 
+def overview_name(space: SpaceResult) -> str:
+    """The name among others, with a word where the figures are too good to be compared."""
+    return f"{space.space} (not clean)" if space.learned_from else space.space
+
+
 def _space_or_fusion(space: SpaceResult) -> str:
     if space.fusion is None:
         dimensions = f", {space.dimension:,} dimensions" if space.dimension else ""

@@ -14,6 +14,7 @@ from retrieval.evaluation.generalisation import Figure, Standing
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.report.document import Table
+from retrieval.report.summary import overview_name
 from retrieval.terminal import one_line
 
 
@@ -34,7 +35,7 @@ def overview_table(result: Evaluation) -> Table:
         gap = [
             "{:.3f} ({:+.4f})".format(*gaps[space.space]) if space.space in gaps else "–" for gaps in others.values()
         ]
-        rows.append((space.space, *cells, f"{float(overall.accuracy):.3f}", f"{float(overall.MCC):.3f}", *gap))
+        rows.append((overview_name(space), *cells, f"{float(overall.accuracy):.3f}", f"{float(overall.MCC):.3f}", *gap))
     return Table(("space", *measures, "accuracy", "MCC", *others), tuple(rows))
 
 

@@ -23,7 +23,7 @@ from retrieval.evaluation.mark_bias import HITS, MarkBias
 from retrieval.evaluation.result import Evaluation
 from retrieval.evaluation.space_result import SpaceResult
 from retrieval.evaluation.speed import Speed, speed_rows, speed_sentence
-from retrieval.report.summary import summary_lines
+from retrieval.report.summary import overview_name, summary_lines
 from retrieval.report.tables import LEARNING, feedback_headings, feedback_rows, learning_rows, transfer_rows
 from retrieval.terminal import display_width, one_line
 
@@ -304,7 +304,7 @@ def _overview(result: Evaluation, width: int) -> Table:
             intervals = [space.intervals for space in spaces]
             columns[f"{LEVEL:.0%} interval"] = [_interval(ends.macro["mAP"]) if ends else "" for ends in intervals]
     columns["MCC"] = [_number(float(space.overall_scores.MCC)) for space in spaces]
-    names = [_breakable(space.space) for space in spaces]
+    names = [_breakable(overview_name(space)) for space in spaces]
     longest = max(display_width(word) for name in names for word in name.split(" "))
     for optional in _OPTIONAL:
         needed = sum(_GAP + max(map(len, (heading, *cells))) for heading, cells in columns.items())

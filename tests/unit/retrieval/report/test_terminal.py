@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +13,11 @@ from retrieval.evaluation import Evaluation, MeasureOptions, SpaceRetriever, eva
 from retrieval.evaluation.mark_bias import MarkBias
 from retrieval.index.cosine import Cosine
 from retrieval.report import print_evaluation, terminal
+from retrieval.report.formats import latex
+from retrieval.report.tables import overview_table
 
 
-def printed(width: int, spaces: int = 1) -> str:
+def evaluated(spaces: int) -> Evaluation:
     random = np.random.default_rng(0)
     labels = np.array([0] * 20 + [1] * 20 + [2] + [-1] * 3)
     results = []
@@ -23,8 +26,12 @@ def printed(width: int, spaces: int = 1) -> str:
         unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
         names = ["dyed-resection-margins", "polyps", "alone"]
         results.append(evaluate_retriever(SpaceRetriever(unit, Cosine()), labels, names, space=f"space {number}"))
+    return Evaluation("sample", tuple(results))
+
+
+def printed(width: int, spaces: int = 1) -> str:
     console = Console(file=io.StringIO(), width=width)
-    print_evaluation(Evaluation("sample", tuple(results)), console)
+    print_evaluation(evaluated(spaces), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -48,6 +55,20 @@ def test_no_figure_is_cut_off(width: int) -> None:
     text = printed(width)
     assert "…" not in text
     assert all(len(line) <= width for line in text.splitlines())
+
+
+def test_a_space_that_learned_from_its_queries_is_named_so_and_ranked_last() -> None:
+    first, *others = evaluated(3).best_first()
+    result = Evaluation("sample", (replace(first, learned_from=5), *others))
+    expected = [*(space.space for space in others), f"{first.space} (not clean)"]
+    assert [row[0] for row in overview_table(result).rows] == expected
+    assert f"{first.space} (not clean) &" in latex(result)
+    console = Console(file=io.StringIO(), width=120)
+    print_evaluation(result, console)
+    assert isinstance(console.file, io.StringIO)
+    overview = console.file.getvalue().partition("All spaces")[2]
+    places = [overview.index(name) for name in expected]
+    assert places == sorted(places)
 
 
 def test_a_table_of_all_spaces_says_how_they_follow_the_device() -> None:
