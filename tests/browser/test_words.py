@@ -55,3 +55,17 @@ def test_a_picture_and_words_are_one_query_with_a_weight_each(page: Any, polyp: 
     page.get_by_label("Take the words out of the query").click()
     expect(page.locator(".query [data-said]")).to_have_count(0)
     expect(page.locator(".query .framed img")).to_be_visible()
+
+
+def test_unknown_words_beside_a_picture_leave_its_hits(page: Any, polyp: Path) -> None:
+    page.goto("/")
+    page.locator("#file").set_input_files(polyp)
+    page.wait_for_url(re.compile(r"/results"))
+    hits = page.locator(".hit input[name=relevant]")
+    shown = [hit.input_value() for hit in hits.all()]
+    assert shown
+    page.locator("#words").fill("zebra")
+    page.get_by_role("button", name="Search again").click()
+    expect(page.get_by_role("alert")).to_contain_text("known terms are")
+    expect(page.locator(".query .framed img")).to_be_visible()
+    assert [hit.input_value() for hit in hits.all()] == shown

@@ -135,14 +135,15 @@ def among() -> BaseResponse:
 @blueprint.get("/results")
 @rate_limited
 def results() -> str | tuple[str, int]:
-    """The hits of a search; words that no class is described by are told in the form, which an upload cannot fill."""
-    fields = filled_fields(request.args)
+    """The hits of a search; words that describe no class are told beside those of its pictures, or in the form."""
+    page = page_search(filled_fields(request.args))
     try:
-        return _results_page(page_search(fields))
+        return _results_page(page)
     except UnknownWordsError as error:
-        if fields.keys() & {"upload", "more"}:
-            raise
-        return _query_page(fields, search_options(fields), str(error)), status_of(error)
+        pictures = page.without_words()
+        if pictures is None:
+            return _query_page(page.fields, page.options, str(error)), status_of(error)
+        return _results_page(pictures, str(error)), status_of(error)
 
 
 @blueprint.post("/results/parts")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import nan
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import numpy as np
 from flask import url_for
@@ -217,6 +217,13 @@ class PageSearch:
         edges = rest[0].region or (None,) * 4  # the second picture becomes the first
         first = {name: None if edge is None else f"{edge:g}" for name, edge in zip(REGION, edges, strict=True)}
         return self._link_by(rest, **first)
+
+    def without_words(self) -> PageSearch | None:
+        """The same search by its pictures alone; None where it has none."""
+        address = self.link_without(len(self.parts) - 1)
+        if address is None:
+            return None
+        return page_search(filled_fields(MultiDict(parse_qsl(urlsplit(address).query, keep_blank_values=True))))
 
     def _link_by(self, parts: tuple[PagePart, ...], **changes: Any) -> str:
         weights = [f"{part.weight:g}" for part in parts]
