@@ -386,7 +386,7 @@ def test_an_exact_copy_is_the_first_hit_and_its_cluster_can_be_left_out(engine: 
 
 
 def test_pictures_that_cannot_be_used_are_picture_errors(engine: Searcher, tmp_path: Path) -> None:
-    for query in (b"", b"no picture", tmp_path / "nowhere.jpg", "", np.zeros((3, 3), np.float32)):
+    for query in (b"", b"no picture", tmp_path / "nowhere.jpg", np.zeros((3, 3), np.float32)):
         with pytest.raises(PictureError):
             engine.search(query)
 
