@@ -93,6 +93,7 @@ def test_equal_to_scikit_learn(result: SpaceResult, vectors: np.ndarray) -> None
         assert result.measures["nDCG@10"][i] == pytest.approx(ndcg_score([right], [scores], k=10), abs=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_ranx_and_trec_eval_divide_ap_at_k_by_r_and_we_by_what_k_can_hold(result: SpaceResult, qrels_and_run) -> None:
     qrels, run = (kind(data) for kind, data in zip((ranx.Qrels, ranx.Run), qrels_and_run, strict=True))
     ranx.evaluate(qrels, run, "map@10")

@@ -285,6 +285,7 @@ def lite_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[tuple[
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_slow_or_gone_is_told_within_the_deadline_and_waited_for(
     path: Path, lite_server: tuple[str, Callable[[], Any]]
 ) -> None:
