@@ -33,7 +33,7 @@ from retrieval.learn.view_cache import view_vectors
 from retrieval.learn.views import View
 from retrieval.marks import SCOPE_GUIDE, Marks
 from retrieval.report.summary import summary_lines
-from retrieval.spaces import metric_of, open_space
+from retrieval.spaces import UnsupportedQueryError, create_space, metric_of, open_space
 from retrieval.spaces.learned import LearnedSpace
 
 OPTIONS = LearnOptions(dimension=12, unlearned=0.3, seed=2)
@@ -409,3 +409,30 @@ def test_marks_are_removed_from_the_unlearned_share_and_again_at_a_refit(indexed
     definition = Collection.open(path).manifest.space("even")
     assert (definition.recipe["unmarked"], definition.recipe["mark_directions"]) == (True, 0)
     assert "50% unlearned)" in open_space(path, definition).details[0]
+
+
+def test_embeddings_and_descriptors_learn_together_where_they_see_the_same_picture(
+    indexed: Any, tiny_spec: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "c"
+    made = CliRunner().invoke(
+        kvasir, ["index", str(indexed.data), str(path), "--encoder", tiny_spec, "--descriptors", "ColorLayout"]
+    )
+    assert made.exit_code in (0, 1), made.output  # one of the drawn files is no picture
+    encoder = Collection.open(path).spaces[0].name
+    with CollectionWriter(path) as writer:
+        learn(writer, "both", sources=[encoder, "ColorLayout"], method="lda", options=OPTIONS)
+    engine = retrieval.open(path)
+    ids, vectors = engine.collection.vectors("both")
+    assert len(ids) == len(engine)
+    again = engine.vectors_of(engine.collection.read(int(ids[3])), ["both"])["both"]
+    assert np.allclose(again, vectors[3], atol=1e-3)
+
+
+def test_a_space_that_decodes_smaller_pictures_does_not_learn_with_descriptors(indexed: Any, tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    shutil.copytree(indexed.path, path)
+    with CollectionWriter(path) as writer:
+        create_space(writer, "descriptor:ColorLayout")
+        with pytest.raises(UnsupportedQueryError, match="see pictures at different sizes"):
+            learn(writer, "both", sources=["tf_efficientnet_lite0", "ColorLayout"], method="lda", options=OPTIONS)
