@@ -85,7 +85,7 @@ class SpaceRetriever:
 
 
 _TIE = 1e-12
-"""What ranked anew is farther at each rank, since of equal scores the nearer image is first, and not the smaller id."""
+"""Added to the distance at each rank of a new ranking, so that equal scores keep its order, not that of the ids."""
 
 
 @dataclass(frozen=True, eq=False)

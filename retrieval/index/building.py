@@ -204,9 +204,9 @@ def load_proposer(folder: Path, rows: Rows, ids: NDArray[np.int64]) -> tuple[Pro
 
 
 def _is_of(rows: Rows, ids: NDArray[np.int64], codes: Any, positions: NDArray[np.int64], step: float) -> bool:
-    """Whether codes at positions (n,) are those of images (n,): most of some of them, since a few may be damaged.
+    """Whether codes at positions (n,) are those of images (n,), by a sample of which a few may be damaged.
 
-    A process that builds for long may store what it built of a space that was replaced meanwhile.
+    A long build may store an index of vectors that were replaced meanwhile.
     """
     if not len(ids):
         return True

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ROUNDER = 2.0**22
-"""Added and taken away, it leaves multiples of 2**-30 of numbers in double precision, sooner than `np.round`."""
+"""Adding and subtracting it rounds small numbers in double precision to multiples of 2**-30, faster than `np.round`."""
 
 
 def products(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
